@@ -1,0 +1,110 @@
+"""Every failure that wsgid can name, as one tree.
+
+Rules
+* A failure says who broke what: the operator (BootError), the peer on the socket (PeerError), the application
+  (ApplicationError), or wsgid itself (InternalError).  Nobody maps exceptions to statuses or exit codes by isinstance:
+  the type carries `status_hint` (what the peer should be answered) or `exit_code` (what the process ends with).
+* The message is one sentence for the operator: the thing, its value, the remedy.
+* This module imports nothing of wsgid.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What `wsgid` exits with; docs/architecture.md repeats the table."""
+
+    OK = 0
+    FAILURE = 1  # an operating-system refusal: a socket in use, no permission, no memory
+    USAGE = 2  # a wrong option (argparse's convention)
+    APPLICATION = 3  # the application cannot be imported or no worker ever became ready (gunicorn's convention)
+
+
+class WsgidError(Exception):
+    """Base of all; never raised itself."""
+
+
+# --- the operator's faults, met while booting -------------------------------------------------------------------------
+
+
+class BootError(WsgidError):
+    exit_code = ExitCode.FAILURE
+
+
+class ConfigError(BootError):
+    """An option has a value that cannot be used."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ListenerError(BootError):
+    """A socket cannot be bound, inherited, or given its mode and owner."""
+
+
+class ApplicationImportError(BootError):
+    """The application cannot be imported, or is not callable."""
+
+    exit_code = ExitCode.APPLICATION
+
+
+# --- the peer's faults, met on a connection -----------------------------------------------------------------------------
+
+
+class PeerError(WsgidError):
+    """The peer sent something that is refused; `status_hint` is the answer that nginx can show."""
+
+    status_hint = "400 Bad Request"
+
+
+class BadPacket(PeerError):
+    """The packet's lengths do not fit, or a variable has a value that the protocol forbids."""
+
+
+class UnknownModifier(PeerError):
+    """modifier1 asks for something that a WSGI server does not do."""
+
+
+class ForeignProtocol(PeerError):
+    """The bytes are HTTP or TLS, not a uwsgi packet."""
+
+
+class TooManyVariables(PeerError):
+    """More variables than --max-vars."""
+
+    status_hint = "431 Request Header Fields Too Large"
+
+
+class HeadTimeout(PeerError):
+    """The peer did not send the whole head within --socket-timeout."""
+
+    status_hint = "408 Request Timeout"
+
+
+class ClientDisconnected(WsgidError, ConnectionError):
+    """The peer went away, or was silent for longer than --socket-timeout, in the middle of a body or a response.
+
+    A ConnectionError, hence an OSError, so that frameworks which expect those treat it as what it is
+    (Django turns it into UnreadablePostError while it reads a form).
+    """
+
+
+# --- the application's faults ---------------------------------------------------------------------------------------------
+
+
+class ApplicationError(WsgidError):
+    """The application broke PEP 3333; the client gets a 500 if the head is not out yet."""
+
+
+# --- our own faults ---------------------------------------------------------------------------------------------------------
+
+
+class InternalError(WsgidError):
+    """A rule of wsgid's own was broken: always a bug to report."""
+
+
+class IllegalTransition(InternalError):
+    """A (state, event) pair that the fleet's transition table does not list."""
+
+
+class ControlError(InternalError):
+    """A datagram between master, template and worker that is none of the known messages."""
