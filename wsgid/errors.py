@@ -24,7 +24,7 @@ class WsgidError(Exception):
     """Base of all; never raised itself."""
 
 
-# --- the operator's faults, met while booting -------------------------------------------------------------------------
+# --- the operator's faults, met while booting ------------------------------------------------------------------------
 
 
 class BootError(WsgidError):
@@ -47,7 +47,7 @@ class ApplicationImportError(BootError):
     exit_code = ExitCode.APPLICATION
 
 
-# --- the peer's faults, met on a connection -----------------------------------------------------------------------------
+# --- the peer's faults, met on a connection --------------------------------------------------------------------------
 
 
 class PeerError(WsgidError):
@@ -88,14 +88,14 @@ class ClientDisconnected(WsgidError, ConnectionError):
     """
 
 
-# --- the application's faults ---------------------------------------------------------------------------------------------
+# --- the application's faults ----------------------------------------------------------------------------------------
 
 
 class ApplicationError(WsgidError):
     """The application broke PEP 3333; the client gets a 500 if the head is not out yet."""
 
 
-# --- our own faults ---------------------------------------------------------------------------------------------------------
+# --- our own faults --------------------------------------------------------------------------------------------------
 
 
 class InternalError(WsgidError):

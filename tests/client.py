@@ -1,0 +1,66 @@
+"""A uwsgi client that speaks the wire itself, for what nginx would never send."""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsgid.protocol import uwsgi
+
+TYPICAL = {
+    "REQUEST_METHOD": "GET", "REQUEST_URI": "/", "PATH_INFO": "/", "QUERY_STRING": "", "CONTENT_TYPE": "",
+    "CONTENT_LENGTH": "", "SERVER_PROTOCOL": "HTTP/1.1", "SERVER_NAME": "localhost", "SERVER_PORT": "80",
+    "REMOTE_ADDR": "127.0.0.1", "REMOTE_PORT": "40000", "REQUEST_SCHEME": "http", "HTTP_HOST": "localhost",
+}
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+    raw: bytes
+
+    def header(self, name: str) -> str | None:
+        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+
+
+def packet(path: str = "/", body: bytes = b"", **variables: str) -> bytes:
+    """A whole request; keyword arguments replace or add variables."""
+    length = {"CONTENT_LENGTH": str(len(body))} if body else {}
+    merged = {**TYPICAL, "PATH_INFO": path, "REQUEST_URI": path, **length, **variables}
+    return uwsgi.encode(merged.items()) + body
+
+
+def connect(address: Path | tuple[str, int], timeout_s: float = 20.0) -> socket.socket:
+    if isinstance(address, tuple):
+        return socket.create_connection(address, timeout_s)
+    connected = socket.socket(socket.AF_UNIX)
+    connected.settimeout(timeout_s)
+    connected.connect(str(address))
+    return connected
+
+
+def read_all(connected: socket.socket) -> bytes:
+    blocks = []
+    while block := connected.recv(65536):
+        blocks.append(block)
+    return b"".join(blocks)
+
+
+def parse(raw: bytes) -> Answer:
+    head, _, body = raw.partition(b"\r\n\r\n")
+    status_line, *lines = head.decode("latin-1").split("\r\n")
+    headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+    return Answer(int(status_line.split()[1]), headers, body, raw)
+
+
+def exchange(address: Path | tuple[str, int], data: bytes) -> bytes:
+    """Send these bytes and read to the end."""
+    with connect(address) as connected:
+        connected.sendall(data)
+        return read_all(connected)
+
+
+def get(address: Path | tuple[str, int], path: str = "/", **more: Any) -> Answer:
+    return parse(exchange(address, packet(path, **more)))

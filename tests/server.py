@@ -1,0 +1,135 @@
+"""Start a real wsgid and watch it: the one helper of all tests with processes.
+
+Rules
+* A test waits for what the server says in its log, or for what the kernel says; never for time to pass.
+* At the end nothing may be left: each server gets a mark in its environment, which all its descendants inherit; whoever
+  still carries it after the end is a failure, as is a socket file.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+PATIENCE_S = 20.0  # how long a test waits for an event before it fails; nothing passes because of it
+MARK = "WSGID_TEST_MARK"
+
+T = TypeVar("T")
+
+
+def eventually(question: Callable[[], T], what: str) -> T:
+    """Ask until the answer is truthy: for states of the kernel that nobody announces."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not (answer := question()):
+        assert time.monotonic() < deadline_s, f"never: {what}"
+        time.sleep(0.005)
+    return answer
+
+
+class Server:
+    """A master in its own directory.
+
+    Args:
+        directory: working directory, where relative socket paths lie.
+        arguments: the command line behind `wsgid`.
+        options: passed on to subprocess.Popen.
+    """
+
+    def __init__(self, directory: Path, *arguments: str, environ: dict[str, str] | None = None, **options: Any) -> None:
+        self.directory = directory
+        self.mark = uuid.uuid4().hex
+        self.lines: list[str] = []
+        self._changed = threading.Condition()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "wsgid", *arguments], cwd=directory, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": str(directory), **(environ or {}), MARK: self.mark}, **options)
+        self.pid = self._process.pid
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            with self._changed:
+                self.lines.append(line.rstrip("\n"))
+                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
+
+    @property
+    def log(self) -> str:
+        return "\n".join(self.lines)
+
+    def wait_for(self, pattern: str, count: int = 1) -> list[re.Match[str]]:
+        """Wait until that many log lines match."""
+
+        def found() -> list[re.Match[str]]:
+            return [match for line in self.lines if (match := re.search(pattern, line))]
+
+        with self._changed:
+            ended = self._changed.wait_for(lambda: len(found()) >= count or not self._reader.is_alive(), PATIENCE_S)
+            assert ended and len(found()) >= count, f"no {count} x {pattern!r} in the log:\n{self.log}"
+        return found()
+
+    def wait_ready(self, workers: int) -> "Server":
+        self.wait_for(r"worker \d+ .* is ready", workers)
+        return self
+
+    def worker_pids(self) -> list[int]:
+        return self._pids("wsgid: worker")
+
+    def template_pids(self) -> list[int]:
+        return self._pids("wsgid: template")
+
+    def _pids(self, title: str) -> list[int]:
+        return [child.pid for child in psutil.Process(self.pid).children()
+                if child.status() != psutil.STATUS_ZOMBIE and " ".join(child.cmdline()).startswith(title)]
+
+    def signal(self, signo: signal.Signals) -> None:
+        self._process.send_signal(signo)
+
+    def wait(self) -> int:
+        """Wait for the master's end. Returns its exit code (negative: the signal that killed it)."""
+        return self._process.wait(PATIENCE_S)
+
+    def stop(self, signo: signal.Signals = signal.SIGTERM) -> int:
+        self.signal(signo)
+        return self.wait()
+
+    def survivors(self) -> list[psutil.Process]:
+        """All processes that carry our mark."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        return found
+
+    def assert_nothing_left(self) -> None:
+        eventually(lambda: not self.survivors(), f"all processes of the server are gone: {self.survivors()}")
+        assert not [path for path in self.directory.rglob("*") if path.is_socket()]
+
+    def end(self) -> None:
+        """Clean up after a test, whatever state it has left."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        for process in self.survivors():
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        self._reader.join()
+        assert self._process.stderr is not None
+        self._process.stderr.close()

@@ -1,0 +1,374 @@
+"""The fleet's promises, without a process: what is planned after deaths, reloads, clock jumps and stops."""
+
+from dataclasses import dataclass, field
+from math import inf
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wsgid import fleet
+from wsgid.errors import ExitCode, IllegalTransition
+from wsgid.fleet import Backlog, Fleet, Mode, Purpose, SlotEvent, SlotState, TemplateState
+
+DEADLINES = fleet.Deadlines(boot_s=60, mercy_s=60, hub_s=30)
+ENTERED_STATES = [SlotState.SPAWNING, SlotState.READY, SlotState.STALLED, SlotState.LOST, SlotState.DRAINING,
+                  SlotState.ABORTING]
+
+
+@dataclass
+class World:
+    """A fleet with a world around it that does what the actions say: processes that boot, beat, leave and die."""
+
+    fleet: Fleet
+    now_s: float = 1000.0
+    actions: list[fleet.Action] = field(default_factory=list)
+    next_pid: int = 1
+    exit_code: ExitCode | None = None
+
+    def plan(self, after_s: float = 0.0) -> list[fleet.Action]:
+        self.now_s += after_s
+        actions = self.fleet.plan(self.now_s)
+        self.actions += actions
+        for action in actions:
+            if isinstance(action, fleet.Exit):
+                self.exit_code = action.code
+        return actions
+
+    def boot(self) -> None:
+        """Everybody who is asked to start does so, until nobody is asked any more."""
+        while self.plan():
+            self.settle()
+
+    def settle(self) -> None:
+        for generation, template in list(self.fleet.templates.items()):
+            if template.state is TemplateState.BOOTING:
+                self.fleet.template_ready(generation, self.now_s)
+            elif template.state is TemplateState.DISMISSED:
+                self.fleet.template_gone(generation, self.now_s)
+        for slot in list(self.fleet.slots):
+            if slot.state is SlotState.SPAWNING:
+                self.fleet.hello(slot.number, self.next_pid)
+                self.next_pid += 1
+                self.fleet.ready(slot.number, self.now_s)
+            elif slot.state in (SlotState.DRAINING, SlotState.ABORTING):
+                self.fleet.gone(slot.number, self.now_s)
+
+    def beat(self) -> None:
+        for slot in self.fleet.slots:
+            self.fleet.heartbeat(slot.number, self.now_s)
+
+    def ready(self) -> list[fleet.Slot]:
+        return self.fleet.of_state(SlotState.READY)
+
+
+def running(target: int = 4) -> World:
+    world = World(Fleet(target, DEADLINES))
+    world.boot()
+    world.actions.clear()
+    return world
+
+
+def test_a_start_launches_one_template_and_spawns_the_target_once_it_is_ready() -> None:
+    world = World(Fleet(3, DEADLINES))
+    assert world.plan() == [fleet.LaunchTemplate(0)]
+    assert world.plan() == []
+    world.fleet.template_ready(0, world.now_s)
+    assert world.plan() == [fleet.Spawn(0, 0), fleet.Spawn(1, 0), fleet.Spawn(2, 0)]
+    assert world.plan() == []
+
+
+def test_a_first_generation_that_cannot_be_imported_ends_the_server_with_its_code() -> None:
+    world = World(Fleet(3, DEADLINES))
+    world.plan()
+    world.fleet.template_gone(0, world.now_s)
+    assert world.plan() == [fleet.Exit(ExitCode.APPLICATION)]
+
+
+def test_a_first_worker_that_dies_before_it_is_ready_ends_the_server_and_its_siblings() -> None:
+    world = World(Fleet(2, DEADLINES))
+    world.plan()
+    world.fleet.template_ready(0, world.now_s)
+    world.plan()
+    world.fleet.hello(0, 10)
+    world.fleet.hello(1, 11)
+    world.fleet.gone(0, world.now_s)
+    assert world.plan() == [fleet.DismissTemplate(0), fleet.Kill(1)]
+    world.settle()
+    assert world.plan() == [fleet.Exit(ExitCode.APPLICATION)]
+
+
+def test_a_dead_worker_is_replaced_at_once() -> None:
+    world = running()
+    world.plan(after_s=4)
+    world.fleet.gone(2, world.now_s)
+    assert world.plan() == [fleet.Spawn(2, 0)]
+
+
+def test_a_worker_that_dies_young_again_and_again_waits_longer_each_time_while_siblings_stay() -> None:
+    world = running()
+    waits = []
+    for _ in range(12):
+        died_s = world.now_s
+        world.fleet.gone(1, died_s)
+        while fleet.Spawn(1, 0) not in world.plan(after_s=0.05):
+            world.beat()
+        waits.append(world.now_s - died_s)
+        world.settle()
+        assert [slot.number for slot in world.ready()] == [0, 1, 2, 3]
+    assert waits == sorted(waits) and waits[0] < 0.2 and 29 < waits[-1] < 31
+
+
+def test_a_resting_slot_keeps_its_place() -> None:
+    world = running(target=2)
+    world.fleet.gone(0, world.now_s)
+    assert world.plan() == []  # not even in another slot
+    assert world.plan(after_s=fleet.BACKOFF_FIRST_S) == [fleet.Spawn(0, 0)]
+
+
+def test_a_reload_replaces_one_worker_after_the_other_and_never_has_fewer_ready() -> None:
+    world = running()
+    world.fleet.request_reload()
+    assert world.plan() == [fleet.LaunchTemplate(1)]
+    world.fleet.template_ready(1, world.now_s)
+    for _ in range(40):
+        for action in world.plan():
+            if isinstance(action, fleet.Drain):
+                assert action.backlog is Backlog.LEAVE
+        assert len(world.ready()) >= 4
+        assert len(world.fleet.of_state(SlotState.SPAWNING)) <= 1
+        world.settle()
+    assert [slot.generation for slot in world.ready()] == [1, 1, 1, 1]
+    assert list(world.fleet.templates) == [1]
+
+
+def test_a_reload_that_cannot_be_imported_leaves_everything_as_it_was() -> None:
+    world = running()
+    world.fleet.request_reload()
+    world.plan()
+    assert world.fleet.template_gone(1, world.now_s) is TemplateState.BOOTING
+    assert world.plan(after_s=1) == []
+    world.fleet.gone(0, world.now_s)
+    assert world.plan(after_s=2) == [fleet.Spawn(0, 0)]
+
+
+def test_a_second_reload_during_the_first_takes_the_newest_code() -> None:
+    world = running()
+    world.fleet.request_reload()
+    world.plan()
+    world.fleet.request_reload()
+    assert world.plan() == [fleet.KillTemplate(1), fleet.LaunchTemplate(2)]
+
+
+def test_a_killed_template_is_replaced_and_its_workers_stay() -> None:
+    world = running()
+    world.plan(after_s=3)
+    world.fleet.template_closed(0, world.now_s)
+    assert world.plan() == []  # it still has to be reaped
+    world.fleet.template_gone(0, world.now_s)
+    assert world.plan() == [fleet.LaunchTemplate(1)]
+    assert world.fleet.templates[1].purpose is Purpose.REPLACE
+    world.fleet.template_ready(1, world.now_s)
+    assert world.plan() == []
+    assert [slot.generation for slot in world.ready()] == [0, 0, 0, 0]
+
+
+def test_a_template_that_cannot_be_replaced_is_tried_again_with_growing_pauses() -> None:
+    world = running()
+    world.fleet.template_gone(0, world.now_s)
+    launched_s = []
+    while len(launched_s) < 8:
+        if any(isinstance(action, fleet.LaunchTemplate) for action in world.plan(after_s=0.1)):
+            launched_s.append(world.now_s)
+            world.fleet.template_gone(world.fleet.next_generation - 1, world.now_s)
+        world.beat()
+    pauses = [later - earlier for earlier, later in zip(launched_s, launched_s[1:])]
+    assert pauses == sorted(pauses) and pauses[-1] > 10
+    assert world.fleet.mode is Mode.RUNNING
+
+
+def test_a_stalled_hub_is_interrupted_then_aborted_then_killed() -> None:
+    world = running(target=1)
+    world.beat()
+    for _ in range(30):
+        assert world.plan(after_s=1) == []
+    assert world.plan(after_s=1) == [fleet.Interrupt(0)]
+    assert world.plan(after_s=1) == []
+    assert world.plan(after_s=1) == [fleet.Abort(0)]
+    assert fleet.Kill(0) in world.plan(after_s=1)
+
+
+def test_a_hub_that_runs_again_after_the_interrupt_is_left_alone() -> None:
+    world = running(target=1)
+    for _ in range(31):
+        world.plan(after_s=1)
+    assert world.actions == [fleet.Interrupt(0)]
+    world.now_s += 0.5
+    world.beat()
+    assert world.plan() == []
+    assert len(world.ready()) == 1
+
+
+@pytest.mark.parametrize("gap_s", [3600.0, -3600.0])
+def test_a_gap_in_the_masters_own_time_is_nobodys_fault(gap_s: float) -> None:
+    world = running()
+    world.beat()
+    world.plan()
+    assert world.plan(after_s=gap_s) == []
+    assert world.plan(after_s=0.01) == []  # also before the workers had the chance of a heartbeat
+    assert len(world.ready()) == 4
+
+
+def test_a_graceful_stop_drains_everybody_with_the_backlog_and_waits_for_them() -> None:
+    world = running(target=2)
+    world.fleet.request_stop(Mode.DRAINING)
+    assert world.plan() == [fleet.DismissTemplate(0), fleet.Drain(0, Backlog.EMPTY), fleet.Drain(1, Backlog.EMPTY)]
+    assert world.plan(after_s=1) == [] and world.exit_code is None
+    world.settle()
+    assert world.plan() == [fleet.Exit(ExitCode.OK)]
+
+
+def test_a_worker_that_outstays_its_mercy_is_aborted_and_killed() -> None:
+    world = running(target=1)
+    world.fleet.request_stop(Mode.DRAINING)
+    for _ in range(64):
+        world.plan(after_s=1)
+        world.fleet.templates.clear()
+    ends = [action for action in world.actions if isinstance(action, (fleet.Abort, fleet.Kill))]
+    assert ends[:2] == [fleet.Abort(0), fleet.Kill(0)]
+
+
+def test_a_forced_stop_kills_at_once() -> None:
+    world = running(target=2)
+    world.fleet.request_stop(Mode.DRAINING)
+    world.plan()
+    world.fleet.request_stop(Mode.STOPPING)
+    assert world.plan() == [fleet.Kill(0), fleet.Kill(1)]
+
+
+def test_a_spawn_that_nobody_answers_is_abandoned_after_the_boot_timeout() -> None:
+    world = World(Fleet(1, DEADLINES))
+    world.plan()
+    world.fleet.template_ready(0, world.now_s)
+    world.plan()
+    for _ in range(59):
+        assert world.plan(after_s=1) == []
+    assert world.plan(after_s=1) == [fleet.Abandon(0)]
+    assert world.fleet.mode is Mode.RUNNING
+
+
+def test_fewer_workers_wanted_drains_the_highest_number() -> None:
+    world = running()
+    world.fleet.target = 3
+    assert world.plan() == [fleet.Drain(3, Backlog.LEAVE)]
+
+
+def test_a_worker_that_closes_its_channel_counts_until_it_is_reaped() -> None:
+    world = running(target=2)
+    world.plan(after_s=3)
+    world.fleet.channel_closed(0, world.now_s)
+    assert world.plan() == []
+    world.fleet.gone(0, world.now_s)
+    assert world.plan() == [fleet.Spawn(0, 0)]
+
+
+def test_an_unlisted_transition_names_state_and_event() -> None:
+    world = running(target=1)
+    with pytest.raises(IllegalTransition, match="slot 0 is READY and cannot take the event RECOVER"):
+        world.fleet._step(0, SlotEvent.RECOVER, world.now_s)
+
+
+@pytest.mark.parametrize("state", ENTERED_STATES)
+def test_every_state_ends_when_its_process_is_reaped(state: SlotState) -> None:
+    assert fleet.TRANSITIONS[state, SlotEvent.GONE] is SlotState.VACANT
+
+
+# --- properties: whatever happens, in whatever order ---
+
+EVENTS = st.sampled_from([
+    "worker hello", "worker ready", "worker dies", "worker closes", "template ready", "template dies",
+    "template closes", "reload", "beat", "tick", "tick", "long tick", "gap", "back", "more", "fewer"])
+
+
+def happen(world: World, event: str, pick: int) -> None:
+    """One event of the world that is possible now; `pick` chooses whom it meets."""
+    slots = [slot for slot in world.fleet.slots if slot.state is not SlotState.VACANT]
+    slot = slots[pick % len(slots)] if slots else None
+    generations = list(world.fleet.templates)
+    generation = generations[pick % len(generations)] if generations else None
+    match event:
+        case "worker hello" if slot and slot.pid == 0:
+            world.fleet.hello(slot.number, world.next_pid)
+            world.next_pid += 1
+        case "worker ready" if slot and slot.pid and slot.ready_s == inf and slot.state is not SlotState.LOST:
+            world.fleet.ready(slot.number, world.now_s)
+        case "worker dies" if slot and slot.pid:
+            world.fleet.gone(slot.number, world.now_s)
+        case "worker closes" if slot and slot.state is not SlotState.LOST:
+            world.fleet.channel_closed(slot.number, world.now_s)
+        case "template ready" if generation is not None:
+            world.fleet.template_ready(generation, world.now_s)
+        case "template dies" if generation is not None:
+            world.fleet.template_gone(generation, world.now_s)
+        case "template closes" if generation is not None:
+            world.fleet.template_closed(generation, world.now_s)
+        case "reload":
+            world.fleet.request_reload()
+        case "beat":
+            world.beat()
+        case "more" | "fewer":
+            world.fleet.target = max(1, min(8, world.fleet.target + (1 if event == "more" else -1)))
+        case "tick" | "long tick" | "gap" | "back":
+            world.now_s += {"tick": 0.3, "long tick": 4.0, "gap": 5000.0, "back": -70.0}[event]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(1, 6), st.lists(st.tuples(EVENTS, st.integers(0, 50)), max_size=120))
+def test_whatever_happens_the_fleet_stays_within_its_bounds_and_recovers(
+        target: int, events: list[tuple[str, int]]) -> None:
+    world = running(target)
+    for event, pick in events:
+        happen(world, event, pick)
+        for action in world.plan():
+            # An action always meets somebody who is in the state that it speaks of.
+            if isinstance(action, (fleet.Interrupt, fleet.Abort, fleet.Kill)):
+                assert world.fleet.slots[action.slot].pid != 0
+            if isinstance(action, fleet.Spawn):
+                assert world.fleet.templates[action.generation].state is TemplateState.READY
+        live = world.fleet.of_state(SlotState.SPAWNING, SlotState.READY, SlotState.STALLED, SlotState.LOST)
+        assert len(live) <= max(8, target) + 1
+        assert world.plan() == []  # a plan that was carried out leaves nothing to do at the same moment
+        assert world.fleet.next_plan_s(world.now_s) > world.now_s  # so the master never spins
+        assert world.fleet.mode is Mode.RUNNING  # once proven, no fault of the application's stops the server
+    for _ in range(600):  # the world calms down: everybody does as asked
+        world.beat()
+        world.settle()
+        for slot in world.fleet.of_state(SlotState.LOST, SlotState.STALLED):
+            world.fleet.gone(slot.number, world.now_s)
+        for generation, template in list(world.fleet.templates.items()):
+            if template.state is TemplateState.LOST:
+                world.fleet.template_gone(generation, world.now_s)
+        world.plan(after_s=0.5)
+    assert len(world.ready()) == world.fleet.target
+    assert {slot.generation for slot in world.ready()} <= set(
+        range(world.fleet.wanted_generation, world.fleet.next_generation))
+    assert len(world.fleet.templates) == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(EVENTS, st.integers(0, 50)), max_size=60), st.sampled_from([Mode.DRAINING, Mode.STOPPING]))
+def test_a_stop_always_ends_even_if_nobody_obeys(events: list[tuple[str, int]], mode: Mode) -> None:
+    world = running(3)
+    for event, pick in events:
+        happen(world, event, pick)
+        world.plan()
+    world.fleet.request_stop(mode)
+    for _ in range(200):
+        for action in world.plan(after_s=0.9):
+            if isinstance(action, fleet.Kill):  # only SIGKILL is obeyed
+                world.fleet.gone(action.slot, world.now_s)
+            if isinstance(action, fleet.KillTemplate):
+                world.fleet.template_gone(action.generation, world.now_s)
+        if world.exit_code is not None:
+            break
+    assert world.exit_code is ExitCode.OK

@@ -1,0 +1,7 @@
+"""`python -m wsgid` is the command `wsgid`."""
+
+import sys
+
+from wsgid.cli import main
+
+sys.exit(main())

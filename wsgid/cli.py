@@ -1,0 +1,23 @@
+"""The command: parse, run the master, exit.
+
+Rules
+* Whatever goes wrong before the first worker is one sentence and an exit code (errors.ExitCode), never a traceback.
+"""
+
+import os
+import sys
+
+from wsgid import config, log, master
+from wsgid.errors import BootError
+
+
+def main() -> int:
+    """The console script `wsgid`, and `python -m wsgid`."""
+    try:
+        settings = config.from_command_line(sys.argv[1:])
+        if settings.chdir:
+            os.chdir(settings.chdir)
+        return master.run(settings)
+    except BootError as error:
+        log.error("%s", error)
+        return error.exit_code

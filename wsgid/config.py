@@ -1,0 +1,227 @@
+"""The options, each declared once: from its declaration come the command line, the help and the typed setting.
+
+Rules
+* A Settings object is complete, valid and frozen; whoever has one never checks it again.
+* The unit is in the name or in the help, and every limit of the server is an option here.
+* A wrong value is a ConfigError which names the option, the value and what was expected.
+"""
+
+import argparse
+import grp
+import os
+import pwd
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from wsgid import __version__
+from wsgid.errors import ConfigError
+
+# --- parsers: text -> value, ValueError says what was expected ---
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
+        raise ValueError("a whole number from 1 on")
+    return int(text)
+
+
+def _workers(text: str) -> int:
+    if text == "auto":
+        return len(os.sched_getaffinity(0))
+    try:
+        return _count(text)
+    except ValueError:
+        raise ValueError("a whole number from 1 on, or 'auto' for one per processor") from None
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,7}(\.[0-9]+)?", text) or float(text) == 0:
+        raise ValueError("seconds above 0, such as 30 or 0.5")
+    return float(text)
+
+
+def _size_bytes(text: str) -> int:
+    match = re.fullmatch(r"([0-9]{1,12})([kKmMgG]?)", text)
+    if match is None:
+        raise ValueError("bytes, or with a unit: 65536, 64k, 16m, 1g")
+    return int(match[1]) * {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[match[2].lower()]
+
+
+def _mode(text: str) -> int:
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise ValueError("an octal mode of three digits, such as 660")
+    return int(text, 8)
+
+
+def _user(text: str) -> int:
+    try:
+        return int(text) if text.isdecimal() else pwd.getpwnam(text).pw_uid
+    except KeyError:
+        raise ValueError("a user of this machine, by name or number") from None
+
+
+def _group(text: str) -> int:
+    try:
+        return int(text) if text.isdecimal() else grp.getgrnam(text).gr_gid
+    except KeyError:
+        raise ValueError("a group of this machine, by name or number") from None
+
+
+def _owner(text: str) -> tuple[int, int]:
+    user, _, group = text.partition(":")
+    return (_user(user) if user else -1, _group(group) if group else -1)
+
+
+def _directory(text: str) -> str:
+    if not Path(text).is_dir():
+        raise ValueError("a directory that exists")
+    return os.path.abspath(text)  # not resolved: a reload has to follow a symlink that was switched
+
+
+def _environment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals) or "\0" in text:
+        raise ValueError("NAME=VALUE")
+    return name, value
+
+
+# --- the declarations ---
+
+
+def option(default: Any, parse: Callable[[str], Any], metavar: str, text: str, **more: Any) -> Any:
+    """Declare one option.
+
+    Args:
+        default: the value when nobody says anything; a tuple means that the option may be repeated.
+        parse: from text to value; raises ValueError that says what was expected; bool means a flag without value.
+        metavar: the value's name in the help.
+        text: the help, with the unit.
+        more: `names`, further spellings; `bare`, the text that stands for an option without a value.
+    """
+    return field(default=default, metadata={"parse": parse, "metavar": metavar, "text": text, **more})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    application: str = option("", str, "MODULE:CALLABLE", "the WSGI application; MODULE:FACTORY() calls a factory")
+    socket: tuple[str, ...] = option(
+        (), str, "ADDRESS", "listen here: a path, host:port, :port, [::1]:port or fd://N; repeatable", names=("-s",))
+    listen: int = option(0, _count, "N", "backlog: connections that may wait to be accepted "
+                         "(default: as many as the kernel allows, up to 4096)", names=("-l",))
+    chmod_socket: int | None = option(
+        None, _mode, "MODE", "mode of the socket file; without a value 666", names=("-C",), bare="666")
+    chown_socket: tuple[int, int] = option((-1, -1), _owner, "USER:GROUP", "owner of the socket file")
+    workers: int = option(1, _workers, "N", "worker processes, or 'auto' for one per processor",
+                          names=("-p", "--processes"))
+    gevent: int = option(1000, _count, "N", "requests in flight per worker; at this limit it stops accepting")
+    wsgi_file: str = option("", str, "PATH", "load the application from this file", names=("--file",))
+    callable: str = option("", str, "NAME", "the application's name in its module "
+                           "(default: application, then app)")
+    chdir: str = option("", _directory, "DIR", "change to this directory before anything else")
+    pythonpath: tuple[str, ...] = option((), os.path.abspath, "DIR", "put this in front of sys.path; repeatable",
+                                         names=("--pp",))
+    env: tuple[tuple[str, str], ...] = option((), _environment, "NAME=VALUE", "set an environment variable; repeatable")
+    virtualenv: str = option("", _directory, "DIR", "use the packages of this virtual environment",
+                             names=("--venv", "--home", "-H"))
+    lazy_apps: bool = option(False, bool, "", "import the application in each worker instead of once before the fork")
+    uid: int = option(-1, _user, "USER", "run the application as this user")
+    gid: int = option(-1, _group, "GROUP", "run the application as this group")
+    worker_reload_mercy: float = option(
+        60.0, _seconds, "SECONDS", "what a leaving worker gets to finish the requests in flight")
+    socket_timeout: float = option(
+        30.0, _seconds, "SECONDS", "how long a read from or a write to nginx may stand still", names=("-z",))
+    hub_timeout: float = option(
+        30.0, _seconds, "SECONDS", "a worker whose event loop has not run for this long is stopped and replaced")
+    boot_timeout: float = option(
+        60.0, _seconds, "SECONDS", "how long importing the application may take")
+    max_vars: int = option(2000, _count, "N", "variables of one request; more are refused with a 431")
+    drain_size: int = option(
+        64 << 20, _size_bytes, "BYTES", "request body that is read and thrown away after a response that ignored it")
+    drain_timeout: float = option(10.0, _seconds, "SECONDS", "how long that may take")
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def from_dict(values: dict[str, Any]) -> Settings:
+    """The settings that `as_dict` and JSON (which makes tuples lists) have carried to another process."""
+    return Settings(**{name: _tuples(value) for name, value in values.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+# --- the command line ---
+
+
+def flag_of(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="wsgid", allow_abbrev=False,
+        description="Serve a WSGI application behind nginx's uwsgi_pass.",
+        epilog="example: wsgid --socket app.sock --workers 4 app:application")
+    parser.add_argument("--version", action="version", version=f"wsgid {__version__}")
+    for declared in fields(Settings):
+        _add_argument(parser, declared)
+    return parser
+
+
+def _add_argument(parser: argparse.ArgumentParser, declared: "Field[Any]") -> None:
+    says: Any = declared.metadata
+    text = says["text"].replace("%", "%%")
+    if declared.name == "application":
+        parser.add_argument("application", nargs="?", metavar=says["metavar"], help=text, default=argparse.SUPPRESS)
+        return
+    flags = [flag_of(declared.name), *says.get("names", ())]
+    if says["parse"] is bool:
+        parser.add_argument(*flags, dest=declared.name, action="store_true", help=text, default=argparse.SUPPRESS)
+        return
+    if declared.default not in ((), "", None, 0, -1, (-1, -1)):
+        text += f" (default: {declared.default:g})" if isinstance(declared.default, (int, float)) else ""
+    parser.add_argument(
+        *flags, dest=declared.name, help=text, default=argparse.SUPPRESS,
+        metavar=says["metavar"], action="append" if declared.default == () else "store",
+        **({"nargs": "?", "const": says["bare"]} if "bare" in says else {}))
+
+
+def from_command_line(argv: Sequence[str]) -> Settings:
+    """The settings of a command line.
+
+    Raises:
+        ConfigError: an option has a wrong value, or one that is needed is missing.
+        SystemExit: argparse has printed the help, or a complaint (code 2).
+    """
+    given = vars(build_parser().parse_args(argv))
+    values: dict[str, Any] = {}
+    for declared in fields(Settings):
+        if declared.name in given:
+            values[declared.name] = _value(declared, given[declared.name])
+    settings = Settings(**values)
+    if not settings.application and not settings.wsgi_file:
+        raise ConfigError("no application is named: add MODULE:CALLABLE, such as app:application, or --wsgi-file PATH")
+    if settings.application and settings.wsgi_file:
+        raise ConfigError(f"both {settings.application!r} and --wsgi-file {settings.wsgi_file!r} name an application: "
+                          "leave one of them out")
+    return settings
+
+
+def _value(declared: "Field[Any]", given: Any) -> Any:
+    assert declared.default is not MISSING
+    parse = declared.metadata["parse"]
+    if parse is bool:
+        return given
+    try:
+        return tuple(map(parse, given)) if declared.default == () else parse(given)
+    except ValueError as error:
+        raise ConfigError(f"{flag_of(declared.name)} {_shown(given)} cannot be used: expected {error}") from error
+
+
+def _shown(given: Any) -> str:
+    return ", ".join(map(repr, given)) if isinstance(given, list) else repr(given)

@@ -1,0 +1,498 @@
+"""The fleet: which template and which worker slot is in which state, and what has to happen next.
+
+Rules
+* No I/O, no clock, no process: events come in as method calls, time is an argument (`now_s`, seconds of one monotonic
+  clock), and `plan` answers with actions that the master carries out.  So crash storms, clock jumps and reloads are
+  tested without a single process.
+* A slot's state is an Enum and changes only through TRANSITIONS; a pair that is not listed there is a bug and says so.
+* A slot is free again only when its process was reaped (or provably never lived): messages, end-of-file and heartbeats
+  are hints, waitpid is the truth.
+* Every state that waits for somebody else has a deadline, set before the thing it guards starts.
+
+A reload launches a new template; once that is ready, its generation becomes the wanted one, and workers of older
+generations are replaced one after the other: first the new one is Ready, then an old one drains.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+from math import inf
+
+from wsgid.errors import ExitCode, IllegalTransition
+
+SLOTS_MAX = 512  # the scoreboard is made for this many, once
+
+BACKOFF_FIRST_S = 0.1
+BACKOFF_MAX_S = 30.0
+LIVED_SHORTLY_S = 2.0  # a worker that dies younger than this makes its slot wait longer
+HEALTHY_AFTER_S = 60.0  # and one that lived this long clears the slot's record
+
+ABORT_GRACE_S = 1.0  # between "abort, and print your stack" and SIGKILL
+INTERRUPT_GRACE_S = 2.0  # between "your hub is stalled" and abort
+DISMISS_GRACE_S = 2.0  # for a template to leave by itself
+FORCE_MARGIN_S = 1.0  # a worker cuts its own requests after the mercy time; the master steps in this much later
+TICK_S = 1.0  # heartbeats are looked at this often
+LOST_TIME_S = 5.0  # a longer gap between two plans means that this process itself did not run
+
+
+class SlotState(Enum):
+    VACANT = auto()
+    SPAWNING = auto()  # asked for; not Ready yet
+    READY = auto()  # accepts connections
+    STALLED = auto()  # its hub has not run for too long; it was signalled
+    LOST = auto()  # its end of the channel is closed: it leaves unasked
+    DRAINING = auto()  # finishes what is in flight, then leaves
+    ABORTING = auto()  # is made to leave
+
+
+class SlotEvent(Enum):
+    SPAWN = auto()
+    READY = auto()
+    STALL = auto()
+    RECOVER = auto()
+    CLOSE = auto()
+    DRAIN = auto()
+    ABORT = auto()
+    GONE = auto()
+
+
+_S, _E = SlotState, SlotEvent
+TRANSITIONS: dict[tuple[SlotState, SlotEvent], SlotState] = {
+    (_S.VACANT, _E.SPAWN): _S.SPAWNING,
+    (_S.SPAWNING, _E.READY): _S.READY,
+    (_S.SPAWNING, _E.CLOSE): _S.LOST,
+    (_S.SPAWNING, _E.DRAIN): _S.DRAINING,
+    (_S.SPAWNING, _E.ABORT): _S.ABORTING,
+    (_S.SPAWNING, _E.GONE): _S.VACANT,
+    (_S.READY, _E.STALL): _S.STALLED,
+    (_S.READY, _E.CLOSE): _S.LOST,
+    (_S.READY, _E.DRAIN): _S.DRAINING,
+    (_S.READY, _E.ABORT): _S.ABORTING,
+    (_S.READY, _E.GONE): _S.VACANT,
+    (_S.STALLED, _E.RECOVER): _S.READY,
+    (_S.STALLED, _E.CLOSE): _S.LOST,
+    (_S.STALLED, _E.DRAIN): _S.DRAINING,
+    (_S.STALLED, _E.ABORT): _S.ABORTING,
+    (_S.STALLED, _E.GONE): _S.VACANT,
+    (_S.LOST, _E.ABORT): _S.ABORTING,
+    (_S.LOST, _E.GONE): _S.VACANT,
+    (_S.DRAINING, _E.READY): _S.DRAINING,  # it said Ready before it read our Drain
+    (_S.DRAINING, _E.CLOSE): _S.DRAINING,
+    (_S.DRAINING, _E.ABORT): _S.ABORTING,
+    (_S.DRAINING, _E.GONE): _S.VACANT,
+    (_S.ABORTING, _E.READY): _S.ABORTING,
+    (_S.ABORTING, _E.CLOSE): _S.ABORTING,
+    (_S.ABORTING, _E.ABORT): _S.ABORTING,
+    (_S.ABORTING, _E.GONE): _S.VACANT,
+}
+
+_STAFF = (_S.SPAWNING, _S.READY, _S.STALLED)  # can be told to drain
+_LIVE = (*_STAFF, _S.LOST)  # counts as a worker, until waitpid says otherwise; the rest is on its way out
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    number: int
+    state: SlotState = SlotState.VACANT
+    generation: int = 0
+    pid: int = 0  # 0: nobody said Hello yet
+    ready_s: float = inf  # when it said Ready
+    since_s: float = 0.0  # when it entered its state
+    deadline_s: float = inf  # when its state has lasted too long
+    heartbeat_s: float = 0.0  # when its hub last ran
+    failures: int = 0  # short lives in a row
+    not_before_s: float = -inf  # back-off: the earliest next spawn
+
+
+class TemplateState(Enum):
+    BOOTING = auto()
+    READY = auto()
+    LOST = auto()  # its end of the channel is closed
+    DISMISSED = auto()
+
+
+class Purpose(Enum):
+    """Why a template was launched: only a reload makes the workers of older generations outdated."""
+
+    START = auto()
+    RELOAD = auto()
+    REPLACE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    generation: int
+    purpose: Purpose
+    state: TemplateState = TemplateState.BOOTING
+    ready_s: float = inf
+    deadline_s: float = inf
+
+
+class Mode(Enum):
+    RUNNING = auto()
+    DRAINING = auto()  # graceful stop
+    STOPPING = auto()  # stop now
+
+
+class Backlog(Enum):
+    """What a draining worker does with connections that wait in the listener's backlog."""
+
+    LEAVE = "leave"  # siblings take them
+    EMPTY = "empty"  # nobody else will: accept until there are none
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchTemplate:
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class DismissTemplate:
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class KillTemplate:
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    slot: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    slot: int
+    backlog: Backlog
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """The hub stalls: signal the worker, whose handler shows where."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """A spawn that nobody answered: close its channel, so that a late worker finds nobody and leaves."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    code: ExitCode
+
+
+Action = LaunchTemplate | DismissTemplate | KillTemplate | Spawn | Drain | Interrupt | Abort | Kill | Abandon | Exit
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """The operator's time limits that the fleet guards, in seconds."""
+
+    boot_s: float
+    mercy_s: float
+    hub_s: float
+
+
+@dataclass
+class Fleet:
+    """Bookkeeping of templates and worker slots.
+
+    Args:
+        target: how many workers shall be there.
+        deadlines: see Deadlines.
+    """
+
+    target: int
+    deadlines: Deadlines
+    mode: Mode = Mode.RUNNING
+    exit_code: ExitCode = ExitCode.OK
+    proven: bool = False  # some worker was Ready once: from now on, failures to boot never stop the fleet
+    reload_requested: bool = False
+    wanted_generation: int = 0
+    next_generation: int = 0
+    slots: list[Slot] = field(default_factory=list)
+    templates: dict[int, Template] = field(default_factory=dict)
+    template_failures: int = 0
+    template_not_before_s: float = -inf
+    last_plan_s: float | None = None
+
+    # --- events: what the master saw ---
+
+    def request_reload(self) -> None:
+        self.reload_requested = True
+
+    def request_stop(self, mode: Mode) -> None:
+        """Stop gracefully (Mode.DRAINING) or now (Mode.STOPPING); never back."""
+        if self.mode is not Mode.STOPPING:
+            self.mode = mode
+
+    def template_ready(self, generation: int, now_s: float) -> None:
+        """A template has imported the application: newer code than that of all templates before it."""
+        template = self.templates.get(generation)
+        if template is None or template.state is not TemplateState.BOOTING:
+            return
+        self.templates[generation] = replace(template, state=TemplateState.READY, ready_s=now_s, deadline_s=inf)
+        if template.purpose is not Purpose.REPLACE:
+            self.wanted_generation = generation
+
+    def template_closed(self, generation: int, now_s: float) -> None:
+        """A template's end of its channel is gone: it cannot spawn any more and has to leave."""
+        template = self.templates[generation]
+        if template.state is TemplateState.READY:
+            self.templates[generation] = replace(
+                template, state=TemplateState.LOST, deadline_s=now_s + DISMISS_GRACE_S)
+
+    def template_gone(self, generation: int, now_s: float) -> TemplateState:
+        """A template was reaped. Returns the state that it left; BOOTING means that it could not import."""
+        template = self.templates.pop(generation)
+        if template.state is TemplateState.BOOTING:
+            self._boot_failed()
+        if template.state is not TemplateState.DISMISSED:
+            self.template_failures = failures_after(self.template_failures, now_s - template.ready_s)
+            self.template_not_before_s = now_s + backoff_s(self.template_failures)
+        return template.state
+
+    def hello(self, number: int, pid: int) -> None:
+        self.slots[number] = replace(self.slots[number], pid=pid)
+
+    def ready(self, number: int, now_s: float) -> None:
+        self._step(number, SlotEvent.READY, now_s)
+        self.slots[number] = replace(self.slots[number], ready_s=now_s)
+        self.proven = True
+
+    def heartbeat(self, number: int, heartbeat_s: float) -> None:
+        self.slots[number] = replace(self.slots[number], heartbeat_s=heartbeat_s)
+
+    def channel_closed(self, number: int, now_s: float) -> None:
+        """The worker's end of its channel is gone. Without a pid nobody ever lived there; else it has to leave."""
+        slot = self.slots[number]
+        if slot.state is SlotState.VACANT:
+            return
+        if slot.pid == 0:
+            self.gone(number, now_s)
+        else:
+            deadline_s = min(slot.deadline_s, now_s + self.deadlines.mercy_s + FORCE_MARGIN_S)
+            self._step(number, SlotEvent.CLOSE, now_s, deadline_s)
+
+    def gone(self, number: int, now_s: float) -> SlotState:
+        """The slot's process was reaped (or never lived). Returns the state that it left."""
+        slot = self.slots[number]
+        self._step(number, SlotEvent.GONE, now_s)
+        if slot.pid and slot.ready_s == inf and slot.state is not SlotState.DRAINING:
+            self._boot_failed()
+        failures = 0 if slot.state is SlotState.DRAINING else failures_after(slot.failures, now_s - slot.ready_s)
+        not_before_s = now_s + backoff_s(failures) if failures else -inf
+        self.slots[number] = Slot(number, since_s=now_s, failures=failures, not_before_s=not_before_s)
+        return slot.state
+
+    # --- the plan: what to do now ---
+
+    def plan(self, now_s: float) -> list[Action]:
+        """What has to be done at `now_s`. The fleet already counts it as done."""
+        self._forgive_lost_time(now_s)
+        actions: list[Action] = []
+        if self.mode is Mode.RUNNING:
+            actions += self._check_hubs(now_s)
+            actions += self._check_templates(now_s)
+            actions += self._spawn(now_s)
+            actions += self._retire(now_s)
+        else:
+            actions += self._wind_down(now_s)
+        actions += self._check_deadlines(now_s)
+        return actions
+
+    def next_plan_s(self, now_s: float) -> float:
+        """The latest time at which `plan` has to be asked again if nothing happens until then."""
+        times = [slot.deadline_s for slot in self.slots]
+        times += [slot.not_before_s for slot in self.slots if slot.not_before_s > now_s]
+        times += [template.deadline_s for template in self.templates.values()]
+        if not self.templates and self.mode is Mode.RUNNING:
+            times.append(max(self.template_not_before_s, now_s))
+        return min([now_s + TICK_S, *times])
+
+    def of_state(self, *states: SlotState) -> list[Slot]:
+        return [slot for slot in self.slots if slot.state in states]
+
+    def template(self) -> Template | None:
+        """The newest template that can spawn."""
+        able = [template for template in self.templates.values() if template.state is TemplateState.READY]
+        return max(able, key=lambda template: template.generation, default=None)
+
+    # --- the parts of the plan ---
+
+    def _check_hubs(self, now_s: float) -> Iterable[Action]:
+        for slot in self.of_state(SlotState.READY, SlotState.STALLED):
+            beaten_s = max(slot.heartbeat_s, slot.since_s)
+            if slot.state is SlotState.STALLED and slot.heartbeat_s > slot.since_s:
+                self._step(slot.number, SlotEvent.RECOVER, now_s)
+            elif slot.state is SlotState.READY and now_s - beaten_s > self.deadlines.hub_s:
+                self._step(slot.number, SlotEvent.STALL, now_s, now_s + INTERRUPT_GRACE_S)
+                yield Interrupt(slot.number)
+
+    def _check_templates(self, now_s: float) -> Iterable[Action]:
+        able = self.template()
+        for template in list(self.templates.values()):
+            superseded = able is not None and template.generation < able.generation
+            unwanted = self.reload_requested and template.state is TemplateState.BOOTING
+            if (superseded or unwanted) and template.state in (TemplateState.BOOTING, TemplateState.READY):
+                yield self._dismiss(template, now_s)
+        alive = any(template.state is not TemplateState.DISMISSED for template in self.templates.values())
+        if self.reload_requested:
+            yield self._launch(Purpose.RELOAD, now_s)
+        elif not alive and now_s >= self.template_not_before_s:
+            yield self._launch(Purpose.REPLACE if self.proven else Purpose.START, now_s)
+
+    def _spawn(self, now_s: float) -> Iterable[Action]:
+        template = self.template()
+        if template is None:
+            return
+        live = [slot for slot in self.slots if slot.state in _LIVE]
+        outdated = sum(slot.generation < self.wanted_generation for slot in live)
+        resting = sum(slot.not_before_s > now_s for slot in self.of_state(SlotState.VACANT))
+        # A slot that rests after a crash keeps its place: else its neighbour would crash in its stead, without a rest.
+        lacking = self.target + min(outdated, self._surge()) - len(live) - resting
+        for _ in range(lacking):
+            slot = self._vacancy(now_s)
+            if slot is None:
+                return
+            self.slots[slot.number] = replace(slot, generation=template.generation)
+            self._step(slot.number, SlotEvent.SPAWN, now_s, now_s + self.deadlines.boot_s)
+            yield Spawn(slot.number, template.generation)
+
+    def _retire(self, now_s: float) -> Iterable[Action]:
+        """Drain what is too much: outdated workers first, then the highest numbers."""
+        ready = self.of_state(SlotState.READY)
+        current = [slot for slot in ready if slot.generation >= self.wanted_generation]
+        outdated = [slot for slot in ready if slot.generation < self.wanted_generation]
+        surplus = (outdated + current[::-1])[: max(len(ready) - self.target, 0)]
+        if len(current) >= self.target:  # nobody outdated is needed any more, however busy
+            surplus += [slot for slot in self.of_state(SlotState.SPAWNING, SlotState.STALLED)
+                        if slot.generation < self.wanted_generation]
+        for slot in surplus:
+            yield self._drain(slot, Backlog.LEAVE, now_s)
+
+    def _wind_down(self, now_s: float) -> Iterable[Action]:
+        for template in list(self.templates.values()):
+            if template.state is not TemplateState.DISMISSED:
+                yield self._dismiss(template, now_s)
+        for slot in self.slots:
+            if self.mode is Mode.STOPPING and slot.state not in (SlotState.VACANT, SlotState.ABORTING):
+                self._step(slot.number, SlotEvent.ABORT, now_s, now_s)  # overdue at once: killed below
+            elif slot.state in _STAFF:
+                yield self._drain(slot, Backlog.EMPTY, now_s)
+        if not self.templates and all(slot.state is SlotState.VACANT for slot in self.slots):
+            yield Exit(self.exit_code)
+
+    def _check_deadlines(self, now_s: float) -> Iterable[Action]:
+        for slot in self.slots:
+            if now_s < slot.deadline_s or slot.state is SlotState.VACANT:
+                continue
+            if slot.pid == 0:
+                self.gone(slot.number, now_s)
+                yield Abandon(slot.number)
+            else:
+                killing = slot.state is SlotState.ABORTING
+                self._step(slot.number, SlotEvent.ABORT, now_s, now_s + ABORT_GRACE_S)
+                yield Kill(slot.number) if killing else Abort(slot.number)
+        for template in self.templates.values():
+            if now_s >= template.deadline_s:
+                self.templates[template.generation] = replace(template, deadline_s=now_s + DISMISS_GRACE_S)
+                yield KillTemplate(template.generation)
+
+    # --- small steps ---
+
+    def _step(self, number: int, event: SlotEvent, now_s: float, deadline_s: float | None = None) -> None:
+        """Move a slot by the table. Without a `deadline_s` a new state has none, and an old one keeps its own."""
+        slot = self.slots[number]
+        state = TRANSITIONS.get((slot.state, event))
+        if state is None:
+            raise IllegalTransition(f"slot {number} is {slot.state.name} and cannot take the event {event.name}")
+        if deadline_s is None:
+            deadline_s = slot.deadline_s if state is slot.state else inf
+        since_s = slot.since_s if state is slot.state else now_s
+        self.slots[number] = replace(slot, state=state, since_s=since_s, deadline_s=deadline_s)
+
+    def _drain(self, slot: Slot, backlog: Backlog, now_s: float) -> Action:
+        self._step(slot.number, SlotEvent.DRAIN, now_s, now_s + self.deadlines.mercy_s + FORCE_MARGIN_S)
+        return Drain(slot.number, backlog)
+
+    def _launch(self, purpose: Purpose, now_s: float) -> Action:
+        generation = self.next_generation
+        self.next_generation += 1
+        self.reload_requested = False
+        self.templates[generation] = Template(generation, purpose, deadline_s=now_s + self.deadlines.boot_s)
+        return LaunchTemplate(generation)
+
+    def _dismiss(self, template: Template, now_s: float) -> Action:
+        deadline_s = now_s + DISMISS_GRACE_S
+        self.templates[template.generation] = replace(template, state=TemplateState.DISMISSED, deadline_s=deadline_s)
+        if template.state is TemplateState.BOOTING:  # busy with the import, it would not notice a dismissal
+            return KillTemplate(template.generation)
+        return DismissTemplate(template.generation)
+
+    def _boot_failed(self) -> None:
+        """Nobody was ever Ready: the first generation is broken, and trying again would only hide it."""
+        if not self.proven and self.mode is Mode.RUNNING:
+            self.mode = Mode.STOPPING
+            self.exit_code = ExitCode.APPLICATION
+
+    def _surge(self) -> int:
+        """How many more workers than the target a rolling replacement may hold: one, or a tenth of them."""
+        return max(1, self.target // 10)
+
+    def _vacancy(self, now_s: float) -> Slot | None:
+        """The slot for the next spawn: one with failures first, so that its record goes on, then the lowest."""
+        vacant = [slot for slot in self.of_state(SlotState.VACANT) if slot.not_before_s <= now_s]
+        if vacant:
+            return min(vacant, key=lambda slot: (-slot.failures, slot.number))
+        if len(self.slots) >= SLOTS_MAX:
+            return None
+        self.slots.append(Slot(len(self.slots)))
+        return self.slots[-1]
+
+    def _forgive_lost_time(self, now_s: float) -> None:
+        """After a gap (SIGSTOP, a suspended machine) nobody had a chance to meet a deadline: move all of them."""
+        last_s, self.last_plan_s = self.last_plan_s, now_s
+        if last_s is None or 0 <= now_s - last_s <= LOST_TIME_S:
+            return
+        lost_s = now_s - last_s
+        self.template_not_before_s += lost_s
+        self.slots = [
+            replace(slot, since_s=now_s, ready_s=slot.ready_s + lost_s, deadline_s=slot.deadline_s + lost_s,
+                    not_before_s=slot.not_before_s + lost_s)
+            for slot in self.slots
+        ]
+        for template in self.templates.values():
+            self.templates[template.generation] = replace(template, deadline_s=template.deadline_s + lost_s)
+
+
+def failures_after(failures: int, lived_s: float) -> int:
+    """The record after a process that left unasked, `lived_s` seconds after it was Ready (-inf: it never was)."""
+    if lived_s >= HEALTHY_AFTER_S:
+        return 0
+    if lived_s < LIVED_SHORTLY_S:
+        return failures + 1
+    return max(failures - 1, 0)
+
+
+def backoff_s(failures: int) -> float:
+    """How long to wait before the next try: 0, 0.1 s, 0.2 s ... 30 s."""
+    if failures <= 0:
+        return 0.0
+    return min(BACKOFF_FIRST_S * 2.0 ** min(failures - 1, 30), BACKOFF_MAX_S)

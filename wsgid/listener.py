@@ -1,0 +1,249 @@
+"""Listening sockets: bind or inherit them, give them mode and owner, unlink them when the server ends.
+
+Rules
+* A socket file is replaced only if nobody listens on it, and unlinked only if it is still the one that we made
+  (same device and inode): a newer server may have put its own there.
+* Inherited sockets (fd://N, systemd's LISTEN_FDS) belong to who made them: never chmod'ed, never unlinked.
+* Everything is bound by the master, before any privilege is dropped; workers only inherit file descriptors.
+"""
+
+import errno
+import grp
+import os
+import pwd
+import re
+import socket
+import stat
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsgid.errors import ListenerError
+
+BACKLOG_WANTED = 4096
+_SYSTEMD_FIRST_FD = 3  # sd_listen_fds(3)
+_PATH_MAX_BYTES = 107  # unix(7): sun_path has 108 bytes with the final NUL
+_TCP = re.compile(r"(?P<host>\[[0-9a-fA-F:.%\w]+\]|[^:/]*):(?P<port>[0-9]{1,5})")
+_NGINX_USERS = ("www-data", "nginx", "http")  # Debian and Ubuntu; nginx.org, Red Hat, Alpine; Arch
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """What a new socket file shall be like; None leaves what umask and process make it."""
+
+    mode: int | None = None
+    uid: int = -1
+    gid: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    socket: socket.socket
+    address: str  # as the operator says it
+    path: Path | None = None  # the socket file, if it is ours
+    identity: tuple[int, int] = (0, 0)  # its device and inode
+
+    def unlink(self) -> None:
+        """Remove the socket file, if it is still ours."""
+        if self.path is None:
+            return
+        try:
+            if _identity(self.path) == self.identity:
+                self.path.unlink()
+        except FileNotFoundError:
+            pass
+
+
+def open_listener(address: str, backlog: int, ownership: Ownership) -> Listener:
+    """Bind and listen.
+
+    Args:
+        address: a path, `host:port`, `:port` (all IPv4 interfaces), `[::1]:port`, or `fd://N`.
+        backlog: how many connections may wait to be accepted.
+        ownership: for a path only.
+
+    Raises:
+        ListenerError: with the address, the reason and the remedy.
+    """
+    if address.startswith("fd://"):
+        return inherit(address.removeprefix("fd://"), backlog)
+    tcp = _TCP.fullmatch(address)
+    if tcp is not None:
+        return _open_tcp(address, tcp["host"].strip("[]") or "0.0.0.0", int(tcp["port"]), backlog)
+    return _open_unix(Path(address.removeprefix("unix:")).absolute(), backlog, ownership)
+
+
+def allowed_backlog() -> int:
+    """net.core.somaxconn: listen(2) silently cuts a larger backlog."""
+    try:
+        return int(Path("/proc/sys/net/core/somaxconn").read_text())
+    except (OSError, ValueError):
+        return socket.SOMAXCONN
+
+
+def from_systemd(environ: MutableMapping[str, str], backlog: int) -> list[Listener]:
+    """The sockets that systemd passed to this very process (sd_listen_fds(3)); takes the variables out of `environ`."""
+    pid, count = environ.get("LISTEN_PID"), environ.get("LISTEN_FDS")
+    if pid != str(os.getpid()) or count is None:
+        return []
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        environ.pop(name, None)
+    return [inherit(str(fd), backlog) for fd in range(_SYSTEMD_FIRST_FD, _SYSTEMD_FIRST_FD + int(count))]
+
+
+def inherit(number: str, backlog: int) -> Listener:
+    """A socket that somebody else bound.
+
+    Raises:
+        ListenerError: the descriptor is no stream socket.
+    """
+    try:
+        inherited = socket.socket(fileno=int(number))
+        if inherited.type != socket.SOCK_STREAM:
+            raise ListenerError(f"fd://{number} is no stream socket: pass a SOCK_STREAM socket")
+        if not inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            inherited.listen(backlog)
+    except (OSError, ValueError) as error:
+        raise ListenerError(f"fd://{number} cannot be used: {error}; pass an open, bound stream socket") from error
+    inherited.setblocking(False)
+    inherited.set_inheritable(False)
+    return Listener(inherited, f"fd://{number}")
+
+
+def _open_tcp(address: str, host: str, port: int, backlog: int) -> Listener:
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # Accepted sockets inherit it (tcp(7)): a response of several blocks must not wait for acknowledgements.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        bound.bind(target)
+        bound.listen(backlog)
+    except (OSError, OverflowError) as error:
+        raise ListenerError(f"cannot listen on {address}: {_reason(error)}") from error
+    bound.setblocking(False)
+    name = bound.getsockname()
+    shown = f"[{name[0]}]:{name[1]}" if family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+    return Listener(bound, shown)
+
+
+def _open_unix(path: Path, backlog: int, ownership: Ownership) -> Listener:
+    if len(os.fsencode(path)) > _PATH_MAX_BYTES:
+        raise ListenerError(f"cannot listen on {path}: the path is longer than {_PATH_MAX_BYTES} bytes; shorten it")
+    _remove_stale(path)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # The file is made with its final mode: between bind and a chmod, anybody could connect.
+    umask = os.umask(0o777 & ~ownership.mode) if ownership.mode is not None else None
+    try:
+        bound.bind(os.fspath(path))
+        if (ownership.uid, ownership.gid) != (-1, -1):
+            os.chown(path, ownership.uid, ownership.gid)
+        bound.listen(backlog)
+    except OSError as error:
+        bound.close()
+        raise ListenerError(f"cannot listen on {path}: {_reason(error)}") from error
+    finally:
+        if umask is not None:
+            os.umask(umask)
+    bound.setblocking(False)
+    return Listener(bound, os.fspath(path), path, _identity(path))
+
+
+def _reason(error: Exception) -> str:
+    if not isinstance(error, OSError) or error.errno not in _REMEDIES:
+        return f"{error}; check the address"
+    return f"{error.strerror}; {_REMEDIES[error.errno]}"
+
+
+_REMEDIES = {
+    errno.EADDRINUSE: "stop the other server or choose another address",
+    errno.EADDRNOTAVAIL: "the address is not of this machine",
+    errno.EACCES: "give this user the right to it or choose another address",
+    errno.EPERM: "start as root or leave the owner as it is",
+    errno.ENOENT: "create the directory first",
+    errno.ENOTDIR: "a part of the path is no directory",
+    errno.EROFS: "choose a writable directory",
+}
+
+
+def _remove_stale(path: Path) -> None:
+    """Unlink a socket file on which nobody listens.
+
+    Raises:
+        ListenerError: it is in use, or no socket.
+    """
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ListenerError(f"cannot listen on {path}: the file there is no socket; move it away")
+    except OSError:
+        return  # nothing there, or bind will say it better
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a full backlog answers EAGAIN: that is a live listener too
+        try:
+            probe.connect(os.fspath(path))
+            pid = int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4), "little")
+            holder = f"process {pid}"
+        except BlockingIOError:
+            holder = "a busy process"
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except OSError as error:
+            raise ListenerError(f"cannot listen on {path}: cannot tell whether it is in use: {error}") from error
+    raise ListenerError(f"cannot listen on {path}: {holder} listens on it; stop that server or choose another path")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.lstat()
+    return status.st_dev, status.st_ino
+
+
+# --- would nginx get in? ---
+
+
+def nginx_user(config: Path = Path("/etc/nginx/nginx.conf")) -> str | None:
+    """The user that nginx's workers run as on this machine: its `user` directive, else a packager's default."""
+    try:
+        said = re.findall(r"^\s*user\s+([^\s;]+)", config.read_text(), re.MULTILINE)
+    except OSError:
+        said = []
+    for name in [*said, *_NGINX_USERS]:
+        try:
+            return pwd.getpwnam(name).pw_name
+        except KeyError:
+            continue
+    return None
+
+
+def keeps_out(path: Path, user: str) -> str | None:
+    """What keeps `user` from connecting to the socket at `path`: a sentence with the remedy, or None.
+
+    connect(2) needs write permission on the socket and search permission on every directory above it.
+    """
+    entry = pwd.getpwnam(user)
+    if entry.pw_uid == 0:
+        return None
+    gids = set(os.getgrouplist(user, entry.pw_gid))
+    for directory in reversed(path.parents):
+        if not _may(directory, entry.pw_uid, gids, stat.S_IXUSR):
+            return (f"the directory {directory} is closed to nginx's user {user}, so visitors get a 502: "
+                    f"move the socket elsewhere or chmod o+x {directory}")
+    if _may(path, entry.pw_uid, gids, stat.S_IWUSR):
+        return None
+    group = grp.getgrgid(entry.pw_gid).gr_name
+    mode = stat.S_IMODE(path.stat().st_mode)
+    return (f"the socket {path} has mode {mode:o}, so nginx's user {user} cannot connect and visitors get a 502: "
+            f"add --chmod-socket 660 --chown-socket :{group}, or --chmod-socket 666")
+
+
+def _may(path: Path, uid: int, gids: set[int], owner_bit: int) -> bool:
+    """Whether a user has a permission: the first class that fits decides (path_resolution(7))."""
+    status = path.stat()
+    if status.st_uid == uid:
+        return bool(status.st_mode & owner_bit)
+    if status.st_gid in gids:
+        return bool(status.st_mode & owner_bit >> 3)
+    return bool(status.st_mode & owner_bit >> 6)

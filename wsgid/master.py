@@ -1,0 +1,355 @@
+"""The master: wait, reap, decode, apply the plan.
+
+Rules
+* Boring: the standard library only, no gevent, no thread, nothing of the application.  What is to be done is decided
+  in fleet.py; what is said is in protocol/control.py; here it is carried out.
+* One wait point: the signal pipe and all channels sit in one selector, with the fleet's next deadline as time-out.
+* A turn reads in this order: signals, then the dead (waitpid), then all channels, then the deaths are applied.  What a
+  process said before it died is in its channel by the time it can be reaped, so nothing is missed.
+"""
+
+import os
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable
+from signal import Signals
+from typing import Any
+
+from wsgid import __version__, channel, fleet, listener, log, process, scoreboard
+from wsgid.channel import Channel
+from wsgid.config import Settings
+from wsgid.errors import ConfigError, ControlError, ExitCode
+from wsgid.fleet import Fleet, Mode, SlotState, TemplateState
+from wsgid.listener import Listener
+from wsgid.protocol import control
+from wsgid.scoreboard import Word
+
+
+def run(settings: Settings) -> ExitCode:
+    """Serve until told to stop. Returns the exit code.
+
+    Raises:
+        BootError: the sockets cannot be had, or an option does not fit this machine.
+    """
+    signals = process.SignalPipe([*_SIGNAL_HANDLERS, Signals.SIGCHLD])
+    log.speak_as("master")
+    process.set_title(f"master [{settings.application or settings.wsgi_file}]")
+    listeners = open_listeners(settings)
+    try:
+        process.become_subreaper()
+        _announce(settings, listeners)
+        return Master(settings, listeners, signals).run()
+    finally:
+        for opened in listeners:
+            opened.unlink()
+
+
+def open_listeners(settings: Settings) -> list[Listener]:
+    """All sockets of the command line and those that systemd passed.
+
+    Raises:
+        ListenerError: one of them cannot be had; those before it are closed and unlinked again.
+    """
+    allowed = listener.allowed_backlog()
+    backlog = min(settings.listen or listener.BACKLOG_WANTED, allowed)
+    if settings.listen > allowed:
+        log.warning("--listen %d is more than the kernel allows: the backlog is %d; raise net.core.somaxconn",
+                    settings.listen, allowed)
+    ownership = listener.Ownership(settings.chmod_socket, *settings.chown_socket)
+    opened = listener.from_systemd(os.environ, backlog)
+    try:
+        for address in settings.socket:
+            opened.append(listener.open_listener(address, backlog, ownership))
+    except Exception:
+        for earlier in opened:
+            earlier.unlink()
+        raise
+    if not opened:
+        raise ConfigError("no socket to listen on: add --socket PATH or --socket HOST:PORT")
+    return opened
+
+
+def _announce(settings: Settings, listeners: list[Listener]) -> None:
+    log.info("wsgid %s listens on %s with %d worker%s", __version__, ", ".join(one.address for one in listeners),
+             settings.workers, "s" * (settings.workers > 1))
+    user = listener.nginx_user()
+    for one in listeners:
+        trouble = listener.keeps_out(one.path, user) if one.path and user else None
+        if trouble:
+            log.warning("%s", trouble)
+
+
+class Master:
+    """The fleet's hands.
+
+    Args:
+        settings: the operator's.
+        listeners: open; the caller unlinks them in the end, whatever happens here.
+        signals: set up before anything that a signal would leave behind.
+    """
+
+    def __init__(self, settings: Settings, listeners: list[Listener], signals: process.SignalPipe) -> None:
+        self._settings = settings
+        self._listeners = listeners
+        self._signals = signals
+        self._scoreboard_fd = scoreboard.create()
+        self._scoreboard = scoreboard.Scoreboard(self._scoreboard_fd)
+        self._fleet = Fleet(settings.workers, fleet.Deadlines(
+            settings.boot_timeout, settings.worker_reload_mercy, settings.hub_timeout))
+        self._templates: dict[int, Channel] = {}  # by generation
+        self._workers: dict[int, Channel] = {}  # by slot
+        self._template_pids: dict[int, int] = {}  # generation -> pid
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(signals, selectors.EVENT_READ)
+        self._said: set[str] = set()  # notices and tracebacks, each of which is logged once
+        self._stop_requests = 0
+
+    def run(self) -> ExitCode:
+        while True:
+            now_s = time.monotonic()
+            self._read_heartbeats()
+            for action in self._fleet.plan(now_s):
+                if isinstance(action, fleet.Exit):
+                    log.info("wsgid stops with code %d", action.code)
+                    return action.code
+                _ACTIONS[type(action)](self, action)
+            self._selector.select(max(self._fleet.next_plan_s(now_s) - time.monotonic(), 0))
+            self._turn()
+
+    def _turn(self) -> None:
+        """Take in what has happened, in the order of the rules above."""
+        arrived = self._signals.read()
+        for signo in arrived:
+            if signo in _SIGNAL_HANDLERS:
+                _SIGNAL_HANDLERS[signo](self, signo)
+        dead = list(process.reap()) if Signals.SIGCHLD in arrived else []
+        for generation in list(self._templates):
+            self._read_template(generation)
+        for slot in list(self._workers):
+            self._read_worker(slot)
+        for pid, status in dead:
+            self._bury(pid, status)
+
+    def _read_heartbeats(self) -> None:
+        for slot in self._fleet.of_state(SlotState.READY, SlotState.STALLED):
+            self._fleet.heartbeat(slot.number, self._scoreboard.line(slot.number)[Word.HEARTBEAT_NS] / 1e9)
+
+    # --- signals ---
+
+    def _on_stop(self, signo: Signals) -> None:
+        """TERM and INT: graceful; a second INT: now."""
+        self._stop_requests += signo is Signals.SIGINT
+        if self._stop_requests > 1:
+            self._on_quit(signo)
+        elif self._fleet.mode is Mode.RUNNING:
+            log.info("%s: wsgid stops; requests in flight have %g s", signo.name, self._settings.worker_reload_mercy)
+            self._close_listeners()
+            self._fleet.request_stop(Mode.DRAINING)
+
+    def _on_quit(self, signo: Signals) -> None:
+        log.info("%s: wsgid stops now", signo.name)
+        self._close_listeners()
+        self._fleet.request_stop(Mode.STOPPING)
+
+    def _on_reload(self, signo: Signals) -> None:
+        log.info("%s: reloading the application", signo.name)
+        self._fleet.request_reload()
+
+    def _on_resize(self, signo: Signals) -> None:
+        step = 1 if signo is Signals.SIGTTIN else -1
+        self._fleet.target = min(max(self._fleet.target + step, 1), fleet.SLOTS_MAX // 2)
+        log.info("%s: %d workers from now on", signo.name, self._fleet.target)
+
+    def _on_unused(self, signo: Signals) -> None:
+        log.warning("%s means nothing to wsgid: ignored", signo.name)
+
+    def _close_listeners(self) -> None:
+        """Unlink first: from then on nginx gets a clean refusal, and what has connected before is in the backlog, which
+        the workers empty."""
+        for opened in self._listeners:
+            opened.unlink()
+            opened.socket.close()
+
+    # --- messages ---
+
+    def _messages(self, source: Channel) -> list[tuple[control.Message | None, list[int]]]:
+        """All that has arrived; None at the end stands for end-of-file."""
+        arrived: list[tuple[control.Message | None, list[int]]] = []
+        while True:
+            try:
+                received = source.receive()
+            except BlockingIOError:
+                return arrived
+            except ControlError as error:
+                log.error("%s: ignored", error)
+                continue
+            if received is None:
+                return [*arrived, (None, [])]
+            arrived.append(received)
+
+    def _read_template(self, generation: int) -> None:
+        for message, _ in self._messages(self._templates[generation]):
+            match message:
+                case control.TemplateReady():
+                    self._fleet.template_ready(generation, time.monotonic())
+                case control.SpawnFailed(slot=slot, reason=reason):
+                    log.error("worker %d cannot be forked: %s", slot, reason)
+                    self._close_worker(slot)
+                    self._fleet.channel_closed(slot, time.monotonic())
+                case control.BootFailed():
+                    self._log_boot_failure(message, f"template {generation}")
+                case None:
+                    self._close_template(generation)
+                    self._fleet.template_closed(generation, time.monotonic())
+
+    def _read_worker(self, slot: int) -> None:
+        for message, _ in self._messages(self._workers[slot]):
+            match message:
+                case control.Hello(pid=pid):
+                    self._fleet.hello(slot, pid)
+                case control.Ready():
+                    self._fleet.ready(slot, time.monotonic())
+                    log.info("worker %d (generation %d, pid %d) is ready", slot,
+                             self._fleet.slots[slot].generation, self._fleet.slots[slot].pid)
+                case control.Notice(key=key, text=text):
+                    self._log_once(key, text)
+                case control.BootFailed():
+                    self._log_boot_failure(message, f"worker {slot}")
+                case None:
+                    self._close_worker(slot)
+                    self._fleet.channel_closed(slot, time.monotonic())
+
+    def _log_once(self, key: str, text: str) -> None:
+        if key not in self._said:
+            self._said.add(key)
+            log.warning("%s", text)
+
+    def _log_boot_failure(self, failure: control.BootFailed, who: str) -> None:
+        """The traceback once, however many workers and retries meet it; the sentence each time."""
+        if failure.traceback not in self._said:
+            self._said.add(failure.traceback)
+            log.error("%s", failure.traceback.rstrip())
+        remedy = "; what runs goes on serving" if self._fleet.proven else ""
+        log.error("%s: %s%s", who, failure.reason, remedy)
+
+    # --- deaths ---
+
+    def _bury(self, pid: int, status: int) -> None:
+        words = process.status_in_words(status)
+        for generation, template_pid in self._template_pids.items():
+            if template_pid == pid:
+                self._bury_template(generation, words)
+                return
+        for slot in self._fleet.slots:
+            if slot.pid == pid:
+                self._bury_worker(slot, words, status)
+                return
+        log.debug("an orphan of the application, pid %d, %s", pid, words)
+
+    def _bury_template(self, generation: int, words: str) -> None:
+        del self._template_pids[generation]
+        self._close_template(generation)
+        left = self._fleet.template_gone(generation, time.monotonic())
+        if left is not TemplateState.DISMISSED:
+            log.error("template %d %s", generation, words)
+
+    def _bury_worker(self, slot: fleet.Slot, words: str, status: int) -> None:
+        self._close_worker(slot.number)
+        left = self._fleet.gone(slot.number, time.monotonic())
+        in_flight = self._scoreboard.line(slot.number)[Word.IN_FLIGHT]
+        self._scoreboard.clear(slot.number)
+        lost = f" with {in_flight} requests in flight" if in_flight else ""
+        asked = status == 0 and left in (SlotState.DRAINING, SlotState.READY)
+        (log.info if asked else log.error)(
+            "worker %d (generation %d, pid %d) %s%s", slot.number, slot.generation, slot.pid, words, lost)
+
+    # --- actions ---
+
+    def _launch_template(self, action: fleet.LaunchTemplate) -> None:
+        ours, theirs = channel.pair()
+        environ = {**os.environ, **dict(self._settings.env)}
+        # -P: the application's directory must not shadow the standard library before gevent has patched it.
+        argv = [sys.executable, "-P", "-m", "wsgid.template", str(theirs)]
+        pid = process.spawn(argv, environ, theirs)
+        os.close(theirs)
+        self._template_pids[action.generation] = pid
+        connection = self._templates[action.generation] = Channel(ours)
+        self._selector.register(connection, selectors.EVENT_READ)
+        fds = [one.socket.fileno() for one in self._listeners]
+        connection.send(control.Boot(action.generation, self._settings.as_dict(), len(fds)),
+                        [*fds, self._scoreboard_fd])
+
+    def _dismiss_template(self, action: fleet.DismissTemplate) -> None:
+        self._close_template(action.generation)
+
+    def _kill_template(self, action: fleet.KillTemplate) -> None:
+        process.send_signal(self._template_pids[action.generation], Signals.SIGKILL)
+
+    def _spawn(self, action: fleet.Spawn) -> None:
+        ours, theirs = channel.pair()
+        self._workers[action.slot] = Channel(ours)
+        self._selector.register(self._workers[action.slot], selectors.EVENT_READ)
+        self._templates[action.generation].send(control.Spawn(action.slot, action.generation), [theirs])
+        os.close(theirs)  # if the template cannot take it, our end reads end-of-file: the spawn has failed
+
+    def _drain(self, action: fleet.Drain) -> None:
+        self._workers[action.slot].send(control.Drain(action.backlog.value, self._settings.worker_reload_mercy))
+
+    def _interrupt(self, action: fleet.Interrupt) -> None:
+        slot = self._fleet.slots[action.slot]
+        log.error("worker %d (generation %d, pid %d): its event loop has not run for %g s", slot.number,
+                  slot.generation, slot.pid, self._settings.hub_timeout)
+        process.send_signal(slot.pid, Signals.SIGXCPU)
+
+    def _abort(self, action: fleet.Abort) -> None:
+        self._end(action.slot, Signals.SIGABRT)
+
+    def _kill(self, action: fleet.Kill) -> None:
+        self._end(action.slot, Signals.SIGKILL)
+
+    def _end(self, number: int, signo: Signals) -> None:
+        slot = self._fleet.slots[number]
+        if self._fleet.mode is not Mode.STOPPING:
+            log.error("worker %d (generation %d, pid %d) is overdue: %s", number, slot.generation, slot.pid, signo.name)
+        process.send_signal(slot.pid, signo)
+
+    def _abandon(self, action: fleet.Abandon) -> None:
+        log.error("worker %d did not start in %g s", action.slot, self._settings.boot_timeout)
+        self._close_worker(action.slot)
+
+    def _close_template(self, generation: int) -> None:
+        self._close(self._templates.pop(generation, None))
+
+    def _close_worker(self, slot: int) -> None:
+        self._close(self._workers.pop(slot, None))
+
+    def _close(self, connection: Channel | None) -> None:
+        if connection is not None:
+            self._selector.unregister(connection)
+            connection.close()
+
+
+_SIGNAL_HANDLERS: dict[Signals, Callable[[Master, Signals], None]] = {
+    signal.SIGTERM: Master._on_stop,
+    signal.SIGINT: Master._on_stop,
+    signal.SIGQUIT: Master._on_quit,
+    signal.SIGHUP: Master._on_reload,
+    signal.SIGTTIN: Master._on_resize,
+    signal.SIGTTOU: Master._on_resize,
+    signal.SIGUSR1: Master._on_unused,
+    signal.SIGUSR2: Master._on_unused,
+}
+
+_ACTIONS: dict[type, Callable[[Master, Any], None]] = {
+    fleet.LaunchTemplate: Master._launch_template,
+    fleet.DismissTemplate: Master._dismiss_template,
+    fleet.KillTemplate: Master._kill_template,
+    fleet.Spawn: Master._spawn,
+    fleet.Drain: Master._drain,
+    fleet.Interrupt: Master._interrupt,
+    fleet.Abort: Master._abort,
+    fleet.Kill: Master._kill,
+    fleet.Abandon: Master._abandon,
+}

@@ -1,0 +1,133 @@
+"""Processes as the kernel knows them: fork, exec, reap, signals, titles, exit statuses in words.
+
+Rules
+* fork and waitpid come from `posix`, the C module: in a patched process those of `os` are gevent's, which create a hub
+  with child watchers in whoever calls them.
+* waitpid is the only truth about who lives.
+"""
+
+import ctypes
+import os
+import posix
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import setproctitle
+
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+def become_subreaper() -> None:
+    """Orphans of our descendants become our children (prctl(2), PR_SET_CHILD_SUBREAPER): so the master can wait for
+    workers that the template has forked, and reaps what an application leaves behind.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def spawn(argv: list[str], environ: Mapping[str, str], inherit_fd: int) -> int:
+    """Start a program that inherits exactly `inherit_fd` beside the standard three. Returns its pid."""
+    os.set_inheritable(inherit_fd, True)
+    try:
+        return os.posix_spawn(argv[0], argv, environ)
+    finally:
+        os.set_inheritable(inherit_fd, False)
+
+
+def double_fork(child: Callable[[], None]) -> None:
+    """Run `child` in a grandchild, whose parent is gone at once: it then belongs to the subreaper.
+
+    `child` must not return; if it does, or raises, the process ends with status 1.
+
+    Raises:
+        OSError: fork(2) was refused, here or in the process between.
+    """
+    middle = posix.fork()
+    if middle == 0:
+        status = 1
+        try:
+            if posix.fork() == 0:
+                child()
+            else:
+                status = 0
+        finally:
+            os._exit(status)
+    _, status = posix.waitpid(middle, 0)
+    if status != 0:
+        raise OSError(f"the second fork failed: {status_in_words(status)}")
+
+
+def reap() -> Iterator[tuple[int, int]]:
+    """All children that have ended, as (pid, wait status). SIGCHLD coalesces, so ask until there is none."""
+    while True:
+        try:
+            pid, status = posix.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, status
+
+
+def status_in_words(status: int) -> str:
+    """A wait status as the operator says it: 'exited with code 3', 'was killed by SIGKILL'."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            name = signal.Signals(number).name
+        except ValueError:  # real-time signals have no names
+            name = f"signal {number}"
+        return f"was killed by {name}"
+    return f"exited with code {os.waitstatus_to_exitcode(status)}"
+
+
+def send_signal(pid: int, signo: signal.Signals) -> None:
+    """kill(2); a process that has just ended is no error: it will be reaped."""
+    try:
+        os.kill(pid, signo)
+    except ProcessLookupError:
+        pass
+
+
+def set_title(text: str) -> None:
+    """The process title that ps and top show."""
+    setproctitle.setproctitle(f"wsgid: {text}")
+
+
+class SignalPipe:
+    """Signals as bytes of a pipe, so that one selector waits for them and for everything else.
+
+    The C handler writes the signal's number (signal.set_wakeup_fd); the Python handlers stay empty.
+    """
+
+    def __init__(self, signals: Sequence[signal.Signals]) -> None:
+        self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # A full pipe holds 64 KiB of signals that nobody has read yet: losing one more loses nothing.
+        signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        for signo in signals:
+            signal.signal(signo, _ignore)
+
+    def fileno(self) -> int:
+        return self._read_fd
+
+    def read(self) -> list[signal.Signals]:
+        """The signals that have arrived since the last call, oldest first."""
+        try:
+            return [signal.Signals(number) for number in os.read(self._read_fd, 4096)]
+        except BlockingIOError:
+            return []
+
+
+def _ignore(_signo: int, _frame: object) -> None:
+    """An empty handler, not SIG_IGN, which the programs that the application starts would inherit (execve(2))."""
+
+
+def ignore(*signals: signal.Signals) -> None:
+    """Let these signals do nothing in this process."""
+    for signo in signals:
+        signal.signal(signo, _ignore)

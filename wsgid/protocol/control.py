@@ -1,0 +1,114 @@
+"""Everything that master, template and worker say to each other, one message a datagram.
+
+    master -> template   Boot            the settings; the listeners and the scoreboard ride along as file descriptors
+                         Spawn           fork a worker for this slot; its channel rides along
+    template -> master   TemplateReady   the application is imported
+                         SpawnFailed     fork was refused
+    worker -> master     Hello           I live in this slot, with this pid
+                         Ready           I accept connections
+                         Notice          something to say once for the whole server, however many workers see it
+    either -> master     BootFailed      the application could not be imported
+    master -> worker     Drain           stop accepting, finish what is in flight, leave
+
+Rules
+* A message is a frozen dataclass of str, int and float; the datagram is JSON with the class name as "type".
+* Bytes in, messages out, no I/O.  A datagram that is none of these is a ControlError: a bug, never guessed at.
+* End-of-file is a message too: to a template "you are dismissed", to a worker "the master is gone", to the master
+  "that process is leaving".
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from wsgid.errors import ControlError
+
+DATAGRAM_MAX_BYTES = 128 * 1024  # below the kernel's default socket buffer (net.core.wmem_default, 208 KiB)
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    generation: int
+    settings: dict[str, Any]
+    listeners: int  # how many of the file descriptors are listeners; the scoreboard is the last
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    slot: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateReady:
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    slot: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    slot: int
+    generation: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    key: str  # said once per key
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BootFailed:
+    reason: str
+    traceback: str  # of the application's exception; empty if it raised none
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    backlog: str  # a fleet.Backlog value
+    mercy_s: float
+
+
+Message = Boot | Spawn | TemplateReady | SpawnFailed | Hello | Ready | Notice | BootFailed | Drain
+
+_TYPES: dict[str, type[Message]] = {
+    cls.__name__: cls
+    for cls in (Boot, Spawn, TemplateReady, SpawnFailed, Hello, Ready, Notice, BootFailed, Drain)
+}
+
+
+def encode(message: Message) -> bytes:
+    """The datagram for a message.
+
+    Raises:
+        ControlError: it would be larger than DATAGRAM_MAX_BYTES.
+    """
+    datagram = json.dumps({"type": type(message).__name__, **asdict(message)}).encode()
+    if len(datagram) > DATAGRAM_MAX_BYTES:
+        raise ControlError(f"{type(message).__name__} takes {len(datagram)} bytes, more than {DATAGRAM_MAX_BYTES}")
+    return datagram
+
+
+def decode(datagram: bytes) -> Message:
+    """The message in a datagram.
+
+    Raises:
+        ControlError: it is none of the messages above.
+    """
+    try:
+        fields = json.loads(datagram)
+        message: Message = _TYPES[fields.pop("type")](**fields)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ControlError(f"datagram {datagram[:80]!r} is no known message: {error!r}") from error
+    return message

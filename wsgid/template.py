@@ -1,0 +1,208 @@
+"""The template: imports the application once, then forks workers on the master's order.
+
+Rules
+* patch_all() is the first statement: whatever is imported before it may hold unpatched locks and sockets.
+* It never runs a hub while it waits: the master's orders are read with plain calls.  A hub that the import has run is
+  destroyed before the first fork.
+* One fork of a forked hub, thread or connection is one too many: what the import has left running is said by name.
+* It lives as long as the master wants it: end-of-file on its channel is the dismissal.
+"""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import functools  # noqa: E402
+import gc  # noqa: E402
+import importlib.util  # noqa: E402
+import os  # noqa: E402
+import pwd  # noqa: E402
+import select  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+import threading  # noqa: E402
+import traceback  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from gevent._hub_local import get_hub_if_exists  # noqa: E402
+
+from wsgid import application, config, log, process, worker  # noqa: E402
+from wsgid.channel import Channel  # noqa: E402
+from wsgid.config import Settings  # noqa: E402
+from wsgid.errors import ApplicationImportError, ExitCode  # noqa: E402
+from wsgid.protocol import control  # noqa: E402
+from wsgid.scoreboard import Scoreboard  # noqa: E402
+
+_TRACEBACK_MAX_CHARS = 20_000  # JSON may make six of one; a datagram holds 128 KiB
+
+_poll = monkey.get_original("select", "poll")
+
+
+def main() -> ExitCode:
+    channel = Channel(int(sys.argv[1]))
+    # The terminal's signals reach the whole process group; what they mean is the master's business.
+    process.ignore(signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM)
+    received = _receive(channel)
+    if received is None:
+        return ExitCode.OK
+    boot, fds = received
+    assert isinstance(boot, control.Boot)
+    settings = config.from_dict(boot.settings)
+    log.speak_as(f"template {boot.generation}")
+    process.set_title(f"template, generation {boot.generation}")
+    try:
+        load = _prepare(settings)
+    except ApplicationImportError as error:
+        _report(channel, error)
+        return error.exit_code
+    channel.send(control.TemplateReady(boot.generation))
+    return Template(settings, load, fds[:boot.listeners], Scoreboard(fds[boot.listeners]), channel).run()
+
+
+class Template:
+    """Forks workers until it is dismissed.
+
+    Args:
+        load: gives the application.
+        listeners: file descriptors, for the workers.
+    """
+
+    def __init__(self, settings: Settings, load: Callable[[], application.Application], listeners: list[int],
+                 scoreboard: Scoreboard, channel: Channel) -> None:
+        self._settings = settings
+        self._load = load
+        self._listeners = listeners
+        self._scoreboard = scoreboard
+        self._channel = channel
+
+    def run(self) -> ExitCode:
+        while (received := _receive(self._channel)) is not None:
+            message, fds = received
+            if isinstance(message, control.Spawn):
+                self._spawn(message, fds[0])
+        return ExitCode.OK
+
+    def _spawn(self, order: control.Spawn, worker_fd: int) -> None:
+        try:
+            process.double_fork(functools.partial(self._be_worker, order, worker_fd))
+        except OSError as error:
+            self._channel.send(control.SpawnFailed(order.slot, str(error)))
+        finally:
+            os.close(worker_fd)
+
+    def _be_worker(self, order: control.Spawn, worker_fd: int) -> None:
+        """The grandchild's life; does not return."""
+        code: int = ExitCode.FAILURE
+        try:
+            self._channel.close()
+            log.speak_as(f"worker {order.slot}")
+            process.set_title(f"worker {order.slot}, generation {order.generation}")
+            channel = Channel(worker_fd)
+            channel.send(control.Hello(order.slot, order.generation, os.getpid()))
+            try:
+                code = worker.run(order.slot, self._settings, self._load, self._listeners, channel,
+                                  self._scoreboard.line(order.slot))
+            except ApplicationImportError as error:
+                _report(channel, error)
+                code = error.exit_code
+        except BaseException:
+            log.error("the worker ends by an error of wsgid's own", exc_info=True)
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                try:
+                    stream.flush()
+                except (OSError, ValueError):  # a closed pipe, a full disk, a stream that the application closed
+                    pass
+            os._exit(code)
+
+
+def _receive(channel: Channel) -> tuple[control.Message, list[int]] | None:
+    """Wait for the next message, without a hub."""
+    poll = _poll()
+    poll.register(channel.fileno(), select.POLLIN)
+    while True:
+        try:
+            return channel.receive()
+        except BlockingIOError:
+            poll.poll()
+
+
+def _prepare(settings: Settings) -> Callable[[], application.Application]:
+    """Everything up to the first fork. Returns what gives a worker its application.
+
+    Raises:
+        ApplicationImportError: the application cannot be imported.
+    """
+    if settings.chdir:
+        os.chdir(settings.chdir)  # again for each generation: a reload follows a switched symlink
+    _drop_privileges(settings)
+    application.prepare_path(settings)
+    _patch_drivers()
+    if settings.lazy_apps:
+        return functools.partial(application.load, settings)
+    loaded = application.load(settings)
+    _warn_of_lost_threads()
+    hub = get_hub_if_exists()
+    if hub is not None:
+        hub.destroy(destroy_loop=True)
+    gc.collect()
+    gc.freeze()  # so that the collector does not write to, and thereby copy, the pages that the workers share
+    return lambda: loaded
+
+
+def _drop_privileges(settings: Settings) -> None:
+    """Become --uid and --gid. The master keeps its own, as nginx's does: it has to unlink and reload."""
+    uid, gid = settings.uid, settings.gid
+    try:
+        if uid >= 0 or gid >= 0:
+            account = _account(uid)
+            gid = gid if gid >= 0 else account.pw_gid if account else -1
+            if account and gid >= 0:
+                os.initgroups(account.pw_name, gid)
+            else:
+                os.setgroups([])
+            if gid >= 0:
+                os.setgid(gid)
+        if uid >= 0:
+            os.setuid(uid)
+    except PermissionError as error:
+        raise ApplicationImportError(f"cannot become user {uid}, group {gid}: {error.strerror}; start as root or leave "
+                                     "--uid and --gid out") from error
+
+
+def _account(uid: int) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwuid(uid)
+    except KeyError:
+        return None
+
+
+def _patch_drivers() -> None:
+    """psycopg2 waits in C, where the whole worker would stand still: psycogreen makes it wait in the hub."""
+    if importlib.util.find_spec("psycopg2") and importlib.util.find_spec("psycogreen"):
+        from psycogreen.gevent import patch_psycopg
+        patch_psycopg()
+
+
+def _warn_of_lost_threads() -> None:
+    """fork(2) copies only the thread that calls it."""
+    names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    own = str(os.getpid())
+    names += [Path(f"/proc/self/task/{task}/comm").read_text().strip() + f" (thread {task} of the kernel)"
+              for task in os.listdir("/proc/self/task") if task != own]
+    if names:
+        log.warning("the import of the application has started threads, which the workers will not have: %s; start "
+                    "them in the worker, or use --lazy-apps", ", ".join(names))
+    if "psycopg2" in sys.modules and "psycogreen" not in sys.modules:
+        log.warning("psycopg2 blocks all requests of a worker while it waits for the database: install psycogreen")
+
+
+def _report(channel: Channel, error: ApplicationImportError) -> None:
+    cause = error.__cause__
+    text = "".join(traceback.format_exception(cause)) if cause else ""
+    channel.send(control.BootFailed(str(error)[:_TRACEBACK_MAX_CHARS], text[-_TRACEBACK_MAX_CHARS:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
