@@ -37,7 +37,11 @@ def connect(address: Path | tuple[str, int], timeout_s: float = 20.0) -> socket.
         return socket.create_connection(address, timeout_s)
     connected = socket.socket(socket.AF_UNIX)
     connected.settimeout(timeout_s)
-    connected.connect(str(address))
+    try:
+        connected.connect(str(address))
+    except OSError:
+        connected.close()
+        raise
     return connected
 
 

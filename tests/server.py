@@ -8,14 +8,14 @@ Rules
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from signal import Signals
 from typing import Any, TypeVar
 
 import psutil
@@ -41,16 +41,18 @@ class Server:
     Args:
         directory: working directory, where relative socket paths lie.
         arguments: the command line behind `wsgid`.
+        prefix: a command that executes the server in the end.
         options: passed on to subprocess.Popen.
     """
 
-    def __init__(self, directory: Path, *arguments: str, environ: dict[str, str] | None = None, **options: Any) -> None:
+    def __init__(self, directory: Path, *arguments: str, environ: dict[str, str] | None = None,
+                 prefix: Sequence[str] = (), **options: Any) -> None:
         self.directory = directory
         self.mark = uuid.uuid4().hex
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "wsgid", *arguments], cwd=directory, stderr=subprocess.PIPE, text=True,
+            [*prefix, sys.executable, "-m", "wsgid", *arguments], cwd=directory, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "PYTHONPATH": str(directory), **(environ or {}), MARK: self.mark}, **options)
         self.pid = self._process.pid
         self._reader = threading.Thread(target=self._read)
@@ -91,18 +93,18 @@ class Server:
         return self._pids("wsgid: template")
 
     def _pids(self, title: str) -> list[int]:
-        return [child.pid for child in psutil.Process(self.pid).children()
+        return [child.pid for child in psutil.Process(self.pid).children(recursive=True)
                 if child.status() != psutil.STATUS_ZOMBIE and " ".join(child.cmdline()).startswith(title)]
 
-    def signal(self, signo: signal.Signals) -> None:
+    def send_signal(self, signo: Signals) -> None:
         self._process.send_signal(signo)
 
     def wait(self) -> int:
         """Wait for the master's end. Returns its exit code (negative: the signal that killed it)."""
         return self._process.wait(PATIENCE_S)
 
-    def stop(self, signo: signal.Signals = signal.SIGTERM) -> int:
-        self.signal(signo)
+    def stop(self, signo: Signals = Signals.SIGTERM) -> int:
+        self.send_signal(signo)
         return self.wait()
 
     def survivors(self) -> list[psutil.Process]:

@@ -7,6 +7,7 @@ Rules
 """
 
 import importlib
+import importlib.machinery
 import importlib.util
 import os
 import re

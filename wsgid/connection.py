@@ -1,14 +1,15 @@
 """One accepted connection: raw reads and writes that wait in the hub.
 
 Rules
-* A raw file descriptor, no socket object: a request costs accept, read, write, close and nothing else.
+* A raw file descriptor, no socket object: a request costs accept, read, write, close and nothing else.  They come from
+  `posix`, the C module: gevent's os.close waits for the loop's next turn, in case a watcher is left; here none is.
 * Every wait has a time-out.  A peer that is gone or silent is a ClientDisconnected; what was sent before stays sent.
 * It ends in exactly one of two ways: `close`, after which the peer has a whole response, or `cut`, after which it has
   to notice that it hasn't.
 """
 
 import _socket
-import os
+import posix
 import struct
 from typing import Any
 
@@ -48,7 +49,7 @@ class Connection:
         """What has arrived, at most 64 KiB; empty at end-of-file."""
         while True:
             try:
-                return os.read(self.fd, _HEAD_BYTES)
+                return posix.read(self.fd, _HEAD_BYTES)
             except BlockingIOError:
                 self._wait(READ)
             except ConnectionError:
@@ -62,7 +63,7 @@ class Connection:
         """
         while True:
             try:
-                return os.readv(self.fd, [view])
+                return posix.readv(self.fd, [view])
             except BlockingIOError:
                 self._wait(READ)
             except ConnectionError:
@@ -96,7 +97,7 @@ class Connection:
         rest = memoryview(blocks[0])
         while rest:
             try:
-                rest = rest[os.write(self.fd, rest):]
+                rest = rest[posix.write(self.fd, rest):]
             except BlockingIOError:
                 self._wait(WRITE)
             except ConnectionError as error:
@@ -104,7 +105,7 @@ class Connection:
 
     def _send_vector(self, blocks: tuple[bytes, ...]) -> None:
         try:
-            sent = os.writev(self.fd, blocks)
+            sent = posix.writev(self.fd, blocks)
         except BlockingIOError:
             sent = 0
         except ConnectionError as error:
@@ -125,7 +126,7 @@ class Connection:
         start, end = offset, offset + size_bytes
         while offset < end:
             try:
-                sent = os.sendfile(self.fd, fd, offset, min(end - offset, _SENDFILE_MAX_BYTES))
+                sent = posix.sendfile(self.fd, fd, offset, min(end - offset, _SENDFILE_MAX_BYTES))
             except BlockingIOError:
                 self._wait(WRITE)
                 continue
@@ -139,7 +140,7 @@ class Connection:
     # --- ending ---
 
     def close(self) -> None:
-        os.close(self.fd)
+        posix.close(self.fd)
 
     def cut(self) -> None:
         """Close so that the peer does not take what it has for a whole response: on TCP with a reset.
@@ -148,7 +149,7 @@ class Connection:
         """
         if self._address:
             self._socket_call(lambda one: one.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _LINGER_OFF))
-        os.close(self.fd)
+        posix.close(self.fd)
 
     # --- the slow paths ---
 

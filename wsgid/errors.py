@@ -23,6 +23,8 @@ class ExitCode(IntEnum):
 class WsgidError(Exception):
     """Base of all; never raised itself."""
 
+    status_hint = "500 Internal Server Error"
+
 
 # --- the operator's faults, met while booting ------------------------------------------------------------------------
 

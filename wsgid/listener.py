@@ -100,6 +100,7 @@ def inherit(number: str, backlog: int) -> Listener:
     try:
         inherited = socket.socket(fileno=int(number))
         if inherited.type != socket.SOCK_STREAM:
+            inherited.close()
             raise ListenerError(f"fd://{number} is no stream socket: pass a SOCK_STREAM socket")
         if not inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             inherited.listen(backlog)
@@ -111,10 +112,15 @@ def inherit(number: str, backlog: int) -> Listener:
 
 
 def _open_tcp(address: str, host: str, port: int, backlog: int) -> Listener:
+    if port > 65535:  # getaddrinfo would take it modulo 65536
+        raise ListenerError(f"cannot listen on {address}: a port is at most 65535")
     try:
         family, kind, protocol, _, target = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ListenerError(f"cannot listen on {address}: {error.strerror}; check the host name") from error
+    bound = socket.socket(family, kind, protocol)
+    try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -122,7 +128,8 @@ def _open_tcp(address: str, host: str, port: int, backlog: int) -> Listener:
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         bound.bind(target)
         bound.listen(backlog)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
+        bound.close()
         raise ListenerError(f"cannot listen on {address}: {_reason(error)}") from error
     bound.setblocking(False)
     name = bound.getsockname()
@@ -152,10 +159,8 @@ def _open_unix(path: Path, backlog: int, ownership: Ownership) -> Listener:
     return Listener(bound, os.fspath(path), path, _identity(path))
 
 
-def _reason(error: Exception) -> str:
-    if not isinstance(error, OSError) or error.errno not in _REMEDIES:
-        return f"{error}; check the address"
-    return f"{error.strerror}; {_REMEDIES[error.errno]}"
+def _reason(error: OSError) -> str:
+    return f"{error.strerror or error}; {_REMEDIES.get(error.errno or 0, 'check the address')}"
 
 
 _REMEDIES = {

@@ -1,0 +1,162 @@
+"""The examples and the tools around them, as far as they go without the server."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import psutil
+import pytest
+
+from tools.nginx import EXAMPLES, Nginx, NginxError, example
+
+ROOT = EXAMPLES.parent
+CONFIGURATIONS = sorted(path.name for path in EXAMPLES.glob("*nginx.conf"))
+SITE = "server {\n    listen 80;\n    location / { return 200 hello; }\n}\n"
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def processes_of(nginx: Nginx) -> list[psutil.Process]:
+    assert nginx.process is not None
+    master = psutil.Process(nginx.process.pid)
+    return [master, *master.children(recursive=True)]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    before = psutil.Process().children(recursive=True)
+    yield
+    assert list(tmp_path.glob("wsgid-nginx-*")) == []
+    assert set(psutil.Process().children(recursive=True)) <= set(before)
+
+
+def test_there_are_configurations_to_copy():
+    assert CONFIGURATIONS == ["django_nginx.conf", "flask_nginx.conf"]
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_nginx_takes_a_configuration_as_it_is(name: str):
+    with Nginx(example(name)) as nginx:
+        assert nginx.error_log() == ""
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_nginx_asks_the_given_socket_and_nobody_else(name: str, tmp_path: Path):
+    address = tmp_path / "nobody.sock"
+    with Nginx(example(name, f"unix:{address}")) as nginx:
+        with pytest.raises(HTTPError) as error:
+            urlopen(nginx.url)
+        error.value.close()
+        assert error.value.code == 502
+        assert f"connect() to unix:{address} failed" in nginx.error_log()
+        assert '"GET / HTTP/1.1" 502' in nginx.access_log()
+
+
+def test_django_static_files_come_from_nginx(tmp_path: Path):
+    (tmp_path / "style.css").write_text("body {}")
+    with Nginx(example("django_nginx.conf", static_root=tmp_path)) as nginx:
+        with urlopen(f"{nginx.url}/static/style.css") as response:
+            assert response.read() == b"body {}"
+            assert response.headers["Content-Type"] == "text/css"
+
+
+def test_several_addresses_and_further_directives():
+    site = example("flask_nginx.conf", "unix:/tmp/a.sock", "127.0.0.1:3031")
+    assert "    server unix:/tmp/a.sock;\n    server 127.0.0.1:3031;\n" in site
+    with Nginx(site, main="worker_processes 2;", events="worker_connections 64;", http="uwsgi_read_timeout 3s;",
+               server="uwsgi_request_buffering off;") as nginx:
+        assert is_listening(nginx.port)
+
+
+def test_stop_ends_the_process_group_and_frees_the_port():
+    nginx = Nginx(SITE)
+    nginx.start()
+    with urlopen(nginx.url) as response:
+        assert response.read() == b"hello"
+    processes = processes_of(nginx)
+    assert len(processes) == 2  # nginx's master and its worker
+    nginx.stop()
+    assert not any(process.is_running() for process in processes)
+    assert not is_listening(nginx.port)
+    nginx.stop()
+
+
+def test_workers_end_even_if_their_master_was_killed():
+    with Nginx(SITE) as nginx:
+        master, worker = processes_of(nginx)
+        master.kill()
+    deadline = time.monotonic() + 5
+    while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:  # whoever inherits it has yet to reap it
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert not is_listening(nginx.port)
+
+
+def test_an_exception_in_the_block_leaves_nothing():
+    with pytest.raises(ZeroDivisionError):
+        with Nginx(SITE) as nginx:
+            1 / 0
+    assert not is_listening(nginx.port)
+
+
+def test_a_refused_configuration_is_told_in_the_words_of_nginx():
+    with pytest.raises(NginxError, match='unknown directive "no_such_directive"'):
+        Nginx(SITE, server="no_such_directive on;").start()
+
+
+def test_a_port_in_use_is_told_in_the_words_of_nginx():
+    with Nginx(SITE) as first:
+        second = Nginx(SITE.replace("80;", "80;\n    listen %s:%d;" % (first.host, first.port)))
+        with pytest.raises(NginxError, match="Address already in use"):
+            second.start()
+
+
+@pytest.mark.parametrize("site", [SITE.replace("80", "8080"), SITE + SITE])
+def test_a_site_that_listens_elsewhere_is_refused(site: str):
+    with pytest.raises(NginxError, match="instead of one"):
+        Nginx(site)
+
+
+def test_a_missing_nginx_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tools.nginx.find_nginx", lambda: None)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(NginxError, match=r"^nginx is missing: install it .*sudo apt-get install nginx\)$"):
+        Nginx(SITE).start()
+
+
+def test_flask_application_answers():
+    sys.path.insert(0, str(EXAMPLES))
+    try:
+        from flask_app import application
+    finally:
+        sys.path.remove(str(EXAMPLES))
+    client = application.test_client()
+    assert f"Worker {os.getpid()} served this" in client.get("/").text
+    assert client.put("/upload", data=b"x" * 100_000).json["size"] == 100_000
+    assert client.get("/stream?n=2&s=0").text == "line 0\nline 1\n"
+    assert "Hello, Zo\u00eb!" in client.post("/form", data={"name": "Zo\u00eb"}).text
+    with client.get("/download") as response:
+        assert response.data == (EXAMPLES / "flask_app.py").read_bytes()
+
+
+@pytest.mark.parametrize("command", [["check", "--fail-level", "WARNING"], ["makemigrations", "--check", "--dry-run"]])
+def test_django_finds_no_fault_with_its_site(command: list[str], tmp_path: Path):
+    environment = dict(os.environ, DJANGO_DB=str(tmp_path / "db.sqlite3"), PYTHONDONTWRITEBYTECODE="1")
+    subprocess.run([sys.executable, "manage.py", *command], cwd=EXAMPLES / "django_site", env=environment, check=True)
+
+
+def test_the_makefile_has_every_target_that_the_readme_names():
+    named = set(re.findall(r"\bmake ([a-z][a-z-]*)", (ROOT / "README.md").read_text()))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {"demo", "test"} <= named <= targets

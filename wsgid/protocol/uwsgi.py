@@ -1,0 +1,176 @@
+"""The uwsgi protocol: bytes to request head, and back.
+
+    u8 modifier1, u16 LE datasize, u8 modifier2, then datasize bytes of (u16 LE size, name, u16 LE size, value)*
+
+Rules
+* Bytes in, a head out; no I/O. `decode` says "more" (None), or a Head, or raises one of the PeerErrors: nothing else.
+* It decides as early as the bytes allow: a foreign protocol or an unknown modifier by the first four, and an incomplete
+  packet costs the same however much of it is there.
+* Nothing is invented: sizes that do not fit and lengths that are no numbers are refused, never repaired.
+* Names and values are latin-1 strings, as PEP 3333 has them.  The names that uWSGI gives a meaning (UWSGI_FILE,
+  UWSGI_SCRIPT, UWSGI_MODULE, UWSGI_SETENV, ...) mean nothing here: a peer never chooses the code that runs.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from wsgid.errors import BadPacket, ForeignProtocol, PeerError, TooManyVariables, UnknownModifier
+
+HEADER_SIZE_BYTES = 4
+DATA_MAX_BYTES = 65535
+MAX_SIZE_BYTES = HEADER_SIZE_BYTES + DATA_MAX_BYTES
+PONG = b"\x64\x00\x00\x01"
+
+_CONTENT_LENGTH_MAX_DIGITS = 18  # fits an off_t
+
+# An environ cannot tell `Proxy: evil` from the CGI variable HTTP_PROXY that HTTP clients obey (httpoxy, CVE-2016-5385),
+# and the other two exist without HTTP_ only (RFC 3875, 4.1.18).
+_DROPPED = ("HTTP_PROXY", "HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH")
+
+_HTTP = frozenset({b"GET ", b"POST", b"HEAD", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC", b"PRI "})
+_TLS = b"\x16\x03"  # a handshake record of SSL 3 or later (RFC 8446, 5.1)
+
+
+class Modifier(IntEnum):
+    """modifier1: what the packet asks for."""
+
+    WSGI = 0
+    MANAGE_PATH_INFO = 30  # WSGI, and the server takes SCRIPT_NAME off PATH_INFO
+    PING = 100  # answered with PONG
+
+
+_MODIFIERS = {modifier.value: modifier for modifier in Modifier}
+
+
+@dataclass(slots=True)
+class Head:
+    """One decoded packet; the body starts at buffer[size_bytes:] and is content_length bytes long."""
+
+    modifier: Modifier
+    variables: dict[str, str]
+    content_length: int
+    size_bytes: int
+
+
+def decode(buffer: bytes | bytearray, max_vars: int) -> Head | None:
+    """Decode the packet at the start of `buffer`; what follows it is the request's body.
+
+    Args:
+        buffer: everything received so far.
+        max_vars: how many variables are accepted.
+
+    Returns:
+        None if the packet is not complete yet.
+
+    Raises:
+        PeerError: ForeignProtocol, UnknownModifier, BadPacket or TooManyVariables.
+    """
+    if len(buffer) < HEADER_SIZE_BYTES:
+        return None
+    modifier = _MODIFIERS.get(buffer[0])
+    if modifier is None:
+        raise _unknown(bytes(buffer[:HEADER_SIZE_BYTES]))
+    size_bytes = HEADER_SIZE_BYTES + buffer[1] + (buffer[2] << 8)
+    if len(buffer) < size_bytes:
+        return None
+    variables = _decode_variables(buffer[:size_bytes], max_vars)
+    if modifier is Modifier.MANAGE_PATH_INFO:
+        _manage_path_info(variables)
+    length = variables.get("CONTENT_LENGTH")
+    return Head(modifier, variables, _content_length(length) if length else 0, size_bytes)
+
+
+def _decode_variables(packet: bytes | bytearray, max_vars: int) -> dict[str, str]:
+    """The hot loop.  It checks no size while it walks: one that overruns the packet ends either in an IndexError or
+    beyond the end, and both are seen without any cost to those who do not.
+
+    Names are not interned: the packet is decoded once, and a look-up of its slices costs more than the slices do.
+    """
+    text = packet.decode("latin-1")  # one character a byte: the sizes in `packet` are slices of `text`
+    variables: dict[str, str] = {}
+    end = len(packet)
+    at = HEADER_SIZE_BYTES
+    try:
+        for _ in range(max_vars + 1):
+            if at >= end:
+                break
+            start = at + 2
+            at = start + packet[at] + (packet[at + 1] << 8)
+            name = text[start:at]
+            start = at + 2
+            at = start + packet[at] + (packet[at + 1] << 8)
+            if name in variables:
+                _repeat(variables, name, text[start:at])
+            else:
+                variables[name] = text[start:at]
+        else:
+            raise TooManyVariables(f"the packet has more than {max_vars} variables: raise --max-vars if that is wanted")
+    except IndexError:
+        at = -1
+    if at != end:
+        raise BadPacket(f"the sizes of the variables do not add up to the {end - HEADER_SIZE_BYTES} bytes of the "
+                        "packet: the peer does not speak the uwsgi protocol")
+    if "" in variables:
+        raise BadPacket("the packet has a variable without a name: look for an empty uwsgi_param in nginx's files")
+    for name in _DROPPED:
+        variables.pop(name, None)
+    return variables
+
+
+def _repeat(variables: dict[str, str], name: str, value: str) -> None:
+    """nginx before 1.23 sends a header that the client repeats as a repeated variable: joined as RFC 9110, 5.3 has it,
+    cookies as RFC 6265, 5.4. Of other variables the last counts, as in uWSGI and in nginx's own directives."""
+    if name.startswith("HTTP_"):
+        separator = "; " if name == "HTTP_COOKIE" else ", "
+        value = variables[name] + separator + value
+    variables[name] = value
+
+
+def _manage_path_info(variables: dict[str, str]) -> None:
+    """Take SCRIPT_NAME off the front of PATH_INFO, where it ends at a segment: /x is no part of /xyz."""
+    script_name = variables.get("SCRIPT_NAME", "").rstrip("/")
+    variables["SCRIPT_NAME"] = script_name
+    path = variables.get("PATH_INFO", "")
+    if script_name and f"{path}/".startswith(f"{script_name}/"):
+        variables["PATH_INFO"] = path[len(script_name):]
+
+
+def _content_length(value: str) -> int:
+    # int() alone would take "+1", " 1", "1_0" and digits of other scripts, which nginx and we would read differently.
+    if value.isascii() and value.isdigit() and len(value) <= _CONTENT_LENGTH_MAX_DIGITS:
+        return int(value)
+    raise BadPacket(f"CONTENT_LENGTH is {value[:40]!r}, not a decimal number of at most {_CONTENT_LENGTH_MAX_DIGITS} "
+                    "digits: have nginx send $content_length")
+
+
+def _unknown(start: bytes) -> PeerError:
+    if start in _HTTP:
+        return ForeignProtocol(f"the peer speaks HTTP ({start.decode('ascii')!r}), not uwsgi: "
+                               "nginx needs uwsgi_pass instead of proxy_pass")
+    if start.startswith(_TLS):
+        return ForeignProtocol("the peer speaks TLS, not uwsgi: nginx needs uwsgi_pass without suwsgi:// or https://")
+    return UnknownModifier(f"modifier1 is {start[0]}, and only {', '.join(map(str, _MODIFIERS))} are known: "
+                           "remove uwsgi_modifier1 from nginx's location")
+
+
+def encode(variables: Iterable[tuple[str | bytes, str | bytes]], modifier1: int = 0, modifier2: int = 0) -> bytes:
+    """Make a packet, for tests and clients; a body is put behind it.
+
+    Args:
+        variables: (name, value) pairs; str has to be latin-1.
+
+    Raises:
+        ValueError: it does not fit into the 65,535 bytes that a packet can have, or the modifiers not into a byte.
+    """
+    data = b"".join([_sized(text) for pair in variables for text in pair])
+    if len(data) > DATA_MAX_BYTES:
+        raise ValueError(f"the variables take {len(data)} bytes, and a packet holds {DATA_MAX_BYTES}")
+    return bytes((modifier1, len(data) & 0xFF, len(data) >> 8, modifier2)) + data
+
+
+def _sized(text: str | bytes) -> bytes:
+    raw = text.encode("latin-1") if isinstance(text, str) else text
+    if len(raw) > DATA_MAX_BYTES:
+        raise ValueError(f"a name or value takes {len(raw)} bytes, and a packet holds {DATA_MAX_BYTES}")
+    return len(raw).to_bytes(2, "little") + raw
