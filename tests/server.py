@@ -93,8 +93,14 @@ class Server:
         return self._pids("wsgid: template")
 
     def _pids(self, title: str) -> list[int]:
-        return [child.pid for child in psutil.Process(self.pid).children(recursive=True)
-                if child.status() != psutil.STATUS_ZOMBIE and " ".join(child.cmdline()).startswith(title)]
+        found = []
+        for child in psutil.Process(self.pid).children(recursive=True):  # a worker is its parent's before it is ours
+            try:
+                if child.status() != psutil.STATUS_ZOMBIE and " ".join(child.cmdline()).startswith(title):
+                    found.append(child.pid)
+            except psutil.NoSuchProcess:
+                continue
+        return found
 
     def send_signal(self, signo: Signals) -> None:
         self._process.send_signal(signo)

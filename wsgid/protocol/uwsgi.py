@@ -75,6 +75,10 @@ def decode(buffer: bytes | bytearray, max_vars: int) -> Head | None:
     if len(buffer) < size_bytes:
         return None
     variables = _decode_variables(buffer[:size_bytes], max_vars)
+    if "" in variables:
+        raise BadPacket("the packet has a variable without a name: look for an empty uwsgi_param in nginx's files")
+    for name in _DROPPED:
+        variables.pop(name, None)
     if modifier is Modifier.MANAGE_PATH_INFO:
         _manage_path_info(variables)
     length = variables.get("CONTENT_LENGTH")
@@ -111,17 +115,14 @@ def _decode_variables(packet: bytes | bytearray, max_vars: int) -> dict[str, str
     if at != end:
         raise BadPacket(f"the sizes of the variables do not add up to the {end - HEADER_SIZE_BYTES} bytes of the "
                         "packet: the peer does not speak the uwsgi protocol")
-    if "" in variables:
-        raise BadPacket("the packet has a variable without a name: look for an empty uwsgi_param in nginx's files")
-    for name in _DROPPED:
-        variables.pop(name, None)
     return variables
 
 
 def _repeat(variables: dict[str, str], name: str, value: str) -> None:
     """nginx before 1.23 sends a header that the client repeats as a repeated variable: joined as RFC 9110, 5.3 has it,
-    cookies as RFC 6265, 5.4. Of other variables the last counts, as in uWSGI and in nginx's own directives."""
-    if name.startswith("HTTP_"):
+    cookies as RFC 6265, 5.4. Of other variables the last counts, as in uWSGI and in nginx's own directives; so it does
+    of HTTP_HOST, which is no list, and which Debian's uwsgi_params sets before a location may set it better."""
+    if name.startswith("HTTP_") and name != "HTTP_HOST":
         separator = "; " if name == "HTTP_COOKIE" else ", "
         value = variables[name] + separator + value
     variables[name] = value

@@ -1,89 +1,97 @@
-"""environ: from a packet's variables to the dictionary of PEP 3333.
+"""From the variables of a packet to the WSGI environ (PEP 3333, "environ Variables").
 
 Rules
-* What is the same for all requests is made once per worker and copied.
-* What the peer sends can't touch the wsgi.* keys: those are set last.
-* The scheme comes from what nginx says of the connection, never from a client's header.
+* What is the same for every request is made once, by `base_environ`.
+* The peer cannot replace what we say in `wsgi.*`: the constant part is laid over its variables, not under them.
+* Nothing that a client can send decides the scheme: headers arrive as HTTP_*, and none of those is asked.
+* What nginx leaves out or empty although PEP 3333 demands it is filled in; the worker tells the operator.
 """
 
-from typing import Any, TextIO
-from urllib.parse import unquote_to_bytes
+import re
+from typing import Any, BinaryIO, TextIO
+from urllib.parse import unquote
 
-_NEEDED = ("REQUEST_METHOD", "PATH_INFO", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL")
+# What nginx's uwsgi_params always sends, and a request cannot do without.
+_REQUIRED = frozenset({"REQUEST_METHOD", "PATH_INFO", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL"})
+
+# PEP 3333 lets a server leave these out, and applications rely on them all the same.
+_WANTED = _REQUIRED | {"QUERY_STRING"}
+
+_HTTPS_ON = frozenset({"on", "1"})
+_PORTS = {"https": "443"}
+_HOST = re.compile(r"(\[[^]]*\]|[^:]*)")  # without its port; an IPv6 address has its colons in brackets
 
 
-def base_environ(errors: TextIO, multiprocess: bool, file_wrapper: type) -> dict[str, Any]:
+def base_environ(errors: TextIO, multiprocess: bool, file_wrapper: type) -> dict[str, object]:
     """The part that is the same for all requests of a worker.
 
     Args:
-        errors: becomes wsgi.errors.
-        multiprocess: whether other processes serve the same application.
-        file_wrapper: becomes wsgi.file_wrapper.
+        errors: the wsgi.errors stream.
+        multiprocess: whether the application also runs in other processes.
+        file_wrapper: the class that `response.serve` knows how to send.
     """
     return {
         "wsgi.version": (1, 0),
         "wsgi.errors": errors,
-        "wsgi.multithread": True,  # requests of one process interleave, which is what the application has to know
+        "wsgi.multithread": True,  # several requests of one process interleave, and that is what PEP 3333 means by it
         "wsgi.multiprocess": multiprocess,
         "wsgi.run_once": False,
+        # The input ends where the body does.  nginx passes HTTP_TRANSFER_ENCODING on although it has removed the
+        # chunks: an application that sees this key reads to the end, and does not look for chunks.
+        "wsgi.input_terminated": True,
         "wsgi.file_wrapper": file_wrapper,
-        "wsgi.input_terminated": True,  # reading to the end of wsgi.input is safe, whatever Transfer-Encoding says
     }
 
 
-def make_environ(base: dict[str, Any], variables: dict[str, str], wsgi_input: Any) -> dict[str, Any]:
-    """The environ of one request.
+def make_environ(base: dict[str, object], variables: dict[str, str], wsgi_input: BinaryIO) -> dict[str, Any]:
+    """The environ of one request; the application may change it as it likes.
 
     Args:
-        base: of `base_environ`.
+        base: made by `base_environ`.
         variables: of the packet.
-        wsgi_input: becomes wsgi.input.
+        wsgi_input: the request body.
     """
-    environ: dict[str, Any] = {"SCRIPT_NAME": "", **variables, **base}
+    environ: dict[str, Any] = variables | base  # in this order: see the rules
+    scheme = _url_scheme(variables)
+    environ["wsgi.url_scheme"] = scheme
     environ["wsgi.input"] = wsgi_input
-    environ["wsgi.url_scheme"] = _scheme(variables)
-    if not variables.get("SERVER_NAME") or missing_variables(variables):
+    if "SCRIPT_NAME" not in variables:  # uwsgi_params does not have it
+        environ["SCRIPT_NAME"] = ""
+    if not variables.get("SERVER_NAME"):  # nginx sends '' for `server_name "";`, and PEP 3333 forbids it
+        environ["SERVER_NAME"] = _host_name(variables)
+    if not variables.get("SERVER_PORT"):  # '' if nginx itself listens on a unix socket
+        environ["SERVER_PORT"] = _PORTS.get(scheme, "80")
+    if _WANTED.difference(variables):
         _fill(environ)
     return environ
 
 
 def missing_variables(variables: dict[str, str]) -> tuple[str, ...]:
-    """What PEP 3333 needs and the packet lacks: then nginx's location has no `include uwsgi_params`."""
-    try:
-        for name in _NEEDED:
-            variables[name]
-    except KeyError:
-        return tuple(name for name in _NEEDED if name not in variables)
-    return ()
+    """Which variables that `include uwsgi_params;` would have brought are not there; empty if all are."""
+    missing = _REQUIRED.difference(variables)
+    return tuple(sorted(missing)) if missing else ()
 
 
-def _scheme(variables: dict[str, str]) -> str:
-    """UWSGI_SCHEME, then HTTPS, as uWSGI has it; then what stands in nginx's own uwsgi_params."""
+def _url_scheme(variables: dict[str, str]) -> str:
+    """UWSGI_SCHEME, which the operator sets in nginx, then nginx's own HTTPS and REQUEST_SCHEME."""
     scheme = variables.get("UWSGI_SCHEME")
     if scheme:
         return scheme
-    if variables.get("HTTPS", "").lower() in ("on", "1"):
+    https = variables.get("HTTPS")
+    if https and https.lower() in _HTTPS_ON:
         return "https"
     return variables.get("REQUEST_SCHEME") or "http"
 
 
+def _host_name(variables: dict[str, str]) -> str:
+    match = _HOST.match(variables.get("HTTP_HOST", ""))
+    return match and match[1] or "localhost"
+
+
 def _fill(environ: dict[str, Any]) -> None:
-    """The keys that PEP 3333 wants always, where nginx did not send them; SERVER_NAME may not be empty either, which
-    it is with nginx's default `server_name ""`."""
-    path, _, query = environ.get("REQUEST_URI", "/").partition("?")
-    https = environ["wsgi.url_scheme"] == "https"
-    environ["SERVER_NAME"] = environ.get("SERVER_NAME") or _host(environ.get("HTTP_HOST", "")) or "localhost"
-    for name, value in {
-        "REQUEST_METHOD": "GET",
-        "PATH_INFO": unquote_to_bytes(path.encode("latin-1")).decode("latin-1"),
-        "QUERY_STRING": query,
-        "SERVER_PORT": "443" if https else "80",
-        "SERVER_PROTOCOL": "HTTP/1.0",
-    }.items():
-        environ.setdefault(name, value)
-
-
-def _host(authority: str) -> str:
-    """A Host header without its port (RFC 9110, 7.2); an IPv6 address keeps its brackets."""
-    host, colon, port = authority.rpartition(":")
-    return host if colon and port.isdecimal() else authority
+    """What `include uwsgi_params;` would have brought, out of REQUEST_URI: that is what the client sent, undecoded."""
+    path, _, query = environ.get("REQUEST_URI", "").partition("?")
+    environ.setdefault("REQUEST_METHOD", "GET")
+    environ.setdefault("PATH_INFO", unquote(path, "latin-1") if path.startswith("/") else "/")
+    environ.setdefault("QUERY_STRING", query)
+    environ.setdefault("SERVER_PROTOCOL", "HTTP/1.0")

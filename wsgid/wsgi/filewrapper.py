@@ -1,54 +1,70 @@
-"""wsgi.file_wrapper: an application's file, sent by the kernel where that is the same bytes."""
+"""wsgi.file_wrapper: files as response bodies, sent by the kernel where that gives the same bytes.
+
+Rules
+* What cannot be sent by the kernel is read in blocks: slower, never wrong.
+* A fileno() proves nothing: that of a GzipFile is the compressed file.  Only objects whose exact type is known to hand
+  out the bytes of their descriptor, at the position that they tell, are sent by it.
+"""
 
 import io
 import os
 import stat
-from tempfile import _TemporaryFileWrapper
+import tempfile
 from typing import Any
 
 _BLOCK_BYTES = 64 * 1024
 
+_BUFFERED = frozenset({io.BufferedReader, io.BufferedRandom})
+
 
 class FileWrapper:
-    """What PEP 3333 wants of wsgi.file_wrapper: an iterable over a file's blocks.
+    """An iterable over a file-like object (PEP 3333, "Optional Platform-Specific File Handling").
 
     Args:
-        filelike: has read(size).
-        block_size: bytes per block.
+        filelike: has read(size), and maybe close().
+        block_size: of one read, in bytes.
     """
 
     def __init__(self, filelike: Any, block_size: int = _BLOCK_BYTES) -> None:
         self.filelike = filelike
-        self._block_size = block_size
-        if hasattr(filelike, "close"):
-            self.close = filelike.close
+        self.block_size = block_size
 
     def __iter__(self) -> "FileWrapper":
         return self
 
-    def __next__(self) -> bytes:
-        block: bytes = self.filelike.read(self._block_size)
-        if block:
-            return block
-        raise StopIteration
+    def __next__(self) -> Any:
+        block = self.filelike.read(self.block_size)
+        if not block:
+            raise StopIteration
+        return block
+
+    def close(self) -> None:
+        """Close the file, if it can be."""
+        close = getattr(self.filelike, "close", None)
+        if close is not None:
+            close()
 
 
 def sendable(wrapper: FileWrapper) -> tuple[int, int, int] | None:
-    """(descriptor, offset, size in bytes) if the file's content is what its descriptor holds, else None.
+    """What of which descriptor holds the rest of the file: (fd, offset, size_bytes), or None if it has to be read."""
+    file = wrapper.filelike
+    if type(file) is tempfile._TemporaryFileWrapper:
+        file = file.file
+    try:
+        if not _is_plain(file):
+            return None
+        file.flush()  # what a file opened for update has not written yet is not in the descriptor
+        offset, status = file.tell(), os.fstat(file.fileno())
+    except (OSError, ValueError):  # a pipe, or closed: reading it will work, or say so
+        return None
+    size_bytes = status.st_size - offset
+    # Files of /proc are regular, have no size, and can be read all the same.
+    if not stat.S_ISREG(status.st_mode) or size_bytes <= 0:
+        return None
+    return file.fileno(), offset, size_bytes
 
-    Having a fileno() is not enough: GzipFile's is that of the compressed file. The offset is where tell() stands.
-    """
-    found = wrapper.filelike
-    if isinstance(found, _TemporaryFileWrapper):
-        found = found.file
-    raw = found.raw if isinstance(found, (io.BufferedReader, io.BufferedRandom)) else found
-    if type(raw) is not io.FileIO or not raw.readable():
-        return None
-    status = os.fstat(raw.fileno())
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    if isinstance(found, io.BufferedRandom):
-        found.flush()
-        status = os.fstat(raw.fileno())
-    offset = found.tell()
-    return raw.fileno(), offset, max(status.st_size - offset, 0)
+
+def _is_plain(file: Any) -> bool:
+    """Whether reading it gives the bytes of its descriptor: of nothing but these types is that known."""
+    raw = file.raw if type(file) in _BUFFERED else file
+    return type(raw) is io.FileIO and raw.readable()

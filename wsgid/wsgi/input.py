@@ -1,92 +1,115 @@
-"""wsgi.input: the request body, streamed from the connection.
+"""wsgi.input: the request body as a file (PEP 3333, "Input and Error Streams").
 
 Rules
-* Never a byte past CONTENT_LENGTH, and never a silently cut body: a peer that leaves early is a ClientDisconnected,
-  now and at every later read.
-* Nothing is read before the application asks; an upload is never held as a whole.
-* read, readline, readlines and iteration are those of `io`.
+* A body that came with its head, or is empty, is an io.BytesIO; any other is read from the peer when the application
+  reads, through an io.BufferedReader: both behave as files do, and this module only counts.
+* Never beyond CONTENT_LENGTH.  A body that ends early is a ClientDisconnected, then and at every later read: the
+  application never takes a part for the whole.
+* `Body.unread_bytes` stays true whatever the application does to the stream.
 """
 
 import io
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO
 
 from wsgid.errors import ClientDisconnected
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 _BUFFER_BYTES = 64 * 1024
+_READ_ALL_BYTES = 256 * 1024
 
 
 class Body:
     """The body of one request.
 
     Args:
-        first: what of it arrived with the head; more than `content_length` is ignored.
+        first: what came in the same read as the head; anything beyond `content_length` is ignored.
         content_length: of the whole body, in bytes.
-        recv_into: fills a view from the connection, returns the number of bytes, 0 at end-of-file; may raise
-            ClientDisconnected.
+        recv_into: fills a memoryview and returns how many bytes it got, 0 at end-of-file.
     """
 
-    __slots__ = ("stream", "_raw")
+    __slots__ = ("stream", "_wire")
 
-    stream: BinaryIO  # what the application gets
-    _raw: "_RawBody | None"
+    stream: BinaryIO
+    _wire: "_Wire | None"
 
     def __init__(self, first: bytes, content_length: int, recv_into: Callable[[memoryview], int]) -> None:
         if len(first) >= content_length:
-            self._raw = None
             self.stream = io.BytesIO(first[:content_length])
+            self._wire = None
         else:
-            self._raw = _RawBody(first, content_length, recv_into)
-            self.stream = _Stream(self._raw, _BUFFER_BYTES)
+            self._wire = _Wire(first, content_length, recv_into)
+            self.stream = _Stream(self._wire)
 
     @property
     def unread_bytes(self) -> int:
-        """What of the body is still in the connection."""
-        return self._raw.unread_bytes if self._raw else 0
+        """How much of the body has not been taken from the peer yet."""
+        return self._wire.unread_bytes if self._wire is not None else 0
 
 
-class _RawBody(io.RawIOBase):
-    """Reads what has arrived, up to the announced length."""
+class _Wire(io.RawIOBase):
+    """The unbuffered body: what came with the head, then what the peer sends."""
 
     def __init__(self, first: bytes, content_length: int, recv_into: Callable[[memoryview], int]) -> None:
-        self._first = memoryview(first)
-        self._content_length = content_length
-        self._recv_into = recv_into
-        self._lost = False
         self.unread_bytes = content_length - len(first)
-
-    @property
-    def remaining_bytes(self) -> int:
-        return len(self._first) + self.unread_bytes
+        self._first = memoryview(first)
+        self.content_length = content_length
+        self._recv_into = recv_into
+        self._broken = False
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def tell(self) -> int:
+        return self.content_length - self.unread_bytes - len(self._first)
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
         view = memoryview(buffer).cast("B")
         if self._first:
-            size_bytes = min(len(view), len(self._first))
-            view[:size_bytes] = self._first[:size_bytes]
-            self._first = self._first[size_bytes:]
-            return size_bytes
-        if not self.unread_bytes:
+            size = min(len(view), len(self._first))
+            view[:size] = self._first[:size]
+            self._first = self._first[size:]
+            return size
+        if not view or not self.unread_bytes:
             return 0
-        received = 0 if self._lost else self._recv_into(view[:self.unread_bytes])
-        if not received:
-            self._lost = True
-            raise ClientDisconnected(f"the request body ended after {self._content_length - self.unread_bytes} of "
-                                     f"{self._content_length} bytes")
-        self.unread_bytes -= received
-        return received
+        return self._receive(view[:self.unread_bytes])
+
+    def _receive(self, view: memoryview) -> int:
+        if self._broken:
+            raise ClientDisconnected(f"the request body broke off: {self._progress()}")
+        # Until this read has succeeded.  A time-out, say, may lose bytes that the io classes had gathered: reading on
+        # after it would skip them.
+        self._broken = True
+        size = self._recv_into(view)
+        if size == 0:
+            raise ClientDisconnected(f"the peer closed within the request body: {self._progress()}")
+        self._broken = False
+        self.unread_bytes -= size
+        return size
+
+    def _progress(self) -> str:
+        return f"{self.content_length - self.unread_bytes} of {self.content_length} bytes came"
+
+    def readall(self) -> bytes:
+        """As io.RawIOBase does, but not in 8 KiB pieces."""
+        return b"".join(iter(partial(self.read, _READ_ALL_BYTES), b""))
 
 
 class _Stream(io.BufferedReader):
-    """io.BufferedReader allocates what it is asked for; a client chooses CONTENT_LENGTH and some applications pass it
-    on to read(), so ask for no more than is to come."""
+    """A BufferedReader that never allocates more than the body can fill: read(2**40) would try to."""
 
-    raw: _RawBody
+    def __init__(self, wire: _Wire) -> None:
+        super().__init__(wire, _BUFFER_BYTES)
+        self._wire = wire
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > _BUFFER_BYTES:
-            size = min(size, self.raw.remaining_bytes + _BUFFER_BYTES)
+        # tell() says what the application has got, without what is buffered.
+        if size is None or size < 0 or size >= self._wire.content_length - self.tell():
+            return super().read()
         return super().read(size)
+
+    def read1(self, size: int = -1, /) -> bytes:
+        return super().read1(min(size, _BUFFER_BYTES))

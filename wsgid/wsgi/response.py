@@ -1,303 +1,433 @@
-"""The response: call the application, check what it says, send it.
+"""From the application's answer to the bytes that nginx gets (PEP 3333).
 
-    NEW --start_response--> STARTED --first block, or the end--> SENT      (start_response with exc_info: STARTED again)
+    start_response -> head, kept back -> the first non-empty block: head and block leave in one send -> blocks
 
-Rules (PEP 3333 where nothing else is said)
-* Before the head is out, every fault of the application's is a 500 with a traceback in the log; after it, the response
-  is TORN, and the caller cuts the connection so that nobody takes a part for the whole.
-* Head and first block leave in one send.  Nothing is held back: each block is sent when the application yields it.
-* Never chunked, never 1xx: nginx takes the frames for the body, and an interim answer for the final one.
-* close() of what the application returned is called exactly once, whatever happens.
+Rules
+* Until the head is out, every failure becomes a whole error response.  After it, a failure tears the response: the
+  caller has to cut the connection, so that nobody takes the part for the whole.
+* nginx reads a plain HTTP/1.1 response up to the end of the stream.  Chunks would reach the client as body, a 1xx would
+  be taken for the final status: neither is ever sent.
+* Bytes on the wire are what Content-Length says: more are cut off, fewer tear the response.
+* What the application hands in is checked to the letter, for a line break in a header is a second response.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass
 from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Protocol
 
 from wsgid import log
-from wsgid.errors import ApplicationError, ClientDisconnected, WsgidError
+from wsgid.errors import ApplicationError, ClientDisconnected
 from wsgid.wsgi.filewrapper import FileWrapper, sendable
 
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
-Write = Callable[[bytes], None]
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
-_STATUS = re.compile(r"(101|[2-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?")
-# A name is a token (RFC 9110, 5.6.2); a value has no control characters but the tab (5.5): no CR, no LF, no NUL.
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\n[^\x00-\x08\x0a-\x1f\x7f\u0100-\U0010ffff]*")
-_LENGTH = re.compile(r"[0-9]{1,18}")
-
-# They speak of one connection (RFC 9110, 7.6.1), and this one is nginx's and ours.
-_HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade"})
-_UPGRADING = frozenset({"connection", "upgrade"})
-_SWITCHING_PROTOCOLS = "101"
-_SPECIAL = _HOP_BY_HOP | {"content-length"}
+_CACHE_MAX = 1024  # status lines and header names that are known to be valid
+_LENGTH_MAX_DIGITS = 18
+_STATUS = re.compile(r"(101|[2-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_CONTROL = re.compile(r"[\x00-\x08\n-\x1f\x7f]")  # RFC 9110, 5.5
+_BODILESS = frozenset({204, 304})  # RFC 9110, 6.4.1
+_LENGTHLESS = frozenset({101, 204})  # RFC 9110, 8.6
 
 
 class Transport(Protocol):
-    """The connection, as the response needs it."""
+    """Where the response goes."""
 
     def send(self, *blocks: bytes) -> None:
         """All of it, in order. Raises ClientDisconnected."""
 
     def sendfile(self, fd: int, offset: int, size_bytes: int) -> int:
-        """A part of a file; returns the bytes sent, fewer if the file is shorter. Raises ClientDisconnected."""
-        raise NotImplementedError
+        """Returns the bytes sent: fewer if the file is shorter. Raises ClientDisconnected."""
 
 
 class Outcome(Enum):
-    COMPLETE = auto()  # the whole response is sent
-    FAILED = auto()  # the application failed before the head was out: an error response is sent
-    TORN = auto()  # it failed later, or sent less than it announced: the caller cuts the connection
-    DISCONNECTED = auto()  # the client has left; nobody is to blame
+    COMPLETE = auto()  # the whole response was sent
+    FAILED = auto()  # the application failed before its head was out: a whole error response was sent
+    TORN = auto()  # it failed, or sent too little, after its head: the connection has to be cut
+    DISCONNECTED = auto()  # the client left
 
 
-class State(Enum):
-    NEW = auto()
-    STARTED = auto()
-    SENT = auto()
+@dataclass(slots=True)
+class Served:
+    """What became of one request."""
 
-
-@dataclass(frozen=True, slots=True)
-class Result:
     outcome: Outcome
-    status: int  # what the client got; 0 if nothing
+    status: int  # its code; 0 if there was none
     sent_bytes: int  # of the body
 
 
-class Response:
-    """One response on its way.
+class Stage(Enum):
+    """How far a response is: SILENT, STARTED, STREAMING, FULL, CLOSED; or TORN or GONE, from any of them."""
 
-    Args:
-        transport: where it goes.
-        method: of the request; a HEAD gets no body.
+    SILENT = auto()  # start_response was not called
+    STARTED = auto()  # the head is known and not sent
+    STREAMING = auto()  # the head is sent, and the body goes on
+    FULL = auto()  # as many bytes as Content-Length says are sent
+    CLOSED = auto()  # blocks are dropped: there were more than that, or the response has no body
+    TORN = auto()  # a send was interrupted, and nobody knows after which byte
+    GONE = auto()  # the client left
+
+
+# Reading a member through its class costs several times as much, on Python 3.11.
+_SILENT, _STARTED, _STREAMING, _FULL, _CLOSED, _TORN, _GONE = Stage
+_COMPLETE = Outcome.COMPLETE
+
+# What the response is if the application has nothing more to say, and what it is if it raises.
+_ENDED = {
+    Stage.STREAMING: Outcome.COMPLETE, Stage.FULL: Outcome.COMPLETE, Stage.CLOSED: Outcome.COMPLETE,
+    Stage.TORN: Outcome.TORN, Stage.GONE: Outcome.DISCONNECTED,
+}
+_RAISED = {**_ENDED, Stage.STREAMING: Outcome.TORN}
+
+
+# --- the head ---------------------------------------------------------------------------------------------------------
+
+
+class _Role(Enum):
+    """What a response header is to a server."""
+
+    PLAIN = auto()  # nothing
+    LENGTH = auto()  # sets the end of the body
+    CONNECTION = auto()  # between the server and nginx, and only a 101 needs it
+    HOP = auto()  # between the server and nginx (RFC 9110, 7.6.1): nobody but us has a say
+
+
+_PLAIN = _Role.PLAIN
+_SPECIAL_ROLES = {
+    "content-length": _Role.LENGTH, "connection": _Role.CONNECTION, "keep-alive": _Role.HOP, "te": _Role.HOP,
+    "trailer": _Role.HOP, "transfer-encoding": _Role.HOP,
+}
+
+
+class _Roles(dict[str, _Role]):
+    """Header names that were seen and are valid."""
+
+    def __missing__(self, name: str) -> _Role:
+        if not isinstance(name, str):
+            raise TypeError(f"the header name {name!r} is a {type(name).__name__}, not a str")
+        if not _TOKEN.fullmatch(name):
+            raise ApplicationError(f"{name!r} is no header name: RFC 9110 allows letters, digits and !#$%&'*+-.^_`|~")
+        role = _SPECIAL_ROLES.get(name.lower(), _PLAIN)
+        if len(self) < _CACHE_MAX:
+            self[name] = role
+        return role
+
+
+class _StatusLines(dict[str, tuple[int, str]]):
+    """Statuses that were seen and are valid, with their code and line."""
+
+    def __missing__(self, status: str) -> tuple[int, str]:
+        if not isinstance(status, str):
+            raise TypeError(f"the status {status!r} is a {type(status).__name__}, not a str such as '200 OK'")
+        match = _STATUS.fullmatch(status)
+        if match is None:
+            raise ApplicationError(f"{status!r} is no status for a response: "
+                                   "it takes three digits, 101 or 200 to 599, and a reason, as in '200 OK'")
+        # RFC 9112, 4: the space is there even if there is no reason.
+        made = int(match[1]), f"HTTP/1.1 {status}{' ' if len(status) == 3 else ''}\r\n"
+        if len(self) < _CACHE_MAX:
+            self[status] = made
+        return made
+
+
+_roles = _Roles()
+_status_lines = _StatusLines()
+
+
+def render_head(status: str, headers: list[tuple[str, str]]) -> tuple[int, bytes, int | None]:
+    """Check what start_response got, and make the head of it.
+
+    Returns:
+        The status code; the head without Content-Length and without its end; the Content-Length.
+
+    Raises:
+        TypeError: something is of another type than PEP 3333 demands.
+        ApplicationError: something has a value that HTTP does not allow.
     """
+    code, line = _status_lines[status]
+    if type(headers) is not list:
+        raise TypeError(f"the response headers are a {type(headers).__name__}, not a list")
+    parts = [line]
+    length: int | None = None
+    roles = _roles
+    for header in headers:
+        if type(header) is not tuple or len(header) != 2:
+            raise TypeError(f"the response header {header!r} is no tuple of name and value")
+        name, value = header
+        role = roles[name]
+        if type(value) is not str or not value.isprintable():  # nearly every value is; what is left is latin-1 or not
+            _check_value(name, value)
+        if role is _PLAIN or role is _Role.CONNECTION and code == 101:
+            parts += (name, ": ", value, "\r\n")
+        elif role is _Role.LENGTH:
+            length = _check_length(value, length)
+    return code, _encode("".join(parts)), None if code in _LENGTHLESS else length
 
-    __slots__ = ("_transport", "_method", "state", "status", "_headers", "_announced_bytes", "sent_bytes", "overran")
 
-    def __init__(self, transport: Transport, method: str) -> None:
-        self._transport = transport
-        self._method = method
-        self.state = State.NEW
-        self.status = ""
-        self._headers: list[tuple[str, str]] = []
-        self._announced_bytes: int | None = None
+def _encode(head: str) -> bytes:
+    try:
+        return head.encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise ApplicationError(f"{head[error.start]!r} in a response header is not latin-1: encode it") from None
+
+
+def _check_value(name: str, value: str) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"the value {value!r} of the header {name!r} is a {type(value).__name__}, not a str")
+    if _CONTROL.search(value):
+        raise ApplicationError(f"the value {value!r} of the header {name!r} has a control character: remove it")
+
+
+def _check_length(value: str, other: int | None) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) <= _LENGTH_MAX_DIGITS):
+        raise ApplicationError(f"Content-Length is {value!r}, not a number of bytes")
+    length = int(value)
+    if other is not None and other != length:
+        raise ApplicationError(f"there are two Content-Lengths, {other} and {length}")
+    return length
+
+
+# --- one response -----------------------------------------------------------------------------------------------------
+
+
+class _Response:
+    """The response to one request, on its way out."""
+
+    __slots__ = ("stage", "code", "sent_bytes", "_transport", "_method", "_path", "_head", "_length", "_bodiless")
+
+    def __init__(self, environ: dict[str, Any], transport: Transport) -> None:
+        self.stage = _SILENT
+        self.code = 0
         self.sent_bytes = 0
-        self.overran = False  # the application gave more than it had announced
+        self._transport = transport
+        self._method = environ["REQUEST_METHOD"]  # now: the application may change its environ
+        self._path = environ["PATH_INFO"]
+        self._length: int | None = None
 
-    def start(self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None) -> Write:
-        """start_response.
+    # --- what the application calls ---
 
-        Raises:
-            ApplicationError: status or headers break PEP 3333, or it is called twice without exc_info.
-            BaseException: exc_info's, if the head is out already.
-        """
-        if exc_info is not None:
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+                       ) -> Callable[[bytes], None]:
+        """PEP 3333, "The start_response() Callable"."""
+        if exc_info:
             try:
-                if self.state is State.SENT:
+                if self.stage is not _SILENT and self.stage is not _STARTED and exc_info[1] is not None:
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
-                exc_info = None  # or this frame and the traceback keep each other alive
-        elif self.state is not State.NEW:
-            raise ApplicationError("start_response was called twice, without exc_info")
-        if not isinstance(status, str) or not _STATUS.fullmatch(status):
-            raise ApplicationError(f"the status {status!a} is none: write '200 OK'; interim answers are not sent")
-        self._headers, self._announced_bytes = _checked(headers, status)
-        self.status = status
-        self.state = State.STARTED
+                exc_info = None  # its traceback holds this frame: a cycle
+        elif self.stage is not _SILENT:
+            raise ApplicationError("start_response was called a second time, and without exc_info")
+        self.code, self._head, self._length = render_head(status, headers)
+        self._bodiless = self.code in _BODILESS or self._method == "HEAD"
+        self.stage = _STARTED
         return self.write
 
     def write(self, block: bytes) -> None:
-        """Send a block, behind the head if that is not out.
+        """PEP 3333, "The write() Callable"."""
+        _check_block(block)
+        if block:
+            self._put(block, False)
+
+    # --- what the server calls ---
+
+    def send_body(self, iterable: Iterable[bytes]) -> None:
+        """All that the application returned.
 
         Raises:
-            ApplicationError: it is called before start_response.
-            TypeError: the block is no bytes.
-            ClientDisconnected: the client has left.
+            ClientDisconnected: the client left.
+            BaseException: whatever the application raises.
         """
-        if not isinstance(block, bytes):
-            raise TypeError(f"a block of the response is a {type(block).__name__}; PEP 3333 wants bytes")
-        if self.state is State.NEW:
-            raise ApplicationError("the application gave a block before it called start_response")
-        if not block:
+        if type(iterable) is FileWrapper and self._send_file(iterable):
             return
-        rest_bytes = self._rest_bytes()
-        if rest_bytes is not None and len(block) > rest_bytes:
-            self.overran = True
-            block = block[:rest_bytes]
-        self._send(block)
+        if iterable is None or isinstance(iterable, (bytes, str)):
+            _check_block(iterable)
+            iterable = (iterable,)
+        # PEP 3333, "Handling the Content-Length Header": known from the first block if there is no other.
+        alone = isinstance(iterable, Sized) and len(iterable) == 1
+        for block in iterable:
+            if type(block) is not bytes:
+                _check_block(block)
+            if block and not self._put(block, alone):
+                break
 
-    def _send(self, block: bytes) -> None:
-        self.sent_bytes += len(block)
-        if self.state is State.SENT:
-            if block:
-                self._transport.send(block)
-            return
-        head = self._head()
-        self.state = State.SENT
-        if block:
-            self._transport.send(head, block)
-        else:
-            self._transport.send(head)
+    def finish(self) -> Outcome:
+        """The application has nothing more to say."""
+        if self.stage is _FULL:
+            return _COMPLETE
+        if self.stage is _SILENT:
+            raise ApplicationError("the application did not call start_response")
+        if self.stage is _STARTED:
+            self._send_head(0)
+        if self.stage is _STREAMING and self._length is not None:
+            log.error("%s: the response ends after %d of the %d bytes that its Content-Length says; it is cut off",
+                      self._request(), self.sent_bytes, self._length)
+            return Outcome.TORN
+        return _ENDED[self.stage]
 
-    def _rest_bytes(self) -> int | None:
-        """How much of the body may still be sent; None if nobody has said."""
-        if self._bodiless():
-            return 0
-        return None if self._announced_bytes is None else self._announced_bytes - self.sent_bytes
-
-    def _bodiless(self) -> bool:
-        return self._method == "HEAD" or self.status[:3] in ("204", "304", _SWITCHING_PROTOCOLS)
-
-    def _head(self) -> bytes:
-        lines = [f"HTTP/1.1 {self.status}"]
-        lines += [f"{name}: {value}" for name, value in self._headers]
-        lines.append("\r\n")
-        return "\r\n".join(lines).encode("latin-1")
-
-    def announce(self, size_bytes: int) -> None:
-        """The whole body is known to have this size: say so, if the application has not."""
-        if self._announced_bytes is None and self.state is State.STARTED and not self._bodiless():
-            self._announced_bytes = size_bytes
-            self._headers.append(("Content-Length", str(size_bytes)))
-
-    def finish(self) -> bool:
-        """The application has nothing more. Returns whether that is all that was announced."""
-        if self.state is State.NEW:
-            raise ApplicationError("the application never called start_response")
-        if self.state is State.STARTED:
-            self._send(b"")
-        return not self._rest_bytes()
-
-    def send_file(self, fd: int, offset: int, size_bytes: int) -> None:
-        """A file as the whole body. Raises ClientDisconnected."""
-        self.announce(size_bytes)
-        rest_bytes = self._rest_bytes() or 0
-        self._send(b"")
-        self.overran = size_bytes > rest_bytes
-        if rest_bytes:
-            self.sent_bytes += self._transport.sendfile(fd, offset, min(size_bytes, rest_bytes))
-
-    def fail(self, status: str) -> None:
-        """Say that the application failed, instead of what it has begun."""
-        text = f"{status}\n".encode("latin-1")
-        self.state = State.STARTED
-        self.status = status
-        self._headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))]
-        self._announced_bytes = len(text)
-        self._send(b"" if self._bodiless() else text)
-
-
-def _checked(headers: Any, status: str) -> tuple[list[tuple[str, str]], int | None]:
-    """The headers to send, and the Content-Length among them.
-
-    Raises:
-        ApplicationError: one of them is not what PEP 3333 asks for.
-    """
-    if not isinstance(headers, list):
-        raise ApplicationError(f"the headers are a {type(headers).__name__}; PEP 3333 wants a list of tuples")
-    special = False
-    for header in headers:
-        if not (isinstance(header, tuple) and len(header) == 2 and isinstance(header[0], str)
-                and isinstance(header[1], str) and _HEADER.fullmatch(f"{header[0]}\n{header[1]}")):
-            raise ApplicationError(f"the header {header!a} is none: it takes a tuple of a token and a string without "
-                                   "control characters")
-        special = special or header[0].lower() in _SPECIAL
-    return _special(headers, status) if special else (list(headers), None)
-
-
-def _special(headers: list[tuple[str, str]], status: str) -> tuple[list[tuple[str, str]], int | None]:
-    """Leave out what is not the application's to say, and understand Content-Length."""
-    code = status[:3]
-    dropped = _HOP_BY_HOP - _UPGRADING if code == _SWITCHING_PROTOCOLS else _HOP_BY_HOP
-    if code in ("204", _SWITCHING_PROTOCOLS):
-        dropped |= {"content-length"}  # RFC 9110, 8.6
-    kept = [(name, value) for name, value in headers if name.lower() not in dropped]
-    lengths = {value.strip() for name, value in kept if name.lower() == "content-length"}
-    if not lengths:
-        return kept, None
-    (length, *others) = lengths
-    if others or not _LENGTH.fullmatch(length):
-        raise ApplicationError(f"Content-Length is {' and '.join(sorted(lengths))!a}: it has to be one number of bytes")
-    return kept, int(length)
-
-
-def serve(application: Callable[..., Iterable[bytes]], environ: dict[str, Any], transport: Transport) -> Result:
-    """Call the application and send what it answers.
-
-    Nothing that the application raises leaves this function.
-    """
-    method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]  # the application may change its environ
-    response = Response(transport, method)
-    try:
-        result = application(environ, response.start)
+    def fail(self, error: BaseException) -> Outcome:
+        """The application raised this, or broke PEP 3333."""
+        log.error("%s: the application failed", self._request(), exc_info=error)
+        if self.stage is not _SILENT and self.stage is not _STARTED:
+            return _RAISED[self.stage]
         try:
-            _send_body(result, response)
-            whole = response.finish()
-        finally:
-            _close(result, method, path)
-    except ClientDisconnected:
+            self._send_error(getattr(error, "status_hint", None))
+        except ClientDisconnected:
+            return Outcome.DISCONNECTED
+        except BaseException as second:
+            log.error("%s: the error response could not be sent", self._request(), exc_info=second)
+            return Outcome.TORN
+        return Outcome.FAILED
+
+    def close(self, iterable: Any) -> None:
+        """PEP 3333: close() is called at the end, however the request ended."""
+        try:
+            close = getattr(iterable, "close", None)
+            if close is not None:
+                close()
+        except BaseException as error:
+            log.error("%s: close() of the response failed", self._request(), exc_info=error)
+
+    # --- bytes out ---
+
+    def _put(self, block: bytes, alone: bool) -> bool:
+        """Send one block, with the head if it is the first. Returns whether the body may go on.
+
+        Args:
+            alone: whether there is no other block.
+        """
+        head = b""
+        if self.stage is _STARTED:
+            if self._bodiless:
+                self._send_head(0)
+                return False
+            head = self._end_head(len(block) if alone else None)
+        elif self.stage is not _STREAMING:
+            return self._refuse()
+        room = len(block) if self._length is None else self._length - self.sent_bytes
+        sent = block if len(block) <= room else block[:room]
+        if head:
+            self._send(head, sent)
+        else:
+            self._send(sent)
+        self.sent_bytes += len(sent)
+        return self._settle(len(block) - len(sent))
+
+    def _settle(self, excess_bytes: int) -> bool:
+        """The stage after a part of the body was sent. Returns whether the body may go on."""
+        if self.sent_bytes == self._length:
+            self.stage = _FULL
+        return self._refuse() if excess_bytes else True
+
+    def _send_head(self, size_bytes: int | None) -> None:
+        """Send the head without a block."""
+        self._send(self._end_head(None if self._bodiless else size_bytes))
+        if self._bodiless:
+            self.stage = _CLOSED
+        else:
+            self._settle(0)
+
+    def _end_head(self, size_bytes: int | None) -> bytes:
+        """The whole head; the Content-Length is `size_bytes` if the application gave none and that is known."""
+        if self._length is None and self.code != 101:
+            self._length = size_bytes
+        if self._length is None:
+            return self._head + b"\r\n"
+        return self._head + b"Content-Length: %d\r\n\r\n" % self._length
+
+    def _send(self, *blocks: bytes) -> None:
+        try:
+            self._transport.send(*blocks)
+        except ClientDisconnected:
+            self.stage = _GONE
+            raise
+        except BaseException:
+            self.stage = _TORN
+            raise
+        self.stage = _STREAMING
+
+    def _send_file(self, wrapper: FileWrapper) -> bool:
+        """Have the kernel send the file, if it can. Returns whether it could."""
+        if self.stage is not _STREAMING and (self.stage is not _STARTED or self._bodiless):
+            return False
+        region = sendable(wrapper)
+        if region is None:
+            return False
+        fd, offset, size_bytes = region
+        if self.stage is _STARTED:
+            self._send_head(size_bytes)
+        elif self._length is None:
+            self._length = self.sent_bytes + size_bytes  # the head is out: only to notice that the file gets shorter
+        room = size_bytes if self._length is None else min(size_bytes, self._length - self.sent_bytes)
+        try:
+            self.sent_bytes += self._transport.sendfile(fd, offset, room)
+        except ClientDisconnected:
+            self.stage = _GONE
+            raise
+        except BaseException:
+            self.stage = _TORN
+            raise
+        self._settle(size_bytes - room)
+        return True
+
+    def _send_error(self, status_hint: object) -> None:
+        """A whole response that says no more than its status."""
+        valid = isinstance(status_hint, str) and _STATUS.fullmatch(status_hint)
+        status = str(status_hint) if valid else "500 Internal Server Error"
+        text = f"{status}\n".encode("latin-1")
+        self.code, self._head, _ = render_head(status, [("Content-Type", "text/plain; charset=latin-1")])
+        self._length = len(text)
+        head = self._end_head(None)
+        if self._method == "HEAD":
+            self._send(head)
+        else:
+            self._send(head, text)
+            self.sent_bytes = len(text)
+
+    def _refuse(self) -> bool:
+        """A block at a stage that takes none. Returns False: the body must not go on."""
+        if self.stage is _SILENT:
+            raise ApplicationError("the application has to call start_response before the first block of its response")
+        if self.stage is _TORN:
+            raise ApplicationError("an earlier write was interrupted: nothing can follow it")
+        if self.stage is _GONE:
+            raise ClientDisconnected("the client left during an earlier write")
+        if self.stage is _FULL:
+            log.warning("%s: the response is longer than its Content-Length of %d bytes; the rest is cut off",
+                        self._request(), self._length)
+            self.stage = _CLOSED
+        return False
+
+    def _request(self) -> str:
+        """Method and path for the log; a path may have any character."""
+        return ascii(f"{self._method} {self._path}")[1:-1]
+
+
+def _check_block(block: object) -> None:
+    if not isinstance(block, bytes):
+        raise TypeError(f"the application answers with a {type(block).__name__} where PEP 3333 demands bytes")
+
+
+def serve(application: Callable[..., Any], environ: dict[str, Any], transport: Transport) -> Served:
+    """Call the application and send what it answers. Raises nothing: what happened is logged, and in the result.
+
+    Args:
+        application: the WSGI callable.
+        environ: made by `environ.make_environ`.
+        transport: to the client.
+    """
+    response = _Response(environ, transport)
+    iterable = None
+    try:
+        iterable = application(environ, response.start_response)
+        response.send_body(iterable)
+        outcome = response.finish()
+    except ClientDisconnected:  # of the response, or of the request body: nobody is there to be told
         outcome = Outcome.DISCONNECTED
-    except BaseException as error:  # SystemExit and gevent's GreenletExit too: one request's end is not the worker's
-        log.error("%s failed", _named(method, path), exc_info=error)
-        outcome = _failed(response, error)
-    else:
-        outcome = Outcome.COMPLETE if whole else Outcome.TORN
-        if not whole or response.overran:
-            _log_misfit(response, method, path)
-    status = int(response.status[:3]) if response.state is State.SENT else 0
-    return Result(outcome, status, response.sent_bytes)
-
-
-def _send_body(result: Any, response: Response) -> None:
-    if result is None or isinstance(result, str):
-        raise TypeError(f"the application returned a {type(result).__name__}; PEP 3333 wants an iterable of bytes")
-    if isinstance(result, bytes):
-        result = [result]
-    elif isinstance(result, FileWrapper) and response.state is State.STARTED:
-        found = sendable(result)
-        if found:
-            response.send_file(*found)
-            return
-    if isinstance(result, (list, tuple)) and len(result) < 2:
-        response.announce(len(result[0]) if result and isinstance(result[0], bytes) else 0)
-    for block in result:
-        response.write(block)
-        if response.overran:
-            return
-
-
-def _close(result: Any, method: str, path: str) -> None:
-    close = getattr(result, "close", None)
-    if close is None:
-        return
-    try:
-        close()
-    except BaseException as error:  # the response is out, or has failed already: only the log is left
-        log.error("%s: close() failed", _named(method, path), exc_info=error)
-
-
-def _failed(response: Response, error: BaseException) -> Outcome:
-    if response.state is State.SENT:
-        return Outcome.TORN
-    try:
-        response.fail(error.status_hint if isinstance(error, WsgidError) else WsgidError.status_hint)
-    except ClientDisconnected:
-        return Outcome.DISCONNECTED
-    return Outcome.FAILED
-
-
-def _log_misfit(response: Response, method: str, path: str) -> None:
-    if not response.overran:
-        log.error("%s: the body ended after %d bytes, before its Content-Length; the connection was cut",
-                  _named(method, path), response.sent_bytes)
-    elif method != "HEAD":  # where a body is usual, and nobody's mistake
-        log.warning("%s: the body is longer than its Content-Length or its status allow; it was cut after %d bytes",
-                    _named(method, path), response.sent_bytes)
-
-
-def _named(method: str, path: str) -> str:
-    """Method and path for the log, where control characters have no business."""
-    return ascii(f"{method} {path}")[1:-1]
+    except BaseException as error:  # SystemExit and time-outs too: one request's end is not the worker's
+        outcome = response.fail(error)
+    if type(iterable) is not list:
+        response.close(iterable)
+    return Served(outcome, response.code, response.sent_bytes)
