@@ -102,6 +102,13 @@ class Server:
                 continue
         return found
 
+    def in_flight(self) -> int:
+        """How many connections the workers hold on app.sock: the sockets of that name, without the listeners."""
+        name = str(self.directory / "app.sock")
+        held = [one for pid in self.worker_pids() for one in psutil.Process(pid).net_connections("unix")
+                if one.laddr == name]
+        return len(held) - len(self.worker_pids())
+
     def send_signal(self, signo: Signals) -> None:
         self._process.send_signal(signo)
 

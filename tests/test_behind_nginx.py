@@ -69,13 +69,12 @@ Site = Callable[..., tuple[Server, Nginx]]
 
 @pytest.fixture
 def site(start: Start) -> Iterator[Site]:
-    """Serve an application's source behind nginx: site(app, *options, tcp=False, nginx=directives)."""
+    """Serve an application's source behind nginx: site(app, tcp=False, nginx=directives)."""
     with ExitStack() as stack:
 
-        def build(app: str, *options: str, tcp: bool = False, nginx: str = "", workers: int = 1) -> tuple[Server, Nginx]:
+        def build(app: str, tcp: bool = False, nginx: str = "") -> tuple[Server, Nginx]:
             address = "127.0.0.1:0" if tcp else "app.sock"
-            server = start("--socket", address, "--workers", str(workers), *options, "app:application", app=app)
-            server.wait_ready(workers)
+            server = start("--socket", address, "app:application", app=app).wait_ready(1)
             (said,) = server.wait_for(r"listens on (\S+) with")
             upstream = said[1] if tcp else f"unix:{said[1]}"
             return server, stack.enter_context(Nginx(example("flask_nginx.conf", upstream), server=nginx))
@@ -292,7 +291,7 @@ def test_a_torn_body_is_never_taken_for_a_whole_one(site: Site, tcp: bool, lengt
     server, nginx = site(f"""
         def application(environ, start_response):
             length = {length!r}
-            start_response("200 OK", [("Content-Type", "text/plain")] + ([("Content-Length", length)] if length else []))
+            start_response("200 OK", [("Content-Length", length)] if length else [])
             yield b"the beginning"
             raise RuntimeError("in the middle")
     """, tcp=tcp)
@@ -304,7 +303,7 @@ def test_a_torn_body_is_never_taken_for_a_whole_one(site: Site, tcp: bool, lengt
 
 @pytest.mark.parametrize("fault", ["raise KeyError('x')", "raise SystemExit(1)", "return [b'no start']", "return None",
                                    "start_response('200 OK', []); return 'a str'",
-                                   "start_response('200 OK', [('A', 'b\\r\\nSet-Cookie: c')]); return []"])
+                                   r"start_response('200 OK', [('A', 'b\r\nC: d')]); return []"])
 def test_a_fault_before_the_head_is_a_500_and_the_worker_lives(site: Site, fault: str) -> None:
     server, nginx = site(f"""
         def application(environ, start_response):
@@ -353,7 +352,7 @@ def test_a_location_without_uwsgi_params_is_served_and_the_log_says_how_to_mend_
     with Nginx(bare) as nginx:
         for _ in range(20):
             assert requests.get(nginx.url).text == "GET / 127.0.0.1"
-    said = server.wait_for("requests arrive without .*REQUEST_METHOD.*: add `include uwsgi_params;` to nginx's location")
+    said = server.wait_for("requests arrive without .*REQUEST_METHOD.*: add `include uwsgi_params;` to nginx's")
     assert len(said) == 1
 
 

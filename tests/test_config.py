@@ -49,7 +49,8 @@ def test_settings_travel_as_json() -> None:
 @pytest.mark.parametrize(("arguments", "says"), [
     (["--workers", "0"], "--workers '0' cannot be used: expected a whole number from 1 on, or 'auto'"),
     (["--workers", "many"], "--workers 'many' cannot be used"),
-    (["--gevent", "-1"], "--gevent '-1' cannot be used"), (["--gevent", "1e3"], "--gevent '1e3' cannot be used: expected a whole number"),
+    (["--gevent", "-1"], "--gevent '-1' cannot be used"),
+    (["--gevent", "1e3"], "--gevent '1e3' cannot be used: expected a whole number"),
     (["--chmod-socket", "999"], "--chmod-socket '999' cannot be used: expected an octal mode"),
     (["--chown-socket", "nobody-of-this-name"], "expected a user of this machine"),
     (["--gid", "nogroup-of-this-name"], "expected a group of this machine"),

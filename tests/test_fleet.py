@@ -322,6 +322,26 @@ def happen(world: World, event: str, pick: int) -> None:
             world.now_s += {"tick": 0.3, "long tick": 4.0, "gap": 5000.0, "back": -70.0}[event]
 
 
+def assert_sensible(world: World, action: fleet.Action) -> None:
+    """An action always meets somebody who is in the state that it speaks of."""
+    if isinstance(action, (fleet.Interrupt, fleet.Abort, fleet.Kill)):
+        assert world.fleet.slots[action.slot].pid != 0
+    if isinstance(action, fleet.Spawn):
+        assert world.fleet.templates[action.generation].state is TemplateState.READY
+
+
+def calm_down(world: World) -> None:
+    """Half a second in which everybody does as asked."""
+    world.beat()
+    world.settle()
+    for slot in world.fleet.of_state(SlotState.LOST, SlotState.STALLED):
+        world.fleet.gone(slot.number, world.now_s)
+    for generation, template in list(world.fleet.templates.items()):
+        if template.state is TemplateState.LOST:
+            world.fleet.template_gone(generation, world.now_s)
+    world.plan(after_s=0.5)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.integers(1, 6), st.lists(st.tuples(EVENTS, st.integers(0, 50)), max_size=120))
 def test_whatever_happens_the_fleet_stays_within_its_bounds_and_recovers(
@@ -330,25 +350,14 @@ def test_whatever_happens_the_fleet_stays_within_its_bounds_and_recovers(
     for event, pick in events:
         happen(world, event, pick)
         for action in world.plan():
-            # An action always meets somebody who is in the state that it speaks of.
-            if isinstance(action, (fleet.Interrupt, fleet.Abort, fleet.Kill)):
-                assert world.fleet.slots[action.slot].pid != 0
-            if isinstance(action, fleet.Spawn):
-                assert world.fleet.templates[action.generation].state is TemplateState.READY
+            assert_sensible(world, action)
         live = world.fleet.of_state(SlotState.SPAWNING, SlotState.READY, SlotState.STALLED, SlotState.LOST)
         assert len(live) <= max(8, target) + 1
         assert world.plan() == []  # a plan that was carried out leaves nothing to do at the same moment
         assert world.fleet.next_plan_s(world.now_s) > world.now_s  # so the master never spins
         assert world.fleet.mode is Mode.RUNNING  # once proven, no fault of the application's stops the server
-    for _ in range(600):  # the world calms down: everybody does as asked
-        world.beat()
-        world.settle()
-        for slot in world.fleet.of_state(SlotState.LOST, SlotState.STALLED):
-            world.fleet.gone(slot.number, world.now_s)
-        for generation, template in list(world.fleet.templates.items()):
-            if template.state is TemplateState.LOST:
-                world.fleet.template_gone(generation, world.now_s)
-        world.plan(after_s=0.5)
+    for _ in range(600):
+        calm_down(world)
     assert len(world.ready()) == world.fleet.target
     assert {slot.generation for slot in world.ready()} <= set(
         range(world.fleet.wanted_generation, world.fleet.next_generation))
