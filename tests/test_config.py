@@ -25,13 +25,19 @@ def test_every_option() -> None:
         "--workers", "auto", "--gevent", "50", "--wsgi-file", "site.wsgi", "--callable", "site", "--chdir", "/",
         "--pythonpath", "/a", "--pythonpath", "/b", "--env", "A=B=C", "--env", "D=", "--virtualenv", "/tmp",
         "--lazy-apps", "--uid", "root", "--gid", "0", "--worker-reload-mercy", "5", "--socket-timeout", "2.5",
-        "--hub-timeout", "9", "--boot-timeout", "8", "--max-vars", "7", "--drain-size", "1m", "--drain-timeout", "3"])
+        "--hub-timeout", "9", "--boot-timeout", "8", "--max-vars", "7", "--drain-size", "1m", "--drain-timeout", "3",
+        "--harakiri", "10", "--hub-warn", "2", "--max-requests", "1000", "--max-requests-delta", "50",
+        "--max-worker-lifetime", "3600", "--max-worker-lifetime-delta", "60", "--reload-on-rss", "200",
+        "--evil-reload-on-rss", "300", "--touch-reload", "/a", "--touch-reload", "/b", "--py-autoreload",
+        "--shutdown-delay", "4", "--check", "--logto", "/tmp/log"])
     assert settings == Settings(
         application="", socket=("a.sock", ":0"), listen=128, chmod_socket=0o660, chown_socket=(0, 0),
         workers=len(os.sched_getaffinity(0)), gevent=50, wsgi_file="site.wsgi", callable="site", chdir="/",
         pythonpath=("/a", "/b"), env=(("A", "B=C"), ("D", "")), virtualenv="/tmp", lazy_apps=True, uid=0, gid=0,
         worker_reload_mercy=5.0, socket_timeout=2.5, hub_timeout=9.0, boot_timeout=8.0, max_vars=7,
-        drain_size=1 << 20, drain_timeout=3.0)
+        drain_size=1 << 20, drain_timeout=3.0, harakiri=10.0, hub_warn=2.0, max_requests=1000, max_requests_delta=50,
+        max_worker_lifetime=3600.0, max_worker_lifetime_delta=60.0, reload_on_rss=200, evil_reload_on_rss=300,
+        touch_reload=("/a", "/b"), py_autoreload=True, shutdown_delay=4.0, check=True, logto="/tmp/log")
     default = Settings()
     same = [one.name for one in fields(Settings) if getattr(settings, one.name) == getattr(default, one.name)]
     assert same == ["application"]  # the list above is complete

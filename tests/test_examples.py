@@ -97,6 +97,7 @@ def test_stop_ends_the_process_group_and_frees_the_port():
 
 def test_workers_end_even_if_their_master_was_killed():
     with Nginx(SITE) as nginx:
+        urlopen(nginx.url).close()  # connections wait in the kernel before there is a worker: now there is one
         master, worker = processes_of(nginx)
         master.kill()
     deadline = time.monotonic() + 5

@@ -82,7 +82,7 @@ def test_a_first_generation_that_cannot_be_imported_ends_the_server_with_its_cod
     world = World(Fleet(3, DEADLINES))
     world.plan()
     world.fleet.template_gone(0, world.now_s)
-    assert world.plan() == [fleet.Exit(ExitCode.APPLICATION)]
+    assert world.plan() == [fleet.Unlisten(), fleet.Exit(ExitCode.APPLICATION)]
 
 
 def test_a_first_worker_that_dies_before_it_is_ready_ends_the_server_and_its_siblings() -> None:
@@ -93,7 +93,7 @@ def test_a_first_worker_that_dies_before_it_is_ready_ends_the_server_and_its_sib
     world.fleet.hello(0, 10)
     world.fleet.hello(1, 11)
     world.fleet.gone(0, world.now_s)
-    assert world.plan() == [fleet.DismissTemplate(0), fleet.Kill(1)]
+    assert world.plan() == [fleet.Unlisten(), fleet.DismissTemplate(0), fleet.Kill(1)]
     world.settle()
     assert world.plan() == [fleet.Exit(ExitCode.APPLICATION)]
 
@@ -221,16 +221,69 @@ def test_a_gap_in_the_masters_own_time_is_nobodys_fault(gap_s: float) -> None:
 
 def test_a_graceful_stop_drains_everybody_with_the_backlog_and_waits_for_them() -> None:
     world = running(target=2)
-    world.fleet.request_stop(Mode.DRAINING)
-    assert world.plan() == [fleet.DismissTemplate(0), fleet.Drain(0, Backlog.EMPTY), fleet.Drain(1, Backlog.EMPTY)]
+    world.fleet.request_stop(world.now_s)
+    assert world.plan() == [fleet.Unlisten(), fleet.DismissTemplate(0), fleet.Drain(0, Backlog.EMPTY),
+                            fleet.Drain(1, Backlog.EMPTY)]
     assert world.plan(after_s=1) == [] and world.exit_code is None
     world.settle()
     assert world.plan() == [fleet.Exit(ExitCode.OK)]
 
 
+def test_a_delayed_stop_goes_on_until_it_is_due() -> None:
+    world = running(target=1)
+    world.fleet.request_stop(world.now_s + 3)
+    world.plan(after_s=2)
+    assert world.fleet.mode is Mode.RUNNING and world.fleet.next_plan_s(world.now_s) <= world.now_s + 1
+    assert fleet.Unlisten() in world.plan(after_s=1)
+
+
+def test_a_tired_worker_is_replaced_before_it_drains() -> None:
+    world = running(target=2)
+    world.fleet.tired(0)
+    assert world.plan() == [fleet.Spawn(2, 0)]
+    world.settle()
+    assert world.plan() == [fleet.Drain(0, Backlog.LEAVE)]
+    world.settle()
+    assert world.plan() == []
+
+
+def test_tired_workers_are_replaced_one_at_a_time() -> None:
+    world = running(target=4)
+    for number in range(4):
+        world.fleet.tired(number)
+    for _ in range(20):
+        world.plan()
+        assert len(world.ready()) >= 4 and len(world.fleet.of_state(SlotState.SPAWNING)) <= 1
+        world.settle()
+    assert not any(slot.tired for slot in world.ready())
+
+
+def test_a_stall_is_shown_once_before_it_is_interrupted() -> None:
+    world = World(Fleet(1, fleet.Deadlines(boot_s=60, mercy_s=60, hub_s=30, hub_warn_s=1)))
+    world.boot()
+    world.beat()
+    assert world.plan(after_s=1) == [] and world.plan(after_s=0.5) == [fleet.Interrupt(0)]
+    for _ in range(20):
+        assert world.plan(after_s=1) == []
+    world.beat()
+    assert world.plan(after_s=1.5) == [fleet.Interrupt(0)]  # the next stall is another one
+
+
+def test_adopted_workers_serve_until_new_ones_have_replaced_them() -> None:
+    world = World(Fleet(2, DEADLINES))
+    world.fleet.adopt(0, 4, 100, world.now_s)
+    world.fleet.adopt(3, 4, 103, world.now_s)
+    assert world.plan() == [fleet.LaunchTemplate(5)]
+    for _ in range(20):
+        world.settle()
+        world.plan()
+        assert len(world.ready()) >= 2
+    assert {slot.generation for slot in world.ready()} == {5}
+
+
 def test_a_worker_that_outstays_its_mercy_is_aborted_and_killed() -> None:
     world = running(target=1)
-    world.fleet.request_stop(Mode.DRAINING)
+    world.fleet.request_stop(world.now_s)
     for _ in range(64):
         world.plan(after_s=1)
         world.fleet.templates.clear()
@@ -240,9 +293,9 @@ def test_a_worker_that_outstays_its_mercy_is_aborted_and_killed() -> None:
 
 def test_a_forced_stop_kills_at_once() -> None:
     world = running(target=2)
-    world.fleet.request_stop(Mode.DRAINING)
+    world.fleet.request_stop(world.now_s)
     world.plan()
-    world.fleet.request_stop(Mode.STOPPING)
+    world.fleet.request_end()
     assert world.plan() == [fleet.Kill(0), fleet.Kill(1)]
 
 
@@ -287,7 +340,7 @@ def test_every_state_ends_when_its_process_is_reaped(state: SlotState) -> None:
 
 EVENTS = st.sampled_from([
     "worker hello", "worker ready", "worker dies", "worker closes", "template ready", "template dies",
-    "template closes", "reload", "beat", "tick", "tick", "long tick", "gap", "back", "more", "fewer"])
+    "template closes", "reload", "beat", "tick", "tick", "long tick", "gap", "back", "more", "fewer", "tired"])
 
 
 def happen(world: World, event: str, pick: int) -> None:
@@ -316,6 +369,8 @@ def happen(world: World, event: str, pick: int) -> None:
             world.fleet.request_reload()
         case "beat":
             world.beat()
+        case "tired" if slot:
+            world.fleet.tired(slot.number)
         case "more" | "fewer":
             world.fleet.target = max(1, min(8, world.fleet.target + (1 if event == "more" else -1)))
         case "tick" | "long tick" | "gap" | "back":
@@ -365,13 +420,16 @@ def test_whatever_happens_the_fleet_stays_within_its_bounds_and_recovers(
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(EVENTS, st.integers(0, 50)), max_size=60), st.sampled_from([Mode.DRAINING, Mode.STOPPING]))
-def test_a_stop_always_ends_even_if_nobody_obeys(events: list[tuple[str, int]], mode: Mode) -> None:
+@given(st.lists(st.tuples(EVENTS, st.integers(0, 50)), max_size=60), st.booleans())
+def test_a_stop_always_ends_even_if_nobody_obeys(events: list[tuple[str, int]], graceful: bool) -> None:
     world = running(3)
     for event, pick in events:
         happen(world, event, pick)
         world.plan()
-    world.fleet.request_stop(mode)
+    if graceful:
+        world.fleet.request_stop(world.now_s)
+    else:
+        world.fleet.request_end()
     for _ in range(200):
         for action in world.plan(after_s=0.9):
             if isinstance(action, fleet.Kill):  # only SIGKILL is obeyed

@@ -14,6 +14,7 @@ FLOORS = {
     "wsgid.config": 1, "wsgid.log": 1, "wsgid.fleet": 1, "wsgid.protocol": 1, "wsgid.protocol.uwsgi": 1,
     "wsgid.protocol.control": 1,
     "wsgid.process": 2, "wsgid.listener": 2, "wsgid.channel": 2, "wsgid.scoreboard": 2, "wsgid.application": 2,
+    "wsgid.watch": 2, "wsgid.upgrade": 2,
     "wsgid.wsgi": 2, "wsgid.wsgi.environ": 2, "wsgid.wsgi.input": 2, "wsgid.wsgi.response": 2,
     "wsgid.wsgi.filewrapper": 2,
     "wsgid.connection": 3, "wsgid.worker": 3, "wsgid.template": 3,

@@ -453,17 +453,6 @@ def test_hundred_slow_requests_take_the_time_of_one(start: Start) -> None:
     assert time.monotonic() - started_s < PATIENCE_S  # a hundred seconds, were they served one after the other
 
 
-def test_a_hub_that_stands_still_is_shown_and_its_worker_replaced(start: Start) -> None:
-    server = serve(start, "--hub-timeout", "0.5")
-    with client.connect(server.directory / "app.sock") as connected:
-        connected.sendall(client.packet("/spin", QUERY_STRING="60"))
-        server.wait_for(r"worker \d .*: its event loop has not run for 0.5 s")
-        server.wait_for(r"app.py\", line \d+, in application")
-        server.wait_for(r"worker \d .* was killed by SIGABRT")
-        server.wait_ready(3)
-        assert client.read_all(connected) == b""
-
-
 def test_out_of_descriptors_everybody_is_answered_in_the_end(start: Start) -> None:
     server = serve(start, workers=1, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48)))
     slow = Slow(server, 120, "0.2")

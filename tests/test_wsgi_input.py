@@ -70,8 +70,9 @@ def test_an_early_end_is_never_silent(length: int, data: st.DataObject) -> None:
     first = data.draw(st.integers(0, came))
     peer = Peer(b"x" * (came - first), data.draw(st.lists(st.integers(1, 9), max_size=9)))
     stream = Body(b"x" * first, length, peer.recv_into).stream
-    read = data.draw(st.sampled_from([stream.read, stream.readline, stream.readlines, lambda: stream.read(length),
-                                      lambda: list(stream)]))
+    reads: list[Callable[[], Any]] = [
+        stream.read, stream.readline, stream.readlines, lambda: stream.read(length), lambda: list(stream)]
+    read = data.draw(st.sampled_from(reads))
     for _ in range(3):
         with pytest.raises(ClientDisconnected, match=f"{came} of {length} bytes"):
             read()

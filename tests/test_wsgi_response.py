@@ -383,6 +383,17 @@ def test_exc_info_is_raised_again_after_the_head(said: Any) -> None:
     assert "ValueError: in the middle" in said()
 
 
+def test_an_empty_exc_info_does_not_send_a_second_head(said: Any) -> None:
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", PLAIN)(b"part")
+        start_response("503 Busy", PLAIN, sys.exc_info())  # not within an except: (None, None, None)
+        return [b"sorry"]
+
+    served, transport = run(application)
+    assert served.outcome is Outcome.TORN and transport.data == HEAD_200 + b"\r\npart"
+    assert "empty exc_info" in said()
+
+
 # --- failures after the head ------------------------------------------------------------------------------------------
 
 
@@ -472,11 +483,12 @@ def test_after_a_failed_write_nothing_follows(error: BaseException, outcome: Out
     """The application swallows the error; but nobody knows how much of that block the client has."""
     def application(environ: Any, start_response: Any) -> list[bytes]:
         write = start_response("200 OK", PLAIN)
-        try:
+        with pytest.raises(type(error)):
             write(b"lost")
-        except OSError:
-            return [b"goes on"] if goes_on else []
-        raise AssertionError
+        if goes_on:
+            write(b"goes on")
+            raise AssertionError("not reached")
+        return []
 
     transport = Recorder(0, error)
     served, _ = run(application, transport=transport)
@@ -532,13 +544,6 @@ OPENERS: dict[str, Callable[[Path], Any]] = {
 }
 
 
-def temporary(content: bytes, make: Callable[[], Any]) -> Any:
-    made = make()
-    made.write(content)  # not flushed: that is part of what is tested
-    made.seek(10)
-    return made
-
-
 @pytest.mark.parametrize("kind", OPENERS)
 def test_a_plain_file_is_sent_by_the_kernel_from_where_it_stands(kind: str, path: Path, said: Any) -> None:
     file = OPENERS[kind](path)
@@ -551,9 +556,22 @@ def test_a_plain_file_is_sent_by_the_kernel_from_where_it_stands(kind: str, path
 
 
 @pytest.mark.parametrize("make", [tempfile.TemporaryFile, tempfile.NamedTemporaryFile])
-def test_temporary_files_are_plain_and_flushed_first(make: Any, said: Any) -> None:
-    _, transport = run(app_of(FileWrapper(temporary(CONTENT, make))))
+def test_temporary_files_are_plain(make: Any, said: Any) -> None:
+    file = make()
+    file.write(CONTENT)
+    file.seek(10)
+    _, transport = run(app_of(FileWrapper(file)))
     assert transport.files == [(10, len(CONTENT) - 10)] and transport.sends[1] == CONTENT[10:]
+
+
+def test_a_change_that_is_not_written_yet_is_sent(path: Path, said: Any) -> None:
+    """A read fills the buffer; a write and a seek within it leave the descriptor as it was."""
+    file = path.open("r+b")
+    file.read(1)
+    file.write(b"CHANGED")
+    file.seek(0)
+    _, transport = run(app_of(FileWrapper(file)))
+    assert transport.files and transport.sends[1] == CONTENT[:1] + b"CHANGED" + CONTENT[8:]
 
 
 class Reversed(io.FileIO):
@@ -568,7 +586,7 @@ UNSENDABLE: dict[str, Callable[[Path], Any]] = {
     "decompressed": lambda path: gzip.open(path),
     "subclass": lambda path: io.BufferedReader(Reversed(path)),
     "text": lambda path: path.open("r", encoding="latin-1"),
-    "write only": lambda path: io.FileIO(path, "a"),
+    "write only": lambda path: io.FileIO(os.open(path, os.O_WRONLY), "w"),
     "device": lambda path: open(os.devnull, "rb"),
     "proc": lambda path: open("/proc/self/status", "rb"),
     "spooled": lambda path: tempfile.SpooledTemporaryFile(),

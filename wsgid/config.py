@@ -133,14 +133,38 @@ class Settings:
         60.0, _seconds, "SECONDS", "what a leaving worker gets to finish the requests in flight")
     socket_timeout: float = option(
         30.0, _seconds, "SECONDS", "how long a read from or a write to nginx may stand still", names=("-z",))
-    hub_timeout: float = option(
-        30.0, _seconds, "SECONDS", "a worker whose event loop has not run for this long is stopped and replaced")
+    harakiri: float = option(0.0, _seconds, "SECONDS", "how long a request may take; it alone is ended, with a 504 "
+                             "(default: as long as it likes)", names=("-t",))
+    hub_timeout: float = option(0.0, _seconds, "SECONDS", "what has held a worker's event loop for this long is ended "
+                                "(default: --harakiri, or 30)")
+    hub_warn: float = option(1.0, _seconds, "SECONDS", "what has held it for this long is shown in the log")
+    max_requests: int = option(0, _count, "N", "replace a worker that has served this many requests")
+    max_requests_delta: int = option(
+        0, _count, "N", "up to this many more, by chance, so that not all are replaced at once (default: a tenth)")
+    max_worker_lifetime: float = option(0.0, _seconds, "SECONDS", "replace a worker that has lived this long")
+    max_worker_lifetime_delta: float = option(
+        0.0, _seconds, "SECONDS", "up to this much longer, by chance (default: a tenth)")
+    reload_on_rss: int = option(0, _count, "MB", "replace a worker that has grown to this")
+    evil_reload_on_rss: int = option(0, _count, "MB", "kill a worker that has grown to this, whatever it is doing")
+    touch_reload: tuple[str, ...] = option(
+        (), os.path.abspath, "PATH", "reload when this file changes, appears or is switched; repeatable",
+        names=("--touch-chain-reload",))
+    py_autoreload: bool = option(False, bool, "", "reload when a module of the application changes: for development")
+    shutdown_delay: float = option(
+        0.0, _seconds, "SECONDS", "after TERM go on accepting for this long, for load balancers that need it")
+    check: bool = option(False, bool, "", "only see whether these options are right, and exit")
+    logto: str = option("", os.path.abspath, "PATH", "write the log, and what the application prints, to this file; "
+                        "USR1 reopens it")
     boot_timeout: float = option(
         60.0, _seconds, "SECONDS", "how long importing the application may take")
     max_vars: int = option(2000, _count, "N", "variables of one request; more are refused with a 431")
     drain_size: int = option(
         64 << 20, _size_bytes, "BYTES", "request body that is read and thrown away after a response that ignored it")
     drain_timeout: float = option(10.0, _seconds, "SECONDS", "how long that may take")
+
+    @property
+    def hub_timeout_s(self) -> float:
+        return self.hub_timeout or self.harakiri or 30.0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -97,6 +97,16 @@ class ApplicationError(WsgidError):
     """The application broke PEP 3333; the client gets a 500 if the head is not out yet."""
 
 
+class RequestTimeout(BaseException):
+    """The request took longer than --harakiri; raised inside its greenlet, and nowhere else.
+
+    A BaseException, as gevent.Timeout is: an application's `except Exception` must not swallow it.  Hence outside of
+    the tree.
+    """
+
+    status_hint = "504 Gateway Timeout"
+
+
 # --- our own faults --------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,8 @@ Rules
 * Every state that waits for somebody else has a deadline, set before the thing it guards starts.
 
 A reload launches a new template; once that is ready, its generation becomes the wanted one, and workers of older
-generations are replaced one after the other: first the new one is Ready, then an old one drains.
+generations are replaced one after the other: first the new one is Ready, then an old one drains.  Workers that are
+tired (--max-requests and the like) are replaced the same way.
 """
 
 from collections.abc import Iterable
@@ -31,7 +32,7 @@ ABORT_GRACE_S = 1.0  # between "abort, and print your stack" and SIGKILL
 INTERRUPT_GRACE_S = 2.0  # between "your hub is stalled" and abort
 DISMISS_GRACE_S = 2.0  # for a template to leave by itself
 FORCE_MARGIN_S = 1.0  # a worker cuts its own requests after the mercy time; the master steps in this much later
-TICK_S = 1.0  # heartbeats are looked at this often
+TICK_S = 0.5  # heartbeats are looked at this often
 LOST_TIME_S = 5.0  # a longer gap between two plans means that this process itself did not run
 
 
@@ -100,6 +101,8 @@ class Slot:
     since_s: float = 0.0  # when it entered its state
     deadline_s: float = inf  # when its state has lasted too long
     heartbeat_s: float = 0.0  # when its hub last ran
+    shown_s: float = 0.0  # the heartbeat after which it was last asked to show what holds its hub
+    tired: bool = False  # to be replaced, as it asked for (--max-requests and the like)
     failures: int = 0  # short lives in a row
     not_before_s: float = -inf  # back-off: the earliest next spawn
 
@@ -170,7 +173,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """The hub stalls: signal the worker, whose handler shows where."""
+    """The hub stalls: signal the worker, whose handler shows where, and after hub_s ends what holds it."""
 
     slot: int
 
@@ -193,11 +196,17 @@ class Abandon:
 
 
 @dataclass(frozen=True, slots=True)
+class Unlisten:
+    """Unlink and close the master's listeners: from now on nobody new shall come."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     code: ExitCode
 
 
-Action = LaunchTemplate | DismissTemplate | KillTemplate | Spawn | Drain | Interrupt | Abort | Kill | Abandon | Exit
+Action = (LaunchTemplate | DismissTemplate | KillTemplate | Spawn | Drain | Interrupt | Abort | Kill | Abandon
+          | Unlisten | Exit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +215,8 @@ class Deadlines:
 
     boot_s: float
     mercy_s: float
-    hub_s: float
+    hub_s: float  # a hub that has not run for this long is interrupted, then aborted, then killed
+    hub_warn_s: float = inf  # one that has not run for this long is shown in the log
 
 
 @dataclass
@@ -222,6 +232,8 @@ class Fleet:
     deadlines: Deadlines
     mode: Mode = Mode.RUNNING
     exit_code: ExitCode = ExitCode.OK
+    stop_at_s: float = inf  # a graceful stop is due then
+    listening: bool = True
     proven: bool = False  # some worker was Ready once: from now on, failures to boot never stop the fleet
     reload_requested: bool = False
     wanted_generation: int = 0
@@ -237,10 +249,21 @@ class Fleet:
     def request_reload(self) -> None:
         self.reload_requested = True
 
-    def request_stop(self, mode: Mode) -> None:
-        """Stop gracefully (Mode.DRAINING) or now (Mode.STOPPING); never back."""
-        if self.mode is not Mode.STOPPING:
-            self.mode = mode
+    def request_stop(self, at_s: float) -> None:
+        """Stop gracefully, from `at_s` on; until then everything goes on."""
+        self.stop_at_s = min(self.stop_at_s, at_s)
+
+    def request_end(self) -> None:
+        """Stop now; never back."""
+        self.mode = Mode.STOPPING
+
+    def adopt(self, number: int, generation: int, pid: int, now_s: float) -> None:
+        """A worker of the master before this one (SIGUSR2): it serves until a new one replaces it."""
+        while len(self.slots) <= number:
+            self.slots.append(Slot(len(self.slots)))
+        self.slots[number] = Slot(number, SlotState.READY, generation, pid, ready_s=now_s, since_s=now_s)
+        self.next_generation = self.wanted_generation = max(self.wanted_generation, generation + 1)
+        self.proven = True
 
     def template_ready(self, generation: int, now_s: float) -> None:
         """A template has imported the application: newer code than that of all templates before it."""
@@ -276,6 +299,11 @@ class Fleet:
         self.slots[number] = replace(self.slots[number], ready_s=now_s)
         self.proven = True
 
+    def tired(self, number: int) -> None:
+        """The worker asks to be replaced: it has served, lived or grown enough."""
+        if self.slots[number].state in _STAFF:
+            self.slots[number] = replace(self.slots[number], tired=True)
+
     def heartbeat(self, number: int, heartbeat_s: float) -> None:
         self.slots[number] = replace(self.slots[number], heartbeat_s=heartbeat_s)
 
@@ -306,6 +334,8 @@ class Fleet:
     def plan(self, now_s: float) -> list[Action]:
         """What has to be done at `now_s`. The fleet already counts it as done."""
         self._forgive_lost_time(now_s)
+        if self.mode is Mode.RUNNING and now_s >= self.stop_at_s:
+            self.mode = Mode.DRAINING
         actions: list[Action] = []
         if self.mode is Mode.RUNNING:
             actions += self._check_hubs(now_s)
@@ -320,6 +350,8 @@ class Fleet:
     def next_plan_s(self, now_s: float) -> float:
         """The latest time at which `plan` has to be asked again if nothing happens until then."""
         times = [slot.deadline_s for slot in self.slots]
+        if self.mode is Mode.RUNNING:
+            times.append(self.stop_at_s)
         times += [slot.not_before_s for slot in self.slots if slot.not_before_s > now_s]
         times += [template.deadline_s for template in self.templates.values()]
         if not self.templates and self.mode is Mode.RUNNING:
@@ -339,10 +371,14 @@ class Fleet:
     def _check_hubs(self, now_s: float) -> Iterable[Action]:
         for slot in self.of_state(SlotState.READY, SlotState.STALLED):
             beaten_s = max(slot.heartbeat_s, slot.since_s)
-            if slot.state is SlotState.STALLED and slot.heartbeat_s > slot.since_s:
-                self._step(slot.number, SlotEvent.RECOVER, now_s)
-            elif slot.state is SlotState.READY and now_s - beaten_s > self.deadlines.hub_s:
+            if slot.state is SlotState.STALLED:
+                if slot.heartbeat_s > slot.since_s:
+                    self._step(slot.number, SlotEvent.RECOVER, now_s)
+            elif now_s - beaten_s > self.deadlines.hub_s:
                 self._step(slot.number, SlotEvent.STALL, now_s, now_s + INTERRUPT_GRACE_S)
+                yield Interrupt(slot.number)
+            elif now_s - beaten_s > self.deadlines.hub_warn_s and slot.shown_s != beaten_s:
+                self.slots[slot.number] = replace(slot, shown_s=beaten_s)
                 yield Interrupt(slot.number)
 
     def _check_templates(self, now_s: float) -> Iterable[Action]:
@@ -363,7 +399,7 @@ class Fleet:
         if template is None:
             return
         live = [slot for slot in self.slots if slot.state in _LIVE]
-        outdated = sum(slot.generation < self.wanted_generation for slot in live)
+        outdated = sum(map(self._outdated, live))
         resting = sum(slot.not_before_s > now_s for slot in self.of_state(SlotState.VACANT))
         # A slot that rests after a crash keeps its place: else its neighbour would crash in its stead, without a rest.
         lacking = self.target + min(outdated, self._surge()) - len(live) - resting
@@ -378,16 +414,18 @@ class Fleet:
     def _retire(self, now_s: float) -> Iterable[Action]:
         """Drain what is too much: outdated workers first, then the highest numbers."""
         ready = self.of_state(SlotState.READY)
-        current = [slot for slot in ready if slot.generation >= self.wanted_generation]
-        outdated = [slot for slot in ready if slot.generation < self.wanted_generation]
+        current = [slot for slot in ready if not self._outdated(slot)]
+        outdated = [slot for slot in ready if self._outdated(slot)]
         surplus = (outdated + current[::-1])[: max(len(ready) - self.target, 0)]
         if len(current) >= self.target:  # nobody outdated is needed any more, however busy
-            surplus += [slot for slot in self.of_state(SlotState.SPAWNING, SlotState.STALLED)
-                        if slot.generation < self.wanted_generation]
+            surplus += filter(self._outdated, self.of_state(SlotState.SPAWNING, SlotState.STALLED))
         for slot in surplus:
             yield self._drain(slot, Backlog.LEAVE, now_s)
 
     def _wind_down(self, now_s: float) -> Iterable[Action]:
+        if self.listening:
+            self.listening = False
+            yield Unlisten()
         for template in list(self.templates.values()):
             if template.state is not TemplateState.DISMISSED:
                 yield self._dismiss(template, now_s)
@@ -451,6 +489,9 @@ class Fleet:
         if not self.proven and self.mode is Mode.RUNNING:
             self.mode = Mode.STOPPING
             self.exit_code = ExitCode.APPLICATION
+
+    def _outdated(self, slot: Slot) -> bool:
+        return slot.tired or slot.generation < self.wanted_generation
 
     def _surge(self) -> int:
         """How many more workers than the target a rolling replacement may hold: one, or a tenth of them."""

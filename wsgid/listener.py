@@ -39,7 +39,8 @@ class Ownership:
 @dataclass(frozen=True, slots=True)
 class Listener:
     socket: socket.socket
-    address: str  # as the operator says it
+    address: str  # what it is bound to
+    spec: str  # as the operator said it
     path: Path | None = None  # the socket file, if it is ours
     identity: tuple[int, int] = (0, 0)  # its device and inode
 
@@ -70,7 +71,7 @@ def open_listener(address: str, backlog: int, ownership: Ownership) -> Listener:
     tcp = _TCP.fullmatch(address)
     if tcp is not None:
         return _open_tcp(address, tcp["host"].strip("[]") or "0.0.0.0", int(tcp["port"]), backlog)
-    return _open_unix(Path(address.removeprefix("unix:")).absolute(), backlog, ownership)
+    return _open_unix(address, backlog, ownership)
 
 
 def allowed_backlog() -> int:
@@ -108,7 +109,12 @@ def inherit(number: str, backlog: int) -> Listener:
         raise ListenerError(f"fd://{number} cannot be used: {error}; pass an open, bound stream socket") from error
     inherited.setblocking(False)
     inherited.set_inheritable(False)
-    return Listener(inherited, f"fd://{number}")
+    return Listener(inherited, f"fd://{number}", f"fd://{number}")
+
+
+def hold(fd: int, spec: str, address: str, path: str, identity: tuple[int, int]) -> Listener:
+    """A listener that an earlier image of this process has opened, and that is still ours."""
+    return Listener(socket.socket(fileno=fd), address, spec, Path(path) if path else None, identity)
 
 
 def _open_tcp(address: str, host: str, port: int, backlog: int) -> Listener:
@@ -134,10 +140,11 @@ def _open_tcp(address: str, host: str, port: int, backlog: int) -> Listener:
     bound.setblocking(False)
     name = bound.getsockname()
     shown = f"[{name[0]}]:{name[1]}" if family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
-    return Listener(bound, shown)
+    return Listener(bound, shown, address)
 
 
-def _open_unix(path: Path, backlog: int, ownership: Ownership) -> Listener:
+def _open_unix(address: str, backlog: int, ownership: Ownership) -> Listener:
+    path = Path(address.removeprefix("unix:")).absolute()
     if len(os.fsencode(path)) > _PATH_MAX_BYTES:
         raise ListenerError(f"cannot listen on {path}: the path is longer than {_PATH_MAX_BYTES} bytes; shorten it")
     _remove_stale(path)
@@ -156,7 +163,7 @@ def _open_unix(path: Path, backlog: int, ownership: Ownership) -> Listener:
         if umask is not None:
             os.umask(umask)
     bound.setblocking(False)
-    return Listener(bound, os.fspath(path), path, _identity(path))
+    return Listener(bound, os.fspath(path), address, path, _identity(path))
 
 
 def _reason(error: OSError) -> str:

@@ -9,9 +9,12 @@ Rules
 """
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import TextIO
+
+from wsgid.errors import ConfigError
 
 _FORMAT = "%(asctime)s [%(process)d] wsgid %(role)s %(levelname)s: %(message)s"
 
@@ -46,3 +49,23 @@ def speak_as(role: str) -> None:
     """Name this process in all its lines from now on: 'master', 'template 3', 'worker 0'."""
     global _role
     _role = role
+
+
+def write_to(path: str) -> None:
+    """Let standard output and error of this process, and thereby of all its descendants, be this file.
+
+    Raises:
+        ConfigError: it cannot be opened.
+    """
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise ConfigError(f"--logto {path} cannot be written: {error.strerror}; choose another file") from error
+    use(fd)
+
+
+def use(fd: int) -> None:
+    """Let standard output and error be this open file; closes `fd`."""
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)

@@ -13,11 +13,11 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from signal import Signals
 from typing import Any
 
-from wsgid import __version__, channel, fleet, listener, log, process, scoreboard
+from wsgid import __version__, channel, fleet, listener, log, process, scoreboard, upgrade
 from wsgid.channel import Channel
 from wsgid.config import Settings
 from wsgid.errors import ConfigError, ControlError, ExitCode
@@ -25,10 +25,16 @@ from wsgid.fleet import Fleet, Mode, SlotState, TemplateState
 from wsgid.listener import Listener
 from wsgid.protocol import control
 from wsgid.scoreboard import Word
+from wsgid.upgrade import Handover, HeldListener, HeldWorker, Start
+from wsgid.watch import Watch
 
 
-def run(settings: Settings) -> ExitCode:
+def run(settings: Settings, start: Start) -> ExitCode:
     """Serve until told to stop. Returns the exit code.
+
+    Args:
+        settings: the operator's.
+        start: how to start this program again.
 
     Raises:
         BootError: the sockets cannot be had, or an option does not fit this machine.
@@ -36,18 +42,23 @@ def run(settings: Settings) -> ExitCode:
     signals = process.SignalPipe([*_SIGNAL_HANDLERS, Signals.SIGCHLD])
     log.speak_as("master")
     process.set_title(f"master [{settings.application or settings.wsgi_file}]")
-    listeners = open_listeners(settings)
+    if settings.logto:
+        log.write_to(settings.logto)
+    handover = upgrade.take_over(os.environ)
+    listeners = open_listeners(settings, handover.listeners if handover else ())
     try:
         process.become_subreaper()
         _announce(settings, listeners)
-        return Master(settings, listeners, signals).run()
+        master = Master(settings, start, listeners, signals, handover)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [*_SIGNAL_HANDLERS, Signals.SIGCHLD])
+        return master.run()
     finally:
         for opened in listeners:
             opened.unlink()
 
 
-def open_listeners(settings: Settings) -> list[Listener]:
-    """All sockets of the command line and those that systemd passed.
+def open_listeners(settings: Settings, held: Sequence[HeldListener]) -> list[Listener]:
+    """All sockets of the command line and those that systemd passed; those that are held already are kept.
 
     Raises:
         ListenerError: one of them cannot be had; those before it are closed and unlinked again.
@@ -58,10 +69,13 @@ def open_listeners(settings: Settings) -> list[Listener]:
         log.warning("--listen %d is more than the kernel allows: the backlog is %d; raise net.core.somaxconn",
                     settings.listen, allowed)
     ownership = listener.Ownership(settings.chmod_socket, *settings.chown_socket)
-    opened = listener.from_systemd(os.environ, backlog)
+    opened = [listener.hold(one.fd, one.spec, one.address, one.path, one.identity) for one in held]
+    opened += listener.from_systemd(os.environ, backlog)
+    known = {one.spec for one in opened}
     try:
         for address in settings.socket:
-            opened.append(listener.open_listener(address, backlog, ownership))
+            if address not in known:
+                opened.append(listener.open_listener(address, backlog, ownership))
     except Exception:
         for earlier in opened:
             earlier.unlink()
@@ -86,30 +100,40 @@ class Master:
 
     Args:
         settings: the operator's.
+        start: how to start this program again.
         listeners: open; the caller unlinks them in the end, whatever happens here.
         signals: set up before anything that a signal would leave behind.
+        handover: what the image before this one has left.
     """
 
-    def __init__(self, settings: Settings, listeners: list[Listener], signals: process.SignalPipe) -> None:
+    def __init__(self, settings: Settings, start: Start, listeners: list[Listener], signals: process.SignalPipe,
+                 handover: Handover | None) -> None:
         self._settings = settings
+        self._start = start
         self._listeners = listeners
         self._signals = signals
-        self._scoreboard_fd = scoreboard.create()
+        self._scoreboard_fd = handover.scoreboard_fd if handover else scoreboard.create()
         self._scoreboard = scoreboard.Scoreboard(self._scoreboard_fd)
         self._fleet = Fleet(settings.workers, fleet.Deadlines(
-            settings.boot_timeout, settings.worker_reload_mercy, settings.hub_timeout))
+            settings.boot_timeout, settings.worker_reload_mercy, settings.hub_timeout_s, settings.hub_warn))
         self._templates: dict[int, Channel] = {}  # by generation
         self._workers: dict[int, Channel] = {}  # by slot
         self._template_pids: dict[int, int] = {}  # generation -> pid
+        self._rehearsal_pid = 0
         self._selector = selectors.DefaultSelector()
         self._selector.register(signals, selectors.EVENT_READ)
-        self._said: set[str] = set()  # notices and tracebacks, each of which is logged once
-        self._stop_requests = 0
+        self._touched = Watch(settings.touch_reload)
+        self._said: set[str] = set()  # notices, tracebacks and changes, each of which counts once
+        self._interrupts = 0
+        for worker in handover.workers if handover else ():
+            self._fleet.adopt(worker.slot, worker.generation, worker.pid, time.monotonic())
+            self._add_worker(worker.slot, worker.fd)
 
     def run(self) -> ExitCode:
         while True:
             now_s = time.monotonic()
             self._read_heartbeats()
+            self._look_around()
             for action in self._fleet.plan(now_s):
                 if isinstance(action, fleet.Exit):
                     log.info("wsgid stops with code %d", action.code)
@@ -136,22 +160,34 @@ class Master:
         for slot in self._fleet.of_state(SlotState.READY, SlotState.STALLED):
             self._fleet.heartbeat(slot.number, self._scoreboard.line(slot.number)[Word.HEARTBEAT_NS] / 1e9)
 
+    def _look_around(self) -> None:
+        """What nobody tells us: files that were touched, workers that have grown too much."""
+        for path, _ in self._touched.changes():
+            log.info("%s has changed: reloading the application", path)
+            self._fleet.request_reload()
+        limit_bytes = self._settings.evil_reload_on_rss << 20
+        for slot in self._fleet.of_state(SlotState.READY, SlotState.DRAINING) if limit_bytes else ():
+            if process.rss_bytes(slot.pid) >= limit_bytes:
+                log.error("worker %d (generation %d, pid %d) has reached --evil-reload-on-rss %d: killed", slot.number,
+                          slot.generation, slot.pid, self._settings.evil_reload_on_rss)
+                process.send_signal(slot.pid, Signals.SIGKILL)
+
     # --- signals ---
 
     def _on_stop(self, signo: Signals) -> None:
-        """TERM and INT: graceful; a second INT: now."""
-        self._stop_requests += signo is Signals.SIGINT
-        if self._stop_requests > 1:
+        """TERM and INT: graceful, after --shutdown-delay; a second INT: now."""
+        self._interrupts += signo is Signals.SIGINT
+        if self._interrupts > 1:
             self._on_quit(signo)
         elif self._fleet.mode is Mode.RUNNING:
-            log.info("%s: wsgid stops; requests in flight have %g s", signo.name, self._settings.worker_reload_mercy)
-            self._close_listeners()
-            self._fleet.request_stop(Mode.DRAINING)
+            delay_s = self._settings.shutdown_delay
+            log.info("%s: wsgid stops%s; requests in flight have %g s", signo.name,
+                     f" in {delay_s:g} s" if delay_s else "", self._settings.worker_reload_mercy)
+            self._fleet.request_stop(time.monotonic() + delay_s)
 
     def _on_quit(self, signo: Signals) -> None:
         log.info("%s: wsgid stops now", signo.name)
-        self._close_listeners()
-        self._fleet.request_stop(Mode.STOPPING)
+        self._fleet.request_end()
 
     def _on_reload(self, signo: Signals) -> None:
         log.info("%s: reloading the application", signo.name)
@@ -162,15 +198,33 @@ class Master:
         self._fleet.target = min(max(self._fleet.target + step, 1), fleet.SLOTS_MAX // 2)
         log.info("%s: %d workers from now on", signo.name, self._fleet.target)
 
-    def _on_unused(self, signo: Signals) -> None:
-        log.warning("%s means nothing to wsgid: ignored", signo.name)
+    def _on_reopen(self, signo: Signals) -> None:
+        """After a log rotation. The descriptor is passed on: the workers may not be allowed to open the file."""
+        if not self._settings.logto:
+            log.warning("%s: there is no log to reopen; --logto names one", signo.name)
+            return
+        log.write_to(self._settings.logto)
+        log.info("%s: the log is reopened", signo.name)
+        for channel_ in (*self._templates.values(), *self._workers.values()):
+            channel_.send(control.Reopen(), [sys.stderr.fileno()])
 
-    def _close_listeners(self) -> None:
-        """Unlink first: from then on nginx gets a clean refusal, and what has connected before is in the backlog, which
-        the workers empty."""
-        for opened in self._listeners:
-            opened.unlink()
-            opened.socket.close()
+    def _on_upgrade(self, signo: Signals) -> None:
+        if self._rehearsal_pid == 0 and self._fleet.mode is Mode.RUNNING:
+            self._rehearsal_pid = self._start.rehearse()
+            log.info("%s: trying whether wsgid can be started anew", signo.name)
+
+    def _after_rehearsal(self, status: int) -> None:
+        self._rehearsal_pid = 0
+        if status != 0:
+            log.error("wsgid cannot be started anew: its trial %s; this one goes on serving",
+                      process.status_in_words(status))
+            return
+        log.info("wsgid starts anew, in this process")
+        held = tuple(HeldListener(one.socket.fileno(), one.spec, one.address, str(one.path or ""), one.identity)
+                     for one in self._listeners)
+        workers = tuple(HeldWorker(slot.number, slot.generation, slot.pid, self._workers[slot.number].fileno())
+                        for slot in self._fleet.of_state(SlotState.READY, SlotState.STALLED))
+        self._start.execute(Handover(self._scoreboard_fd, held, workers), [*_SIGNAL_HANDLERS, Signals.SIGCHLD])
 
     # --- messages ---
 
@@ -215,11 +269,23 @@ class Master:
                              self._fleet.slots[slot].generation, self._fleet.slots[slot].pid)
                 case control.Notice(key=key, text=text):
                     self._log_once(key, text)
+                case control.Tired(reason=reason):
+                    log.info("worker %d asks to be replaced: %s", slot, reason)
+                    self._fleet.tired(slot)
+                case control.SourceChanged(path=path, stamp=stamp):
+                    self._reload_changed(path, stamp)
                 case control.BootFailed():
                     self._log_boot_failure(message, f"worker {slot}")
                 case None:
                     self._close_worker(slot)
                     self._fleet.channel_closed(slot, time.monotonic())
+
+    def _reload_changed(self, path: str, stamp: str) -> None:
+        """Each worker sees the change; the first one counts."""
+        if f"{path} {stamp}" not in self._said:
+            self._said.add(f"{path} {stamp}")
+            log.info("%s has changed: reloading the application", path)
+            self._fleet.request_reload()
 
     def _log_once(self, key: str, text: str) -> None:
         if key not in self._said:
@@ -237,6 +303,9 @@ class Master:
     # --- deaths ---
 
     def _bury(self, pid: int, status: int) -> None:
+        if pid == self._rehearsal_pid:
+            self._after_rehearsal(status)
+            return
         words = process.status_in_words(status)
         for generation, template_pid in self._template_pids.items():
             if template_pid == pid:
@@ -289,18 +358,21 @@ class Master:
 
     def _spawn(self, action: fleet.Spawn) -> None:
         ours, theirs = channel.pair()
-        self._workers[action.slot] = Channel(ours)
-        self._selector.register(self._workers[action.slot], selectors.EVENT_READ)
+        self._add_worker(action.slot, ours)
         self._templates[action.generation].send(control.Spawn(action.slot, action.generation), [theirs])
         os.close(theirs)  # if the template cannot take it, our end reads end-of-file: the spawn has failed
+
+    def _add_worker(self, slot: int, fd: int) -> None:
+        self._workers[slot] = Channel(fd)
+        self._selector.register(self._workers[slot], selectors.EVENT_READ)
 
     def _drain(self, action: fleet.Drain) -> None:
         self._workers[action.slot].send(control.Drain(action.backlog.value, self._settings.worker_reload_mercy))
 
     def _interrupt(self, action: fleet.Interrupt) -> None:
         slot = self._fleet.slots[action.slot]
-        log.error("worker %d (generation %d, pid %d): its event loop has not run for %g s", slot.number,
-                  slot.generation, slot.pid, self._settings.hub_timeout)
+        log.warning("worker %d (generation %d, pid %d): its event loop has not run for %.1f s", slot.number,
+                    slot.generation, slot.pid, time.monotonic() - max(slot.heartbeat_s, slot.ready_s))
         process.send_signal(slot.pid, Signals.SIGXCPU)
 
     def _abort(self, action: fleet.Abort) -> None:
@@ -318,6 +390,13 @@ class Master:
     def _abandon(self, action: fleet.Abandon) -> None:
         log.error("worker %d did not start in %g s", action.slot, self._settings.boot_timeout)
         self._close_worker(action.slot)
+
+    def _unlisten(self, action: fleet.Unlisten) -> None:
+        """Unlink first: from then on nginx gets a clean refusal, and what has connected before is in the backlog, which
+        the workers empty."""
+        for opened in self._listeners:
+            opened.unlink()
+            opened.socket.close()
 
     def _close_template(self, generation: int) -> None:
         self._close(self._templates.pop(generation, None))
@@ -338,8 +417,8 @@ _SIGNAL_HANDLERS: dict[Signals, Callable[[Master, Signals], None]] = {
     signal.SIGHUP: Master._on_reload,
     signal.SIGTTIN: Master._on_resize,
     signal.SIGTTOU: Master._on_resize,
-    signal.SIGUSR1: Master._on_unused,
-    signal.SIGUSR2: Master._on_unused,
+    signal.SIGUSR1: Master._on_reopen,
+    signal.SIGUSR2: Master._on_upgrade,
 }
 
 _ACTIONS: dict[type, Callable[[Master, Any], None]] = {
@@ -352,4 +431,5 @@ _ACTIONS: dict[type, Callable[[Master, Any], None]] = {
     fleet.Abort: Master._abort,
     fleet.Kill: Master._kill,
     fleet.Abandon: Master._abandon,
+    fleet.Unlisten: Master._unlisten,
 }

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import setproctitle
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def become_subreaper() -> None:
@@ -92,6 +93,15 @@ def send_signal(pid: int, signo: signal.Signals) -> None:
         os.kill(pid, signo)
     except ProcessLookupError:
         pass
+
+
+def rss_bytes(pid: int | str = "self") -> int:
+    """The resident size of a process (proc(5), statm); 0 if it is gone."""
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[1]) * _PAGE_BYTES
+    except OSError:
+        return 0
 
 
 def set_title(text: str) -> None:

@@ -28,6 +28,7 @@ class Word(IntEnum):
     TORN = 4  # responses that were cut after their head
     DISCONNECTED = 5  # clients that left before their response was sent
     REJECTED = 6  # packets that were refused
+    TIMED_OUT = 7  # requests ended by --harakiri or --hub-timeout
 
 
 class Scoreboard:

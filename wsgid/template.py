@@ -79,8 +79,11 @@ class Template:
     def run(self) -> ExitCode:
         while (received := _receive(self._channel)) is not None:
             message, fds = received
-            if isinstance(message, control.Spawn):
-                self._spawn(message, fds[0])
+            match message:
+                case control.Spawn():
+                    self._spawn(message, fds[0])
+                case control.Reopen():
+                    log.use(fds[0])
         return ExitCode.OK
 
     def _spawn(self, order: control.Spawn, worker_fd: int) -> None:

@@ -7,8 +7,11 @@
     worker -> master     Hello           I live in this slot, with this pid
                          Ready           I accept connections
                          Notice          something to say once for the whole server, however many workers see it
+                         Tired           replace me
+                         SourceChanged   a module of the application is not what was imported (--py-autoreload)
     either -> master     BootFailed      the application could not be imported
     master -> worker     Drain           stop accepting, finish what is in flight, leave
+    master -> either     Reopen          write to this log from now on; it rides along
 
 Rules
 * A message is a frozen dataclass of str, int and float; the datagram is JSON with the class name as "type".
@@ -19,7 +22,7 @@ Rules
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 from wsgid.errors import ControlError
 
@@ -75,17 +78,31 @@ class BootFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Tired:
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceChanged:
+    path: str
+    stamp: str  # tells one change from the next
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     backlog: str  # a fleet.Backlog value
     mercy_s: float
 
 
-Message = Boot | Spawn | TemplateReady | SpawnFailed | Hello | Ready | Notice | BootFailed | Drain
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    pass
 
-_TYPES: dict[str, type[Message]] = {
-    cls.__name__: cls
-    for cls in (Boot, Spawn, TemplateReady, SpawnFailed, Hello, Ready, Notice, BootFailed, Drain)
-}
+
+Message = (Boot | Spawn | TemplateReady | SpawnFailed | Hello | Ready | Notice | Tired | SourceChanged | BootFailed
+           | Drain | Reopen)
+
+_TYPES: dict[str, type[Message]] = {cls.__name__: cls for cls in get_args(Message)}
 
 
 def encode(message: Message) -> bytes:

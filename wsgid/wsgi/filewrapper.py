@@ -8,7 +8,6 @@ Rules
 
 import io
 import os
-import stat
 import tempfile
 from typing import Any
 
@@ -54,14 +53,12 @@ def sendable(wrapper: FileWrapper) -> tuple[int, int, int] | None:
         if not _is_plain(file):
             return None
         file.flush()  # what a file opened for update has not written yet is not in the descriptor
-        offset, status = file.tell(), os.fstat(file.fileno())
+        fd, offset = file.fileno(), file.tell()
+        size_bytes = os.fstat(fd).st_size - offset
     except (OSError, ValueError):  # a pipe, or closed: reading it will work, or say so
         return None
-    size_bytes = status.st_size - offset
-    # Files of /proc are regular, have no size, and can be read all the same.
-    if not stat.S_ISREG(status.st_mode) or size_bytes <= 0:
-        return None
-    return file.fileno(), offset, size_bytes
+    # Only regular files have a size; those of /proc have none, and can be read all the same.
+    return (fd, offset, size_bytes) if size_bytes > 0 else None
 
 
 def _is_plain(file: Any) -> bool:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from wsgid import log
-from wsgid.errors import ApplicationError, ClientDisconnected
+from wsgid.errors import ApplicationError, ClientDisconnected, RequestTimeout
 from wsgid.wsgi.filewrapper import FileWrapper, sendable
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -74,6 +74,7 @@ class Stage(Enum):
 # Reading a member through its class costs several times as much, on Python 3.11.
 _SILENT, _STARTED, _STREAMING, _FULL, _CLOSED, _TORN, _GONE = Stage
 _COMPLETE = Outcome.COMPLETE
+_HEADLESS = (_SILENT, _STARTED)
 
 # What the response is if the application has nothing more to say, and what it is if it raises.
 _ENDED = {
@@ -214,8 +215,9 @@ class _Response:
         """PEP 3333, "The start_response() Callable"."""
         if exc_info:
             try:
-                if self.stage is not _SILENT and self.stage is not _STARTED and exc_info[1] is not None:
-                    raise exc_info[1].with_traceback(exc_info[2])
+                if self.stage not in _HEADLESS:
+                    raise exc_info[1].with_traceback(exc_info[2]) if exc_info[1] else ApplicationError(
+                        "start_response was called after the head was sent, and with an empty exc_info")
             finally:
                 exc_info = None  # its traceback holds this frame: a cycle
         elif self.stage is not _SILENT:
@@ -269,8 +271,9 @@ class _Response:
 
     def fail(self, error: BaseException) -> Outcome:
         """The application raised this, or broke PEP 3333."""
-        log.error("%s: the application failed", self._request(), exc_info=error)
-        if self.stage is not _SILENT and self.stage is not _STARTED:
+        if not isinstance(error, RequestTimeout):  # who raises that one has said where the request was
+            log.error("%s: the application failed", self._request(), exc_info=error)
+        if self.stage not in _HEADLESS:
             return _RAISED[self.stage]
         try:
             self._send_error(getattr(error, "status_hint", None))
@@ -361,14 +364,7 @@ class _Response:
         elif self._length is None:
             self._length = self.sent_bytes + size_bytes  # the head is out: only to notice that the file gets shorter
         room = size_bytes if self._length is None else min(size_bytes, self._length - self.sent_bytes)
-        try:
-            self.sent_bytes += self._transport.sendfile(fd, offset, room)
-        except ClientDisconnected:
-            self.stage = _GONE
-            raise
-        except BaseException:
-            self.stage = _TORN
-            raise
+        self.sent_bytes += self._transport.sendfile(fd, offset, room)
         self._settle(size_bytes - room)
         return True
 

@@ -1,0 +1,22 @@
+"""What a scenario found, and the table of all of it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    bar: str  # what has to hold: "0 lost of those in flight"
+    measured: str  # what was seen: "0 of 12,345"
+    held: bool
+
+
+Scenario = Callable[[], list[Result]]
+
+
+def table(found: Iterable[tuple[str, list[Result]]]) -> str:
+    """A Markdown table, one row a result."""
+    rows = ["| scenario | bar | measured | |", "| --- | --- | --- | --- |"]
+    for name, results in found:
+        rows += [f"| {name} | {one.bar} | {one.measured} | {'held' if one.held else '**MISSED**'} |" for one in results]
+    return "\n".join(rows)

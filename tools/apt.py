@@ -1,0 +1,52 @@
+"""Install one Debian or Ubuntu package, or say in one sentence that it has to be installed.
+
+Runs under whatever python3 the machine has, hence nothing newer than Python 3.8 here.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+# Debian's maintainer scripts ask this program before they start a service; 101 means "not allowed".
+POLICY = Path("/usr/sbin/policy-rc.d")
+LOCK_WAIT_S = 300  # a fresh machine is often busy with its own first upgrade
+
+
+class MissingPackage(Exception):
+    """Something is not installed and cannot be installed from here; the message says what to do."""
+
+
+def install(package: str, purpose: str) -> None:
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise MissingPackage(f"{purpose} is missing: install it (Debian, Ubuntu: sudo apt-get install {package})")
+    print(f"{purpose} is missing: installing {package} with apt-get", file=sys.stderr, flush=True)
+    with services_not_started():
+        apt_get("update", check=False)  # one broken source need not matter: the installation decides
+        apt_get("install", "--yes", "--no-install-recommends", package)
+
+
+def apt_get(*arguments: str, check: bool = True) -> None:
+    command = ["apt-get", "-qq", "-o", f"DPkg::Lock::Timeout={LOCK_WAIT_S}", *arguments]
+    environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, universal_newlines=True)
+    if check and done.returncode != 0:
+        raise MissingPackage(f"`{' '.join(command)}` failed:\n{done.stdout.strip()}")
+
+
+@contextmanager
+def services_not_started() -> Iterator[None]:
+    """A package that brings a service must not have it started; a policy that is there already stays in force."""
+    if POLICY.exists():
+        yield
+        return
+    POLICY.write_text("#!/bin/sh\nexit 101\n")
+    POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        POLICY.unlink()

@@ -1,0 +1,52 @@
+"""python3 -m tools.make_venv DIRECTORY EXTRA: a virtual environment with wsgid, editable, and one of its extras.
+
+Runs under whatever python3 the machine has, hence nothing newer than Python 3.8 here.
+"""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+from tools import apt
+
+MINIMUM = (3, 11)
+
+
+def main() -> int:
+    directory, extra = Path(sys.argv[1]), sys.argv[2]
+    version = "{}.{}".format(*sys.version_info)
+    if sys.version_info < MINIMUM:
+        print(f"wsgid needs Python 3.11 or newer, and {sys.executable} is {version}: "
+              "name another one, for example `make PYTHON=python3.12 ...`", file=sys.stderr)
+        return 1
+    try:
+        # Debian and Ubuntu ship the module that puts pip into an environment as a package of its own.
+        if importlib.util.find_spec("ensurepip") is None:
+            apt.install(f"python{version}-venv", "Python's venv module")
+    except apt.MissingPackage as missing:
+        print(missing, file=sys.stderr)
+        return 1
+    python = directory / "bin" / "python"
+    # An environment that works is kept; anything else in that place, such as half a one, is made anew.
+    if not has_pip(python):
+        print(f"making the virtual environment {directory}", file=sys.stderr, flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(directory)], check=True)
+    print(f"installing wsgid[{extra}] into {directory}", file=sys.stderr, flush=True)
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    return subprocess.run([*pip, "--editable", f".[{extra}]"]).returncode
+
+
+def has_pip(python: Path) -> bool:
+    try:
+        return subprocess.run([str(python), "-m", "pip", "--version"], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL).returncode == 0
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

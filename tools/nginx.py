@@ -1,0 +1,228 @@
+"""A private nginx in front of a site's configuration, for the demo and for the tests.
+
+    with Nginx(example("flask_nginx.conf", "unix:/tmp/x/app.sock")) as nginx:
+        urlopen(nginx.url)
+
+The site is a text as one puts it into sites-available or conf.d, listening on port 80.  It runs unchanged but for the
+places that say where: the port becomes a free one on the loopback, the upstream's address the one that is given.
+Everything that nginx writes is in one temporary directory, and goes with it.
+"""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Self
+
+from tools import apt, child
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+DISTRIBUTION = Path("/etc/nginx")  # Debian's and Ubuntu's
+LISTEN = r"(?m)^ *listen 80;"
+
+START_DEADLINE_S = 10.0
+POLL_S = 0.01
+
+# Nothing in here that the caller could want to say differently: nginx refuses to be told twice.
+# {user} matters to root alone, whose workers would otherwise be somebody who cannot enter a private directory.
+MAIN = """\
+daemon off;
+pid nginx.pid;
+error_log error.log warn;
+{user}
+{main}
+
+events {{
+    {events}
+}}
+
+http {{
+    include mime.types;
+    access_log access.log;
+    client_body_temp_path client_body;
+    uwsgi_temp_path uwsgi;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    scgi_temp_path scgi;
+    {http}
+
+    include site.conf;
+}}
+"""
+
+# For an nginx that came without them; the distribution's own files are preferred, since they are what a site includes.
+UWSGI_PARAMS = """\
+uwsgi_param QUERY_STRING $query_string;
+uwsgi_param REQUEST_METHOD $request_method;
+uwsgi_param CONTENT_TYPE $content_type;
+uwsgi_param CONTENT_LENGTH $content_length;
+uwsgi_param REQUEST_URI $request_uri;
+uwsgi_param PATH_INFO $document_uri;
+uwsgi_param DOCUMENT_ROOT $document_root;
+uwsgi_param SERVER_PROTOCOL $server_protocol;
+uwsgi_param REQUEST_SCHEME $scheme;
+uwsgi_param HTTPS $https if_not_empty;
+uwsgi_param REMOTE_ADDR $remote_addr;
+uwsgi_param REMOTE_PORT $remote_port;
+uwsgi_param SERVER_PORT $server_port;
+uwsgi_param SERVER_NAME $server_name;
+"""
+MIME_TYPES = "types { text/html html; text/css css; text/javascript js; image/svg+xml svg; image/png png; }\n"
+
+
+class NginxError(Exception):
+    """nginx is missing, refuses its configuration or does not run; the message has nginx's own words."""
+
+
+def find_nginx() -> str | None:
+    """Debian's nginx is in /usr/sbin, which is not on everybody's PATH."""
+    return shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
+
+
+def ensure_nginx() -> str:
+    """The path of nginx, which root gets installed where it is missing."""
+    if find_nginx() is None:
+        try:
+            apt.install("nginx", "nginx")
+        except apt.MissingPackage as missing:
+            raise NginxError(str(missing)) from None
+        # Not started now, and not at the next boot either: nobody asked for a site on port 80.
+        subprocess.run(["/usr/sbin/update-rc.d", "nginx", "disable"], check=True)
+    path = find_nginx()
+    if path is None:
+        raise NginxError("nginx was installed, but is neither on PATH nor in /usr/sbin")
+    return path
+
+
+def example(name: str, *addresses: str, static_root: str | os.PathLike[str] | None = None) -> str:
+    """The text of examples/NAME, its upstream at `addresses` (unix:/path or host:port), its /static/ at `static_root`.
+    """
+    site = (EXAMPLES / name).read_text()
+    if addresses:
+        servers = "\n".join(f"    server {address};" for address in addresses)
+        site = _replace(site, r"(?m)^ *server unix:\S+;", servers)
+    if static_root is not None:
+        site = _replace(site, r"(?m)^ *alias \S+;", f"        alias {os.fspath(static_root)}/;")
+    return site
+
+
+class Nginx:
+    """One nginx, from `with` to the end of its block.
+
+    `main`, `events`, `http` and `server` are directives that are added at that level; `user` is whom the workers of
+    root's nginx run as.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(self, site: str, *, main: str = "", events: str = "", http: str = "", server: str = "",
+                 user: str = "root") -> None:
+        self.port = free_port(self.host)
+        self.url = f"http://{self.host}:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._site = _replace(site, LISTEN, f"    listen {self.host}:{self.port};\n    {server}")
+        user_line = f"user {user};" if os.geteuid() == 0 else ""
+        self._main = MAIN.format(user=user_line, main=main, events=events, http=http)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Returns when connections are accepted; if that fails, nothing is left."""
+        nginx = ensure_nginx()
+        self.directory = Path(tempfile.mkdtemp(prefix="wsgid-nginx-"))
+        # -e (nginx 1.19.5): what goes wrong before the configuration has named the log is in the log all the same.
+        command = [nginx, "-p", f"{self.directory}/", "-c", "nginx.conf", "-e", "error.log"]
+        try:
+            self._write_files()
+            self._check(command)
+            # A process group of its own: Ctrl-C is for whoever started us, who then stops things in the right order.
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                            stderr=subprocess.DEVNULL, process_group=0)
+            self._wait_until_up(self.process)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Requests in progress are finished first, within reason.  Stopping twice does nothing more."""
+        if self.process is not None:
+            child.end(self.process, signal.SIGQUIT, signal.SIGTERM)
+            self.process = None
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def error_log(self) -> str:
+        return self._read("error.log")
+
+    def access_log(self) -> str:
+        """nginx writes a line after it has sent the response: whoever has that may be too early for the line."""
+        return self._read("access.log")
+
+    def _read(self, name: str) -> str:
+        path = self.directory / name
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def _write_files(self) -> None:
+        (self.directory / "nginx.conf").write_text(self._main)
+        (self.directory / "site.conf").write_text(self._site)
+        for name, substitute in (("uwsgi_params", UWSGI_PARAMS), ("mime.types", MIME_TYPES)):
+            own = DISTRIBUTION / name
+            (self.directory / name).write_text(own.read_text() if own.exists() else substitute)
+        self.directory.chmod(0o711)  # `user` has to get to the temporary files in here
+
+    def _check(self, command: list[str]) -> None:
+        done = subprocess.run([*command, "-q", "-t"], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise NginxError(f"nginx refuses its configuration:\n{done.stderr.strip()}\n\n{self._main}\n{self._site}")
+
+    def _wait_until_up(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_DEADLINE_S
+        while not self._is_up(process):
+            if process.poll() is not None:
+                raise NginxError(f"nginx ended with status {process.returncode}:\n{self.error_log().strip()}")
+            if time.monotonic() > deadline:
+                raise NginxError(f"nginx accepts nothing on {self.url} after {START_DEADLINE_S:.0f} s:\n"
+                                 f"{self.error_log().strip()}")
+            time.sleep(POLL_S)
+
+    def _is_up(self, process: subprocess.Popen[bytes]) -> bool:
+        # nginx writes its pid once its sockets are bound, so that it is not somebody else who answers on this port.
+        if self._read("nginx.pid").strip() != str(process.pid):
+            return False
+        try:
+            socket.create_connection((self.host, self.port), timeout=1.0).close()
+        except OSError:
+            return False
+        return True
+
+
+def free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _replace(text: str, pattern: str, replacement: str) -> str:
+    """Exactly one place has to match: a site that would run elsewhere than it should is an error, not a surprise."""
+    result, count = re.subn(pattern, lambda _match: replacement, text)
+    if count != 1:
+        raise NginxError(f"the site has {count} places like {pattern!r} instead of one:\n{text}")
+    return result
+
+
+if __name__ == "__main__":
+    try:
+        print(ensure_nginx())
+    except NginxError as error:
+        sys.exit(str(error))

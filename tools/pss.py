@@ -1,0 +1,26 @@
+"""What a server and its descendants weigh: python -m tools.pss PID-OF-THE-MASTER
+
+Pss counts a page that N processes share as one Nth in each (proc(5), smaps_rollup), so the sum over all processes is
+what the machine would get back if they ended; Rss counts shared pages again in each.
+"""
+
+import sys
+
+import psutil
+
+MIB = 1 << 20
+
+
+def main(pid: int) -> None:
+    master = psutil.Process(pid)
+    total_bytes = 0
+    for process in (master, *sorted(master.children(recursive=True), key=lambda child: child.pid)):
+        memory = process.memory_full_info()
+        total_bytes += memory.pss
+        title = " ".join(process.cmdline()).strip()
+        print(f"{memory.rss / MIB:8.1f} MiB Rss {memory.pss / MIB:8.1f} MiB Pss  {process.pid:>7}  {title[:60]}")
+    print(f"{'':16} {total_bytes / MIB:8.1f} MiB Pss together")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
