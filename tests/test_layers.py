@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "wsgid"
 
 FLOORS = {
     "wsgid": 0, "wsgid.errors": 0,
-    "wsgid.config": 1, "wsgid.log": 1, "wsgid.fleet": 1, "wsgid.protocol": 1, "wsgid.protocol.uwsgi": 1,
+    "wsgid.config": 1, "wsgid.log": 1, "wsgid.limits": 1,
+    "wsgid.fleet": 1, "wsgid.protocol": 1, "wsgid.protocol.uwsgi": 1,
     "wsgid.protocol.control": 1,
     "wsgid.process": 2, "wsgid.listener": 2, "wsgid.channel": 2, "wsgid.scoreboard": 2, "wsgid.application": 2,
     "wsgid.watch": 2, "wsgid.upgrade": 2,

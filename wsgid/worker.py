@@ -40,6 +40,7 @@ from wsgid.config import Settings
 from wsgid.connection import READ, Connection
 from wsgid.errors import BadPacket, ClientDisconnected, ExitCode, HeadTimeout, PeerError, RequestTimeout
 from wsgid.fleet import Backlog
+from wsgid.limits import RateLimit
 from wsgid.protocol import control, uwsgi
 from wsgid.scoreboard import Word
 from wsgid.watch import Watch
@@ -54,6 +55,8 @@ AGAIN_S = 1.0  # a time-out that was swallowed is raised again after this
 SETTLE_S = 0.1  # after the sockets are unlinked, a connect(2) that had found them before may still arrive
 ORPHAN_ACCEPTS_S = 1.0  # without a master: how long to empty the backlog before the address is given free
 OUT_OF_FDS_PAUSE_S = 0.1
+REFUSALS_PER_S = 1.0  # refused packets are logged at this rate, however many there are
+REFUSALS_BURST = 50
 _HARD_STOP_MARGIN_S = 3
 
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -112,6 +115,7 @@ class Worker:
         self._accepts = [_Accept(self._hub, fd) for fd in listeners]
         self._empty_until_s = 0.0
         self._said: set[str] = set()
+        self._refusals = RateLimit(REFUSALS_PER_S, REFUSALS_BURST)
         self._orders = self._hub.loop.io(channel.fileno(), READ)
         self._term = self._hub.loop.signal(signal.SIGTERM)
         self._pause = self._hub.loop.timer(OUT_OF_FDS_PAUSE_S)
@@ -299,7 +303,10 @@ class Worker:
     def _refuse(self, connection: Connection, error: PeerError) -> None:
         """An answer that nginx can show, and one sentence in the log."""
         self._count(Word.REJECTED)
-        log.warning("refused a packet from %s: %s", connection.peer(), error)
+        if self._refusals.admit(time.monotonic()):
+            unsaid = self._refusals.take_refused()
+            log.warning("refused a packet from %s: %s%s", connection.peer(), error,
+                        f" ({unsaid} more were refused without a word)" if unsaid else "")
         text = f"{error}\n".encode("latin-1", "replace")
         connection.send(f"HTTP/1.1 {error.status_hint}\r\nContent-Type: text/plain; charset=latin-1\r\n"
                         f"Content-Length: {len(text)}\r\n\r\n".encode("ascii"), text)
