@@ -126,6 +126,11 @@ def test_an_import_that_ran_the_hub_is_fine(start: Start) -> None:
     assert pid_of(server) in server.worker_pids()
 
 
+def test_a_default_timeout_for_sockets_does_not_slow_down_the_listener(start: Start) -> None:
+    server = serve(start, app=f"import socket; socket.setdefaulttimeout(30)\n{dedent(HELLO)}")
+    assert {pid_of(server) for _ in range(100)} <= set(server.worker_pids())
+
+
 def test_threads_that_the_import_has_started_are_named(start: Start) -> None:
     thread = "import threading; threading.Thread(target=threading.Event().wait, name='poller', daemon=True).start()"
     server = serve(start, app=f"{thread}\n{dedent(HELLO)}")
@@ -389,6 +394,16 @@ def test_a_stop_under_load_loses_nothing_that_was_accepted_by_the_kernel(start: 
     server.assert_nothing_left()
 
 
+def test_the_socket_is_gone_before_the_last_request_is_answered(start: Start) -> None:
+    server = serve(start)
+    slow = Slow(server, 1, "1")
+    eventually(lambda: server.in_flight() == 1, "the request is in flight")
+    server.send_signal(Signals.SIGTERM)
+    eventually(lambda: not (server.directory / "app.sock").exists(), "the socket is unlinked")
+    assert not slow.answers[0].done()
+    assert slow.statuses() == [200]
+
+
 def test_what_outstays_the_mercy_time_is_cut_and_named(start: Start) -> None:
     server = serve(start, "--worker-reload-mercy", "0.5", workers=1)
     slow = Slow(server, 1, "60")
@@ -436,7 +451,18 @@ def test_a_term_to_everybody_at_once_as_systemd_sends_it_loses_nothing(start: St
 
 
 def test_at_the_limit_a_worker_leaves_connections_in_the_backlog(start: Start) -> None:
-    server = serve(start, "--gevent", "3", workers=1)
+    server = serve(start, "--gevent", "3", workers=1, app="""
+        import time
+        here = most = 0
+        def application(environ, start_response):
+            global here, most
+            here += 1
+            most = max(most, here)
+            time.sleep(float(environ["QUERY_STRING"] or 0))
+            here -= 1
+            start_response("200 OK", [])
+            return [str(most).encode()]
+    """)
     slow = Slow(server, 3, "1")
     eventually(lambda: server.in_flight() == 3, "three are in flight")
     waiting = Slow(server, 5, "0")
@@ -444,6 +470,7 @@ def test_at_the_limit_a_worker_leaves_connections_in_the_backlog(start: Start) -
     assert slow.statuses() == [200] * 3 and waiting.statuses() == [200] * 5
     spent_s = sum(psutil.Process(server.worker_pids()[0]).cpu_times()[:2]) - before_s
     assert spent_s < 0.5  # of processor time: it did not spin for that second
+    assert client.get(server.directory / "app.sock").body == b"3"
 
 
 def test_hundred_slow_requests_take_the_time_of_one(start: Start) -> None:

@@ -28,6 +28,8 @@ from wsgid.scoreboard import Word
 from wsgid.upgrade import Handover, HeldListener, HeldWorker, Start
 from wsgid.watch import Watch
 
+_SAID_MAX = 1000
+
 
 def run(settings: Settings, start: Start) -> ExitCode:
     """Serve until told to stop. Returns the exit code.
@@ -282,20 +284,25 @@ class Master:
 
     def _reload_changed(self, path: str, stamp: str) -> None:
         """Each worker sees the change; the first one counts."""
-        if f"{path} {stamp}" not in self._said:
-            self._said.add(f"{path} {stamp}")
+        if self._is_new(f"{path} {stamp}"):
             log.info("%s has changed: reloading the application", path)
             self._fleet.request_reload()
 
+    def _is_new(self, text: str) -> bool:
+        if text in self._said:
+            return False
+        if len(self._said) >= _SAID_MAX:  # rather say something twice than grow for ever
+            self._said.clear()
+        self._said.add(text)
+        return True
+
     def _log_once(self, key: str, text: str) -> None:
-        if key not in self._said:
-            self._said.add(key)
+        if self._is_new(key):
             log.warning("%s", text)
 
     def _log_boot_failure(self, failure: control.BootFailed, who: str) -> None:
         """The traceback once, however many workers and retries meet it; the sentence each time."""
-        if failure.traceback not in self._said:
-            self._said.add(failure.traceback)
+        if failure.traceback and self._is_new(failure.traceback):
             log.error("%s", failure.traceback.rstrip())
         remedy = "; what runs goes on serving" if self._fleet.proven else ""
         log.error("%s: %s%s", who, failure.reason, remedy)

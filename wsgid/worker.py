@@ -424,6 +424,8 @@ class _Accept:
 
     def __init__(self, hub: Any, fd: int) -> None:
         self._listener = _socket.socket(fileno=fd)
+        # Explicitly: after a socket.setdefaulttimeout() of the application's, accept would wait that long, in C.
+        self._listener.setblocking(False)
         self._watcher = hub.loop.io(fd, READ)
 
     def start(self, callback: Callable[["_socket.socket"], None]) -> None:
