@@ -249,6 +249,7 @@ class Master:
         for message, _ in self._messages(self._templates[generation]):
             match message:
                 case control.TemplateReady():
+                    process.set_pace(self._template_pids[generation], process.Pace.USUAL)
                     self._fleet.template_ready(generation, time.monotonic())
                 case control.SpawnFailed(slot=slot, reason=reason):
                     log.error("worker %d cannot be forked: %s", slot, reason)
@@ -350,6 +351,7 @@ class Master:
         argv = [sys.executable, "-P", "-m", "wsgid.template", str(theirs)]
         pid = process.spawn(argv, environ, theirs)
         os.close(theirs)
+        process.set_pace(pid, process.Pace.HURRIED)  # on a busy site, a reload would wait seconds for its import
         self._template_pids[action.generation] = pid
         connection = self._templates[action.generation] = Channel(ours)
         self._selector.register(connection, selectors.EVENT_READ)
