@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsgid import fleet
+from wsgid import fleet, slots
 from wsgid.errors import ExitCode, IllegalTransition
-from wsgid.fleet import Backlog, Fleet, Mode, Purpose, SlotEvent, SlotState, TemplateState
+from wsgid.fleet import Backlog, Fleet, Mode
+from wsgid.slots import Purpose, Slot, SlotEvent, SlotState, TemplateState
 
 DEADLINES = fleet.Deadlines(boot_s=60, mercy_s=60, hub_s=30)
 ENTERED_STATES = [SlotState.SPAWNING, SlotState.READY, SlotState.STALLED, SlotState.LOST, SlotState.DRAINING,
@@ -58,7 +59,7 @@ class World:
         for slot in self.fleet.slots:
             self.fleet.heartbeat(slot.number, self.now_s)
 
-    def ready(self) -> list[fleet.Slot]:
+    def ready(self) -> list[Slot]:
         return self.fleet.of_state(SlotState.READY)
 
 
@@ -333,7 +334,7 @@ def test_an_unlisted_transition_names_state_and_event() -> None:
 
 @pytest.mark.parametrize("state", ENTERED_STATES)
 def test_every_state_ends_when_its_process_is_reaped(state: SlotState) -> None:
-    assert fleet.TRANSITIONS[state, SlotEvent.GONE] is SlotState.VACANT
+    assert slots.TRANSITIONS[state, SlotEvent.GONE] is SlotState.VACANT
 
 
 # --- properties: whatever happens, in whatever order ---

@@ -4,9 +4,8 @@ Rules
 * No I/O, no clock, no process: events come in as method calls, time is an argument (`now_s`, seconds of one monotonic
   clock), and `plan` answers with actions that the master carries out.  So crash storms, clock jumps and reloads are
   tested without a single process.
-* A slot's state is an Enum and changes only through TRANSITIONS; a pair that is not listed there is a bug and says so.
-* A slot is free again only when its process was reaped (or provably never lived): messages, end-of-file and heartbeats
-  are hints, waitpid is the truth.
+* A slot's state changes only by the table of slots.py.
+* Messages, end-of-file and heartbeats are hints; that a process has ended is known from waitpid alone.
 * Every state that waits for somebody else has a deadline, set before the thing it guards starts.
 
 A reload launches a new template; once that is ready, its generation becomes the wanted one, and workers of older
@@ -19,7 +18,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from math import inf
 
-from wsgid.errors import ExitCode, IllegalTransition
+from wsgid.errors import ExitCode
+from wsgid.slots import LIVE, STAFF, Purpose, Slot, SlotEvent, SlotState, Template, TemplateState, next_state
 
 SLOTS_MAX = 512  # the scoreboard is made for this many, once
 
@@ -34,101 +34,6 @@ DISMISS_GRACE_S = 2.0  # for a template to leave by itself
 FORCE_MARGIN_S = 1.0  # a worker cuts its own requests after the mercy time; the master steps in this much later
 TICK_S = 0.5  # heartbeats are looked at this often
 LOST_TIME_S = 5.0  # a longer gap between two plans means that this process itself did not run
-
-
-class SlotState(Enum):
-    VACANT = auto()
-    SPAWNING = auto()  # asked for; not Ready yet
-    READY = auto()  # accepts connections
-    STALLED = auto()  # its hub has not run for too long; it was signalled
-    LOST = auto()  # its end of the channel is closed: it leaves unasked
-    DRAINING = auto()  # finishes what is in flight, then leaves
-    ABORTING = auto()  # is made to leave
-
-
-class SlotEvent(Enum):
-    SPAWN = auto()
-    READY = auto()
-    STALL = auto()
-    RECOVER = auto()
-    CLOSE = auto()
-    DRAIN = auto()
-    ABORT = auto()
-    GONE = auto()
-
-
-_S, _E = SlotState, SlotEvent
-TRANSITIONS: dict[tuple[SlotState, SlotEvent], SlotState] = {
-    (_S.VACANT, _E.SPAWN): _S.SPAWNING,
-    (_S.SPAWNING, _E.READY): _S.READY,
-    (_S.SPAWNING, _E.CLOSE): _S.LOST,
-    (_S.SPAWNING, _E.DRAIN): _S.DRAINING,
-    (_S.SPAWNING, _E.ABORT): _S.ABORTING,
-    (_S.SPAWNING, _E.GONE): _S.VACANT,
-    (_S.READY, _E.STALL): _S.STALLED,
-    (_S.READY, _E.CLOSE): _S.LOST,
-    (_S.READY, _E.DRAIN): _S.DRAINING,
-    (_S.READY, _E.ABORT): _S.ABORTING,
-    (_S.READY, _E.GONE): _S.VACANT,
-    (_S.STALLED, _E.RECOVER): _S.READY,
-    (_S.STALLED, _E.CLOSE): _S.LOST,
-    (_S.STALLED, _E.DRAIN): _S.DRAINING,
-    (_S.STALLED, _E.ABORT): _S.ABORTING,
-    (_S.STALLED, _E.GONE): _S.VACANT,
-    (_S.LOST, _E.ABORT): _S.ABORTING,
-    (_S.LOST, _E.GONE): _S.VACANT,
-    (_S.DRAINING, _E.READY): _S.DRAINING,  # it said Ready before it read our Drain
-    (_S.DRAINING, _E.CLOSE): _S.DRAINING,
-    (_S.DRAINING, _E.ABORT): _S.ABORTING,
-    (_S.DRAINING, _E.GONE): _S.VACANT,
-    (_S.ABORTING, _E.READY): _S.ABORTING,
-    (_S.ABORTING, _E.CLOSE): _S.ABORTING,
-    (_S.ABORTING, _E.ABORT): _S.ABORTING,
-    (_S.ABORTING, _E.GONE): _S.VACANT,
-}
-
-_STAFF = (_S.SPAWNING, _S.READY, _S.STALLED)  # can be told to drain
-_LIVE = (*_STAFF, _S.LOST)  # counts as a worker, until waitpid says otherwise; the rest is on its way out
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    number: int
-    state: SlotState = SlotState.VACANT
-    generation: int = 0
-    pid: int = 0  # 0: nobody said Hello yet
-    ready_s: float = inf  # when it said Ready
-    since_s: float = 0.0  # when it entered its state
-    deadline_s: float = inf  # when its state has lasted too long
-    heartbeat_s: float = 0.0  # when its hub last ran
-    shown_s: float = 0.0  # the heartbeat after which it was last asked to show what holds its hub
-    tired: bool = False  # to be replaced, as it asked for (--max-requests and the like)
-    failures: int = 0  # short lives in a row
-    not_before_s: float = -inf  # back-off: the earliest next spawn
-
-
-class TemplateState(Enum):
-    BOOTING = auto()
-    READY = auto()
-    LOST = auto()  # its end of the channel is closed
-    DISMISSED = auto()
-
-
-class Purpose(Enum):
-    """Why a template was launched: only a reload makes the workers of older generations outdated."""
-
-    START = auto()
-    RELOAD = auto()
-    REPLACE = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    generation: int
-    purpose: Purpose
-    state: TemplateState = TemplateState.BOOTING
-    ready_s: float = inf
-    deadline_s: float = inf
 
 
 class Mode(Enum):
@@ -301,7 +206,7 @@ class Fleet:
 
     def tired(self, number: int) -> None:
         """The worker asks to be replaced: it has served, lived or grown enough."""
-        if self.slots[number].state in _STAFF:
+        if self.slots[number].state in STAFF:
             self.slots[number] = replace(self.slots[number], tired=True)
 
     def heartbeat(self, number: int, heartbeat_s: float) -> None:
@@ -398,7 +303,7 @@ class Fleet:
         template = self.template()
         if template is None:
             return
-        live = [slot for slot in self.slots if slot.state in _LIVE]
+        live = [slot for slot in self.slots if slot.state in LIVE]
         outdated = sum(map(self._outdated, live))
         resting = sum(slot.not_before_s > now_s for slot in self.of_state(SlotState.VACANT))
         # A slot that rests after a crash keeps its place: else its neighbour would crash in its stead, without a rest.
@@ -432,7 +337,7 @@ class Fleet:
         for slot in self.slots:
             if self.mode is Mode.STOPPING and slot.state not in (SlotState.VACANT, SlotState.ABORTING):
                 self._step(slot.number, SlotEvent.ABORT, now_s, now_s)  # overdue at once: killed below
-            elif slot.state in _STAFF:
+            elif slot.state in STAFF:
                 yield self._drain(slot, Backlog.EMPTY, now_s)
         if not self.templates and all(slot.state is SlotState.VACANT for slot in self.slots):
             yield Exit(self.exit_code)
@@ -458,9 +363,7 @@ class Fleet:
     def _step(self, number: int, event: SlotEvent, now_s: float, deadline_s: float | None = None) -> None:
         """Move a slot by the table. Without a `deadline_s` a new state has none, and an old one keeps its own."""
         slot = self.slots[number]
-        state = TRANSITIONS.get((slot.state, event))
-        if state is None:
-            raise IllegalTransition(f"slot {number} is {slot.state.name} and cannot take the event {event.name}")
+        state = next_state(slot, event)
         if deadline_s is None:
             deadline_s = slot.deadline_s if state is slot.state else inf
         since_s = slot.since_s if state is slot.state else now_s

@@ -21,10 +21,11 @@ from wsgid import __version__, channel, fleet, listener, log, process, scoreboar
 from wsgid.channel import Channel
 from wsgid.config import Settings
 from wsgid.errors import ConfigError, ControlError, ExitCode
-from wsgid.fleet import Fleet, Mode, SlotState, TemplateState
+from wsgid.fleet import Fleet, Mode
 from wsgid.listener import Listener
 from wsgid.protocol import control
 from wsgid.scoreboard import Word
+from wsgid.slots import Slot, SlotState, TemplateState
 from wsgid.upgrade import Handover, HeldListener, HeldWorker, Start
 from wsgid.watch import Watch
 
@@ -332,7 +333,7 @@ class Master:
         if left is not TemplateState.DISMISSED:
             log.error("template %d %s", generation, words)
 
-    def _bury_worker(self, slot: fleet.Slot, words: str, status: int) -> None:
+    def _bury_worker(self, slot: Slot, words: str, status: int) -> None:
         self._close_worker(slot.number)
         left = self._fleet.gone(slot.number, time.monotonic())
         in_flight = self._scoreboard.line(slot.number)[Word.IN_FLIGHT]

@@ -17,12 +17,10 @@ import errno
 import faulthandler
 import math
 import os
-import random
 import select
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any
@@ -38,11 +36,13 @@ from wsgid.application import Application
 from wsgid.channel import Channel
 from wsgid.config import Settings
 from wsgid.connection import READ, Connection
-from wsgid.errors import BadPacket, ClientDisconnected, ExitCode, HeadTimeout, PeerError, RequestTimeout
+from wsgid.errors import BadPacket, ClientDisconnected, ExitCode, HeadTimeout, PeerError
 from wsgid.fleet import Backlog
 from wsgid.limits import RateLimit
 from wsgid.protocol import control, uwsgi
+from wsgid.retirement import Retirement
 from wsgid.scoreboard import Word
+from wsgid.timeouts import RequestGreenlet, Timeouts, set_harakiri
 from wsgid.watch import Watch
 from wsgid.wsgi.environ import base_environ, make_environ, missing_variables
 from wsgid.wsgi.filewrapper import FileWrapper
@@ -51,7 +51,6 @@ from wsgid.wsgi.response import Outcome, serve
 
 ACCEPT_BATCH = 4  # connections per wake-up: siblings wait on the same listener and want theirs
 ROUND_S = 0.1  # how often requests are looked at: the precision of --harakiri
-AGAIN_S = 1.0  # a time-out that was swallowed is raised again after this
 SETTLE_S = 0.1  # after the sockets are unlinked, a connect(2) that had found them before may still arrive
 ORPHAN_ACCEPTS_S = 1.0  # without a master: how long to empty the backlog before the address is given free
 OUT_OF_FDS_PAUSE_S = 0.1
@@ -68,22 +67,6 @@ class State(Enum):
     SERVING = auto()
     EMPTYING = auto()  # leaves, and first takes all that waits in the backlog
     LEAVING = auto()  # accepts nothing any more; finishes what is in flight
-
-
-class RequestGreenlet(greenlet.greenlet):
-    """A reusable greenlet; while it serves a request, what can be said of that request."""
-
-    __slots__ = ("environ", "started_s", "deadline_s")
-
-    environ: dict[str, Any] | None  # None: it is idle, or still reads the head
-    started_s: float
-    deadline_s: float  # --harakiri
-
-    def described(self) -> str:
-        """The request, for the log."""
-        environ = self.environ or {}  # the application may have changed it
-        text = ascii(f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')}")[1:-1]
-        return f"{text}, {time.monotonic() - self.started_s:.1f} s old"
 
 
 class Worker:
@@ -106,7 +89,6 @@ class Worker:
         self._channel = channel
         self._line = line
         self._hub = get_hub()
-        self._main = greenlet.getcurrent()
         self._state = State.SERVING
         self._left = Event()
         self._in_flight = 0
@@ -120,9 +102,10 @@ class Worker:
         self._term = self._hub.loop.signal(signal.SIGTERM)
         self._pause = self._hub.loop.timer(OUT_OF_FDS_PAUSE_S)
         self._environ = base_environ(sys.stderr, settings.workers > 1, FileWrapper)
-        self._environ["wsgid.harakiri"] = _set_harakiri
+        self._environ["wsgid.harakiri"] = set_harakiri
         self._harakiri_s = settings.harakiri or math.inf
-        self._retirement = _Retirement(settings)
+        self._timeouts = Timeouts(settings, self._hub, line)
+        self._retirement = Retirement(settings)
         self._modules = Watch(_module_files()) if settings.py_autoreload else None
         # Several beats within the shortest time that counts, so that a healthy hub never looks stalled.
         self._pulse = self._hub.loop.timer(0.0, min(settings.hub_warn, settings.hub_timeout_s, 1.0) / 4)
@@ -133,7 +116,7 @@ class Worker:
         self._line[Word.HEARTBEAT_NS] = time.monotonic_ns()
         self._pulse.start(self._beat)
         self._round.start(self._look_around)
-        signal.signal(signal.SIGXCPU, self._on_stall)
+        signal.signal(signal.SIGXCPU, self._timeouts.on_stall)
         self._orders.start(self._on_orders)
         self._term.start(self.drain, Backlog.EMPTY, self._settings.worker_reload_mercy)
         self._listen()
@@ -146,9 +129,7 @@ class Worker:
     def _look_around(self) -> None:
         """Each ROUND_S: what is overdue, and whether this worker has done enough. Requests pay nothing for it."""
         now_s = time.monotonic()
-        for one in list(self._greenlets):
-            if one.environ is not None and now_s >= one.deadline_s:
-                self._end_overdue(one, now_s)
+        self._timeouts.end_overdue(self._greenlets, now_s)
         reason = self._retirement.reason(now_s, self._line[Word.REQUESTS])
         if reason:
             self._channel.send(control.Tired(reason))
@@ -156,26 +137,6 @@ class Worker:
             for path, stamp in self._modules.changes():
                 self._channel.send(control.SourceChanged(path, str(stamp)))
             self._modules.add(_module_files())
-
-    def _end_overdue(self, one: RequestGreenlet, now_s: float) -> None:
-        """Raise the time-out inside that one greenlet; again later if the application has swallowed it."""
-        one.deadline_s = now_s + AGAIN_S
-        self._count(Word.TIMED_OUT)
-        log.error("harakiri: %s; it is here:\n%s", one.described(), _stack(one.gr_frame))
-        one.throw(RequestTimeout(f"the request took longer than --harakiri {self._settings.harakiri:g} s"))
-
-    def _on_stall(self, _signo: int, frame: Any) -> None:
-        """SIGXCPU from the master: the hub has not run for too long. A signal handler runs in the greenlet that holds
-        the hub, which is the one to show and, after --hub-timeout, to end: a loop in Python ends alone."""
-        held_s = (time.monotonic_ns() - self._line[Word.HEARTBEAT_NS]) / 1e9
-        if held_s < self._settings.hub_warn / 2:  # it runs again
-            return
-        holder = greenlet.getcurrent()
-        request = f" by {holder.described()}" if isinstance(holder, RequestGreenlet) and holder.environ else ""
-        log.error("the event loop has been held up for %.1f s%s; it is here:\n%s", held_s, request, _stack(frame))
-        if held_s >= self._settings.hub_timeout_s and holder is not self._hub and holder is not self._main:
-            self._count(Word.TIMED_OUT)
-            raise RequestTimeout(f"it held up the event loop for {held_s:.1f} s, longer than --hub-timeout")
 
     # --- accepting ---
 
@@ -445,51 +406,8 @@ class _Accept:
         self._listener.close()
 
 
-class _Retirement:
-    """When a worker has done enough: --max-requests, --max-worker-lifetime, --reload-on-rss. Says so once."""
-
-    def __init__(self, settings: Settings) -> None:
-        requests, delta = settings.max_requests, settings.max_requests_delta
-        self._requests = requests + random.randint(0, delta or requests // 10) if requests else 0
-        lifetime_s, delta_s = settings.max_worker_lifetime, settings.max_worker_lifetime_delta
-        self._until_s = time.monotonic() + lifetime_s + random.uniform(0, delta_s or lifetime_s / 10)
-        self._lifetime_s = lifetime_s
-        self._rss_mb = settings.reload_on_rss
-        self._said = False
-
-    def reason(self, now_s: float, requests: int) -> str | None:
-        """Why the worker shall be replaced, the first time that there is a reason."""
-        if self._said:
-            return None
-        found = None
-        if self._requests and requests >= self._requests:
-            found = f"it has served {requests} requests (--max-requests)"
-        elif self._lifetime_s and now_s >= self._until_s:
-            found = "it has lived long enough (--max-worker-lifetime)"
-        elif self._rss_mb and process.rss_bytes() >= self._rss_mb << 20:
-            found = f"it has grown to {self._rss_mb} MB (--reload-on-rss)"
-        self._said = found is not None
-        return found
-
-
-def _set_harakiri(seconds: float) -> None:
-    """environ["wsgid.harakiri"]: give this request that many seconds from now on, whatever --harakiri says.
-
-    Raises:
-        RuntimeError: it is called outside of the greenlet that serves a request.
-    """
-    current = greenlet.getcurrent()
-    if not isinstance(current, RequestGreenlet):
-        raise RuntimeError("wsgid.harakiri has to be called in the greenlet that serves the request")
-    current.deadline_s = time.monotonic() + seconds
-
-
 def _module_files() -> list[str]:
     return [path for one in list(sys.modules.values()) if (path := getattr(one, "__file__", None))]
-
-
-def _stack(frame: Any) -> str:
-    return "".join(traceback.format_stack(frame)).rstrip()
 
 
 def run(slot: int, settings: Settings, load: Callable[[], Application], listeners: Sequence[int], channel: Channel,

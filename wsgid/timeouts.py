@@ -1,0 +1,89 @@
+"""Time-outs that end the request that is to blame, and nobody else's.
+
+Rules
+* A slow request: the worker asks now and then which are overdue; the time-out is raised inside that one greenlet.
+* A held-up hub: the master signals; the handler runs in the greenlet that holds the hub, shows it, and raises there.
+* A time-out is a BaseException (errors.RequestTimeout); one that the application swallows is raised again.
+"""
+
+import time
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+import greenlet
+
+from wsgid import log
+from wsgid.config import Settings
+from wsgid.errors import RequestTimeout
+from wsgid.scoreboard import Word
+
+AGAIN_S = 1.0  # a time-out that was swallowed is raised again after this
+
+
+class RequestGreenlet(greenlet.greenlet):
+    """A reusable greenlet; while it serves a request, what can be said of that request."""
+
+    __slots__ = ("environ", "started_s", "deadline_s")
+
+    environ: dict[str, Any] | None  # None: it is idle, or still reads the head
+    started_s: float
+    deadline_s: float  # --harakiri
+
+    def described(self) -> str:
+        """The request, for the log."""
+        environ = self.environ or {}  # the application may have changed it
+        text = ascii(f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')}")[1:-1]
+        return f"{text}, {time.monotonic() - self.started_s:.1f} s old"
+
+
+class Timeouts:
+    """The time-outs of one worker.
+
+    Args:
+        hub: ends nothing while this, or the greenlet that makes this object, holds the loop: then nobody is to blame.
+        line: the worker's words of the scoreboard.
+    """
+
+    def __init__(self, settings: Settings, hub: Any, line: memoryview) -> None:
+        self._settings = settings
+        self._spared = (hub, greenlet.getcurrent())
+        self._line = line
+
+    def end_overdue(self, greenlets: Iterable[RequestGreenlet], now_s: float) -> None:
+        """Raise the time-out inside each greenlet whose deadline is over; again later if it was swallowed."""
+        for one in list(greenlets):
+            if one.environ is None or now_s < one.deadline_s:
+                continue
+            one.deadline_s = now_s + AGAIN_S
+            self._line[Word.TIMED_OUT] += 1
+            log.error("harakiri: %s; it is here:\n%s", one.described(), _stack(one.gr_frame))
+            one.throw(RequestTimeout("the request took longer than it may (--harakiri)"))
+
+    def on_stall(self, _signo: int, frame: Any) -> None:
+        """SIGXCPU from the master: the hub has not run for too long; after --hub-timeout, its holder ends here."""
+        held_s = (time.monotonic_ns() - self._line[Word.HEARTBEAT_NS]) / 1e9
+        if held_s < self._settings.hub_warn / 2:  # it runs again
+            return
+        holder = greenlet.getcurrent()
+        request = f" by {holder.described()}" if isinstance(holder, RequestGreenlet) and holder.environ else ""
+        log.error("the event loop has been held up for %.1f s%s; it is here:\n%s", held_s, request, _stack(frame))
+        if held_s >= self._settings.hub_timeout_s and holder not in self._spared:
+            self._line[Word.TIMED_OUT] += 1
+            raise RequestTimeout(f"it held up the event loop for {held_s:.1f} s, longer than --hub-timeout")
+
+
+def set_harakiri(seconds: float) -> None:
+    """environ["wsgid.harakiri"]: give this request that many seconds from now on, whatever --harakiri says.
+
+    Raises:
+        RuntimeError: it is called outside of the greenlet that serves a request.
+    """
+    current = greenlet.getcurrent()
+    if not isinstance(current, RequestGreenlet):
+        raise RuntimeError("wsgid.harakiri has to be called in the greenlet that serves the request")
+    current.deadline_s = time.monotonic() + seconds
+
+
+def _stack(frame: Any) -> str:
+    return "".join(traceback.format_stack(frame)).rstrip()
