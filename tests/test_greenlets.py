@@ -6,7 +6,7 @@ from tests import client
 from tests.conftest import Start
 
 APP = """
-    import contextvars, threading
+    import contextvars, sys, threading
     import gevent
 
     seen = contextvars.ContextVar("seen", default="nothing")
@@ -28,6 +28,9 @@ APP = """
         elif path == "/killed":
             gevent.spawn(gevent.kill, gevent.getcurrent(), RuntimeError("from outside"))
             gevent.sleep(5)
+        elif path == "/exit":
+            gevent.spawn(sys.exit, "from a greenlet")
+            gevent.sleep(0.1)
         start_response("200 OK", [])
         return [body.encode()]
 """
@@ -60,3 +63,11 @@ def test_a_forgotten_time_out_is_named_and_the_greenlet_lives_on(start: Start) -
     assert client.get(socket, "/forgotten").status == 200
     server.wait_for("an idle greenlet got .* from an earlier request: cancel time-outs that you start")
     assert client.get(socket).status == 200
+
+
+def test_a_greenlet_that_exits_does_not_take_the_worker_along(start: Start) -> None:
+    server = start("--socket", "app.sock", "app:application", app=APP).wait_ready(1)
+    assert client.get(server.directory / "app.sock", "/exit").status == 200
+    server.wait_for("a greenlet of the application's has raised SystemExit.*; the worker goes on")
+    assert client.get(server.directory / "app.sock").status == 200
+    assert server.stop() == 0

@@ -8,6 +8,7 @@ Rules
 * Who speaks is said once per process, by `speak_as`.
 """
 
+import io
 import logging
 import os
 import sys
@@ -43,6 +44,25 @@ debug: Callable[..., None] = _logger.debug
 info: Callable[..., None] = _logger.info
 warning: Callable[..., None] = _logger.warning
 error: Callable[..., None] = _logger.error
+
+
+class ErrorStream(io.TextIOBase):
+    """wsgi.errors: standard error, but for a failure to write, which would cost the visitor the response."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str, /) -> int:
+        try:
+            return sys.stderr.write(text)
+        except OSError:
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            sys.stderr.flush()
+        except OSError:
+            pass
 
 
 def speak_as(role: str) -> None:

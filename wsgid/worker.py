@@ -54,9 +54,12 @@ ROUND_S = 0.1  # how often requests are looked at: the precision of --harakiri
 SETTLE_S = 0.1  # after the sockets are unlinked, a connect(2) that had found them before may still arrive
 ORPHAN_ACCEPTS_S = 1.0  # without a master: how long to empty the backlog before the address is given free
 OUT_OF_FDS_PAUSE_S = 0.1
+TRIM_S = 10.0  # how often idle greenlets are let go
 REFUSALS_PER_S = 1.0  # refused packets are logged at this rate, however many there are
 REFUSALS_BURST = 50
 _HARD_STOP_MARGIN_S = 3
+
+_NOTHING = -1  # no file descriptor
 
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -93,6 +96,8 @@ class Worker:
         self._left = Event()
         self._in_flight = 0
         self._idle: list[RequestGreenlet] = []
+        self._spare = 0  # how many of them were idle at any time since the last trim
+        self._trim_at_s = 0.0
         self._greenlets: set[RequestGreenlet] = set()
         self._accepts = [_Accept(self._hub, fd) for fd in listeners]
         self._empty_until_s = 0.0
@@ -100,8 +105,8 @@ class Worker:
         self._refusals = RateLimit(REFUSALS_PER_S, REFUSALS_BURST)
         self._orders = self._hub.loop.io(channel.fileno(), READ)
         self._term = self._hub.loop.signal(signal.SIGTERM)
-        self._pause = self._hub.loop.timer(OUT_OF_FDS_PAUSE_S)
-        self._environ = base_environ(sys.stderr, settings.workers > 1, FileWrapper)
+        self._pause = self._hub.loop.timer(OUT_OF_FDS_PAUSE_S, OUT_OF_FDS_PAUSE_S)
+        self._environ = base_environ(log.ErrorStream(), settings.workers > 1, FileWrapper)
         self._environ["wsgid.harakiri"] = set_harakiri
         self._harakiri_s = settings.harakiri or math.inf
         self._timeouts = Timeouts(settings, self._hub, line)
@@ -121,7 +126,13 @@ class Worker:
         self._term.start(self.drain, Backlog.EMPTY, self._settings.worker_reload_mercy)
         self._listen()
         self._channel.send(control.Ready(self._slot))
-        self._left.wait()
+        while not self._left.is_set():
+            try:
+                self._left.wait()
+            # gevent raises these here, in the main greenlet, when a greenlet of the application's has let them out.  In
+            # a thread they would have ended the thread; they are no reason to drop everybody's requests.
+            except (SystemExit, KeyboardInterrupt, SystemError) as error:
+                log.error("a greenlet of the application's has raised %r; the worker goes on", error)
 
     def _beat(self) -> None:
         self._line[Word.HEARTBEAT_NS] = time.monotonic_ns()
@@ -130,6 +141,7 @@ class Worker:
         """Each ROUND_S: what is overdue, and whether this worker has done enough. Requests pay nothing for it."""
         now_s = time.monotonic()
         self._timeouts.end_overdue(self._greenlets, now_s)
+        self._trim(now_s)
         reason = self._retirement.reason(now_s, self._line[Word.REQUESTS])
         if reason:
             self._channel.send(control.Tired(reason))
@@ -178,7 +190,11 @@ class Worker:
         self._stop_listening()
         self._say_once(f"accept-{error.errno}", f"worker {self._slot} cannot accept connections: {error.strerror}; "
                        "they wait in the backlog; raise the limit (ulimit -n, LimitNOFILE=) or lower --gevent")
-        self._pause.start(self._listen)
+        self._pause.start(self._listen_again)
+
+    def _listen_again(self) -> None:
+        self._pause.stop()  # it repeats: libev waits only for the first start of a timer that does not
+        self._listen()
 
     def _new_greenlet(self) -> RequestGreenlet:
         made = RequestGreenlet(self._serve_forever, self._hub)
@@ -190,7 +206,7 @@ class Worker:
 
     def _serve_forever(self, fd: int, address: Any) -> None:
         me: Any = greenlet.getcurrent()
-        while True:
+        while fd != _NOTHING:
             me.gr_context = None  # an empty context, made when the application first sets a variable (PEP 567)
             connection = Connection(fd, address, self._settings.socket_timeout)
             try:
@@ -204,9 +220,10 @@ class Worker:
                 me.environ = None
             self._release()
             fd, address = self._park(me)
+        self._greenlets.discard(me)
 
     def _park(self, me: RequestGreenlet) -> tuple[int, Any]:
-        """Wait for the next connection."""
+        """Wait for the next connection; without one (_NOTHING) it is time to end."""
         self._idle.append(me)
         while True:
             try:
@@ -214,6 +231,18 @@ class Worker:
                 return accepted
             except BaseException as error:  # a gevent.Timeout, say, that an earlier request did not cancel
                 log.warning("an idle greenlet got %r from an earlier request: cancel time-outs that you start", error)
+
+    def _trim(self, now_s: float) -> None:
+        """End half of the greenlets that were idle all the time since the last trim: after a crowd, memory comes back.
+        The oldest go; the last one used is the next to be used."""
+        self._spare = min(self._spare, len(self._idle))
+        if now_s < self._trim_at_s:
+            return
+        unused, self._idle = self._idle[:self._spare // 2], self._idle[self._spare // 2:]
+        for one in unused:
+            one.switch(_NOTHING, None)
+        self._spare = len(self._idle)
+        self._trim_at_s = now_s + TRIM_S
 
     def _release(self) -> None:
         self._in_flight -= 1
