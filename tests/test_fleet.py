@@ -123,8 +123,27 @@ def test_a_worker_that_dies_young_again_and_again_waits_longer_each_time_while_s
 def test_a_resting_slot_keeps_its_place() -> None:
     world = running(target=2)
     world.fleet.gone(0, world.now_s)
+    assert world.plan() == [fleet.Spawn(0, 0)]  # once may be chance
+    world.settle()
+    world.fleet.gone(0, world.now_s)
     assert world.plan() == []  # not even in another slot
     assert world.plan(after_s=fleet.BACKOFF_FIRST_S) == [fleet.Spawn(0, 0)]
+
+
+def test_when_all_rest_one_of_them_is_woken_soon() -> None:
+    world = running(target=2)
+    died_s = 0.0
+    while not died_s:
+        for slot in world.ready():
+            world.fleet.gone(slot.number, world.now_s)
+        if all(slot.not_before_s > world.now_s + 10 for slot in world.fleet.slots):
+            died_s = world.now_s
+        world.plan(after_s=0.2)
+        world.settle()
+    while not world.ready():
+        world.plan(after_s=0.1)
+        world.settle()
+    assert world.now_s - died_s < fleet.EMERGENCY_S + 1 and len(world.ready()) == 1
 
 
 def test_a_reload_replaces_one_worker_after_the_other_and_never_has_fewer_ready() -> None:
@@ -178,7 +197,7 @@ def test_a_template_that_cannot_be_replaced_is_tried_again_with_growing_pauses()
     world = running()
     world.fleet.template_gone(0, world.now_s)
     launched_s = []
-    while len(launched_s) < 8:
+    while len(launched_s) < 10:
         if any(isinstance(action, fleet.LaunchTemplate) for action in world.plan(after_s=0.1)):
             launched_s.append(world.now_s)
             world.fleet.template_gone(world.fleet.next_generation - 1, world.now_s)

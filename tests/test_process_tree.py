@@ -287,6 +287,26 @@ def test_a_killed_master_leaves_no_orphans_and_loses_nothing(start: Start) -> No
     assert pid_of(again) in again.worker_pids()
 
 
+def test_requests_that_their_clients_have_given_up_do_not_kill_the_next_worker_too(start: Start) -> None:
+    server = serve(start, workers=1, app="""
+        import os, time
+        def application(environ, start_response):
+            if environ["PATH_INFO"] == "/poison":
+                os._exit(9)
+            start_response("200 OK", [])
+            return [b"fine"]
+    """)
+    address = server.directory / "app.sock"
+    (worker,) = server.worker_pids()
+    os.kill(worker, Signals.SIGSTOP)  # so that all of it waits in the backlog
+    for _ in range(20):
+        with client.connect(address) as connected:
+            connected.sendall(client.packet("/poison"))
+    os.kill(worker, Signals.SIGKILL)
+    assert client.get(address).body == b"fine"
+    assert "exited with code 9" not in server.log
+
+
 def test_a_worker_that_dies_young_is_tried_again_ever_more_slowly(start: Start) -> None:
     server = serve(start, workers=1, app="""
         import os, gevent, pathlib

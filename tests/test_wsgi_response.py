@@ -14,6 +14,7 @@ from wsgiref.validate import validator
 import pytest
 
 from wsgid.errors import ClientDisconnected
+from wsgid.wsgi import response
 from wsgid.wsgi.environ import base_environ, make_environ
 from wsgid.wsgi.filewrapper import FileWrapper, sendable
 from wsgid.wsgi.response import Outcome, Served, serve
@@ -527,7 +528,8 @@ def test_close_is_called_exactly_once(ending: str, close_error: BaseException | 
 
 # --- files ------------------------------------------------------------------------------------------------------------
 
-CONTENT = bytes(range(256)) * 40
+CONTENT = bytes(range(256)) * 400  # longer than what leaves with the head
+FIRST_BYTES = response._FIRST_BLOCK_MAX_BYTES
 
 
 @pytest.fixture
@@ -549,8 +551,9 @@ def test_a_plain_file_is_sent_by_the_kernel_from_where_it_stands(kind: str, path
     file = OPENERS[kind](path)
     assert file.read(7) == CONTENT[:7]
     served, transport = run(app_of(FileWrapper(file)))
-    assert transport.files == [(7, len(CONTENT) - 7)]
-    assert transport.sends == [HEAD_200 + b"Content-Length: %d\r\n\r\n" % (len(CONTENT) - 7), CONTENT[7:]]
+    first, rest = CONTENT[7:7 + FIRST_BYTES], CONTENT[7 + FIRST_BYTES:]
+    assert transport.files == [(7 + FIRST_BYTES, len(rest))]
+    assert transport.sends == [HEAD_200 + b"Content-Length: %d\r\n\r\n" % (len(CONTENT) - 7) + first, rest]
     assert served == Served(Outcome.COMPLETE, 200, len(CONTENT) - 7)
     assert file.closed
 
@@ -561,7 +564,8 @@ def test_temporary_files_are_plain(make: Any, said: Any) -> None:
     file.write(CONTENT)
     file.seek(10)
     _, transport = run(app_of(FileWrapper(file)))
-    assert transport.files == [(10, len(CONTENT) - 10)] and transport.sends[1] == CONTENT[10:]
+    assert transport.files == [(10 + FIRST_BYTES, len(CONTENT) - 10 - FIRST_BYTES)]
+    assert transport.data.endswith(b"\r\n\r\n" + CONTENT[10:])
 
 
 def test_a_change_that_is_not_written_yet_is_sent(path: Path, said: Any) -> None:
@@ -571,7 +575,7 @@ def test_a_change_that_is_not_written_yet_is_sent(path: Path, said: Any) -> None
     file.write(b"CHANGED")
     file.seek(0)
     _, transport = run(app_of(FileWrapper(file)))
-    assert transport.files and transport.sends[1] == CONTENT[:1] + b"CHANGED" + CONTENT[8:]
+    assert transport.files and transport.data.endswith(b"\r\n\r\n" + CONTENT[:1] + b"CHANGED" + CONTENT[8:])
 
 
 class Reversed(io.FileIO):
@@ -611,7 +615,14 @@ def test_what_the_kernel_cannot_send_is_read(tmp_path: Path, said: Any) -> None:
         packed.write(CONTENT)
     served, transport = run(app_of(FileWrapper(gzip.open(tmp_path / "file.gz"), 4096)))
     assert transport.data == HEAD_200 + b"\r\n" + CONTENT and not transport.files
-    assert [len(one) for one in transport.sends[1:]] == [4096, len(CONTENT) - 8192]
+    assert [len(one) for one in transport.sends[1:]] == [4096] * (len(CONTENT) // 4096 - 1)
+
+
+def test_a_small_file_leaves_with_its_head_in_one_send(path: Path, said: Any) -> None:
+    """As long as nginx has nothing of a response, it can ask another worker."""
+    path.write_bytes(b"small")
+    _, transport = run(app_of(FileWrapper(path.open("rb"))))
+    assert transport.sends == [HEAD_200 + b"Content-Length: 5\r\n\r\nsmall"]
 
 
 def test_a_closed_file_is_a_failure_of_the_application(path: Path, said: Any) -> None:
@@ -622,8 +633,11 @@ def test_a_closed_file_is_a_failure_of_the_application(path: Path, said: Any) ->
 
 
 def test_content_length_limits_the_file(path: Path, said: Any) -> None:
+    length = FIRST_BYTES + 5
+    _, transport = run(app_of(FileWrapper(path.open("rb")), [("Content-Length", str(length))]))
+    assert transport.files == [(FIRST_BYTES, 5)] and transport.data.endswith(b"\r\n\r\n" + CONTENT[:length])
     _, transport = run(app_of(FileWrapper(path.open("rb")), [("Content-Length", "5")]))
-    assert transport.files == [(0, 5)] and transport.data.endswith(b"\r\n\r\n" + CONTENT[:5])
+    assert not transport.files and transport.data.endswith(b"\r\n\r\n" + CONTENT[:5])
     assert "longer than its Content-Length" in said()
 
 
@@ -683,7 +697,7 @@ def test_the_wrapper_needs_only_read(said: Any) -> None:
 
 
 def test_pep_3333_the_wrapper_closes_its_file(path: Path) -> None:
-    wrapper = FileWrapper(path.open("rb"))
+    wrapper = FileWrapper(path.open("rb"), len(CONTENT))
     assert list(wrapper) == [CONTENT]
     wrapper.close()
     assert wrapper.filelike.closed

@@ -15,6 +15,7 @@ from typing import Any
 
 import gevent
 from gevent.hub import get_hub
+from gevent.monkey import get_original
 
 from wsgid.errors import ClientDisconnected
 
@@ -25,6 +26,8 @@ _GLUE_MAX_BYTES = 16 * 1024  # up to this, copying blocks together is cheaper th
 _SENDFILE_MAX_BYTES = 1 << 30
 _DRAIN_BYTES = 256 * 1024
 _LINGER_OFF = struct.pack("ii", 1, 0)
+
+_poll = get_original("select", "poll")  # asks the kernel at once; gevent's would go through the hub
 
 
 class Connection:
@@ -152,6 +155,13 @@ class Connection:
         posix.close(self.fd)
 
     # --- the slow paths ---
+
+    def is_abandoned(self) -> bool:
+        """Whether the peer has closed both ways: nobody waits for the response (poll(2), POLLHUP). A peer that has only
+        ended its request is still there."""
+        asked = _poll()
+        asked.register(self.fd, 0)
+        return bool(asked.poll(0))
 
     def peer(self) -> str:
         """Who is at the other end, for the log: an address, or the process behind a unix socket (unix(7))."""

@@ -25,7 +25,8 @@ SLOTS_MAX = 512  # the scoreboard is made for this many, once
 
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 30.0
-LIVED_SHORTLY_S = 2.0  # a worker that dies younger than this makes its slot wait longer
+EMERGENCY_S = 3.0  # with no worker at all, some slot's rest ends this long after the last death
+LIVED_SHORTLY_S = 1.0  # a worker that dies younger than this makes its slot wait longer
 HEALTHY_AFTER_S = 60.0  # and one that lived this long clears the slot's record
 
 ABORT_GRACE_S = 1.0  # between "abort, and print your stack" and SIGKILL
@@ -229,9 +230,10 @@ class Fleet:
         self._step(number, SlotEvent.GONE, now_s)
         if slot.pid and slot.ready_s == inf and slot.state is not SlotState.DRAINING:
             self._boot_failed()
-        failures = 0 if slot.state is SlotState.DRAINING else failures_after(slot.failures, now_s - slot.ready_s)
-        not_before_s = now_s + backoff_s(failures) if failures else -inf
-        self.slots[number] = Slot(number, since_s=now_s, failures=failures, not_before_s=not_before_s)
+        lived_s = now_s - slot.ready_s
+        failures = 0 if slot.state is SlotState.DRAINING else failures_after(slot.failures, lived_s)
+        rest_s = backoff_s(failures) if lived_s < LIVED_SHORTLY_S else 0.0
+        self.slots[number] = Slot(number, since_s=now_s, failures=failures, not_before_s=now_s + rest_s)
         return slot.state
 
     # --- the plan: what to do now ---
@@ -306,6 +308,8 @@ class Fleet:
         live = [slot for slot in self.slots if slot.state in LIVE]
         outdated = sum(map(self._outdated, live))
         resting = sum(slot.not_before_s > now_s for slot in self.of_state(SlotState.VACANT))
+        if not live and resting:
+            resting -= self._wake_one(now_s)
         # A slot that rests after a crash keeps its place: else its neighbour would crash in its stead, without a rest.
         lacking = self.target + min(outdated, self._surge()) - len(live) - resting
         for _ in range(lacking):
@@ -315,6 +319,16 @@ class Fleet:
             self.slots[slot.number] = replace(slot, generation=template.generation)
             self._step(slot.number, SlotEvent.SPAWN, now_s, now_s + self.deadlines.boot_s)
             yield Spawn(slot.number, template.generation)
+
+    def _wake_one(self, now_s: float) -> bool:
+        """Nobody serves, and all rest after dying young: let one try again, some time after the last death. Else a few
+        seconds of requests that kill their worker would cost the site half a minute."""
+        vacant = self.of_state(SlotState.VACANT)
+        if now_s < max(slot.since_s for slot in vacant) + EMERGENCY_S:
+            return False
+        first = min(vacant, key=lambda slot: slot.not_before_s)
+        self.slots[first.number] = replace(first, not_before_s=now_s)
+        return first.not_before_s > now_s
 
     def _retire(self, now_s: float) -> Iterable[Action]:
         """Drain what is too much: outdated workers first, then the highest numbers."""
@@ -436,7 +450,7 @@ def failures_after(failures: int, lived_s: float) -> int:
 
 
 def backoff_s(failures: int) -> float:
-    """How long to wait before the next try: 0, 0.1 s, 0.2 s ... 30 s."""
-    if failures <= 0:
+    """How long to wait before the next try: not at all after the first failure, then 0.1 s, 0.2 s ... 30 s."""
+    if failures <= 1:
         return 0.0
-    return min(BACKOFF_FIRST_S * 2.0 ** min(failures - 1, 30), BACKOFF_MAX_S)
+    return min(BACKOFF_FIRST_S * 2.0 ** min(failures - 2, 30), BACKOFF_MAX_S)

@@ -54,6 +54,7 @@ ROUND_S = 0.1  # how often requests are looked at: the precision of --harakiri
 SETTLE_S = 0.1  # after the sockets are unlinked, a connect(2) that had found them before may still arrive
 ORPHAN_ACCEPTS_S = 1.0  # without a master: how long to empty the backlog before the address is given free
 OUT_OF_FDS_PAUSE_S = 0.1
+YOUNG_S = 5.0  # a worker of this age looks whether clients still wait
 TRIM_S = 10.0  # how often idle greenlets are let go
 REFUSALS_PER_S = 1.0  # refused packets are logged at this rate, however many there are
 REFUSALS_BURST = 50
@@ -108,6 +109,7 @@ class Worker:
         self._pause = self._hub.loop.timer(OUT_OF_FDS_PAUSE_S, OUT_OF_FDS_PAUSE_S)
         self._environ = base_environ(log.ErrorStream(), settings.workers > 1, FileWrapper)
         self._environ["wsgid.harakiri"] = set_harakiri
+        self._young_until_s = time.monotonic() + YOUNG_S
         self._harakiri_s = settings.harakiri or math.inf
         self._timeouts = Timeouts(settings, self._hub, line)
         self._retirement = Retirement(settings)
@@ -270,6 +272,10 @@ class Worker:
             connection.send(uwsgi.PONG)
             connection.close()
             return
+        if me.started_s < self._young_until_s and connection.is_abandoned():
+            # What killed the worker before this one may wait in the backlog many times over, from clients that have
+            # given up meanwhile.
+            raise ClientDisconnected("the client has left before its request was looked at")
         self._respond(connection, head, buffer, me)
 
     def _read_on(self, connection: Connection, buffer: bytes) -> tuple[bytes, uwsgi.Head]:

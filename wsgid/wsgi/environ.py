@@ -7,6 +7,7 @@ Rules
 * What nginx leaves out or empty although PEP 3333 demands it is filled in; the worker tells the operator.
 """
 
+import io
 import re
 from typing import Any, BinaryIO, TextIO
 from urllib.parse import unquote
@@ -22,7 +23,7 @@ _PORTS = {"https": "443"}
 _HOST = re.compile(r"(\[[^]]*\]|[^:]*)")  # without its port; an IPv6 address has its colons in brackets
 
 
-def base_environ(errors: TextIO, multiprocess: bool, file_wrapper: type) -> dict[str, object]:
+def base_environ(errors: io.TextIOBase | TextIO, multiprocess: bool, file_wrapper: type) -> dict[str, object]:
     """The part that is the same for all requests of a worker.
 
     Args:

@@ -11,6 +11,7 @@ Rules
 * What the application hands in is checked to the letter, for a line break in a header is a second response.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tupl
 
 _CACHE_MAX = 1024  # status lines and header names that are known to be valid
 _LENGTH_MAX_DIGITS = 18
+_FIRST_BLOCK_MAX_BYTES = 64 * 1024  # of a file; the kernel sends the rest
 _STATUS = re.compile(r"(101|[2-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _CONTROL = re.compile(r"[\x00-\x08\n-\x1f\x7f]")  # RFC 9110, 5.5
@@ -360,13 +362,25 @@ class _Response:
             return False
         fd, offset, size_bytes = region
         if self.stage is _STARTED:
-            self._send_head(size_bytes)
+            first_bytes = self._send_first(fd, offset, size_bytes)
+            offset, size_bytes = offset + first_bytes, size_bytes - first_bytes
         elif self._length is None:
             self._length = self.sent_bytes + size_bytes  # the head is out: only to notice that the file gets shorter
         room = size_bytes if self._length is None else min(size_bytes, self._length - self.sent_bytes)
-        self.sent_bytes += self._transport.sendfile(fd, offset, room)
+        if room:
+            self.sent_bytes += self._transport.sendfile(fd, offset, room)
         self._settle(size_bytes - room)
         return True
+
+    def _send_first(self, fd: int, offset: int, size_bytes: int) -> int:
+        """The head with the first block of a file, in one send: a small file is whole then, and as long as nginx has
+        nothing of a response it may ask another worker (uwsgi_next_upstream). Returns the bytes of the block."""
+        head = self._end_head(size_bytes)
+        assert self._length is not None
+        block = os.pread(fd, min(size_bytes, self._length, _FIRST_BLOCK_MAX_BYTES), offset)
+        self._send(head, block)
+        self.sent_bytes = len(block)
+        return len(block)
 
     def _send_error(self, status_hint: object) -> None:
         """A whole response that says no more than its status."""
