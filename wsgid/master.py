@@ -122,6 +122,8 @@ class Master:
         self._templates: dict[int, Channel] = {}  # by generation
         self._workers: dict[int, Channel] = {}  # by slot
         self._template_pids: dict[int, int] = {}  # generation -> pid
+        self._spare: tuple[int, Channel] | None = None  # a process for the next template
+        self._spare_wanted = False
         self._rehearsal_pid = 0
         self._selector = selectors.DefaultSelector()
         self._selector.register(signals, selectors.EVENT_READ)
@@ -164,7 +166,8 @@ class Master:
             self._fleet.heartbeat(slot.number, self._scoreboard.line(slot.number)[Word.HEARTBEAT_NS] / 1e9)
 
     def _look_around(self) -> None:
-        """What nobody tells us: files that were touched, workers that have grown too much."""
+        """What nobody tells us: files that were touched, workers that have grown too much, a time to prepare."""
+        self._prepare_spare()
         for path, _ in self._touched.changes():
             log.info("%s has changed: reloading the application", path)
             self._fleet.request_reload()
@@ -208,7 +211,8 @@ class Master:
             return
         log.write_to(self._settings.logto)
         log.info("%s: the log is reopened", signo.name)
-        for channel_ in (*self._templates.values(), *self._workers.values()):
+        spare = [self._spare[1]] if self._spare else []
+        for channel_ in (*self._templates.values(), *self._workers.values(), *spare):
             channel_.send(control.Reopen(), [sys.stderr.fileno()])
 
     def _on_upgrade(self, signo: Signals) -> None:
@@ -251,6 +255,7 @@ class Master:
             match message:
                 case control.TemplateReady():
                     process.set_pace(self._template_pids[generation], process.Pace.USUAL)
+                    self._spare_wanted = self._spare is None
                     self._fleet.template_ready(generation, time.monotonic())
                 case control.SpawnFailed(slot=slot, reason=reason):
                     log.error("worker %d cannot be forked: %s", slot, reason)
@@ -315,6 +320,9 @@ class Master:
         if pid == self._rehearsal_pid:
             self._after_rehearsal(status)
             return
+        if self._spare and pid == self._spare[0]:
+            self._dismiss_spare()
+            return
         words = process.status_in_words(status)
         for generation, template_pid in self._template_pids.items():
             if template_pid == pid:
@@ -346,19 +354,32 @@ class Master:
     # --- actions ---
 
     def _launch_template(self, action: fleet.LaunchTemplate) -> None:
+        pid, connection = self._spare or self._execute_template()
+        self._spare = None
+        process.set_pace(pid, process.Pace.HURRIED)  # on a busy site, a reload would wait seconds for its import
+        self._template_pids[action.generation] = pid
+        self._templates[action.generation] = connection
+        self._selector.register(connection, selectors.EVENT_READ)
+        fds = [one.socket.fileno() for one in self._listeners]
+        connection.send(control.Boot(action.generation, self._settings.as_dict(), len(fds)),
+                        [*fds, self._scoreboard_fd])
+
+    def _execute_template(self) -> tuple[int, Channel]:
         ours, theirs = channel.pair()
         environ = {**os.environ, **dict(self._settings.env)}
         # -P: the application's directory must not shadow the standard library before gevent has patched it.
         argv = [sys.executable, "-P", "-m", "wsgid.template", str(theirs)]
         pid = process.spawn(argv, environ, theirs)
         os.close(theirs)
-        process.set_pace(pid, process.Pace.HURRIED)  # on a busy site, a reload would wait seconds for its import
-        self._template_pids[action.generation] = pid
-        connection = self._templates[action.generation] = Channel(ours)
-        self._selector.register(connection, selectors.EVENT_READ)
-        fds = [one.socket.fileno() for one in self._listeners]
-        connection.send(control.Boot(action.generation, self._settings.as_dict(), len(fds)),
-                        [*fds, self._scoreboard_fd])
+        return pid, Channel(ours)
+
+    def _prepare_spare(self) -> None:
+        """When everything is quiet: a process for the next template that has everything imported but the application.
+        Python and gevent take longer than many an application, and a reload need not wait for them."""
+        quiet = len(self._fleet.of_state(SlotState.READY)) == len(self._workers) == self._fleet.target
+        if self._spare_wanted and quiet and len(self._templates) == 1:
+            self._spare_wanted = False  # once a generation: if it dies, there is none
+            self._spare = self._execute_template()
 
     def _dismiss_template(self, action: fleet.DismissTemplate) -> None:
         self._close_template(action.generation)
@@ -407,6 +428,12 @@ class Master:
         for opened in self._listeners:
             opened.unlink()
             opened.socket.close()
+        self._dismiss_spare()
+
+    def _dismiss_spare(self) -> None:
+        if self._spare:
+            self._spare[1].close()
+        self._spare, self._spare_wanted = None, False
 
     def _close_template(self, generation: int) -> None:
         self._close(self._templates.pop(generation, None))

@@ -43,11 +43,11 @@ def main() -> ExitCode:
     channel = Channel(int(sys.argv[1]))
     # The terminal's signals reach the whole process group; what they mean is the master's business.
     process.ignore(signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM)
-    received = _receive(channel)
+    process.set_title("spare, for the next template")
+    received = _receive_boot(channel)
     if received is None:
         return ExitCode.OK
     boot, fds = received
-    assert isinstance(boot, control.Boot)
     settings = config.from_dict(boot.settings)
     log.speak_as(f"template {boot.generation}")
     process.set_title(f"template, generation {boot.generation}")
@@ -118,6 +118,18 @@ class Template:
                 except (OSError, ValueError):  # a closed pipe, a full disk, a stream that the application closed
                     pass
             os._exit(code)
+
+
+def _receive_boot(channel: Channel) -> tuple[control.Boot, list[int]] | None:
+    """Wait until this process is needed; None if it never is."""
+    while (received := _receive(channel)) is not None:
+        message, fds = received
+        match message:
+            case control.Boot():
+                return message, fds
+            case control.Reopen():
+                log.use(fds[0])
+    return None
 
 
 def _receive(channel: Channel) -> tuple[control.Message, list[int]] | None:
