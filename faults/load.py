@@ -94,10 +94,10 @@ def flask(*arguments: str) -> tuple[str, ...]:
     return ("--chdir", str(EXAMPLES), *arguments, "flask_app:application")
 
 
-def nginx_for(server: Server, times: int = 1, server_directives: str = "") -> Nginx:
-    """The example's site; its socket is listed that many times, as the example says it for more than once."""
+def nginx_for(server: Server, times: int = 2, server_directives: str = "") -> Nginx:
+    """The example's site, which lists the socket twice; another number of times is listed the same way."""
     address = f"unix:{server.directory}/app.sock"
-    addresses = [address] if times == 1 else [f"{address} max_fails=0"] * times
+    addresses = [address] if times == 2 else [f"{address} max_fails=0"] * times
     return Nginx(example("flask_nginx.conf", *addresses), server=server_directives)
 
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -25,6 +26,7 @@ from tools import apt, child
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 DISTRIBUTION = Path("/etc/nginx")  # Debian's and Ubuntu's
 LISTEN = r"(?m)^ *listen 80;"
+UPSTREAM = r"(?m)(^ *server unix:.*;\n)+"
 
 START_DEADLINE_S = 10.0
 POLL_S = 0.01
@@ -101,14 +103,17 @@ def ensure_nginx() -> str:
 
 
 def example(name: str, *addresses: str, static_root: str | os.PathLike[str] | None = None) -> str:
-    """The text of examples/NAME, its upstream at `addresses` (unix:/path or host:port), its /static/ at `static_root`.
+    """The text of examples/NAME, its upstream at another address (unix:/path or host:port), its /static/ at
+    `static_root`.  One address stands wherever the example's own stood; several are listed one by one.
     """
     site = (EXAMPLES / name).read_text()
-    if addresses:
-        servers = "\n".join(f"    server {address};" for address in addresses)
-        site = _replace(site, r"(?m)^ *server unix:\S+;", servers)
+    if len(addresses) == 1:
+        site = _replace(site, UPSTREAM, lambda lines: re.sub(r"unix:[^\s;]+", addresses[0], lines))
+    elif addresses:
+        listed = "".join(f"    server {address};\n" for address in addresses)
+        site = _replace(site, UPSTREAM, lambda _lines: listed)
     if static_root is not None:
-        site = _replace(site, r"(?m)^ *alias \S+;", f"        alias {os.fspath(static_root)}/;")
+        site = _replace(site, r"(?m)^ *alias \S+;", lambda _line: f"        alias {os.fspath(static_root)}/;")
     return site
 
 
@@ -126,7 +131,7 @@ class Nginx:
         self.port = free_port(self.host)
         self.url = f"http://{self.host}:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
-        self._site = _replace(site, LISTEN, f"    listen {self.host}:{self.port};\n    {server}")
+        self._site = _replace(site, LISTEN, lambda _line: f"    listen {self.host}:{self.port};\n    {server}")
         user_line = f"user {user};" if os.geteuid() == 0 else ""
         self._main = MAIN.format(user=user_line, main=main, events=events, http=http)
 
@@ -213,9 +218,9 @@ def free_port(host: str) -> int:
         return port
 
 
-def _replace(text: str, pattern: str, replacement: str) -> str:
+def _replace(text: str, pattern: str, replacement: Callable[[str], str]) -> str:
     """Exactly one place has to match: a site that would run elsewhere than it should is an error, not a surprise."""
-    result, count = re.subn(pattern, lambda _match: replacement, text)
+    result, count = re.subn(pattern, lambda match: replacement(match[0]), text)
     if count != 1:
         raise NginxError(f"the site has {count} places like {pattern!r} instead of one:\n{text}")
     return result

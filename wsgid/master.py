@@ -321,7 +321,8 @@ class Master:
             self._after_rehearsal(status)
             return
         if self._spare and pid == self._spare[0]:
-            self._dismiss_spare()
+            self._spare[1].close()
+            self._spare = None
             return
         words = process.status_in_words(status)
         for generation, template_pid in self._template_pids.items():
@@ -428,12 +429,12 @@ class Master:
         for opened in self._listeners:
             opened.unlink()
             opened.socket.close()
-        self._dismiss_spare()
-
-    def _dismiss_spare(self) -> None:
+        self._spare_wanted = False
         if self._spare:
-            self._spare[1].close()
-        self._spare, self._spare_wanted = None, False
+            pid, connection = self._spare
+            self._spare = None
+            connection.close()
+            process.end(pid)
 
     def _close_template(self, generation: int) -> None:
         self._close(self._templates.pop(generation, None))
