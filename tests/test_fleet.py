@@ -172,6 +172,16 @@ def test_a_reload_that_cannot_be_imported_leaves_everything_as_it_was() -> None:
     assert world.plan(after_s=2) == [fleet.Spawn(0, 0)]
 
 
+def test_a_fleet_is_settled_when_all_have_lived_for_a_moment_and_nothing_is_under_way() -> None:
+    world = running()
+    assert not world.fleet.is_settled(world.now_s)
+    world.plan(after_s=fleet.LIVED_SHORTLY_S)
+    assert world.fleet.is_settled(world.now_s)
+    world.fleet.tired(0)
+    world.plan()
+    assert not world.fleet.is_settled(world.now_s)
+
+
 def test_a_second_reload_during_the_first_takes_the_newest_code() -> None:
     world = running()
     world.fleet.request_reload()

@@ -268,6 +268,12 @@ class Fleet:
     def of_state(self, *states: SlotState) -> list[Slot]:
         return [slot for slot in self.slots if slot.state in states]
 
+    def is_settled(self, now_s: float) -> bool:
+        """Whether one template and exactly the wanted workers are there, and none of them is dying young."""
+        taken = [slot for slot in self.slots if slot.state is not SlotState.VACANT]
+        ready = [slot for slot in taken if slot.state is SlotState.READY and now_s - slot.ready_s >= LIVED_SHORTLY_S]
+        return len(ready) == len(taken) == self.target and len(self.templates) == 1 and self.template() is not None
+
     def template(self) -> Template | None:
         """The newest template that can spawn."""
         able = [template for template in self.templates.values() if template.state is TemplateState.READY]

@@ -377,8 +377,7 @@ class Master:
     def _prepare_spare(self) -> None:
         """When everything is quiet: a process for the next template that has everything imported but the application.
         Python and gevent take longer than many an application, and a reload need not wait for them."""
-        quiet = len(self._fleet.of_state(SlotState.READY)) == len(self._workers) == self._fleet.target
-        if self._spare_wanted and quiet and len(self._templates) == 1:
+        if self._spare_wanted and self._fleet.is_settled(time.monotonic()):
             self._spare_wanted = False  # once a generation: if it dies, there is none
             self._spare = self._execute_template()
 
