@@ -126,6 +126,15 @@ def test_a_body_that_stops_coming_is_a_disconnect_after_the_socket_timeout(serve
     assert "Traceback" not in server.log
 
 
+def test_an_ignored_body_that_stops_coming_is_given_up_once(server: Server, unix: Path) -> None:
+    with client.connect(unix) as connected:
+        connected.sendall(client.packet("/", CONTENT_LENGTH="200") + b"ten bytes.")
+        assert client.parse(client.read_all(connected)).body == b"fine"
+        eventually(lambda: server.in_flight() == 0, "the connection is given up")
+    assert client.get(unix).body == b"fine"
+    assert "Error" not in server.log  # closed once: a second time could hit another visitor's connection
+
+
 def test_bytes_behind_the_body_are_not_read_as_body(unix: Path) -> None:
     data = client.packet("/read", CONTENT_LENGTH="4") + b"bodymore"
     assert client.parse(client.exchange(unix, data)).body == b"body"

@@ -11,6 +11,7 @@ Rules
 import _socket
 import posix
 import struct
+from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -24,6 +25,7 @@ READ, WRITE = 1, 2  # libev's event mask, as loop.io takes it
 _HEAD_BYTES = 64 * 1024
 _GLUE_MAX_BYTES = 16 * 1024  # up to this, copying blocks together is cheaper than writev
 _SENDFILE_MAX_BYTES = 1 << 30
+_CLOSED = -1
 _DRAIN_BYTES = 256 * 1024
 _LINGER_OFF = struct.pack("ii", 1, 0)
 
@@ -77,7 +79,7 @@ class Connection:
         destroy the response on its way (RFC 9112, 9.6); nginx then says 502."""
         self._socket_call(lambda one: one.shutdown(_socket.SHUT_WR))
         buffer = memoryview(bytearray(min(size_bytes, _DRAIN_BYTES)))
-        with gevent.Timeout(timeout_s, False):
+        with gevent.Timeout(timeout_s, False), suppress(ClientDisconnected):
             while size_bytes > 0:
                 received = self.recv_into(buffer)
                 if not received:
@@ -143,16 +145,20 @@ class Connection:
     # --- ending ---
 
     def close(self) -> None:
-        posix.close(self.fd)
+        """Once: a second time would close whatever connection has the number by then."""
+        fd, self.fd = self.fd, _CLOSED
+        if fd != _CLOSED:
+            with suppress(OSError):  # the application has closed descriptors that were not its own
+                posix.close(fd)
 
     def cut(self) -> None:
         """Close so that the peer does not take what it has for a whole response: on TCP with a reset.
 
         A unix socket has no reset; there, nginx notices a cut only by the missing rest of a Content-Length.
         """
-        if self._address:
+        if self._address and self.fd != _CLOSED:
             self._socket_call(lambda one: one.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _LINGER_OFF))
-        posix.close(self.fd)
+        self.close()
 
     # --- the slow paths ---
 

@@ -215,12 +215,13 @@ class Worker:
                 self._serve(connection, me)
             except ClientDisconnected:
                 self._count(Word.DISCONNECTED)
-                connection.close()
             except BaseException:  # a time-out or kill that the application has left behind; nobody above us could tell
                 log.error("a connection was cut by an exception outside of its application call", exc_info=True)
                 connection.cut()
+            finally:
+                connection.close()
                 me.environ = None
-            self._release()
+                self._release()
             fd, address = self._park(me)
         self._greenlets.discard(me)
 
