@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wsgid import fleet, slots
@@ -428,6 +428,7 @@ def calm_down(world: World) -> None:
 
 
 @settings(max_examples=300, deadline=None)
+@example(4, [("tired", 1), ("worker hello", 34), ("tired", 0), ("worker ready", 4)])
 @given(st.integers(1, 6), st.lists(st.tuples(EVENTS, st.integers(0, 50)), max_size=120))
 def test_whatever_happens_the_fleet_stays_within_its_bounds_and_recovers(
         target: int, events: list[tuple[str, int]]) -> None:

@@ -247,8 +247,8 @@ class Fleet:
         if self.mode is Mode.RUNNING:
             actions += self._check_hubs(now_s)
             actions += self._check_templates(now_s)
-            actions += self._spawn(now_s)
             actions += self._retire(now_s)
+            actions += self._spawn(now_s)  # behind _retire, which makes room for the next replacement
         else:
             actions += self._wind_down(now_s)
         actions += self._check_deadlines(now_s)
