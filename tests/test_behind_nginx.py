@@ -66,12 +66,12 @@ Site = Callable[..., tuple[Server, Nginx]]
 
 @pytest.fixture
 def site(start: Start) -> Iterator[Site]:
-    """Serve an application's source behind nginx: site(app, tcp=False, nginx=directives)."""
+    """Serve an application's source behind nginx: site(app, *options, tcp=False, nginx=directives)."""
     with ExitStack() as stack:
 
-        def build(app: str, tcp: bool = False, nginx: str = "") -> tuple[Server, Nginx]:
+        def build(app: str, *options: str, tcp: bool = False, nginx: str = "") -> tuple[Server, Nginx]:
             address = "127.0.0.1:0" if tcp else "app.sock"
-            server = start("--socket", address, "app:application", app=app).wait_ready(1)
+            server = start("--socket", address, *options, "app:application", app=app).wait_ready(1)
             (said,) = server.wait_for(r"listens on (\S+) with")
             upstream = said[1] if tcp else f"unix:{said[1]}"
             return server, stack.enter_context(Nginx(example("flask_nginx.conf", upstream), server=nginx))
@@ -313,6 +313,30 @@ def test_a_fault_before_the_head_is_a_500_and_the_worker_lives(site: Site, fault
     assert answer.status_code == 500 and answer.text == "500 Internal Server Error\n"
     server.wait_for("worker 0 ERROR: GET /fault: the application failed")
     assert requests.get(nginx.url).text == "fine"
+
+
+@pytest.mark.parametrize(("path", "options"), [("/sleep", ["--harakiri", "1"]), ("/spin", ["--hub-timeout", "1"])])
+def test_an_overdue_request_is_a_504_and_its_neighbours_are_answered(
+        site: Site, path: str, options: list[str]) -> None:
+    server, nginx = site("""
+        import time
+        def application(environ, start_response):
+            path, until_s = environ["PATH_INFO"], time.monotonic() + 60
+            if path == "/sleep":
+                time.sleep(60)
+            while path == "/spin" and time.monotonic() < until_s:
+                pass
+            time.sleep(0.5)
+            start_response("200 OK", [])
+            return [b"fine"]
+    """, *options)
+    with ThreadPoolExecutor(33) as pool:
+        innocents = [pool.submit(requests.get, nginx.url) for _ in range(32)]
+        culprit = pool.submit(requests.get, f"{nginx.url}{path}")
+        assert [one.result().text for one in innocents] == ["fine"] * 32
+        assert culprit.result().status_code == 504
+    server.wait_for(rf"GET {path}, \d\.\d s old; it is here:")
+    assert "exited" not in server.log and "killed" not in server.log
 
 
 def test_visitors_who_leave_cost_a_counter_and_no_traceback(site: Site) -> None:
