@@ -152,6 +152,22 @@ def test_the_master_executes_itself_anew_without_losing_a_request(start: Start) 
     server.assert_nothing_left()
 
 
+def test_an_upgrade_takes_changed_options(start: Start, tmp_path: Path) -> None:
+    options = tmp_path / "wsgid.args"
+    options.write_text("--workers\n1\n--socket\napp.sock\n")
+    server = start("@wsgid.args", "app:application", app=APP).wait_ready(1)
+    with Load(server) as load:
+        options.write_text("--workers\n2\n--socket\napp.sock\n--socket\nsecond.sock\n")
+        server.send_signal(Signals.SIGUSR2)
+        server.wait_for(r"listens on \S+app.sock, \S+second.sock with 2 workers")
+        server.wait_for(r"worker \d+ \(generation 1, pid \d+\) is ready", 2)
+        server.wait_for(r"worker \d+ .* exited with code 0")
+    assert load.wrong == []
+    assert client.get(tmp_path / "second.sock").body == b"one"
+    assert server.stop() == 0
+    server.assert_nothing_left()
+
+
 def test_an_upgrade_that_cannot_start_changes_nothing(start: Start, tmp_path: Path) -> None:
     server = serve(start)
     before = server.worker_pids()

@@ -188,9 +188,10 @@ def flag_of(name: str) -> str:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="wsgid", allow_abbrev=False,
+        prog="wsgid", allow_abbrev=False, fromfile_prefix_chars="@",
         description="Serve a WSGI application behind nginx's uwsgi_pass.",
-        epilog="example: wsgid --socket app.sock --workers 4 app:application")
+        epilog="example: wsgid --socket app.sock --workers 4 app:application; @FILE stands for the arguments in FILE, "
+               "one a line, which USR2 reads again")
     parser.add_argument("--version", action="version", version=f"wsgid {__version__}")
     for declared in fields(Settings):
         _add_argument(parser, declared)
