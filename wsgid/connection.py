@@ -1,8 +1,7 @@
 """One accepted connection: raw reads and writes that wait in the hub.
 
 Rules
-* A raw file descriptor, no socket object: a request costs accept, read, write, close and nothing else.  They come from
-  `posix`, the C module: gevent's os.close waits for the loop's next turn, in case a watcher is left; here none is.
+* A raw file descriptor, no socket object: a request costs accept, recv, send, close and nothing else.
 * Every wait has a time-out.  A peer that is gone or silent is a ClientDisconnected; what was sent before stays sent.
 * It ends in exactly one of two ways: `close`, after which the peer has a whole response, or `cut`, after which it has
   to notice that it hasn't.
@@ -19,13 +18,12 @@ from gevent.hub import get_hub
 from gevent.monkey import get_original
 
 from wsgid.errors import ClientDisconnected
+from wsgid.syscalls import NOTHING, close, recv, send
 
 READ, WRITE = 1, 2  # libev's event mask, as loop.io takes it
 
-_HEAD_BYTES = 64 * 1024
 _GLUE_MAX_BYTES = 16 * 1024  # up to this, copying blocks together is cheaper than writev
 _SENDFILE_MAX_BYTES = 1 << 30
-_CLOSED = -1
 _DRAIN_BYTES = 256 * 1024
 _LINGER_OFF = struct.pack("ii", 1, 0)
 
@@ -37,15 +35,13 @@ class Connection:
 
     Args:
         fd: an accepted, non-blocking stream socket; owned by this object.
-        address: what accept(2) gave: empty for unix sockets.
         timeout_s: how long a single read or write may stand still.
     """
 
-    __slots__ = ("fd", "_address", "_timeout_s")
+    __slots__ = ("fd", "_timeout_s")
 
-    def __init__(self, fd: int, address: Any, timeout_s: float) -> None:
+    def __init__(self, fd: int, timeout_s: float) -> None:
         self.fd = fd
-        self._address = address
         self._timeout_s = timeout_s
 
     # --- reading ---
@@ -54,11 +50,12 @@ class Connection:
         """What has arrived, at most 64 KiB; empty at end-of-file."""
         while True:
             try:
-                return posix.read(self.fd, _HEAD_BYTES)
-            except BlockingIOError:
-                self._wait(READ)
+                block = recv(self.fd)
             except ConnectionError:
                 return b""
+            if block is not None:
+                return block
+            self._wait(READ)
 
     def recv_into(self, view: memoryview) -> int:
         """Fill `view` with what has arrived. Returns its size in bytes, 0 at end-of-file.
@@ -88,37 +85,43 @@ class Connection:
 
     # --- writing ---
 
-    def send(self, *blocks: bytes) -> None:
-        """All of these bytes, in one system call if the kernel takes them.
+    def send(self, first: bytes, second: bytes = b"") -> None:
+        """Both of these, in one system call if the kernel takes them.
 
         Raises:
             ClientDisconnected: the peer is gone, or took nothing for `timeout_s`.
         """
-        if len(blocks) > 1:
-            if sum(map(len, blocks)) > _GLUE_MAX_BYTES:
-                self._send_vector(blocks)
+        if second:
+            if len(first) + len(second) > _GLUE_MAX_BYTES:
+                self._send_vector(first, second)
                 return
-            blocks = (b"".join(blocks),)
-        rest = memoryview(blocks[0])
-        while rest:
-            try:
-                rest = rest[posix.write(self.fd, rest):]
-            except BlockingIOError:
-                self._wait(WRITE)
-            except ConnectionError as error:
-                raise ClientDisconnected(f"the peer is gone: {error}") from None
-
-    def _send_vector(self, blocks: tuple[bytes, ...]) -> None:
+            first += second
         try:
-            sent = posix.writev(self.fd, blocks)
+            sent = send(self.fd, first)
+        except ConnectionError as error:
+            raise ClientDisconnected(f"the peer is gone: {error}") from None
+        if sent < len(first):
+            self._send_rest(memoryview(first)[sent:])
+
+    def _send_vector(self, first: bytes, second: bytes) -> None:
+        try:
+            sent = posix.writev(self.fd, (first, second))
         except BlockingIOError:
             sent = 0
         except ConnectionError as error:
             raise ClientDisconnected(f"the peer is gone: {error}") from None
-        for block in blocks:
-            if sent < len(block):
-                self.send(memoryview(block)[sent:])  # type: ignore[arg-type]  # a view of bytes, not copied
-            sent = max(sent - len(block), 0)
+        self._send_rest(memoryview(first)[sent:])
+        self._send_rest(memoryview(second)[max(sent - len(first), 0):])
+
+    def _send_rest(self, rest: memoryview) -> None:
+        while rest:
+            try:
+                sent = send(self.fd, rest)
+            except ConnectionError as error:
+                raise ClientDisconnected(f"the peer is gone: {error}") from None
+            if not sent:
+                self._wait(WRITE)
+            rest = rest[sent:]
 
     def sendfile(self, fd: int, offset: int, size_bytes: int) -> int:
         """A part of a file, without copying it through this process.
@@ -146,17 +149,16 @@ class Connection:
 
     def close(self) -> None:
         """Once: a second time would close whatever connection has the number by then."""
-        fd, self.fd = self.fd, _CLOSED
-        if fd != _CLOSED:
-            with suppress(OSError):  # the application has closed descriptors that were not its own
-                posix.close(fd)
+        fd, self.fd = self.fd, NOTHING
+        if fd != NOTHING:
+            close(fd)
 
     def cut(self) -> None:
         """Close so that the peer does not take what it has for a whole response: on TCP with a reset.
 
         A unix socket has no reset; there, nginx notices a cut only by the missing rest of a Content-Length.
         """
-        if self._address and self.fd != _CLOSED:
+        if self.fd != NOTHING:
             self._socket_call(lambda one: one.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _LINGER_OFF))
         self.close()
 
@@ -171,11 +173,15 @@ class Connection:
 
     def peer(self) -> str:
         """Who is at the other end, for the log: an address, or the process behind a unix socket (unix(7))."""
-        if self._address:
-            return f"{self._address[0]}:{self._address[1]}"
-        said: list[bytes] = []
-        self._socket_call(lambda one: said.append(one.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)))
-        pid, uid, _ = struct.unpack("iII", said[0]) if said else (0, 0, 0)
+        said: list[Any] = []
+        self._socket_call(lambda one: said.extend((
+            one.getpeername(), one.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12))))
+        if not said:
+            return "a peer that has left"
+        name, credentials = said
+        if isinstance(name, tuple):
+            return f"{name[0]}:{name[1]}"
+        pid, uid, _ = struct.unpack("iII", credentials)
         return f"process {pid} of user {uid}"
 
     def _socket_call(self, call: Any) -> None:

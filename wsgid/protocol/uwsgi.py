@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from wsgid.errors import BadPacket, ForeignProtocol, PeerError, TooManyVariables, UnknownModifier
+from wsgid.protocol.variables import walk
 
 HEADER_SIZE_BYTES = 4
 DATA_MAX_BYTES = 65535
@@ -74,7 +75,7 @@ def decode(buffer: bytes | bytearray, max_vars: int) -> Head | None:
     size_bytes = HEADER_SIZE_BYTES + buffer[1] + (buffer[2] << 8)
     if len(buffer) < size_bytes:
         return None
-    variables = _decode_variables(buffer[:size_bytes], max_vars)
+    variables = _variables(bytes(buffer[:size_bytes]), max_vars)
     if "" in variables:
         raise BadPacket("the packet has a variable without a name: look for an empty uwsgi_param in nginx's files")
     for name in _DROPPED:
@@ -85,47 +86,28 @@ def decode(buffer: bytes | bytearray, max_vars: int) -> Head | None:
     return Head(modifier, variables, _content_length(length) if length else 0, size_bytes)
 
 
-def _decode_variables(packet: bytes | bytearray, max_vars: int) -> dict[str, str]:
-    """The hot loop.  It checks no size while it walks: one that overruns the packet ends either in an IndexError or
-    beyond the end, and both are seen without any cost to those who do not.
-
-    Names are not interned: the packet is decoded once, and a look-up of its slices costs more than the slices do.
-    """
-    text = packet.decode("latin-1")  # one character a byte: the sizes in `packet` are slices of `text`
-    variables: dict[str, str] = {}
-    end = len(packet)
-    at = HEADER_SIZE_BYTES
+def _variables(packet: bytes, max_vars: int) -> dict[str, str]:
     try:
-        for _ in range(max_vars + 1):
-            if at >= end:
-                break
-            start = at + 2
-            at = start + packet[at] + (packet[at + 1] << 8)
-            name = text[start:at]
-            start = at + 2
-            at = start + packet[at] + (packet[at + 1] << 8)
-            if name in variables:
-                _repeat(variables, name, text[start:at])
-            else:
-                variables[name] = text[start:at]
-        else:
-            raise TooManyVariables(f"the packet has more than {max_vars} variables: raise --max-vars if that is wanted")
-    except IndexError:
-        at = -1
-    if at != end:
-        raise BadPacket(f"the sizes of the variables do not add up to the {end - HEADER_SIZE_BYTES} bytes of the "
-                        "packet: the peer does not speak the uwsgi protocol")
+        variables, repeated = walk(packet, HEADER_SIZE_BYTES, max_vars)
+    except OverflowError:
+        raise TooManyVariables(f"the packet has more than {max_vars} variables: raise --max-vars if that is wanted"
+                               ) from None
+    except ValueError:
+        raise BadPacket(f"the sizes of the variables do not add up to the {len(packet) - HEADER_SIZE_BYTES} bytes of "
+                        "the packet: the peer does not speak the uwsgi protocol") from None
+    if repeated is not None:
+        for name, value in repeated:
+            variables[name] = _joined(name, variables[name], value)
     return variables
 
 
-def _repeat(variables: dict[str, str], name: str, value: str) -> None:
+def _joined(name: str, first: str, second: str) -> str:
     """nginx before 1.23 sends a header that the client repeats as a repeated variable: joined as RFC 9110, 5.3 has it,
     cookies as RFC 6265, 5.4. Of other variables the last counts, as in uWSGI and in nginx's own directives; so it does
     of HTTP_HOST, which is no list, and which Debian's uwsgi_params sets before a location may set it better."""
-    if name.startswith("HTTP_") and name != "HTTP_HOST":
-        separator = "; " if name == "HTTP_COOKIE" else ", "
-        value = variables[name] + separator + value
-    variables[name] = value
+    if not name.startswith("HTTP_") or name == "HTTP_HOST":
+        return second
+    return f"{first}{'; ' if name == 'HTTP_COOKIE' else ', '}{second}"
 
 
 def _manage_path_info(variables: dict[str, str]) -> None:

@@ -38,8 +38,8 @@ _LENGTHLESS = frozenset({101, 204})  # RFC 9110, 8.6
 class Transport(Protocol):
     """Where the response goes."""
 
-    def send(self, *blocks: bytes) -> None:
-        """All of it, in order. Raises ClientDisconnected."""
+    def send(self, first: bytes, second: bytes = b"") -> None:
+        """All of both. Raises ClientDisconnected."""
 
     def sendfile(self, fd: int, offset: int, size_bytes: int) -> int:
         """Returns the bytes sent: fewer if the file is shorter. Raises ClientDisconnected."""
@@ -342,9 +342,9 @@ class _Response:
             return self._head + b"\r\n"
         return self._head + b"Content-Length: %d\r\n\r\n" % self._length
 
-    def _send(self, *blocks: bytes) -> None:
+    def _send(self, first: bytes, second: bytes = b"") -> None:
         try:
-            self._transport.send(*blocks)
+            self._transport.send(first, second)
         except ClientDisconnected:
             self.stage = _GONE
             raise

@@ -1,0 +1,319 @@
+"""What happens to a connection in a worker: the way from accept to close.
+
+    listener readable -> accept -> idle greenlet: recv, decode, call the application, send, close -> idle again
+
+Rules
+* One greenlet a request, and reused: a new greenlet that runs Python maps and unmaps its own frame stack (CPython 3.11
+  and newer), and reuse gives thread-locals the life time that thread pools give them, which Django's persistent
+  database connections rely on.  contextvars are fresh for each request.
+* Nothing is accepted beyond --gevent: what waits, waits in the backlog, where siblings find it.
+* What needs to be counted is counted in this worker's line of the scoreboard, which nobody else writes.
+* What is the same for all requests is made once, here in __init__.
+"""
+
+import errno
+import math
+import select
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gevent
+import greenlet
+from gevent.hub import get_hub
+from gevent.monkey import get_original
+
+from wsgid import log
+from wsgid.application import Application
+from wsgid.config import Settings
+from wsgid.connection import READ, Connection
+from wsgid.errors import BadPacket, ClientDisconnected, HeadTimeout, PeerError
+from wsgid.limits import RateLimit
+from wsgid.protocol.uwsgi import PONG, Head, Modifier, decode
+from wsgid.scoreboard import Word
+from wsgid.syscalls import NOTHING, Listener
+from wsgid.timeouts import RequestGreenlet, set_harakiri
+from wsgid.wsgi.environ import base_environ, make_environ, missing_variables
+from wsgid.wsgi.filewrapper import FileWrapper
+from wsgid.wsgi.input import Body
+from wsgid.wsgi.response import Outcome, serve
+
+ACCEPT_BATCH = 4  # connections per wake-up: siblings wait on the same listener and want theirs
+OUT_OF_FDS_PAUSE_S = 0.1
+YOUNG_S = 5.0  # a worker of this age looks whether clients still wait
+TRIM_S = 10.0  # how often idle greenlets are let go
+REFUSALS_PER_S = 1.0  # refused packets are logged at this rate, however many there are
+REFUSALS_BURST = 50
+
+_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_COUNTED = {Outcome.FAILED: Word.FAILED, Outcome.TORN: Word.TORN, Outcome.DISCONNECTED: Word.DISCONNECTED}
+_COMPLETE = Outcome.COMPLETE
+_IN_FLIGHT, _REQUESTS = int(Word.IN_FLIGHT), int(Word.REQUESTS)
+_PING = Modifier.PING
+
+_poll = get_original("select", "poll")  # asks the kernel at once; gevent's would go through the hub
+_monotonic = time.monotonic
+
+
+class Pipeline:
+    """The listeners of one worker, and the greenlets that serve what comes.
+
+    Args:
+        settings: the operator's.
+        application: the WSGI callable.
+        listeners: listening sockets, as file descriptors; shared with all siblings.
+        line: the worker's own words of the scoreboard.
+        say_once: takes a key and a sentence, for what the operator has to be told once.
+        on_empty: called when it is closed and nothing is in flight any more.
+    """
+
+    def __init__(self, settings: Settings, application: Application, listeners: Sequence[int], line: memoryview,
+                 say_once: Callable[[str, str], None], on_empty: Callable[[], None]) -> None:
+        self.greenlets: set[RequestGreenlet] = set()  # all, with or without a request
+        self._application = application
+        self._line = line
+        self._say_once = say_once
+        self._on_empty = on_empty
+        self._places = settings.gevent
+        self._max_vars = settings.max_vars
+        self._timeout_s = settings.socket_timeout
+        self._harakiri_s = settings.harakiri or math.inf
+        self._drain_bytes, self._drain_s = settings.drain_size, settings.drain_timeout
+        self._environ = base_environ(log.ErrorStream(), settings.workers > 1, FileWrapper)
+        self._environ["wsgid.harakiri"] = set_harakiri
+        self._hub = get_hub()
+        self._doors = [_Door(self._hub, fd) for fd in listeners]
+        self._closed = False
+        self._in_flight = 0
+        self._idle: list[RequestGreenlet] = []
+        self._unused = 0  # how many of them were idle at any time since the last trim
+        self._trim_at_s = 0.0
+        self._young_until_s = time.monotonic() + YOUNG_S
+        self._refusals = RateLimit(REFUSALS_PER_S, REFUSALS_BURST)
+        self._pause = self._hub.loop.timer(OUT_OF_FDS_PAUSE_S, OUT_OF_FDS_PAUSE_S)
+
+    # --- accepting ---
+
+    def open(self) -> None:
+        """Accept, as long as there are places."""
+        if not self._closed and self._in_flight < self._places:
+            for door in self._doors:
+                door.open(self._accept)
+
+    def _shut(self) -> None:
+        for door in self._doors:
+            door.shut()
+
+    def has_waiting(self) -> bool:
+        """Whether a connection waits in a backlog."""
+        return any(door.has_waiting() for door in self._doors)
+
+    def close(self) -> None:
+        """Accept nothing any more; what is in flight goes on."""
+        self._closed = True
+        for door in self._doors:
+            door.close()
+        self._doors = []
+        if not self._in_flight:
+            self._on_empty()
+
+    def _accept(self, listener: Listener) -> None:
+        """A listener is readable. Runs in the hub: hands each connection to a greenlet, which runs until it waits."""
+        for _ in range(ACCEPT_BATCH):
+            try:
+                fd = listener.accept()
+            except OSError as error:
+                self._accept_failed(error)
+                return
+            if fd == NOTHING:  # a sibling was faster
+                return
+            self._in_flight += 1
+            self._line[_IN_FLIGHT] = self._in_flight
+            if self._idle:
+                self._idle.pop().switch(fd)
+            else:
+                self._new_greenlet().switch(fd)
+            if self._in_flight >= self._places or self._closed:
+                self._shut()
+                return
+
+    def _accept_failed(self, error: OSError) -> None:
+        """Out of descriptors or memory: the listener stays readable, so pause instead of spinning. The peer may also
+        have gone between its connect and our accept (accept(2), ECONNABORTED), which is nothing."""
+        if error.errno not in _OUT_OF_RESOURCES:
+            return
+        self._shut()
+        self._say_once(f"accept-{error.errno}", f"a worker cannot accept connections: {error.strerror}; "
+                       "they wait in the backlog; raise the limit (ulimit -n, LimitNOFILE=) or lower --gevent")
+        self._pause.start(self._open_again)
+
+    def _open_again(self) -> None:
+        self._pause.stop()  # it repeats: libev waits only for the first start of a timer that does not
+        self.open()
+
+    # --- greenlets ---
+
+    def _new_greenlet(self) -> RequestGreenlet:
+        made = RequestGreenlet(self._serve_forever, self._hub)
+        made.environ = None
+        self.greenlets.add(made)
+        return made
+
+    def _serve_forever(self, fd: int) -> None:
+        """The life of a greenlet: one connection after the other."""
+        me: Any = greenlet.getcurrent()
+        while fd != NOTHING:
+            me.gr_context = None  # an empty context, made when the application first sets a variable (PEP 567)
+            connection = Connection(fd, self._timeout_s)
+            try:
+                self._serve(connection, me)
+            except ClientDisconnected:
+                self._count(Word.DISCONNECTED)
+            except BaseException:  # a time-out or kill that the application has left behind; nobody above us could tell
+                log.error("a connection was cut by an exception outside of its application call", exc_info=True)
+                connection.cut()
+            finally:
+                connection.close()
+                me.environ = None
+                self._release()
+            fd = self._park(me)
+        self.greenlets.discard(me)
+
+    def _release(self) -> None:
+        self._in_flight -= 1
+        self._line[_IN_FLIGHT] = self._in_flight
+        if self._in_flight == self._places - 1:
+            self.open()
+        if self._closed and not self._in_flight:
+            self._on_empty()
+
+    def _park(self, me: RequestGreenlet) -> int:
+        """Wait for the next connection; without one (NOTHING) it is time to end."""
+        self._idle.append(me)
+        while True:
+            try:
+                fd: int = self._hub.switch()
+                return fd
+            except BaseException as error:  # a gevent.Timeout, say, that an earlier request did not cancel
+                log.warning("an idle greenlet got %r from an earlier request: cancel time-outs that you start", error)
+
+    def trim(self, now_s: float) -> None:
+        """End half of the greenlets that were idle all the time since the last trim: after a crowd, memory comes back.
+        The oldest go; the last one used is the next to be used."""
+        self._unused = min(self._unused, len(self._idle))
+        if now_s < self._trim_at_s:
+            return
+        unused, self._idle = self._idle[:self._unused // 2], self._idle[self._unused // 2:]
+        for one in unused:
+            one.switch(NOTHING)
+        self._unused = len(self._idle)
+        self._trim_at_s = now_s + TRIM_S
+
+    # --- one connection ---
+
+    def _serve(self, connection: Connection, me: RequestGreenlet) -> None:
+        """One connection, one request: nginx never keeps uwsgi connections alive."""
+        started_s = me.started_s = _monotonic()
+        buffer = connection.recv()
+        if not buffer:  # a probe, or the next server asking whether we live
+            connection.close()
+            return
+        try:
+            head = decode(buffer, self._max_vars)
+            if head is None:
+                buffer, head = self._read_on(connection, buffer)
+        except PeerError as error:
+            self._refuse(connection, error)
+            return
+        if head.modifier is _PING:
+            connection.send(PONG)
+            connection.close()
+            return
+        if started_s < self._young_until_s and connection.is_abandoned():
+            # What killed the worker before this one may wait in the backlog many times over, from clients that have
+            # given up meanwhile.
+            raise ClientDisconnected("the client has left before its request was looked at")
+        me.deadline_s = started_s + self._harakiri_s
+        self._respond(connection, head, buffer, me)
+
+    def _read_on(self, connection: Connection, buffer: bytes) -> tuple[bytes, Head]:
+        """The rest of a head that did not come at once. The limit is for all of it: dripping does not extend it.
+
+        Raises:
+            PeerError: it is refused, ends early, or takes too long.
+        """
+        with gevent.Timeout(self._timeout_s, HeadTimeout(f"the head did not arrive within {self._timeout_s:g} s")):
+            gathered = bytearray(buffer)
+            while True:
+                more = connection.recv()
+                if not more:
+                    raise BadPacket(f"the packet ends after {len(gathered)} bytes, within its head")
+                gathered += more
+                head = decode(gathered, self._max_vars)
+                if head is not None:
+                    return bytes(gathered), head
+
+    def _refuse(self, connection: Connection, error: PeerError) -> None:
+        """An answer that nginx can show, and one sentence in the log."""
+        self._count(Word.REJECTED)
+        if self._refusals.admit(time.monotonic()):
+            unsaid = self._refusals.take_refused()
+            log.warning("refused a packet from %s: %s%s", connection.peer(), error,
+                        f" ({unsaid} more were refused without a word)" if unsaid else "")
+        text = f"{error}\n".encode("latin-1", "replace")
+        connection.send(f"HTTP/1.1 {error.status_hint}\r\nContent-Type: text/plain; charset=latin-1\r\n"
+                        f"Content-Length: {len(text)}\r\n\r\n".encode("ascii"), text)
+        self._drain_and_close(connection)
+
+    def _respond(self, connection: Connection, head: Head, buffer: bytes, me: RequestGreenlet) -> None:
+        missing = missing_variables(head.variables)
+        if missing:
+            self._say_once("variables", f"requests arrive without {', '.join(missing)}: add `include uwsgi_params;` to "
+                           "nginx's location")
+        body = Body(buffer[head.size_bytes:], head.content_length, connection.recv_into)
+        environ = me.environ = make_environ(self._environ, head.variables, body.stream)
+        outcome = serve(self._application, environ, connection).outcome
+        me.environ = None
+        self._line[_REQUESTS] += 1
+        if outcome is not _COMPLETE:
+            self._count(_COUNTED[outcome])
+        if outcome is Outcome.TORN:
+            connection.cut()
+        elif body.unread_bytes and outcome is not Outcome.DISCONNECTED:
+            self._drain_and_close(connection)
+        else:
+            connection.close()
+
+    def _drain_and_close(self, connection: Connection) -> None:
+        try:
+            connection.drain(self._drain_bytes, self._drain_s)
+        finally:
+            connection.close()
+
+    def _count(self, word: Word) -> None:
+        self._line[word] += 1
+
+
+class _Door:
+    """A listener and its watcher."""
+
+    def __init__(self, hub: Any, fd: int) -> None:
+        self._listener = Listener(fd)
+        self._fd = fd
+        self._watcher = hub.loop.io(fd, READ)
+
+    def open(self, callback: Callable[[Listener], None]) -> None:
+        if not self._watcher.active:
+            self._watcher.start(callback, self._listener)
+
+    def shut(self) -> None:
+        self._watcher.stop()
+
+    def has_waiting(self) -> bool:
+        poll = _poll()
+        poll.register(self._fd, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
+        self._watcher.close()
+        self._listener.close()

@@ -1,0 +1,81 @@
+"""The four system calls of a request, on raw file descriptors: accept, recv, send, close.
+
+Two sources, one behaviour: this one, and syscalls.pyx, which is compiled where a compiler is.
+
+Rules
+* Nothing here waits, and nothing is made but the bytes: no socket object, no exception for "try again later".
+* They come from `posix`, the C module: gevent's os.close waits for the loop's next turn, in case a watcher is left;
+  here none is.
+"""
+
+import _socket
+import os
+import posix
+
+NOTHING = -1  # no file descriptor
+RECV_BYTES = 64 * 1024  # of one recv: a head with all that uwsgi can hold, or a usual form
+
+
+class Listener:
+    """A listening socket, made non-blocking.
+
+    Args:
+        fd: the descriptor; owned by this object.
+    """
+
+    __slots__ = ("fd", "_socket")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._socket = _socket.socket(fileno=fd)
+        # Explicitly: after a socket.setdefaulttimeout() of the application's, accept would wait that long, in C.
+        self._socket.setblocking(False)
+
+    def close(self) -> None:
+        """Give the descriptor back; it may still be open in other processes."""
+        self._socket.close()
+
+    def accept(self) -> int:
+        """The next connection, non-blocking and close-on-exec; NOTHING if nobody waits.
+
+        Raises:
+            OSError: accept(2) has failed otherwise.
+        """
+        try:
+            fd: int = self._socket._accept()[0]  # type: ignore[attr-defined]  # accept4, without a socket object
+        except BlockingIOError:
+            return NOTHING
+        os.set_blocking(fd, False)
+        return fd
+
+
+def recv(fd: int) -> bytes | None:
+    """What has arrived, at most RECV_BYTES; empty at end-of-file, None if there is nothing yet.
+
+    Raises:
+        OSError: recv(2) has failed otherwise.
+    """
+    try:
+        return posix.read(fd, RECV_BYTES)
+    except BlockingIOError:
+        return None
+
+
+def send(fd: int, block: bytes | memoryview) -> int:
+    """How many bytes of the block the kernel took: 0 if it takes none now.
+
+    Raises:
+        OSError: send(2) has failed otherwise. SIGPIPE has to be ignored.
+    """
+    try:
+        return posix.write(fd, block)
+    except BlockingIOError:
+        return 0
+
+
+def close(fd: int) -> None:
+    """Close it, whatever the kernel says: on Linux the descriptor is gone even then (close(2))."""
+    try:
+        posix.close(fd)
+    except OSError:
+        pass

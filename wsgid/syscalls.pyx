@@ -1,0 +1,63 @@
+"""The four system calls of a request, compiled; syscalls.py says what they do."""
+
+import os
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_SetFromErrno
+from libc.errno cimport EAGAIN, EWOULDBLOCK, errno
+from posix.unistd cimport close as posix_close
+
+cdef extern from "<sys/socket.h>" nogil:
+    int SOCK_NONBLOCK, SOCK_CLOEXEC, MSG_DONTWAIT, MSG_NOSIGNAL
+    int accept4(int fd, void* address, void* size, int flags)
+    ssize_t c_recv "recv" (int fd, void* buffer, size_t size, int flags)
+    ssize_t c_send "send" (int fd, const void* buffer, size_t size, int flags)
+
+NOTHING = -1
+RECV_BYTES = 64 * 1024
+
+# One for the process: between recv(2) and the copy of what came, nothing else can run.
+cdef char _buffer[64 * 1024]
+
+
+cdef class Listener:
+    cdef readonly int fd
+
+    def __init__(self, int fd):
+        self.fd = fd
+        os.set_blocking(fd, False)
+
+    def accept(self):
+        cdef int fd = accept4(self.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if fd < 0 and errno != EAGAIN and errno != EWOULDBLOCK:
+            PyErr_SetFromErrno(OSError)
+        return fd
+
+    def close(self):
+        posix_close(self.fd)
+
+
+def recv(int fd):
+    cdef ssize_t size = c_recv(fd, _buffer, sizeof(_buffer), MSG_DONTWAIT)
+    if size < 0:
+        if errno == EAGAIN or errno == EWOULDBLOCK:
+            return None
+        PyErr_SetFromErrno(OSError)
+    return PyBytes_FromStringAndSize(_buffer, size)
+
+
+def send(int fd, block):
+    cdef Py_buffer view
+    PyObject_GetBuffer(block, &view, PyBUF_SIMPLE)
+    cdef ssize_t size = c_send(fd, view.buf, view.len, MSG_DONTWAIT | MSG_NOSIGNAL)
+    PyBuffer_Release(&view)
+    if size < 0:
+        if errno == EAGAIN or errno == EWOULDBLOCK:
+            return 0
+        PyErr_SetFromErrno(OSError)
+    return size
+
+
+def close(int fd):
+    posix_close(fd)
