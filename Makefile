@@ -1,13 +1,15 @@
 # make demo   a page on a local port, served by wsgid behind nginx
 # make test   everything that has to hold before a commit
 # make faults the long runs: kills, reloads, floods, leaks, with every request counted
+# make bench  what a request costs, beside other servers, in one run
 # The other targets are said where they stand.
 
 PYTHON ?= python3
 VENV ?= .venv
+BENCH_VENV ?= .venv-bench
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all faults lint clean
+.PHONY: demo test test-all faults bench lint clean
 
 demo: $(VENV)/.installed-demo
 	@PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m tools.demo
@@ -27,6 +29,10 @@ faults: $(VENV)/.installed-test
 	@$(BIN)/python -m tools.nginx >/dev/null
 	@$(BIN)/python -m faults $(ONLY)
 
+# Half an hour; `make bench ONLY="hello flask --rounds 2"` runs these alone. The peers have an environment of their own.
+bench: $(BENCH_VENV)/.installed-bench
+	@$(BENCH_VENV)/bin/python -m bench $(ONLY)
+
 # The two checks that need no running server.
 lint: $(VENV)/.installed-test
 	@$(BIN)/python -m flake8
@@ -34,7 +40,8 @@ lint: $(VENV)/.installed-test
 
 # Whatever the other targets made.
 clean:
-	rm -rf .venv .venv-3.* build dist *.egg-info .pytest_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .hypothesis
+	find wsgid -name "*.so" -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Done again when the metadata changes.
@@ -44,4 +51,8 @@ $(VENV)/.installed-demo: setup.cfg pyproject.toml
 
 $(VENV)/.installed-test: setup.cfg pyproject.toml
 	@$(PYTHON) -m tools.make_venv $(VENV) test,lint
+	@touch $@
+
+$(BENCH_VENV)/.installed-bench: setup.cfg pyproject.toml
+	@$(PYTHON) -m tools.make_venv $(BENCH_VENV) bench
 	@touch $@

@@ -44,9 +44,17 @@ def test_a_split_changes_nothing(variables: dict[str, str], body: bytes) -> None
     assert decode(packet + body, MAX_VARS) == whole
     buffer = bytearray()
     for byte in packet:
-        assert decode(buffer, MAX_VARS) is None
+        assert decode(bytes(buffer), MAX_VARS) is None
         buffer.append(byte)
-    assert decode(buffer, MAX_VARS) == whole
+    assert decode(bytes(buffer), MAX_VARS) == whole
+
+
+@given(variable_sets, variable_sets)
+def test_no_packet_replaces_what_is_the_servers(base: dict[str, str], variables: dict[str, str]) -> None:
+    before = dict(base)
+    head = decode(encode([*variables.items(), *variables.items()]), MAX_VARS, base)
+    assert head is not None and head.variables.items() >= before.items() == base.items()
+    assert head.variables.keys() == before.keys() | variables.keys()
 
 
 def framed(data: bytes) -> bytes:

@@ -8,7 +8,8 @@ from wsgiref import validate
 
 import pytest
 
-from wsgid.wsgi.environ import base_environ, make_environ, missing_variables
+from wsgid.protocol.uwsgi import decode, encode
+from wsgid.wsgi.environ import base_environ, complete, make_environ
 from wsgid.wsgi.filewrapper import FileWrapper
 
 NGINX = {
@@ -22,19 +23,23 @@ BASE = base_environ(sys.stderr, True, FileWrapper)
 
 
 def environ_of(without: Iterable[str] = (), **variables: str) -> dict[str, Any]:
-    return make_environ(BASE, {key: value for key, value in {**NGINX, **variables}.items() if key not in without}, BODY)
+    given = {key: value for key, value in {**NGINX, **variables}.items() if key not in without}
+    head = decode(encode(given.items()), 100, BASE)
+    assert head is not None
+    complete(head.variables)
+    return make_environ(head.variables, BODY)
 
 
 def test_the_variables_of_nginx_arrive_as_they_are() -> None:
     environ = environ_of()
     assert environ.items() >= NGINX.items()
     assert environ["SCRIPT_NAME"] == ""
-    assert missing_variables(NGINX) == ()
+    assert complete(dict(NGINX)) == ()
 
 
 @pytest.mark.parametrize("multiprocess", [True, False])
 def test_the_servers_part(multiprocess: bool) -> None:
-    environ = make_environ(base_environ(sys.stderr, multiprocess, FileWrapper), NGINX, BODY)
+    environ = make_environ(base_environ(sys.stderr, multiprocess, FileWrapper) | NGINX, BODY)
     assert {key: value for key, value in environ.items() if key.startswith("wsgi.")} == {
         "wsgi.version": (1, 0), "wsgi.errors": sys.stderr, "wsgi.multithread": True, "wsgi.multiprocess": multiprocess,
         "wsgi.run_once": False, "wsgi.input_terminated": True, "wsgi.file_wrapper": FileWrapper,
@@ -46,7 +51,8 @@ def test_the_servers_part(multiprocess: bool) -> None:
 def test_wsgiref_accepts_it(variables: dict[str, str]) -> None:
     # wsgiref.validate insists that CONTENT_LENGTH, if there, is a number; PEP 3333 lets it be empty.
     filled = {key: value for key, value in variables.items() if key != "CONTENT_LENGTH"}
-    validate.check_environ(make_environ(BASE, filled, BODY))  # type: ignore[attr-defined]
+    complete(filled)
+    validate.check_environ(make_environ(BASE | filled, BODY))  # type: ignore[attr-defined]
 
 
 def test_each_request_has_its_own() -> None:
@@ -95,15 +101,17 @@ def test_the_port_is_never_empty(variables: dict[str, str], port: str) -> None:
     assert environ_of(**variables)["SERVER_PORT"] == port
 
 
-@pytest.mark.parametrize("name", ["REQUEST_METHOD", "PATH_INFO", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL"])
+@pytest.mark.parametrize("name", [
+    "REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL"])
 def test_each_missing_variable_is_named(name: str) -> None:
-    assert missing_variables({key: value for key, value in NGINX.items() if key != name}) == (name,)
+    assert complete({key: value for key, value in NGINX.items() if key != name}) == (name,)
 
 
 def test_without_uwsgi_params_it_is_filled() -> None:
-    assert missing_variables({"HTTP_HOST": "h"}) == (
-        "PATH_INFO", "REQUEST_METHOD", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL")
-    environ = make_environ(BASE, {"HTTP_HOST": "h:1"}, BODY)
+    variables = {"HTTP_HOST": "h:1"}
+    assert complete(variables) == (
+        "PATH_INFO", "QUERY_STRING", "REQUEST_METHOD", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL")
+    environ = make_environ(BASE | variables, BODY)
     assert {key: value for key, value in environ.items() if not key.startswith("wsgi.")} == {
         "HTTP_HOST": "h:1", "SCRIPT_NAME": "", "REQUEST_METHOD": "GET", "PATH_INFO": "/", "QUERY_STRING": "",
         "SERVER_NAME": "h", "SERVER_PORT": "80", "SERVER_PROTOCOL": "HTTP/1.0",

@@ -78,7 +78,7 @@ def environ_of(method: str = "GET", path: str = "/page", body: bytes = b"", **mo
         "REQUEST_METHOD": method, "PATH_INFO": path, "SERVER_NAME": "example.org", "SERVER_PORT": "80",
         "SERVER_PROTOCOL": "HTTP/1.1", "QUERY_STRING": "", "CONTENT_LENGTH": str(len(body)), **more,
     }
-    return make_environ(base_environ(io.StringIO(), True, FileWrapper), variables, io.BytesIO(body))
+    return make_environ(base_environ(io.StringIO(), True, FileWrapper) | variables, io.BytesIO(body))
 
 
 def app_of(result: Any, headers: Any = PLAIN, status: Any = "200 OK") -> Callable[..., Any]:

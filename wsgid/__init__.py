@@ -1,6 +1,10 @@
 """wsgid: a WSGI application server for gevent workers behind nginx's uwsgi_pass.
 
-This module stays empty but for the version: the template process imports it before it monkey-patches.
+This module does nothing but choose the form of the hot path: the template process imports it before it monkey-patches.
 """
 
+from wsgid import forms
+
 __version__ = "0.1.0"
+
+forms.choose()

@@ -16,7 +16,7 @@ from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from wsgid import __version__
+from wsgid import __version__, forms
 from wsgid.errors import ConfigError
 
 # --- parsers: text -> value, ValueError says what was expected ---
@@ -192,7 +192,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Serve a WSGI application behind nginx's uwsgi_pass.",
         epilog="example: wsgid --socket app.sock --workers 4 app:application; @FILE stands for the arguments in FILE, "
                "one a line, which USR2 reads again")
-    parser.add_argument("--version", action="version", version=f"wsgid {__version__}")
+    parser.add_argument("--version", action="version", version=f"wsgid {__version__} ({forms.described()})")
     for declared in fields(Settings):
         _add_argument(parser, declared)
     return parser

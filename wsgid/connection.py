@@ -15,19 +15,15 @@ from typing import Any
 
 import gevent
 from gevent.hub import get_hub
-from gevent.monkey import get_original
 
 from wsgid.errors import ClientDisconnected
-from wsgid.syscalls import NOTHING, close, recv, send
+from wsgid.syscalls import NOTHING, RECV_BYTES, close, has_hung_up, recv, send
 
 READ, WRITE = 1, 2  # libev's event mask, as loop.io takes it
 
 _GLUE_MAX_BYTES = 16 * 1024  # up to this, copying blocks together is cheaper than writev
 _SENDFILE_MAX_BYTES = 1 << 30
-_DRAIN_BYTES = 256 * 1024
 _LINGER_OFF = struct.pack("ii", 1, 0)
-
-_poll = get_original("select", "poll")  # asks the kernel at once; gevent's would go through the hub
 
 
 class Connection:
@@ -46,42 +42,31 @@ class Connection:
 
     # --- reading ---
 
-    def recv(self) -> bytes:
-        """What has arrived, at most 64 KiB; empty at end-of-file."""
-        while True:
-            try:
-                block = recv(self.fd)
-            except ConnectionError:
-                return b""
-            if block is not None:
-                return block
-            self._wait(READ)
-
-    def recv_into(self, view: memoryview) -> int:
-        """Fill `view` with what has arrived. Returns its size in bytes, 0 at end-of-file.
+    def recv(self, size_bytes: int = RECV_BYTES) -> bytes:
+        """What has arrived, at most `size_bytes`; empty at end-of-file.
 
         Raises:
             ClientDisconnected: nothing came for `timeout_s`.
         """
         while True:
             try:
-                return posix.readv(self.fd, [view])
-            except BlockingIOError:
-                self._wait(READ)
+                block = recv(self.fd, size_bytes)
             except ConnectionError:
-                return 0
+                return b""
+            if block is not None:
+                return block
+            self._wait(READ)
 
     def drain(self, size_bytes: int, timeout_s: float) -> None:
         """Throw away what the peer still sends: closing a TCP socket with unread data in it sends a reset, which can
         destroy the response on its way (RFC 9112, 9.6); nginx then says 502."""
         self._socket_call(lambda one: one.shutdown(_socket.SHUT_WR))
-        buffer = memoryview(bytearray(min(size_bytes, _DRAIN_BYTES)))
         with gevent.Timeout(timeout_s, False), suppress(ClientDisconnected):
             while size_bytes > 0:
-                received = self.recv_into(buffer)
+                received = self.recv(size_bytes)
                 if not received:
                     return
-                size_bytes -= received
+                size_bytes -= len(received)
 
     # --- writing ---
 
@@ -165,11 +150,8 @@ class Connection:
     # --- the slow paths ---
 
     def is_abandoned(self) -> bool:
-        """Whether the peer has closed both ways: nobody waits for the response (poll(2), POLLHUP). A peer that has only
-        ended its request is still there."""
-        asked = _poll()
-        asked.register(self.fd, 0)
-        return bool(asked.poll(0))
+        """Whether nobody waits for the response. A peer that has only ended its request is still there."""
+        return has_hung_up(self.fd)
 
     def peer(self) -> str:
         """Who is at the other end, for the log: an address, or the process behind a unix socket (unix(7))."""

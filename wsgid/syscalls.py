@@ -1,4 +1,4 @@
-"""The four system calls of a request, on raw file descriptors: accept, recv, send, close.
+"""The system calls of a request, on raw file descriptors.
 
 Two sources, one behaviour: this one, and syscalls.pyx, which is compiled where a compiler is.
 
@@ -12,8 +12,12 @@ import _socket
 import os
 import posix
 
+from gevent.monkey import get_original
+
 NOTHING = -1  # no file descriptor
-RECV_BYTES = 64 * 1024  # of one recv: a head with all that uwsgi can hold, or a usual form
+RECV_BYTES = 64 * 1024  # malloc gets so much from its heap; 128 KiB it would map and unmap each time (mallopt(3))
+
+_poll = get_original("select", "poll")  # asks the kernel at once; gevent's would go through the hub
 
 
 class Listener:
@@ -49,14 +53,14 @@ class Listener:
         return fd
 
 
-def recv(fd: int) -> bytes | None:
-    """What has arrived, at most RECV_BYTES; empty at end-of-file, None if there is nothing yet.
+def recv(fd: int, size_bytes: int = RECV_BYTES) -> bytes | None:
+    """What has arrived, at most `size_bytes` and RECV_BYTES; empty at end-of-file, None if there is nothing yet.
 
     Raises:
         OSError: recv(2) has failed otherwise.
     """
     try:
-        return posix.read(fd, RECV_BYTES)
+        return posix.read(fd, min(size_bytes, RECV_BYTES))
     except BlockingIOError:
         return None
 
@@ -71,6 +75,13 @@ def send(fd: int, block: bytes | memoryview) -> int:
         return posix.write(fd, block)
     except BlockingIOError:
         return 0
+
+
+def has_hung_up(fd: int) -> bool:
+    """Whether the peer has closed both ways, and waits for nothing (poll(2), POLLHUP)."""
+    asked = _poll()
+    asked.register(fd, 0)
+    return bool(asked.poll(0))
 
 
 def close(fd: int) -> None:

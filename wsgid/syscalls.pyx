@@ -1,11 +1,11 @@
-"""The four system calls of a request, compiled; syscalls.py says what they do."""
+"""The system calls of a request, compiled; syscalls.py says what they do."""
 
 import os
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_SetFromErrno
-from libc.errno cimport EAGAIN, EWOULDBLOCK, errno
+from libc.errno cimport EAGAIN, errno
 from posix.unistd cimport close as posix_close
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -14,11 +14,18 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t c_recv "recv" (int fd, void* buffer, size_t size, int flags)
     ssize_t c_send "send" (int fd, const void* buffer, size_t size, int flags)
 
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd* asked, unsigned long count, int timeout_ms)
+
 NOTHING = -1
-RECV_BYTES = 64 * 1024
+RECV_BYTES = 256 * 1024  # more than a unix socket holds by default
 
 # One for the process: between recv(2) and the copy of what came, nothing else can run.
-cdef char _buffer[64 * 1024]
+cdef char _buffer[256 * 1024]
 
 
 cdef class Listener:
@@ -30,7 +37,7 @@ cdef class Listener:
 
     def accept(self):
         cdef int fd = accept4(self.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
-        if fd < 0 and errno != EAGAIN and errno != EWOULDBLOCK:
+        if fd < 0 and errno != EAGAIN:
             PyErr_SetFromErrno(OSError)
         return fd
 
@@ -38,10 +45,10 @@ cdef class Listener:
         posix_close(self.fd)
 
 
-def recv(int fd):
-    cdef ssize_t size = c_recv(fd, _buffer, sizeof(_buffer), MSG_DONTWAIT)
+def recv(int fd, size_t size_bytes=sizeof(_buffer)):
+    cdef ssize_t size = c_recv(fd, _buffer, min(size_bytes, sizeof(_buffer)), MSG_DONTWAIT)
     if size < 0:
-        if errno == EAGAIN or errno == EWOULDBLOCK:
+        if errno == EAGAIN:
             return None
         PyErr_SetFromErrno(OSError)
     return PyBytes_FromStringAndSize(_buffer, size)
@@ -53,10 +60,15 @@ def send(int fd, block):
     cdef ssize_t size = c_send(fd, view.buf, view.len, MSG_DONTWAIT | MSG_NOSIGNAL)
     PyBuffer_Release(&view)
     if size < 0:
-        if errno == EAGAIN or errno == EWOULDBLOCK:
+        if errno == EAGAIN:
             return 0
         PyErr_SetFromErrno(OSError)
     return size
+
+
+def has_hung_up(int fd):
+    cdef pollfd asked = pollfd(fd, 0, 0)
+    return poll(&asked, 1, 0) == 1
 
 
 def close(int fd):

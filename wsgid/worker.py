@@ -197,6 +197,7 @@ def run(slot: int, settings: Settings, load: Callable[[], Application], listener
         ApplicationImportError: by `load`.
     """
     faulthandler.enable()
+    process.keep_freed_memory()
     process.ignore(signal.SIGXCPU)  # until there is a hub to look at
     application = load()
     # An application may have reset it; a peer that leaves must be an error of write(2), not the worker's death.

@@ -3,31 +3,36 @@
 Two sources, one behaviour: this one, and variables.pyx, which is compiled where a compiler is.
 """
 
-Pairs = list[tuple[str, str]]
+from typing import Any
 
 
-def walk(packet: bytes, start: int, max_vars: int) -> tuple[dict[str, str], Pairs | None]:
-    """Take the variables apart: (u16 LE size, name, u16 LE size, value)*, to the last byte of the packet.
+def roomy(base: dict[str, Any]) -> dict[str, Any]:
+    """A copy of `base` whose own copies have room for a request's variables, where that can be had."""
+    return base.copy()
+
+
+def walk(buffer: bytes, start: int, end: int, max_vars: int, variables: dict[str, Any]) -> list[tuple[str, str]]:
+    """Take a packet's variables apart: (u16 LE size, name, u16 LE size, value)*.
 
     Args:
-        packet: a whole packet, and nothing more.
-        start: where its variables begin.
+        buffer: the packet, and whatever follows it.
+        start, end: where its variables begin and end; `end` is within the buffer.
         max_vars: how many are accepted.
+        variables: where they are put; what is there stays.
 
     Returns:
-        The variables, and what came under a name that was there already, in its order; None if nothing did.
+        What came under a name that was there already, in its order.
 
     Raises:
         OverflowError: there are more than `max_vars`.
-        ValueError: the sizes do not add up to the packet.
+        ValueError: the sizes do not add up.
     """
+    packet = buffer[:end]
     text = packet.decode("latin-1")  # one character a byte: the sizes in `packet` are slices of `text`
-    variables: dict[str, str] = {}
-    repeated: Pairs | None = None
-    end = len(packet)
+    repeated: list[tuple[str, str]] = []
     at = start
     # No size is checked on the way: one that overruns the packet ends either in an IndexError or beyond the end, and
-    # both are seen without any cost to those who do not.  Names are not interned, which costs more than it saves here.
+    # both are seen without any cost to those who do not.
     try:
         for _ in range(max_vars + 1):
             if at >= end:
@@ -38,7 +43,6 @@ def walk(packet: bytes, start: int, max_vars: int) -> tuple[dict[str, str], Pair
             begin = at + 2
             at = begin + packet[at] + (packet[at + 1] << 8)
             if name in variables:
-                repeated = repeated or []
                 repeated.append((name, text[begin:at]))
             else:
                 variables[name] = text[begin:at]
@@ -49,4 +53,4 @@ def walk(packet: bytes, start: int, max_vars: int) -> tuple[dict[str, str], Pair
         at = -1
     if at != end:
         raise ValueError
-    return variables, repeated
+    return repeated

@@ -2,25 +2,20 @@
 
 Rules
 * What is the same for every request is made once, by `base_environ`.
-* The peer cannot replace what we say in `wsgi.*`: the constant part is laid over its variables, not under them.
+* The peer cannot replace what we say in `wsgi.*`: the protocol's decoder starts from the constant part, and keeps it.
 * Nothing that a client can send decides the scheme: headers arrive as HTTP_*, and none of those is asked.
 * What nginx leaves out or empty although PEP 3333 demands it is filled in; the worker tells the operator.
 """
 
 import io
-import re
 from typing import Any, BinaryIO, TextIO
 from urllib.parse import unquote
 
-# What nginx's uwsgi_params always sends, and a request cannot do without.
-_REQUIRED = frozenset({"REQUEST_METHOD", "PATH_INFO", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL"})
-
-# PEP 3333 lets a server leave these out, and applications rely on them all the same.
-_WANTED = _REQUIRED | {"QUERY_STRING"}
+# What nginx's uwsgi_params always sends, and applications rely on (PEP 3333 lets a server leave QUERY_STRING out).
+_REQUIRED = ("PATH_INFO", "QUERY_STRING", "REQUEST_METHOD", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL")
 
 _HTTPS_ON = frozenset({"on", "1"})
 _PORTS = {"https": "443"}
-_HOST = re.compile(r"(\[[^]]*\]|[^:]*)")  # without its port; an IPv6 address has its colons in brackets
 
 
 def base_environ(errors: io.TextIOBase | TextIO, multiprocess: bool, file_wrapper: type) -> dict[str, object]:
@@ -44,55 +39,58 @@ def base_environ(errors: io.TextIOBase | TextIO, multiprocess: bool, file_wrappe
     }
 
 
-def make_environ(base: dict[str, object], variables: dict[str, str], wsgi_input: BinaryIO) -> dict[str, Any]:
+def complete(variables: dict[str, Any]) -> tuple[str, ...]:
+    """Fill in what `include uwsgi_params;` would have brought, and is not there.
+
+    Args:
+        variables: of the packet; they are changed.
+
+    Returns:
+        The names of what was not there, so that the operator can be told.
+    """
+    if ("PATH_INFO" in variables and "QUERY_STRING" in variables and "REQUEST_METHOD" in variables
+            and "SERVER_NAME" in variables and "SERVER_PORT" in variables and "SERVER_PROTOCOL" in variables):
+        return ()
+    missing = tuple([name for name in _REQUIRED if name not in variables])
+    path, _, query = variables.get("REQUEST_URI", "").partition("?")  # as the client sent it, undecoded
+    variables.setdefault("REQUEST_METHOD", "GET")
+    variables.setdefault("PATH_INFO", unquote(path, "latin-1") if path.startswith("/") else "/")
+    variables.setdefault("QUERY_STRING", query)
+    variables.setdefault("SERVER_PROTOCOL", "HTTP/1.0")
+    return missing
+
+
+def make_environ(variables: dict[str, Any], wsgi_input: BinaryIO) -> dict[str, Any]:
     """The environ of one request; the application may change it as it likes.
 
     Args:
-        base: made by `base_environ`.
-        variables: of the packet.
+        variables: of the packet, complete, and with those of `base_environ`; they become the environ.
         wsgi_input: the request body.
     """
-    environ: dict[str, Any] = variables | base  # in this order: see the rules
     scheme = _url_scheme(variables)
-    environ["wsgi.url_scheme"] = scheme
-    environ["wsgi.input"] = wsgi_input
     if "SCRIPT_NAME" not in variables:  # uwsgi_params does not have it
-        environ["SCRIPT_NAME"] = ""
+        variables["SCRIPT_NAME"] = ""
     if not variables.get("SERVER_NAME"):  # nginx sends '' for `server_name "";`, and PEP 3333 forbids it
-        environ["SERVER_NAME"] = _host_name(variables)
+        variables["SERVER_NAME"] = _host_name(variables)
     if not variables.get("SERVER_PORT"):  # '' if nginx itself listens on a unix socket
-        environ["SERVER_PORT"] = _PORTS.get(scheme, "80")
-    if _WANTED.difference(variables):
-        _fill(environ)
-    return environ
+        variables["SERVER_PORT"] = _PORTS.get(scheme, "80")
+    variables["wsgi.url_scheme"] = scheme
+    variables["wsgi.input"] = wsgi_input
+    return variables
 
 
-def missing_variables(variables: dict[str, str]) -> tuple[str, ...]:
-    """Which variables that `include uwsgi_params;` would have brought are not there; empty if all are."""
-    missing = _REQUIRED.difference(variables)
-    return tuple(sorted(missing)) if missing else ()
-
-
-def _url_scheme(variables: dict[str, str]) -> str:
+def _url_scheme(variables: dict[str, Any]) -> str:
     """UWSGI_SCHEME, which the operator sets in nginx, then nginx's own HTTPS and REQUEST_SCHEME."""
-    scheme = variables.get("UWSGI_SCHEME")
+    scheme: str = variables.get("UWSGI_SCHEME", "")
     if scheme:
         return scheme
     https = variables.get("HTTPS")
     if https and https.lower() in _HTTPS_ON:
         return "https"
-    return variables.get("REQUEST_SCHEME") or "http"
+    return str(variables.get("REQUEST_SCHEME") or "http")
 
 
-def _host_name(variables: dict[str, str]) -> str:
-    match = _HOST.match(variables.get("HTTP_HOST", ""))
-    return match and match[1] or "localhost"
-
-
-def _fill(environ: dict[str, Any]) -> None:
-    """What `include uwsgi_params;` would have brought, out of REQUEST_URI: that is what the client sent, undecoded."""
-    path, _, query = environ.get("REQUEST_URI", "").partition("?")
-    environ.setdefault("REQUEST_METHOD", "GET")
-    environ.setdefault("PATH_INFO", unquote(path, "latin-1") if path.startswith("/") else "/")
-    environ.setdefault("QUERY_STRING", query)
-    environ.setdefault("SERVER_PROTOCOL", "HTTP/1.0")
+def _host_name(variables: dict[str, Any]) -> str:
+    host: str = variables.get("HTTP_HOST", "")
+    end = host.find(":", host.find("]") + 1)  # of an IPv6 address, the colons are in brackets
+    return (host if end < 0 else host[:end]) or "localhost"

@@ -9,9 +9,8 @@ Rules
 """
 
 import io
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, BinaryIO
+from io import BytesIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from wsgid.errors import ClientDisconnected
 
@@ -19,7 +18,13 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _BUFFER_BYTES = 64 * 1024
-_READ_ALL_BYTES = 256 * 1024
+
+
+class Peer(Protocol):
+    """Who sends the body."""
+
+    def recv(self, size_bytes: int) -> bytes:
+        """What has come, at most `size_bytes`; empty at end-of-file."""
 
 
 class Body:
@@ -28,7 +33,7 @@ class Body:
     Args:
         first: what came in the same read as the head; anything beyond `content_length` is ignored.
         content_length: of the whole body, in bytes.
-        recv_into: fills a memoryview and returns how many bytes it got, 0 at end-of-file.
+        peer: who sends the rest.
     """
 
     __slots__ = ("stream", "_wire")
@@ -36,12 +41,12 @@ class Body:
     stream: BinaryIO
     _wire: "_Wire | None"
 
-    def __init__(self, first: bytes, content_length: int, recv_into: Callable[[memoryview], int]) -> None:
+    def __init__(self, first: bytes, content_length: int, peer: Peer) -> None:
         if len(first) >= content_length:
-            self.stream = io.BytesIO(first[:content_length])
+            self.stream = BytesIO(first[:content_length]) if content_length else BytesIO()
             self._wire = None
         else:
-            self._wire = _Wire(first, content_length, recv_into)
+            self._wire = _Wire(first, content_length, peer)
             self.stream = _Stream(self._wire)
 
     @property
@@ -53,11 +58,11 @@ class Body:
 class _Wire(io.RawIOBase):
     """The unbuffered body: what came with the head, then what the peer sends."""
 
-    def __init__(self, first: bytes, content_length: int, recv_into: Callable[[memoryview], int]) -> None:
+    def __init__(self, first: bytes, content_length: int, peer: Peer) -> None:
         self.unread_bytes = content_length - len(first)
         self._first = memoryview(first)
         self.content_length = content_length
-        self._recv_into = recv_into
+        self._peer = peer
         self._broken = False
 
     def readable(self) -> bool:
@@ -75,27 +80,32 @@ class _Wire(io.RawIOBase):
             return size
         if not view or not self.unread_bytes:
             return 0
-        return self._receive(view[:self.unread_bytes])
+        block = self._receive(len(view))
+        view[:len(block)] = block
+        return len(block)
 
-    def _receive(self, view: memoryview) -> int:
+    def readall(self) -> bytes:
+        blocks = [self._first.tobytes()]
+        self._first = memoryview(b"")
+        while self.unread_bytes:
+            blocks.append(self._receive(self.unread_bytes))
+        return b"".join(blocks)
+
+    def _receive(self, size_bytes: int) -> bytes:
         if self._broken:
             raise ClientDisconnected(f"the request body broke off: {self._progress()}")
         # Until this read has succeeded.  A time-out, say, may lose bytes that the io classes had gathered: reading on
         # after it would skip them.
         self._broken = True
-        size = self._recv_into(view)
-        if size == 0:
+        block = self._peer.recv(min(size_bytes, self.unread_bytes))
+        if not block:
             raise ClientDisconnected(f"the peer closed within the request body: {self._progress()}")
         self._broken = False
-        self.unread_bytes -= size
-        return size
+        self.unread_bytes -= len(block)
+        return block
 
     def _progress(self) -> str:
         return f"{self.content_length - self.unread_bytes} of {self.content_length} bytes came"
-
-    def readall(self) -> bytes:
-        """As io.RawIOBase does, but not in 8 KiB pieces."""
-        return b"".join(iter(partial(self.read, _READ_ALL_BYTES), b""))
 
 
 class _Stream(io.BufferedReader):

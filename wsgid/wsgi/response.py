@@ -52,9 +52,11 @@ class Outcome(Enum):
     DISCONNECTED = auto()  # the client left
 
 
-@dataclass(slots=True)
+@dataclass
 class Served:
     """What became of one request."""
+
+    __slots__ = ("outcome", "status", "sent_bytes")
 
     outcome: Outcome
     status: int  # its code; 0 if there was none
@@ -98,83 +100,72 @@ class _Role(Enum):
     HOP = auto()  # between the server and nginx (RFC 9110, 7.6.1): nobody but us has a say
 
 
-_PLAIN = _Role.PLAIN
+_PLAIN, _LENGTH, _CONNECTION, _HOP = _Role
 _SPECIAL_ROLES = {
-    "content-length": _Role.LENGTH, "connection": _Role.CONNECTION, "keep-alive": _Role.HOP, "te": _Role.HOP,
-    "trailer": _Role.HOP, "transfer-encoding": _Role.HOP,
+    "content-length": _LENGTH, "connection": _CONNECTION, "keep-alive": _HOP, "te": _HOP, "trailer": _HOP,
+    "transfer-encoding": _HOP,
 }
 
 
-class _Roles(dict[str, _Role]):
-    """Header names that were seen and are valid."""
-
-    def __missing__(self, name: str) -> _Role:
-        if not isinstance(name, str):
-            raise TypeError(f"the header name {name!r} is a {type(name).__name__}, not a str")
-        if not _TOKEN.fullmatch(name):
-            raise ApplicationError(f"{name!r} is no header name: RFC 9110 allows letters, digits and !#$%&'*+-.^_`|~")
-        role = _SPECIAL_ROLES.get(name.lower(), _PLAIN)
-        if len(self) < _CACHE_MAX:
-            self[name] = role
-        return role
+_roles: dict[str, _Role] = {}  # of header names that were seen and are valid
+_statuses: dict[str, tuple[int, str]] = {}  # of statuses that were seen and are valid, with their code
 
 
-class _StatusLines(dict[str, tuple[int, str]]):
-    """Statuses that were seen and are valid, with their code and line."""
-
-    def __missing__(self, status: str) -> tuple[int, str]:
-        if not isinstance(status, str):
-            raise TypeError(f"the status {status!r} is a {type(status).__name__}, not a str such as '200 OK'")
-        match = _STATUS.fullmatch(status)
-        if match is None:
-            raise ApplicationError(f"{status!r} is no status for a response: "
-                                   "it takes three digits, 101 or 200 to 599, and a reason, as in '200 OK'")
-        # RFC 9112, 4: the space is there even if there is no reason.
-        made = int(match[1]), f"HTTP/1.1 {status}{' ' if len(status) == 3 else ''}\r\n"
-        if len(self) < _CACHE_MAX:
-            self[status] = made
-        return made
-
-
-_roles = _Roles()
-_status_lines = _StatusLines()
-
-
-def render_head(status: str, headers: list[tuple[str, str]]) -> tuple[int, bytes, int | None]:
+def render_head(status: str, headers: list[tuple[str, str]]) -> tuple[int, str, int | None]:
     """Check what start_response got, and make the head of it.
 
     Returns:
-        The status code; the head without Content-Length and without its end; the Content-Length.
+        The status code; the head, all latin-1, without its end; the Content-Length that is in it.
 
     Raises:
         TypeError: something is of another type than PEP 3333 demands.
         ApplicationError: something has a value that HTTP does not allow.
     """
-    code, line = _status_lines[status]
+    statuses, roles = _statuses, _roles
+    code, head = statuses.get(status) or _status(status)
     if type(headers) is not list:
         raise TypeError(f"the response headers are a {type(headers).__name__}, not a list")
-    parts = [line]
     length: int | None = None
-    roles = _roles
     for header in headers:
         if type(header) is not tuple or len(header) != 2:
             raise TypeError(f"the response header {header!r} is no tuple of name and value")
         name, value = header
-        role = roles[name]
-        if type(value) is not str or not value.isprintable():  # nearly every value is; what is left is latin-1 or not
+        role = roles.get(name) or _role(name)
+        # Nearly every value is both.
+        if type(value) is not str or not value.isascii() or not value.isprintable():
             _check_value(name, value)
-        if role is _PLAIN or role is _Role.CONNECTION and code == 101:
-            parts += (name, ": ", value, "\r\n")
-        elif role is _Role.LENGTH:
-            length = _check_length(value, length)
-    return code, _encode("".join(parts)), None if code in _LENGTHLESS else length
+        if role is _PLAIN or role is _CONNECTION and code == 101:
+            head = f"{head}{name}: {value}\r\n"
+        elif role is _LENGTH:
+            length = _length(value, length)
+    if length is None or code in _LENGTHLESS:
+        return code, head, None
+    return code, f"{head}Content-Length: {length}\r\n", length
 
 
-def _encode(head: str) -> bytes:
-    try:
-        return head.encode("latin-1")
-    except UnicodeEncodeError as error:
-        raise ApplicationError(f"{head[error.start]!r} in a response header is not latin-1: encode it") from None
+def _status(status: str) -> tuple[int, str]:
+    if not isinstance(status, str):
+        raise TypeError(f"the status {status!r} is a {type(status).__name__}, not a str such as '200 OK'")
+    match = _STATUS.fullmatch(status)
+    if match is None:
+        raise ApplicationError(f"{status!r} is no status for a response: "
+                               "it takes three digits, 101 or 200 to 599, and a reason, as in '200 OK'")
+    # RFC 9112, 4: the space is there even if there is no reason.
+    made = int(match[1]), f"HTTP/1.1 {status}{' ' if len(status) == 3 else ''}\r\n"
+    if len(_statuses) < _CACHE_MAX:
+        _statuses[status] = made
+    return made
+
+
+def _role(name: str) -> _Role:
+    if not isinstance(name, str):
+        raise TypeError(f"the header name {name!r} is a {type(name).__name__}, not a str")
+    if not _TOKEN.fullmatch(name):
+        raise ApplicationError(f"{name!r} is no header name: RFC 9110 allows letters, digits and !#$%&'*+-.^_`|~")
+    role = _SPECIAL_ROLES.get(name.lower(), _PLAIN)
+    if len(_roles) < _CACHE_MAX:
+        _roles[name] = role
+    return role
 
 
 def _check_value(name: str, value: str) -> None:
@@ -182,10 +173,14 @@ def _check_value(name: str, value: str) -> None:
         raise TypeError(f"the value {value!r} of the header {name!r} is a {type(value).__name__}, not a str")
     if _CONTROL.search(value):
         raise ApplicationError(f"the value {value!r} of the header {name!r} has a control character: remove it")
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise ApplicationError(f"{value[error.start]!r} in a response header is not latin-1: encode it") from None
 
 
-def _check_length(value: str, other: int | None) -> int:
-    if not (value.isascii() and value.isdigit() and len(value) <= _LENGTH_MAX_DIGITS):
+def _length(value: str, other: int | None) -> int:
+    if not value.isdecimal() or len(value) > _LENGTH_MAX_DIGITS:  # of latin-1, these are 0 to 9
         raise ApplicationError(f"Content-Length is {value!r}, not a number of bytes")
     length = int(value)
     if other is not None and other != length:
@@ -244,13 +239,16 @@ class _Response:
             ClientDisconnected: the client left.
             BaseException: whatever the application raises.
         """
-        if type(iterable) is FileWrapper and self._send_file(iterable):
-            return
-        if iterable is None or isinstance(iterable, (bytes, str)):
-            _check_block(iterable)
-            iterable = (iterable,)
         # PEP 3333, "Handling the Content-Length Header": known from the first block if there is no other.
-        alone = isinstance(iterable, Sized) and len(iterable) == 1
+        if type(iterable) is list:
+            alone = len(iterable) == 1
+        elif type(iterable) is FileWrapper and self._send_file(iterable):
+            return
+        elif iterable is None or isinstance(iterable, (bytes, str)):
+            _check_block(iterable)
+            iterable, alone = (iterable,), True
+        else:
+            alone = isinstance(iterable, Sized) and len(iterable) == 1
         for block in iterable:
             if type(block) is not bytes:
                 _check_block(block)
@@ -336,11 +334,10 @@ class _Response:
 
     def _end_head(self, size_bytes: int | None) -> bytes:
         """The whole head; the Content-Length is `size_bytes` if the application gave none and that is known."""
-        if self._length is None and self.code != 101:
+        if size_bytes is not None and self._length is None and self.code != 101:
             self._length = size_bytes
-        if self._length is None:
-            return self._head + b"\r\n"
-        return self._head + b"Content-Length: %d\r\n\r\n" % self._length
+            self._head += f"Content-Length: {size_bytes}\r\n"
+        return (self._head + "\r\n").encode("latin-1")
 
     def _send(self, first: bytes, second: bytes = b"") -> None:
         try:
@@ -388,8 +385,8 @@ class _Response:
         status = str(status_hint) if valid else "500 Internal Server Error"
         text = f"{status}\n".encode("latin-1")
         self.code, self._head, _ = render_head(status, [("Content-Type", "text/plain; charset=latin-1")])
-        self._length = len(text)
-        head = self._end_head(None)
+        self._length = None
+        head = self._end_head(len(text))
         if self._method == "HEAD":
             self._send(head)
         else:

@@ -1,0 +1,128 @@
+"""python -m bench [SHAPE ...]: measure these shapes, or all, and print the tables and which bars hold.
+
+All of it takes just under half an hour.  It then writes bench/RESULTS.md.  Exit code 1 if a bar is missed.
+"""
+
+import argparse
+import os
+import resource
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import apps, bars, report
+from bench.front import front
+from bench.load import calibrate
+from bench.peers import PEERS, Launch
+from bench.sample import Failed, Metric, Sample, Table
+from bench.server import ServerError, running
+from bench.shapes import SHAPES, Shape
+from tools import apt
+from tools.nginx import Nginx, NginxError
+
+DESCRIPTORS = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    shapes: list[str]
+    peers: list[str]
+    rounds: int
+    duration_s: int
+
+    @property
+    def is_whole(self) -> bool:
+        return len(self.shapes) == len(SHAPES) and len(self.peers) == len(PEERS)
+
+
+def main() -> int:
+    options = parse()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    try:
+        found = bench(options)
+    except KeyboardInterrupt:
+        return 130
+    except (NginxError, apt.MissingPackage) as error:
+        print(error, file=sys.stderr)
+        return 1
+    verdicts = list(bars.judge(found))
+    if verdicts:
+        print(report.of_bars(verdicts))
+    if options.is_whole:
+        report.write(found, verdicts, shlex.join(["python", "-m", "bench", *sys.argv[1:]]))
+    return 0 if all(verdict.held for verdict in verdicts) else 1
+
+
+def parse() -> Options:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("shapes", nargs="*", metavar="SHAPE", help=f"of {', '.join(SHAPES)}")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each peer in each shape (default 5)")
+    parser.add_argument("--seconds", type=int, default=3, help="that a run is measured (default 3)")
+    parser.add_argument("--peer", action="append", choices=list(PEERS), help="this one alone; repeatable")
+    given = parser.parse_args()
+    for name in given.shapes:
+        if name not in SHAPES:
+            parser.error(f"no shape is called {name}; there are {', '.join(SHAPES)}")
+    return Options(given.shapes or list(SHAPES), given.peer or list(PEERS), given.rounds, given.seconds)
+
+
+def interrupt(_number: int, _frame: object) -> None:
+    """Once: a second Ctrl-C must not come between us and the end of what we have started."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def bench(options: Options) -> dict[str, Table]:
+    if not shutil.which("wrk"):
+        apt.install("wrk", "wrk")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the servers inherit it
+    os.environ[apps.TURNS_NAME] = str(calibrate())
+    found: dict[str, Table] = {}
+    with tempfile.TemporaryDirectory(prefix="wsgid-bench-") as directory:
+        socket = Path(directory) / "server.sock"
+        with front(socket, min(hard, DESCRIPTORS)) as nginx:
+            for name in options.shapes:
+                found[name] = measure(SHAPES[name], options, nginx, socket)
+                print(report.of_shape(name, found[name]), flush=True)
+    return found
+
+
+def measure(shape: Shape, options: Options, nginx: Nginx, socket: Path) -> Table:
+    """Rounds back and forth: a machine that slowly gets faster or slower does so for all."""
+    table: Table = {name: [] for name in shape.peers if name in options.peers}
+    for number in range(options.rounds):
+        order: Sequence[str] = list(table)[::-1 if number % 2 else 1]
+        for name in order:
+            run = once(shape, name, nginx, socket, options.duration_s)
+            table[name].append(run)
+            print(f"{shape.name}, round {number + 1} of {options.rounds}: {name} {in_short(run)}", file=sys.stderr)
+    return table
+
+
+def once(shape: Shape, name: str, nginx: Nginx, socket: Path, duration_s: int) -> Sample | Failed:
+    if name in shape.cannot:
+        return Failed(shape.cannot[name])
+    launch = Launch(shape.application, shape.workers, shape.waiting, socket)
+    try:
+        with running(PEERS[name], launch, nginx, shape.request) as server:
+            return shape.measure(server, shape.request, duration_s)
+    except ServerError as error:
+        return Failed(str(error))
+
+
+def in_short(run: Sample | Failed) -> str:
+    if isinstance(run, Failed):
+        return run.reason
+    return ", ".join(f"{metric.form.format(run[metric])} {metric.heading}" for metric in Metric if metric in run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""The applications that are served: one callable a shape, none with more work than its shape is about."""
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+from wsgiref.types import StartResponse
+
+KB = 1024
+MB = 1024 * KB
+
+HELLO = b"Hello World!"
+BODY = b"x" * (100 * KB)
+BLOCK = b"x" * KB
+BLOCKS = 100
+WAIT_S = 0.010
+HOLD_S = 5.0
+TURNS_NAME = "BENCH_TURNS"
+TURNS = int(os.environ.get(TURNS_NAME, "0"))  # of the loop that is work
+
+Environ = dict[str, Any]
+
+
+def hello(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    return _answer(start_response, HELLO)
+
+
+def wait(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    time.sleep(WAIT_S)  # the servers with gevent have patched it
+    return _answer(start_response, HELLO)
+
+
+def hold(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Long enough for thousands to be in flight together."""
+    time.sleep(HOLD_S)
+    return _answer(start_response, HELLO)
+
+
+def body(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    return _answer(start_response, BODY)
+
+
+def stream(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    for _ in range(BLOCKS):
+        yield BLOCK
+
+
+def upload(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Read all of it, and answer with its length."""
+    return _answer(start_response, b"%d" % len(environ["wsgi.input"].read()))
+
+
+def work(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    spin(TURNS)
+    return _answer(start_response, HELLO)
+
+
+def spin(turns: int) -> None:
+    for _ in range(turns):
+        pass
+
+
+def _answer(start_response: StartResponse, content: bytes) -> list[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(content)))])
+    return [content]

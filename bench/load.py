@@ -1,0 +1,91 @@
+"""Drive a server with wrk through nginx: the sample of one run.
+
+Rules
+* A second of warm-up comes first, and what it has left behind in the server: neither is measured.
+* Processor time is read before and after, and divided by what wrk has counted as completed; what is cut off at the end
+  (at most one request a connection) has been paid for, too.
+* Everything that went wrong is counted as an error: statuses from 400 on, sockets, time-outs (wrk's own, 2 s), bodies
+  that were too short.  An exact answer is asked for before and after the run.
+"""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bench import apps, cost
+from bench.sample import Metric, Sample
+from bench.server import Request, Server, ServerError
+
+SCRIPT = Path(__file__).resolve().with_name("wrk.lua")
+WARM_UP_S = 1
+QUIET_S = 0.2
+QUIET_SHARE = 0.02  # of a processor: a heartbeat and such
+QUIET_DEADLINE_S = 5.0
+WORK_S = 0.005
+Measure = Callable[[Server, Request, int], Sample]  # a server, what to ask it, for how many seconds
+
+
+def load(connections: int = 32) -> Measure:
+    """The measurement with so many connections, each of which asks again as soon as it has its answer."""
+
+    def measure(server: Server, request: Request, duration_s: int) -> Sample:
+        _wrk(server, request, connections, WARM_UP_S)
+        wait_until_quiet(server)
+        before_s = cost.cpu_s(server.pid)
+        met = _wrk(server, request, connections, duration_s)
+        spent_s = cost.cpu_s(server.pid) - before_s
+        server.check(request)
+        return _sample(met, spent_s, cost.tree_pss_bytes(server.pid), request)
+
+    return measure
+
+
+def wait_until_quiet(server: Server) -> None:
+    """Some still do things when they serve already: wsgid prepares for a reload, for one, and that is no request's."""
+    deadline_s = time.monotonic() + QUIET_DEADLINE_S
+    before_s, now_s = 0.0, cost.cpu_s(server.pid)
+    while now_s - before_s > QUIET_SHARE * QUIET_S and time.monotonic() < deadline_s:
+        time.sleep(QUIET_S)
+        before_s, now_s = now_s, cost.cpu_s(server.pid)
+
+
+def _wrk(server: Server, request: Request, connections: int, duration_s: int) -> dict[str, int]:
+    posted = ["--", str(request.posted_bytes)] if request.posted_bytes else []
+    command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{duration_s}s", "--latency",
+               "--script", str(SCRIPT), server.url, *posted]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise ServerError(f"wrk: {done.stderr.strip() or done.stdout.strip()}")
+    met: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    return met
+
+
+def _sample(met: dict[str, int], spent_s: float, pss_bytes: int, request: Request) -> Sample:
+    answered = met["requests"] - met["statuses"]
+    if not answered:
+        raise ServerError(f"none of {met['requests']:,} requests was answered")
+    too_short = met["received_bytes"] < answered * len(request.answer)
+    return {
+        Metric.REQUESTS_PER_S: met["requests"] / met["duration_us"] * 1e6,
+        Metric.CPU_US: spent_s / met["requests"] * 1e6,
+        Metric.P50_MS: met["p50_us"] / 1e3,
+        Metric.P99_MS: met["p99_us"] / 1e3,
+        Metric.MAX_MS: met["max_us"] / 1e3,
+        Metric.PSS_MIB: pss_bytes / cost.MIB,
+        Metric.ERRORS: met["statuses"] + met["sockets"] + met["timeouts"] + too_short,
+    }
+
+
+def calibrate() -> int:
+    """How many turns of bench/apps.py's loop are WORK_S of processor time on this machine, today."""
+    turns = 1_000_000
+    best_s = min(_spent_s(turns) for _ in range(5))
+    return int(turns * WORK_S / best_s)
+
+
+def _spent_s(turns: int) -> float:
+    started_s = time.process_time()
+    apps.spin(turns)
+    return time.process_time() - started_s

@@ -1,0 +1,108 @@
+"""The servers that are compared: how each is started, as somebody who minds performance would start it.
+
+Rules
+* All get the same number of workers and the same backlog or more; those with gevent get places for 1000 requests a
+  worker or more; none writes an access log.
+* wsgid has its defaults on (counters, heartbeat), and --harakiri besides, so that its time-outs are in force.
+* A command stays in the foreground, and its descendants in its process group.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+BIN = Path(sys.executable).parent
+GEVENT_PLACES = 1000
+BACKLOG = 4096  # the kernel's own limit on most machines (net.core.somaxconn)
+
+
+class Protocol(Enum):
+    """What nginx speaks to it; the value is its location in bench/front.py."""
+
+    UWSGI = "uwsgi"
+    HTTP = "http"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What a server is to do.
+
+    Args:
+        application: MODULE:CALLABLE.
+        workers: processes.
+        waiting: requests that a worker has to have in flight together; 1 where none ever waits.
+        socket: the path to listen on.
+    """
+
+    application: str
+    workers: int
+    waiting: int
+    socket: Path
+
+    @property
+    def places(self) -> int:
+        return max(GEVENT_PLACES, self.waiting)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    name: str
+    protocol: Protocol
+    command: Callable[[Launch], list[str]]
+    environ: dict[str, str] = field(default_factory=dict)
+
+
+def _wsgid(launch: Launch) -> list[str]:
+    return [sys.executable, "-m", "wsgid", "--socket", str(launch.socket), "--workers", str(launch.workers),
+            "--gevent", str(launch.places), "--harakiri", "30", launch.application]
+
+
+def _uwsgi(launch: Launch) -> list[str]:
+    return [str(BIN / "uwsgi"), "--socket", str(launch.socket), "--module", launch.application,
+            "--virtualenv", sys.prefix, "--master", "--processes", str(launch.workers), "--listen", str(BACKLOG),
+            "--need-app", "--disable-logging", "--die-on-term", "--vacuum", "--thunder-lock", "--auto-procname"]
+
+
+def _uwsgi_gevent(launch: Launch) -> list[str]:
+    return [*_uwsgi(launch), "--gevent", str(launch.places), "--gevent-early-monkey-patch"]
+
+
+def _gunicorn(launch: Launch) -> list[str]:
+    """Its control socket would be made in the home directory."""
+    return [str(BIN / "gunicorn"), "--bind", f"unix:{launch.socket}", "--workers", str(launch.workers),
+            "--worker-class", "gevent", "--worker-connections", str(launch.places), "--backlog", str(BACKLOG),
+            "--no-control-socket", launch.application]
+
+
+def _gunicorn_uwsgi(launch: Launch) -> list[str]:
+    return [*_gunicorn(launch), "--protocol", "uwsgi"]
+
+
+def _granian(launch: Launch) -> list[str]:
+    """Threads only where requests wait: for others its manual has one, and more would only fight for the GIL."""
+    return [str(BIN / "granian"), "--interface", "wsgi", "--uds", str(launch.socket), "--workers", str(launch.workers),
+            "--blocking-threads", str(launch.waiting), "--backpressure", str(launch.places), "--backlog", str(BACKLOG),
+            "--http", "1", "--no-ws", launch.application]
+
+
+def _floor(launch: Launch) -> list[str]:
+    program = launch.socket.with_name("floor")
+    subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", str(program), str(HERE / "floor.c")], check=True)
+    return [str(program), str(launch.socket), str(launch.workers)]
+
+
+PEERS: dict[str, Peer] = {peer.name: peer for peer in (
+    Peer("wsgid", Protocol.UWSGI, _wsgid),
+    Peer("wsgid-pure", Protocol.UWSGI, _wsgid, {"WSGID_PURE": "1"}),
+    Peer("uwsgi-sync", Protocol.UWSGI, _uwsgi),
+    Peer("uwsgi-gevent", Protocol.UWSGI, _uwsgi_gevent),
+    Peer("gunicorn-uwsgi", Protocol.UWSGI, _gunicorn_uwsgi),
+    Peer("gunicorn-http", Protocol.HTTP, _gunicorn),
+    Peer("granian", Protocol.HTTP, _granian),
+    Peer("floor", Protocol.UWSGI, _floor),
+)}

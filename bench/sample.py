@@ -1,0 +1,58 @@
+"""What one run has measured, and all runs of a shape together."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Metric(Enum):
+    """The heading of its column, and how a value is written there."""
+
+    REQUESTS_PER_S = ("req/s", "{:,.0f}")
+    CPU_US = ("CPU µs/req", "{:.1f}")
+    P50_MS = ("p50 ms", "{:.1f}")
+    P99_MS = ("p99 ms", "{:.1f}")
+    MAX_MS = ("max ms", "{:.0f}")
+    PSS_MIB = ("Pss MiB", "{:.1f}")
+    IN_FLIGHT_BYTES = ("Pss bytes a request in flight", "{:,.0f}")
+    FRESH_WORKER_MIB = ("Pss MiB of a fresh worker", "{:.2f}")
+    USED_WORKER_MIB = ("Pss MiB of a used worker", "{:.2f}")
+    ERRORS = ("errors", "{:,.0f}")
+
+    def __init__(self, heading: str, form: str) -> None:
+        self.heading = heading
+        self.form = form
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A run without numbers, in one sentence."""
+
+    reason: str
+
+
+Sample = dict[Metric, float]
+Runs = list[Sample | Failed]  # of one peer, one a round
+Table = dict[str, Runs]  # of one shape, by peer
+
+
+def values(runs: Runs, metric: Metric) -> list[float]:
+    return [run[metric] for run in runs if isinstance(run, dict) and metric in run]
+
+
+def reasons(runs: Runs) -> list[str]:
+    return [run.reason for run in runs if isinstance(run, Failed)]
+
+
+def ratios(ours: Runs, theirs: Runs, metric: Metric) -> Iterator[float]:
+    """Round by round, so that what slows the machine down for a while is on both sides."""
+    for one, other in zip(ours, theirs):
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield one[metric] / other[metric]
+
+
+def spread(numbers: Sequence[float], form: str) -> str:
+    """The median, and from where to where they reach."""
+    middle, low, high = (form.format(number) for number in (statistics.median(numbers), min(numbers), max(numbers)))
+    return middle if low == high else f"{middle} ({low}–{high})"

@@ -1,0 +1,116 @@
+"""A peer that runs behind nginx, from `with` to the end of its block: then nothing of it is left."""
+
+import http.client
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from bench.peers import Launch, Peer
+from tools import child
+from tools.nginx import Nginx
+
+ROOT = Path(__file__).resolve().parent.parent
+START_DEADLINE_S = 20.0
+ANSWER_DEADLINE_S = 10.0
+POLL_S = 0.02
+
+
+class ServerError(Exception):
+    """The peer does not start, or does not answer as it should; the message says what was seen."""
+
+
+class WrongAnswer(ServerError):
+    """It is up, and what it says is not what the application said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a shape asks, and what has to come back."""
+
+    answer: bytes
+    posted_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    pid: int
+    socket: Path
+    nginx: Nginx
+    path: str
+
+    @property
+    def url(self) -> str:
+        return self.nginx.url + self.path
+
+    def check(self, request: Request) -> None:
+        """Raises ServerError unless it answers exactly so, through nginx."""
+        connection = http.client.HTTPConnection(self.nginx.host, self.nginx.port, timeout=ANSWER_DEADLINE_S)
+        body = bytes(request.posted_bytes) or None
+        try:
+            connection.request("POST" if body else "GET", self.path, body)
+            response = connection.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise ServerError(f"no answer: {error!r}") from None
+        finally:
+            connection.close()
+        if response.status != http.client.OK:
+            raise ServerError(f"status {response.status}")
+        if content != request.answer:
+            raise WrongAnswer(f"a wrong answer of {len(content):,} bytes instead of {len(request.answer):,}")
+
+
+@contextmanager
+def running(peer: Peer, launch: Launch, nginx: Nginx, request: Request) -> Iterator[Server]:
+    launch.socket.unlink(missing_ok=True)
+    with tempfile.TemporaryFile() as log:
+        process = _start(peer, launch, log)
+        try:
+            server = Server(process.pid, launch.socket, nginx, f"/{peer.protocol.value}")
+            try:
+                _wait_until_up(process, server, request)
+            except ServerError as error:
+                raise ServerError(f"{error}; its last words: {_last_words(log.fileno())}") from None
+            yield server
+        finally:
+            child.end(process, signal.SIGTERM)
+
+
+def _start(peer: Peer, launch: Launch, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """In a process group of its own: Ctrl-C comes to us alone, and we end what we have started."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), **peer.environ}
+    try:
+        return subprocess.Popen(peer.command(launch), cwd=launch.socket.parent, env=environ, stdin=subprocess.DEVNULL,
+                                stdout=log, stderr=log, process_group=0)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ServerError(f"cannot be started: {error}") from None
+
+
+def _wait_until_up(process: subprocess.Popen[bytes], server: Server, request: Request) -> None:
+    deadline_s = time.monotonic() + START_DEADLINE_S
+    while True:
+        try:
+            return server.check(request)
+        except WrongAnswer:
+            raise
+        except ServerError as error:
+            if process.poll() is not None:
+                raise ServerError(f"ended with status {process.returncode}") from None
+            if time.monotonic() > deadline_s:
+                raise ServerError(f"not up after {START_DEADLINE_S:.0f} s: {error}") from None
+        time.sleep(POLL_S)
+
+
+def _last_words(log_fd: int) -> str:
+    """The last line that names an error, or else the last one."""
+    end = os.fstat(log_fd).st_size
+    lines = os.pread(log_fd, 8192, max(0, end - 8192)).decode(errors="replace").splitlines()
+    said = [line.strip() for line in lines if line.strip()]
+    return next((line for line in reversed(said) if "Error" in line), said[-1] if said else "none")

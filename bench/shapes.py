@@ -1,0 +1,60 @@
+"""The shapes of load: what is asked of which application, with how many workers, and which peers can do it."""
+
+from dataclasses import dataclass, field
+
+from bench import apps
+from bench.load import Measure, load
+from bench.memory import idle_worker, in_flight
+from bench.server import Request
+
+SERVERS = ("wsgid", "uwsgi-sync", "uwsgi-gevent", "gunicorn-uwsgi", "gunicorn-http", "granian")
+ALL = (*SERVERS, "wsgid-pure", "floor")
+WEIGHED = ("wsgid", "uwsgi-gevent")
+ONE_AT_A_TIME = {"uwsgi-sync": "a worker has one request at a time"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One table of the results.
+
+    Args:
+        name: as on the command line.
+        title: the table's heading.
+        application: what is served.
+        workers: processes of each server.
+        peers: who takes part.
+        measure: how a sample is made.
+        request: what is asked.
+        waiting: requests that a worker has to have in flight together.
+        cannot: peers that cannot do it, and why.
+    """
+
+    name: str
+    title: str
+    application: str
+    workers: int
+    measure: Measure
+    request: Request = Request(apps.HELLO)
+    peers: tuple[str, ...] = SERVERS
+    waiting: int = 1
+    cannot: dict[str, str] = field(default_factory=dict)
+
+
+SHAPES: dict[str, Shape] = {shape.name: shape for shape in (
+    Shape("hello", "Hello, 1 worker", "bench.apps:hello", 1, load(), peers=ALL),
+    Shape("hello-4", "Hello, 4 workers", "bench.apps:hello", 4, load()),
+    Shape("flask", "Flask's hello, 1 worker", "bench.flask_app:application", 1, load()),
+    Shape("wait", "10 ms of waiting, 500 connections, 2 workers", "bench.apps:wait", 2, load(500), waiting=500,
+          cannot=ONE_AT_A_TIME),
+    Shape("body", "A body of 100 KB, 1 worker", "bench.apps:body", 1, load(), Request(apps.BODY)),
+    Shape("stream", "A stream of 100 blocks of 1 KB, 1 worker", "bench.apps:stream", 1, load(),
+          Request(apps.BLOCK * apps.BLOCKS)),
+    Shape("post", "A POST of 64 KB, 1 worker", "bench.apps:upload", 1, load(), Request(b"65536", 64 * apps.KB)),
+    Shape("upload", "An upload of 1 MB, 4 connections, 1 worker", "bench.apps:upload", 1, load(4),
+          Request(b"1048576", apps.MB)),
+    Shape("work", "5 ms of work, 16 connections, 4 workers", "bench.apps:work", 4, load(16)),
+    Shape("in-flight", "Memory: 5,000 requests in flight in one worker", "bench.apps:hold", 1, in_flight(5000),
+          peers=WEIGHED, waiting=5000),
+    Shape("idle", "Memory: an idle worker with Flask beside three siblings, fresh and after 2,000 requests to all",
+          "bench.flask_app:application", 4, idle_worker(2000), peers=WEIGHED),
+)}

@@ -1,0 +1,43 @@
+# The types with which pipeline.py is compiled.
+cimport cython
+
+from wsgid.connection cimport Connection
+from wsgid.protocol.uwsgi cimport Head
+from wsgid.wsgi.input cimport Body
+from wsgid.wsgi.response cimport Served
+
+
+cdef class Pipeline:
+    cdef readonly set greenlets
+    cdef object _application
+    cdef unsigned long long[::1] _line
+    cdef object _say_once
+    cdef object _on_empty
+    cdef Py_ssize_t _places
+    cdef Py_ssize_t _max_vars
+    cdef double _timeout_s
+    cdef double _harakiri_s
+    cdef object _drain_bytes
+    cdef double _drain_s
+    cdef dict _base
+    cdef object _hub
+    cdef list _doors
+    cdef bint _closed
+    cdef Py_ssize_t _in_flight
+    cdef list _idle
+    cdef Py_ssize_t _unused
+    cdef double _trim_at_s
+    cdef double _young_until_s
+    cdef object _refusals
+    cdef object _pause
+
+    cdef Py_ssize_t _accepts_left
+
+    cdef int _next(self, listener) except -2
+    cdef _serve_one(self, Connection connection, me)
+    cdef _release(self)
+    cdef _park(self, me)
+    @cython.locals(started_s=double, head=Head)
+    cdef _serve(self, Connection connection, me)
+    @cython.locals(body=Body, environ=dict)
+    cdef _respond(self, Connection connection, Head head, bytes buffer, me)

@@ -1,0 +1,16 @@
+# The types with which uwsgi.py is compiled.
+cimport cython
+
+
+cdef class Head:
+    cdef readonly object modifier
+    cdef readonly dict variables
+    cdef readonly object content_length
+    cdef readonly Py_ssize_t size_bytes
+
+
+@cython.locals(known=dict, variables=dict, size_bytes=Py_ssize_t)
+cpdef Head decode(bytes buffer, Py_ssize_t max_vars, dict base=*)
+
+@cython.locals(variables=dict, repeated=list)
+cdef dict _variables(bytes buffer, Py_ssize_t size_bytes, Py_ssize_t max_vars, dict base)

@@ -1,0 +1,5 @@
+# The types with which input.py is compiled.
+
+cdef class Body:
+    cdef readonly object stream
+    cdef object _wire

@@ -1,0 +1,45 @@
+# The types with which response.py is compiled.
+cimport cython
+
+
+cdef class Served:
+    cdef readonly object outcome
+    cdef readonly int status
+    cdef readonly Py_ssize_t sent_bytes
+
+
+@cython.locals(statuses=dict, roles=dict)
+cpdef tuple render_head(object status, object headers)
+
+cdef _length(str value, other)
+
+
+cdef class _Response:
+    cdef object stage
+    cdef int code
+    cdef Py_ssize_t sent_bytes
+    cdef object _transport
+    cdef object _method
+    cdef object _path
+    cdef str _head
+    cdef object _length
+    cdef bint _bodiless
+
+    cpdef write(self, block)
+
+    cdef send_body(self, iterable)
+    cdef finish(self)
+    cdef fail(self, error)
+    cdef close(self, iterable)
+
+    @cython.locals(size_bytes=Py_ssize_t, sent_bytes=Py_ssize_t, room=Py_ssize_t)
+    cdef bint _put(self, block, bint alone) except -1
+    cdef bint _settle(self, Py_ssize_t excess_bytes) except -1
+    cdef _send_head(self, size_bytes)
+    cdef bytes _end_head(self, size_bytes)
+    cdef _send(self, bytes first, second=*)
+    cdef bint _refuse(self) except -1
+
+
+@cython.locals(response=_Response)
+cpdef Served serve(object application, dict environ, object transport)
