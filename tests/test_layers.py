@@ -30,7 +30,7 @@ SAME_FLOOR = {
     ("wsgid.connection", "wsgid.syscalls"),
     ("wsgid.pipeline", "wsgid.syscalls"), ("wsgid.pipeline", "wsgid.connection"), ("wsgid.pipeline", "wsgid.timeouts"),
     ("wsgid.protocol.uwsgi", "wsgid.protocol.variables"),
-    ("wsgid.__main__", "wsgid.cli"),
+    ("wsgid", "wsgid.forms"), ("wsgid.__main__", "wsgid.cli"),
 }
 
 
