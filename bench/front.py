@@ -10,6 +10,7 @@ from tools.nginx import Nginx
 SITE = """\
 server {{
     listen 80;
+    server_name bench.example;  # as every site has one
     access_log off;
     keepalive_requests 100000000;  # of the client's connections, which last as long as wrk's run
 

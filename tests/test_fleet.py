@@ -103,7 +103,7 @@ def test_a_dead_worker_is_replaced_at_once() -> None:
     world = running()
     world.plan(after_s=4)
     world.fleet.gone(2, world.now_s)
-    assert world.plan() == [fleet.Spawn(2, 0)]
+    assert world.plan() == [fleet.Spawn(2, 0, wary=True)]
 
 
 def test_a_worker_that_dies_young_again_and_again_waits_longer_each_time_while_siblings_stay() -> None:
@@ -112,7 +112,7 @@ def test_a_worker_that_dies_young_again_and_again_waits_longer_each_time_while_s
     for _ in range(12):
         died_s = world.now_s
         world.fleet.gone(1, died_s)
-        while fleet.Spawn(1, 0) not in world.plan(after_s=0.05):
+        while fleet.Spawn(1, 0, wary=True) not in world.plan(after_s=0.05):
             world.beat()
         waits.append(world.now_s - died_s)
         world.settle()
@@ -123,11 +123,11 @@ def test_a_worker_that_dies_young_again_and_again_waits_longer_each_time_while_s
 def test_a_resting_slot_keeps_its_place() -> None:
     world = running(target=2)
     world.fleet.gone(0, world.now_s)
-    assert world.plan() == [fleet.Spawn(0, 0)]  # once may be chance
+    assert world.plan() == [fleet.Spawn(0, 0, wary=True)]  # once may be chance
     world.settle()
     world.fleet.gone(0, world.now_s)
     assert world.plan() == []  # not even in another slot
-    assert world.plan(after_s=fleet.BACKOFF_FIRST_S) == [fleet.Spawn(0, 0)]
+    assert world.plan(after_s=fleet.BACKOFF_FIRST_S) == [fleet.Spawn(0, 0, wary=True)]
 
 
 def test_when_all_rest_one_of_them_is_woken_soon() -> None:
@@ -169,7 +169,7 @@ def test_a_reload_that_cannot_be_imported_leaves_everything_as_it_was() -> None:
     assert world.fleet.template_gone(1, world.now_s) is TemplateState.BOOTING
     assert world.plan(after_s=1) == []
     world.fleet.gone(0, world.now_s)
-    assert world.plan(after_s=2) == [fleet.Spawn(0, 0)]
+    assert world.plan(after_s=2) == [fleet.Spawn(0, 0, wary=True)]
 
 
 def test_a_fleet_is_settled_when_all_have_lived_for_a_moment_and_nothing_is_under_way() -> None:
@@ -352,7 +352,7 @@ def test_a_worker_that_closes_its_channel_counts_until_it_is_reaped() -> None:
     world.fleet.channel_closed(0, world.now_s)
     assert world.plan() == []
     world.fleet.gone(0, world.now_s)
-    assert world.plan() == [fleet.Spawn(0, 0)]
+    assert world.plan() == [fleet.Spawn(0, 0, wary=True)]
 
 
 def test_an_unlisted_transition_names_state_and_event() -> None:

@@ -17,14 +17,16 @@ FLOORS = {
     "wsgid.process": 2, "wsgid.listener": 2, "wsgid.channel": 2, "wsgid.scoreboard": 2, "wsgid.application": 2,
     "wsgid.watch": 2, "wsgid.retirement": 2, "wsgid.upgrade": 2,
     "wsgid.wsgi": 2, "wsgid.wsgi.environ": 2, "wsgid.wsgi.input": 2, "wsgid.wsgi.response": 2,
-    "wsgid.wsgi.filewrapper": 2,
-    "wsgid.syscalls": 3, "wsgid.connection": 3, "wsgid.timeouts": 3, "wsgid.pipeline": 3, "wsgid.worker": 3, "wsgid.template": 3,
+    "wsgid.wsgi.filewrapper": 2, "wsgid.wsgi.text": 2,
+    "wsgid.syscalls": 3, "wsgid.connection": 3, "wsgid.timeouts": 3, "wsgid.pipeline": 3, "wsgid.worker": 3,
+    "wsgid.template": 3,
     "wsgid.master": 4,
     "wsgid.cli": 5, "wsgid.__main__": 5,
 }
 # Within a floor a module may know another of the same subject, in this order only.
 SAME_FLOOR = {
-    ("wsgid.wsgi.response", "wsgid.wsgi.filewrapper"), ("wsgid.worker", "wsgid.connection"),
+    ("wsgid.wsgi.response", "wsgid.wsgi.filewrapper"), ("wsgid.wsgi.response", "wsgid.wsgi.text"),
+    ("wsgid.worker", "wsgid.connection"),
     ("wsgid.retirement", "wsgid.process"), ("wsgid.template", "wsgid.worker"),
     ("wsgid.fleet", "wsgid.slots"), ("wsgid.worker", "wsgid.timeouts"), ("wsgid.worker", "wsgid.pipeline"),
     ("wsgid.connection", "wsgid.syscalls"),

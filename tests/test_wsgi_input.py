@@ -110,7 +110,8 @@ def test_nor_does_an_absurd_content_length() -> None:
 
 
 @pytest.mark.parametrize("use", [
-    lambda body: body.stream.close(), lambda body: body.stream.detach(), lambda body: io.TextIOWrapper(body.stream).close(),
+    lambda body: body.stream.close(), lambda body: body.stream.detach(),
+    lambda body: io.TextIOWrapper(body.stream).close(),
 ])
 def test_unread_bytes_survives_what_the_application_does(use: Callable[[Body], None]) -> None:
     body, _ = body_of(b"x" * 100_000, chunk_sizes=[10])

@@ -69,6 +69,7 @@ class KillTemplate:
 class Spawn:
     slot: int
     generation: int
+    wary: bool = False  # see Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,9 +232,11 @@ class Fleet:
         if slot.pid and slot.ready_s == inf and slot.state is not SlotState.DRAINING:
             self._boot_failed()
         lived_s = now_s - slot.ready_s
-        failures = 0 if slot.state is SlotState.DRAINING else failures_after(slot.failures, lived_s)
+        asked = slot.state is SlotState.DRAINING
+        failures = 0 if asked else failures_after(slot.failures, lived_s)
         rest_s = backoff_s(failures) if lived_s < LIVED_SHORTLY_S else 0.0
-        self.slots[number] = Slot(number, since_s=now_s, failures=failures, not_before_s=now_s + rest_s)
+        self.slots[number] = Slot(
+            number, since_s=now_s, failures=failures, wary=not asked, not_before_s=now_s + rest_s)
         return slot.state
 
     # --- the plan: what to do now ---
@@ -324,7 +327,7 @@ class Fleet:
                 return
             self.slots[slot.number] = replace(slot, generation=template.generation)
             self._step(slot.number, SlotEvent.SPAWN, now_s, now_s + self.deadlines.boot_s)
-            yield Spawn(slot.number, template.generation)
+            yield Spawn(slot.number, template.generation, slot.wary)
 
     def _wake_one(self, now_s: float) -> bool:
         """Nobody serves, and all rest after dying young: let one try again, some time after the last death. Else a few

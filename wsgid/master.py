@@ -390,7 +390,8 @@ class Master:
     def _spawn(self, action: fleet.Spawn) -> None:
         ours, theirs = channel.pair()
         self._add_worker(action.slot, ours)
-        self._templates[action.generation].send(control.Spawn(action.slot, action.generation), [theirs])
+        order = control.Spawn(action.slot, action.generation, action.wary)
+        self._templates[action.generation].send(order, [theirs])
         os.close(theirs)  # if the template cannot take it, our end reads end-of-file: the spawn has failed
 
     def _add_worker(self, slot: int, fd: int) -> None:

@@ -27,7 +27,7 @@ cdef class Pipeline:
     cdef list _idle
     cdef Py_ssize_t _unused
     cdef double _trim_at_s
-    cdef double _young_until_s
+    cdef double _wary_until_s
     cdef object _refusals
     cdef object _pause
 

@@ -41,7 +41,7 @@ from wsgid.wsgi.response import Outcome, serve
 
 ACCEPT_BATCH = 32  # connections per wake-up: siblings wait on the same listener and want theirs
 OUT_OF_FDS_PAUSE_S = 0.1
-YOUNG_S = 5.0  # a worker of this age looks whether clients still wait
+WARY_S = 5.0  # for so long, who replaces a worker that has died looks whether clients still wait
 TRIM_S = 10.0  # how often idle greenlets are let go
 REFUSALS_PER_S = 1.0  # refused packets are logged at this rate, however many there are
 REFUSALS_BURST = 50
@@ -67,10 +67,11 @@ class Pipeline:
         line: the worker's own words of the scoreboard.
         say_once: takes a key and a sentence, for what the operator has to be told once.
         on_empty: called when it is closed and nothing is in flight any more.
+        wary: whether to look, at first, if clients still wait.
     """
 
     def __init__(self, settings: Settings, application: Application, listeners: Sequence[int], line: memoryview,
-                 say_once: Callable[[str, str], None], on_empty: Callable[[], None]) -> None:
+                 say_once: Callable[[str, str], None], on_empty: Callable[[], None], wary: bool = False) -> None:
         self.greenlets: set[RequestGreenlet] = set()  # all, with or without a request
         self._application = application
         self._line = line
@@ -91,7 +92,7 @@ class Pipeline:
         self._idle: list[RequestGreenlet] = []
         self._unused = 0  # how many of them were idle at any time since the last trim
         self._trim_at_s = 0.0
-        self._young_until_s = time.monotonic() + YOUNG_S
+        self._wary_until_s = time.monotonic() + WARY_S if wary else 0.0
         self._refusals = RateLimit(REFUSALS_PER_S, REFUSALS_BURST)
         self._pause = self._hub.loop.timer(OUT_OF_FDS_PAUSE_S, OUT_OF_FDS_PAUSE_S)
 
@@ -243,7 +244,7 @@ class Pipeline:
             connection.send(PONG)
             connection.close()
             return
-        if started_s < self._young_until_s and connection.is_abandoned():
+        if started_s < self._wary_until_s and connection.is_abandoned():
             # What killed the worker before this one may wait in the backlog many times over, from clients that have
             # given up meanwhile.
             raise ClientDisconnected("the client has left before its request was looked at")

@@ -81,6 +81,7 @@ class Slot:
     shown_s: float = 0.0  # the heartbeat after which it was last asked to show what holds its hub
     tired: bool = False  # to be replaced, as it asked for (--max-requests and the like)
     failures: int = 0  # short lives in a row
+    wary: bool = False  # the last worker here died unasked: what killed it may wait in the backlog
     not_before_s: float = -inf  # back-off: the earliest next spawn
 
 

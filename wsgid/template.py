@@ -104,7 +104,7 @@ class Template:
             channel = Channel(worker_fd)
             channel.send(control.Hello(order.slot, order.generation, os.getpid()))
             try:
-                code = worker.run(order.slot, self._settings, self._load, self._listeners, channel,
+                code = worker.run(order, self._settings, self._load, self._listeners, channel,
                                   self._scoreboard.line(order.slot))
             except ApplicationImportError as error:
                 _report(channel, error)

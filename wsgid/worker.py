@@ -49,7 +49,7 @@ class Worker:
     """The worker's event loop.
 
     Args:
-        slot, generation: its place in the fleet.
+        order: its place in the fleet.
         settings: the operator's.
         application: the WSGI callable.
         listeners: non-blocking listening sockets, as file descriptors; shared with all siblings.
@@ -57,16 +57,17 @@ class Worker:
         line: its own words of the scoreboard.
     """
 
-    def __init__(self, slot: int, settings: Settings, application: Application, listeners: Sequence[int],
+    def __init__(self, order: control.Spawn, settings: Settings, application: Application, listeners: Sequence[int],
                  channel: Channel, line: memoryview) -> None:
-        self._slot = slot
+        self._slot = order.slot
         self._settings = settings
         self._channel = channel
         self._line = line
         self._hub = get_hub()
         self._state = State.SERVING
         self._left = Event()
-        self._pipeline = Pipeline(settings, application, listeners, line, self._say_once, self._left.set)
+        self._pipeline = Pipeline(
+            settings, application, listeners, line, self._say_once, self._left.set, order.wary)
         self._empty_until_s = 0.0
         self._said: set[str] = set()
         self._orders = self._hub.loop.io(channel.fileno(), READ)
@@ -186,11 +187,12 @@ def _module_files() -> list[str]:
     return [path for one in list(sys.modules.values()) if (path := getattr(one, "__file__", None))]
 
 
-def run(slot: int, settings: Settings, load: Callable[[], Application], listeners: Sequence[int], channel: Channel,
-        line: memoryview) -> ExitCode:
+def run(order: control.Spawn, settings: Settings, load: Callable[[], Application], listeners: Sequence[int],
+        channel: Channel, line: memoryview) -> ExitCode:
     """Be a worker: the whole life of a freshly forked process.
 
     Args:
+        order: the master's.
         load: gives the application; with --lazy-apps this imports it.
 
     Raises:
@@ -202,7 +204,7 @@ def run(slot: int, settings: Settings, load: Callable[[], Application], listener
     application = load()
     # An application may have reset it; a peer that leaves must be an error of write(2), not the worker's death.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    Worker(slot, settings, application, listeners, channel, line).run()
+    Worker(order, settings, application, listeners, channel, line).run()
     signal.alarm(_HARD_STOP_MARGIN_S)
     atexit._run_exitfuncs()
     return ExitCode.OK

@@ -40,6 +40,7 @@ class Boot:
 class Spawn:
     slot: int
     generation: int
+    wary: bool  # the last worker in this slot died
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,15 @@ cdef extern from "Python.h":
 # which clients choose: Python 3.12 keeps for ever what was interned.
 cdef enum:
     CACHE_SIZE = 1024
+    CACHED_SIZE = 128  # of a value: what is longer seldom comes again
     ROOM = 40  # for what nginx and a browser send, and what the environ adds, without growing
 cdef list _names = [""] * CACHE_SIZE
+cdef list _values = [""] * CACHE_SIZE  # likewise, by their size and the name: GET, HTTP/1.1, the user agent
+
+
+cdef bint _same(str known, const unsigned char* first, Py_ssize_t size):
+    return (PyUnicode_GET_LENGTH(known) == size and PyUnicode_KIND(known) == PyUnicode_1BYTE_KIND
+            and not memcmp(PyUnicode_DATA(known), first, size))
 
 
 cdef str _name(const unsigned char* first, Py_ssize_t size):
@@ -36,13 +43,24 @@ cdef str _name(const unsigned char* first, Py_ssize_t size):
         place = place * 31 + first[size - size // 8 - 1]
     place %= CACHE_SIZE
     cdef str known = <str>_names[place]
-    if (PyUnicode_GET_LENGTH(known) == size and PyUnicode_KIND(known) == PyUnicode_1BYTE_KIND
-            and not memcmp(PyUnicode_DATA(known), first, size)):
+    if _same(known, first, size):
         return known
     cdef str made = PyUnicode_DecodeLatin1(<const char*>first, size, NULL)
     if size < 5 or memcmp(first, b"HTTP_", 5):
         made = intern(made)
     _names[place] = made
+    return made
+
+
+cdef str _value(const unsigned char* first, Py_ssize_t size, str name):
+    cdef size_t place = <size_t><PyObject*>name // 16 + size
+    place %= CACHE_SIZE
+    cdef str known = <str>_values[place]
+    if _same(known, first, size):
+        return known
+    cdef str made = PyUnicode_DecodeLatin1(<const char*>first, size, NULL)
+    if size <= CACHED_SIZE:
+        _values[place] = made
     return made
 
 
@@ -77,7 +95,7 @@ def walk(bytes buffer not None, Py_ssize_t start, Py_ssize_t end, Py_ssize_t max
         at += 2
         if end - at < size:
             raise ValueError
-        value = PyUnicode_DecodeLatin1(<const char*>data + at, size, NULL)
+        value = _value(data + at, size, name)
         at += size
         left -= 1
         if left < 0:

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from wsgid import log
 from wsgid.errors import ApplicationError, ClientDisconnected, RequestTimeout
 from wsgid.wsgi.filewrapper import FileWrapper, sendable
+from wsgid.wsgi.text import is_plain
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
@@ -131,8 +132,7 @@ def render_head(status: str, headers: list[tuple[str, str]]) -> tuple[int, str, 
             raise TypeError(f"the response header {header!r} is no tuple of name and value")
         name, value = header
         role = roles.get(name) or _role(name)
-        # Nearly every value is both.
-        if type(value) is not str or not value.isascii() or not value.isprintable():
+        if not is_plain(value):
             _check_value(name, value)
         if role is _PLAIN or role is _CONNECTION and code == 101:
             head = f"{head}{name}: {value}\r\n"
