@@ -32,6 +32,7 @@ cdef class Pipeline:
     cdef object _pause
 
     cdef Py_ssize_t _accepts_left
+    cdef double _slice_ends_s
 
     cdef int _next(self, listener) except -2
     cdef _serve_one(self, Connection connection, me)

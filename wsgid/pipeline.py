@@ -39,7 +39,8 @@ from wsgid.wsgi.filewrapper import FileWrapper
 from wsgid.wsgi.input import Body
 from wsgid.wsgi.response import Outcome, serve
 
-ACCEPT_BATCH = 32  # connections per wake-up: siblings wait on the same listener and want theirs
+ACCEPT_BATCH = 16  # connections that a wake-up takes, at most; see docs/decisions/008-accept.md
+ACCEPT_SLICE_S = 0.001  # after this, those who wait in this worker have their turn
 OUT_OF_FDS_PAUSE_S = 0.1
 WARY_S = 5.0  # for so long, who replaces a worker that has died looks whether clients still wait
 TRIM_S = 10.0  # how often idle greenlets are let go
@@ -88,6 +89,7 @@ class Pipeline:
         self._doors = [_Door(self._hub, fd) for fd in listeners]
         self._closed = False
         self._accepts_left = 0  # of this wake-up
+        self._slice_ends_s = 0.0
         self._in_flight = 0
         self._idle: list[RequestGreenlet] = []
         self._unused = 0  # how many of them were idle at any time since the last trim
@@ -126,6 +128,7 @@ class Pipeline:
         """A listener is readable. Runs in the hub, and lets idle greenlets take what waits: one takes connection after
         connection, until it has to wait within a request; then it is the next one's turn."""
         self._accepts_left = ACCEPT_BATCH
+        self._slice_ends_s = _monotonic() + ACCEPT_SLICE_S
         while self._accepts_left > 0:
             one = self._idle.pop() if self._idle else self._new_greenlet()
             one.switch(listener)
@@ -229,6 +232,8 @@ class Pipeline:
     def _serve(self, connection: Connection, me: RequestGreenlet) -> None:
         """One connection, one request: nginx never keeps uwsgi connections alive."""
         started_s = me.started_s = _monotonic()
+        if started_s > self._slice_ends_s:
+            self._accepts_left = 0
         buffer = connection.recv()
         if not buffer:  # a probe, or the next server asking whether we live
             connection.close()

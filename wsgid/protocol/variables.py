@@ -30,27 +30,29 @@ def walk(buffer: bytes, start: int, end: int, max_vars: int, variables: dict[str
     packet = buffer[:end]
     text = packet.decode("latin-1")  # one character a byte: the sizes in `packet` are slices of `text`
     repeated: list[tuple[str, str]] = []
+    before = len(variables)
     at = start
     # No size is checked on the way: one that overruns the packet ends either in an IndexError or beyond the end, and
     # both are seen without any cost to those who do not.
     try:
-        for _ in range(max_vars + 1):
-            if at >= end:
-                break
+        while at < end:
             begin = at + 2
-            at = begin + packet[at] + (packet[at + 1] << 8)
+            at = begin + packet[at]
+            if packet[begin - 1]:  # seldom: it takes 256 bytes
+                at += packet[begin - 1] << 8
             name = text[begin:at]
             begin = at + 2
-            at = begin + packet[at] + (packet[at + 1] << 8)
+            at = begin + packet[at]
+            if packet[begin - 1]:
+                at += packet[begin - 1] << 8
             if name in variables:
                 repeated.append((name, text[begin:at]))
             else:
                 variables[name] = text[begin:at]
-        else:
-            if at <= end:
-                raise OverflowError
     except IndexError:
         at = -1
     if at != end:
         raise ValueError
+    if len(variables) - before + len(repeated) > max_vars:
+        raise OverflowError
     return repeated

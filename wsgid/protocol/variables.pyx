@@ -76,11 +76,11 @@ def walk(bytes buffer not None, Py_ssize_t start, Py_ssize_t end, Py_ssize_t max
     cdef const unsigned char* data = <const unsigned char*>PyBytes_AS_STRING(buffer)
     cdef Py_ssize_t at = start
     cdef Py_ssize_t size
-    cdef Py_ssize_t left = max_vars
-    cdef Py_ssize_t known = len(variables)
+    cdef Py_ssize_t before = len(variables)
+    cdef Py_ssize_t known = before
     cdef list repeated = []
     cdef str name, value
-    if start < 0 or end > len(buffer):
+    if not 0 <= start <= end <= len(buffer):
         raise ValueError
     while at < end:
         if end - at < 2:
@@ -97,12 +97,11 @@ def walk(bytes buffer not None, Py_ssize_t start, Py_ssize_t end, Py_ssize_t max
             raise ValueError
         value = _value(data + at, size, name)
         at += size
-        left -= 1
-        if left < 0:
-            raise OverflowError
         PyDict_SetDefault(variables, name, value)
         if PyDict_GET_SIZE(variables) == known:
             repeated.append((name, value))
         else:
             known += 1
+    if known - before + len(repeated) > max_vars:
+        raise OverflowError
     return repeated

@@ -13,7 +13,7 @@ Rules
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from types import TracebackType
@@ -248,7 +248,7 @@ class _Response:
             _check_block(iterable)
             iterable, alone = (iterable,), True
         else:
-            alone = isinstance(iterable, Sized) and len(iterable) == 1
+            alone = hasattr(iterable, "__len__") and len(iterable) == 1  # type: ignore[arg-type]
         for block in iterable:
             if type(block) is not bytes:
                 _check_block(block)
