@@ -9,16 +9,21 @@ VENV ?= .venv
 BENCH_VENV ?= .venv-bench
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all faults bench lint clean
+.PHONY: demo test test-all faults bench build wheel lint clean
 
 demo: $(VENV)/.installed-demo
 	@PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m tools.demo
+
+# What is about the hot path is run on both of its forms: compiled, with all others, and pure Python.
+TWICE = tests/test_protocol_uwsgi.py tests/test_wsgi_environ.py tests/test_wsgi_input.py tests/test_wsgi_response.py \
+	tests/test_wire.py tests/test_behind_nginx.py tests/test_greenlets.py tests/test_time_outs.py
 
 # nginx is needed, not wished for: without it this fails.
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m tools.nginx >/dev/null
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest
+	@WSGID_PURE=1 $(BIN)/python -m pytest $(TWICE)
 
 # make test on each supported Python of this machine, each in .venv-3.X.
 test-all:
@@ -33,6 +38,13 @@ faults: $(VENV)/.installed-test
 bench: $(BENCH_VENV)/.installed-bench
 	@$(BENCH_VENV)/bin/python -m bench $(ONLY)
 
+# The compiled form again, after a change to its sources.
+build: $(VENV)/.installed-test
+
+# For machines without a compiler, with this one's Python: dist/wsgid-*.whl
+wheel:
+	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
+
 # The two checks that need no running server.
 lint: $(VENV)/.installed-test
 	@$(BIN)/python -m flake8
@@ -44,15 +56,18 @@ clean:
 	find wsgid -name "*.so" -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Done again when the metadata changes.
-$(VENV)/.installed-demo: setup.cfg pyproject.toml
+# Done again when the metadata changes, or what is compiled.
+HOT = $(shell find wsgid -name "*.pyx" -o -name "*.pxd")
+INSTALLED = setup.cfg setup.py pyproject.toml $(HOT) $(wildcard $(HOT:.pxd=.py))
+
+$(VENV)/.installed-demo: $(INSTALLED)
 	@$(PYTHON) -m tools.make_venv $(VENV) demo
 	@touch $@
 
-$(VENV)/.installed-test: setup.cfg pyproject.toml
+$(VENV)/.installed-test: $(INSTALLED)
 	@$(PYTHON) -m tools.make_venv $(VENV) test,lint
 	@touch $@
 
-$(BENCH_VENV)/.installed-bench: setup.cfg pyproject.toml
+$(BENCH_VENV)/.installed-bench: $(INSTALLED)
 	@$(PYTHON) -m tools.make_venv $(BENCH_VENV) bench
 	@touch $@

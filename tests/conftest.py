@@ -1,5 +1,6 @@
 """Fixtures: real servers that are ended, and looked after, whatever the test does."""
 
+import importlib.util
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,8 +9,27 @@ from typing import Any
 import pytest
 
 from tests.server import Server
+from wsgid import forms
 
 Start = Callable[..., Server]
+
+
+def pytest_report_header() -> str:
+    return f"wsgid's hot path: {forms.described()}"
+
+
+def pytest_sessionstart() -> None:
+    """What is tested is what is written: an extension module of an older source is nobody's subject."""
+    for name in forms.HOT:
+        spec = importlib.util.find_spec(name)
+        assert spec and spec.origin
+        built = Path(spec.origin)
+        sources = [built.with_name(name.rpartition(".")[2] + suffix) for suffix in (".pyx", ".pxd", ".py")]
+        first, *more = [source for source in sources if source.exists()]
+        read = [first, *more] if first.suffix == ".pxd" else [first]  # beside a .pyx, the .py is the other form
+        newer = [source.name for source in read if source.stat().st_mtime > built.stat().st_mtime]
+        if newer and built.suffix == ".so":
+            pytest.exit(f"{newer[0]} is newer than its compiled form: run `make build`", 2)
 
 
 @pytest.fixture

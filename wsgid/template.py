@@ -12,6 +12,7 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import faulthandler  # noqa: E402
 import functools  # noqa: E402
 import gc  # noqa: E402
 import importlib.util  # noqa: E402
@@ -25,7 +26,7 @@ import traceback  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-from gevent._hub_local import get_hub_if_exists  # noqa: E402
+from gevent.hub import get_hub  # noqa: E402
 
 from wsgid import application, config, log, process, worker  # noqa: E402
 from wsgid.channel import Channel  # noqa: E402
@@ -152,15 +153,16 @@ def _prepare(settings: Settings) -> Callable[[], application.Application]:
     if settings.chdir:
         os.chdir(settings.chdir)  # again for each generation: a reload follows a switched symlink
     _drop_privileges(settings)
+    faulthandler.enable()  # this and the next are inherited by the workers, which keeps their pages shared
+    process.keep_freed_memory()
     application.prepare_path(settings)
     _patch_drivers()
     if settings.lazy_apps:
         return functools.partial(application.load, settings)
     loaded = application.load(settings)
     _warn_of_lost_threads()
-    hub = get_hub_if_exists()
-    if hub is not None:
-        hub.destroy(destroy_loop=True)
+    # Whether or not the import has run a hub: what making one imports and allocates, the workers then share.
+    get_hub().destroy(destroy_loop=True)
     gc.collect()
     gc.freeze()  # so that the collector does not write to, and thereby copy, the pages that the workers share
     return lambda: loaded

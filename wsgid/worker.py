@@ -8,7 +8,6 @@ Rules
 """
 
 import atexit
-import faulthandler
 import signal
 import sys
 import time
@@ -198,8 +197,6 @@ def run(order: control.Spawn, settings: Settings, load: Callable[[], Application
     Raises:
         ApplicationImportError: by `load`.
     """
-    faulthandler.enable()
-    process.keep_freed_memory()
     process.ignore(signal.SIGXCPU)  # until there is a hub to look at
     application = load()
     # An application may have reset it; a peer that leaves must be an error of write(2), not the worker's death.

@@ -12,5 +12,5 @@ cdef class Head:
 @cython.locals(known=dict, variables=dict, size_bytes=Py_ssize_t)
 cpdef Head decode(bytes buffer, Py_ssize_t max_vars, dict base=*)
 
-@cython.locals(variables=dict, repeated=list)
+@cython.locals(variables=dict, before=Py_ssize_t, repeated=list)
 cdef dict _variables(bytes buffer, Py_ssize_t size_bytes, Py_ssize_t max_vars, dict base)

@@ -95,14 +95,14 @@ def decode(buffer: bytes, max_vars: int, base: dict[str, Any] | None = None) -> 
 
 def _variables(buffer: bytes, size_bytes: int, max_vars: int, base: dict[str, Any] | None) -> dict[str, Any]:
     variables = {} if base is None else base.copy()
+    before = len(variables)
     try:
-        repeated = walk(buffer, HEADER_SIZE_BYTES, size_bytes, max_vars, variables)
-    except OverflowError:
-        raise TooManyVariables(f"the packet has more than {max_vars} variables: raise --max-vars if that is wanted"
-                               ) from None
+        repeated = walk(buffer, HEADER_SIZE_BYTES, size_bytes, variables)
     except ValueError:
         raise BadPacket(f"the sizes of the variables do not add up to the {size_bytes - HEADER_SIZE_BYTES} bytes of "
                         "the packet: the peer does not speak the uwsgi protocol") from None
+    if len(variables) - before + len(repeated) > max_vars:
+        raise TooManyVariables(f"the packet has more than {max_vars} variables: raise --max-vars if that is wanted")
     for name, value in repeated:
         if base is None or name not in base:
             variables[name] = _joined(name, variables[name], value)

@@ -11,26 +11,23 @@ def roomy(base: dict[str, Any]) -> dict[str, Any]:
     return base.copy()
 
 
-def walk(buffer: bytes, start: int, end: int, max_vars: int, variables: dict[str, Any]) -> list[tuple[str, str]]:
+def walk(buffer: bytes, start: int, end: int, variables: dict[str, Any]) -> list[tuple[str, str]]:
     """Take a packet's variables apart: (u16 LE size, name, u16 LE size, value)*.
 
     Args:
         buffer: the packet, and whatever follows it.
         start, end: where its variables begin and end; `end` is within the buffer.
-        max_vars: how many are accepted.
         variables: where they are put; what is there stays.
 
     Returns:
         What came under a name that was there already, in its order.
 
     Raises:
-        OverflowError: there are more than `max_vars`.
         ValueError: the sizes do not add up.
     """
     packet = buffer[:end]
     text = packet.decode("latin-1")  # one character a byte: the sizes in `packet` are slices of `text`
     repeated: list[tuple[str, str]] = []
-    before = len(variables)
     at = start
     # No size is checked on the way: one that overruns the packet ends either in an IndexError or beyond the end, and
     # both are seen without any cost to those who do not.
@@ -53,6 +50,4 @@ def walk(buffer: bytes, start: int, end: int, max_vars: int, variables: dict[str
         at = -1
     if at != end:
         raise ValueError
-    if len(variables) - before + len(repeated) > max_vars:
-        raise OverflowError
     return repeated

@@ -72,12 +72,11 @@ def roomy(dict base not None):
     return made
 
 
-def walk(bytes buffer not None, Py_ssize_t start, Py_ssize_t end, Py_ssize_t max_vars, dict variables not None):
+def walk(bytes buffer not None, Py_ssize_t start, Py_ssize_t end, dict variables not None):
     cdef const unsigned char* data = <const unsigned char*>PyBytes_AS_STRING(buffer)
     cdef Py_ssize_t at = start
     cdef Py_ssize_t size
-    cdef Py_ssize_t before = len(variables)
-    cdef Py_ssize_t known = before
+    cdef Py_ssize_t known = len(variables)
     cdef list repeated = []
     cdef str name, value
     if not 0 <= start <= end <= len(buffer):
@@ -102,6 +101,4 @@ def walk(bytes buffer not None, Py_ssize_t start, Py_ssize_t end, Py_ssize_t max
             repeated.append((name, value))
         else:
             known += 1
-    if known - before + len(repeated) > max_vars:
-        raise OverflowError
     return repeated

@@ -11,7 +11,7 @@ cdef class Served:
 @cython.locals(statuses=dict, roles=dict)
 cpdef tuple render_head(object status, object headers)
 
-cdef _length(str value, other)
+cdef _length(value, other)
 
 
 cdef class _Response:
