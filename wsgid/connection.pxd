@@ -4,6 +4,11 @@ cdef class Connection:
     cdef readonly int fd
     cdef double _timeout_s
 
+    cdef bytes _begun
+
+    cpdef bint has_begun(self) except -1
+    cpdef bytes begin(self)
     cpdef bytes recv(self, size_bytes=*)
+    cdef bytes _take(self, size_bytes)
     cpdef send(self, first, second=*)
     cpdef close(self)

@@ -34,13 +34,24 @@ class Connection:
         timeout_s: how long a single read or write may stand still.
     """
 
-    __slots__ = ("fd", "_timeout_s")
+    __slots__ = ("fd", "_timeout_s", "_begun")
 
     def __init__(self, fd: int, timeout_s: float) -> None:
         self.fd = fd
         self._timeout_s = timeout_s
+        self._begun: bytes | None = None
 
     # --- reading ---
+
+    def has_begun(self) -> bool:
+        """Whether something has arrived, or the end; the next `begin` returns it at once."""
+        self._begun = self._take(RECV_BYTES)
+        return self._begun is not None
+
+    def begin(self) -> bytes:
+        """The first bytes, as `recv` gives them."""
+        begun, self._begun = self._begun, None
+        return self.recv(RECV_BYTES) if begun is None else begun
 
     def recv(self, size_bytes: int = RECV_BYTES) -> bytes:
         """What has arrived, at most `size_bytes`; empty at end-of-file.
@@ -48,14 +59,16 @@ class Connection:
         Raises:
             ClientDisconnected: nothing came for `timeout_s`.
         """
-        while True:
-            try:
-                block = recv(self.fd, size_bytes)
-            except ConnectionError:
-                return b""
-            if block is not None:
-                return block
+        while (block := self._take(size_bytes)) is None:
             self._wait(READ)
+        return block
+
+    def _take(self, size_bytes: int) -> bytes | None:
+        """What has arrived; None if nothing has."""
+        try:
+            return recv(self.fd, size_bytes)
+        except ConnectionError:
+            return b""
 
     def drain(self, size_bytes: int, timeout_s: float) -> None:
         """Throw away what the peer still sends: closing a TCP socket with unread data in it sends a reset, which can

@@ -34,7 +34,10 @@ cdef class Pipeline:
     cdef Py_ssize_t _accepts_left
     cdef double _slice_ends_s
 
-    cdef int _next(self, listener) except -2
+    cdef list _early
+
+    cdef Connection _next(self, listener)
+    cdef int _accept_one(self, listener) except -2
     cdef _serve_one(self, Connection connection, me)
     cdef _release(self)
     cdef _park(self, me)

@@ -90,6 +90,7 @@ class Pipeline:
         self._closed = False
         self._accepts_left = 0  # of this wake-up
         self._slice_ends_s = 0.0
+        self._early: list[Connection] = []  # accepted, and their requests had not come yet
         self._in_flight = 0
         self._idle: list[RequestGreenlet] = []
         self._unused = 0  # how many of them were idle at any time since the last trim
@@ -129,26 +130,40 @@ class Pipeline:
         connection, until it has to wait within a request; then it is the next one's turn."""
         self._accepts_left = ACCEPT_BATCH
         self._slice_ends_s = _monotonic() + ACCEPT_SLICE_S
-        while self._accepts_left > 0:
+        while self._accepts_left > 0 or self._early:
             one = self._idle.pop() if self._idle else self._new_greenlet()
             one.switch(listener)
 
-    def _next(self, listener: Listener) -> int:
-        """Accept a connection for the greenlet that runs; NOTHING if there is none, or no place for it."""
+    def _next(self, listener: Listener) -> Connection | None:
+        """A connection for the greenlet that runs; None if there is none, or no place for it.
+
+        Between nginx's connect and its write there are some microseconds. Whose request is not there yet comes last:
+        by then it may be, and waiting for it in the hub costs as much as a request.
+        """
+        while self._accepts_left > 0:
+            fd = self._accept_one(listener)
+            if fd == NOTHING:
+                self._accepts_left = 0
+                break
+            connection = Connection(fd, self._timeout_s)
+            if connection.has_begun():
+                return connection
+            self._early.append(connection)
+        return self._early.pop() if self._early else None
+
+    def _accept_one(self, listener: Listener) -> int:
         try:
             fd = listener.accept()
         except OSError as error:
-            fd = NOTHING
             self._accept_failed(error)
-        if fd == NOTHING:
-            self._accepts_left = 0
             return NOTHING
-        self._accepts_left -= 1
-        self._in_flight += 1
-        self._line[_IN_FLIGHT] = self._in_flight
-        if self._in_flight >= self._places:
-            self._accepts_left = 0
-            self._shut()
+        if fd != NOTHING:
+            self._accepts_left -= 1
+            self._in_flight += 1
+            self._line[_IN_FLIGHT] = self._in_flight
+            if self._in_flight >= self._places:
+                self._accepts_left = 0
+                self._shut()
         return fd
 
     def _accept_failed(self, error: OSError) -> None:
@@ -177,10 +192,8 @@ class Pipeline:
         """The life of a greenlet: one connection after the other."""
         me: Any = greenlet.getcurrent()
         while listener is not None:
-            while self._accepts_left > 0:
-                fd = self._next(listener)
-                if fd != NOTHING:
-                    self._serve_one(Connection(fd, self._timeout_s), me)
+            while connection := self._next(listener):
+                self._serve_one(connection, me)
             listener = self._park(me)
         self.greenlets.discard(me)
 
@@ -234,7 +247,7 @@ class Pipeline:
         started_s = me.started_s = _monotonic()
         if started_s > self._slice_ends_s:
             self._accepts_left = 0
-        buffer = connection.recv()
+        buffer = connection.begin()
         if not buffer:  # a probe, or the next server asking whether we live
             connection.close()
             return
