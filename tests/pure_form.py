@@ -19,11 +19,11 @@ from typing import Any
 from wsgid import forms
 from wsgid.errors import ClientDisconnected
 from wsgid.protocol import uwsgi
+from wsgid.text import is_plain, parse_length
 from wsgid.wsgi.environ import base_environ, complete, make_environ
 from wsgid.wsgi.filewrapper import FileWrapper
 from wsgid.wsgi.input import Body
 from wsgid.wsgi.response import render_head, serve
-from wsgid.wsgi.text import is_plain
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,8 +44,8 @@ def head(status: Any, headers: Any) -> Any:
     return render_head(status, headers)
 
 
-def plain(value: Any) -> Any:
-    return is_plain(value)
+def text(value: Any) -> Any:
+    return is_plain(value), parse_length(value)
 
 
 def body(first: bytes, pieces: list[bytes], content_length: int, sizes: list[int]) -> Any:
@@ -90,7 +90,7 @@ def form() -> Any:
 
 
 QUESTIONS: dict[str, Callable[..., Any]] = {
-    one.__name__: one for one in (decode, environ, head, plain, body, response, form)}
+    one.__name__: one for one in (decode, environ, head, text, body, response, form)}
 
 
 def ask(name: str, *arguments: Any) -> Any:

@@ -118,10 +118,11 @@ def test_heads_are_made_alike(pure: PureForm, status: Any, headers: Any) -> None
     assert ask("head", status, headers) == pure.ask("head", status, headers)
 
 
-@settings(deadline=None)
-@given(st.text() | st.text(st.characters(max_codepoint=0x9F)) | st.binary() | st.builds(Text, st.text()) | st.none())
-def test_plain_is_the_same_to_both(pure: PureForm, value: Any) -> None:
-    assert ask("plain", value) == pure.ask("plain", value)
+@settings(deadline=None, max_examples=300)
+@given(st.text() | st.text(st.characters(max_codepoint=0x9F)) | st.integers(-5, 10**20).map(str)
+       | st.builds(Text, st.text()) | st.text("0123456789_+ \xb2\u0663", max_size=20))
+def test_values_are_read_alike(pure: PureForm, value: str) -> None:
+    assert ask("text", value) == pure.ask("text", value)
 
 
 @settings(deadline=None, max_examples=300)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, FileFinder, ModuleSpec, SourceFileLoader
 
 HOT = ("wsgid.connection", "wsgid.pipeline", "wsgid.protocol.uwsgi", "wsgid.protocol.variables", "wsgid.syscalls",
-       "wsgid.wsgi.environ", "wsgid.wsgi.input", "wsgid.wsgi.response", "wsgid.wsgi.text")
+       "wsgid.text", "wsgid.wsgi.environ", "wsgid.wsgi.input", "wsgid.wsgi.response")
 
 
 class _SourceOnly:

@@ -18,13 +18,12 @@ from typing import Any
 
 from wsgid.errors import BadPacket, ForeignProtocol, PeerError, TooManyVariables, UnknownModifier
 from wsgid.protocol.variables import walk
+from wsgid.text import LENGTH_MAX_DIGITS, parse_length
 
 HEADER_SIZE_BYTES = 4
 DATA_MAX_BYTES = 65535
 MAX_SIZE_BYTES = HEADER_SIZE_BYTES + DATA_MAX_BYTES
 PONG = b"\x64\x00\x00\x01"
-
-_CONTENT_LENGTH_MAX_DIGITS = 18  # fits an off_t
 
 # An environ cannot tell `Proxy: evil` from the CGI variable HTTP_PROXY that HTTP clients obey (httpoxy, CVE-2016-5385),
 # and the other two exist without HTTP_ only (RFC 3875, 4.1.18).
@@ -128,11 +127,11 @@ def _manage_path_info(variables: dict[str, Any]) -> None:
 
 
 def _content_length(value: str) -> int:
-    # int() alone would take "+1", " 1", "1_0" and digits of other scripts, which nginx and we would read differently.
-    if value.isascii() and value.isdigit() and len(value) <= _CONTENT_LENGTH_MAX_DIGITS:
-        return int(value)
-    raise BadPacket(f"CONTENT_LENGTH is {value[:40]!r}, not a decimal number of at most {_CONTENT_LENGTH_MAX_DIGITS} "
-                    "digits: have nginx send $content_length")
+    length = parse_length(value)
+    if length < 0:
+        raise BadPacket(f"CONTENT_LENGTH is {value[:40]!r}, not a decimal number of at most {LENGTH_MAX_DIGITS} "
+                        "digits: have nginx send $content_length")
+    return length
 
 
 def _unknown(start: bytes) -> PeerError:

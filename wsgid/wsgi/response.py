@@ -21,13 +21,12 @@ from typing import Any, Protocol
 
 from wsgid import log
 from wsgid.errors import ApplicationError, ClientDisconnected, RequestTimeout
+from wsgid.text import is_plain, parse_length
 from wsgid.wsgi.filewrapper import FileWrapper, sendable
-from wsgid.wsgi.text import is_plain
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 _CACHE_MAX = 1024  # status lines and header names that are known to be valid
-_LENGTH_MAX_DIGITS = 18
 _FIRST_BLOCK_MAX_BYTES = 64 * 1024  # of a file; the kernel sends the rest
 _STATUS = re.compile(r"(101|[2-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
@@ -127,6 +126,7 @@ def render_head(status: str, headers: list[tuple[str, str]]) -> tuple[int, str, 
     if type(headers) is not list:
         raise TypeError(f"the response headers are a {type(headers).__name__}, not a list")
     length: int | None = None
+    length_line = ""
     for header in headers:
         if type(header) is not tuple or len(header) != 2:
             raise TypeError(f"the response header {header!r} is no tuple of name and value")
@@ -137,10 +137,10 @@ def render_head(status: str, headers: list[tuple[str, str]]) -> tuple[int, str, 
         if role is _PLAIN or role is _CONNECTION and code == 101:
             head = f"{head}{name}: {value}\r\n"
         elif role is _LENGTH:
-            length = _length(value, length)
-    if length is None or code in _LENGTHLESS:
+            length, length_line = _length(value, length), f"Content-Length: {value}\r\n"
+    if code in _LENGTHLESS:
         return code, head, None
-    return code, f"{head}Content-Length: {length}\r\n", length
+    return code, head + length_line, length
 
 
 def _status(status: str) -> tuple[int, str]:
@@ -180,9 +180,9 @@ def _check_value(name: str, value: str) -> None:
 
 
 def _length(value: str, other: int | None) -> int:
-    if not value.isdecimal() or len(value) > _LENGTH_MAX_DIGITS:  # of latin-1, these are 0 to 9
+    length = parse_length(value)
+    if length < 0:
         raise ApplicationError(f"Content-Length is {value!r}, not a number of bytes")
-    length = int(value)
     if other is not None and other != length:
         raise ApplicationError(f"there are two Content-Lengths, {other} and {length}")
     return length
