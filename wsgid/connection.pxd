@@ -9,6 +9,5 @@ cdef class Connection:
     cpdef bint has_begun(self) except -1
     cpdef bytes begin(self)
     cpdef bytes recv(self, size_bytes=*)
-    cdef bytes _take(self, size_bytes)
     cpdef send(self, first, second=*)
     cpdef close(self)

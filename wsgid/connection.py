@@ -45,7 +45,7 @@ class Connection:
 
     def has_begun(self) -> bool:
         """Whether something has arrived, or the end; the next `begin` returns it at once."""
-        self._begun = self._take(RECV_BYTES)
+        self._begun = recv(self.fd)
         return self._begun is not None
 
     def begin(self) -> bytes:
@@ -59,16 +59,9 @@ class Connection:
         Raises:
             ClientDisconnected: nothing came for `timeout_s`.
         """
-        while (block := self._take(size_bytes)) is None:
+        while (block := recv(self.fd, size_bytes)) is None:
             self._wait(READ)
         return block
-
-    def _take(self, size_bytes: int) -> bytes | None:
-        """What has arrived; None if nothing has."""
-        try:
-            return recv(self.fd, size_bytes)
-        except ConnectionError:
-            return b""
 
     def drain(self, size_bytes: int, timeout_s: float) -> None:
         """Throw away what the peer still sends: closing a TCP socket with unread data in it sends a reset, which can
@@ -108,6 +101,8 @@ class Connection:
             sent = 0
         except ConnectionError as error:
             raise ClientDisconnected(f"the peer is gone: {error}") from None
+        if sent == len(first) + len(second):
+            return
         self._send_rest(memoryview(first)[sent:])
         self._send_rest(memoryview(second)[max(sent - len(first), 0):])
 

@@ -54,7 +54,8 @@ class Listener:
 
 
 def recv(fd: int, size_bytes: int = RECV_BYTES) -> bytes | None:
-    """What has arrived, at most `size_bytes` and RECV_BYTES; empty at end-of-file, None if there is nothing yet.
+    """What has arrived, at most `size_bytes` and RECV_BYTES; None if there is nothing yet, empty at the end: the peer
+    has sent everything, or has left.
 
     Raises:
         OSError: recv(2) has failed otherwise.
@@ -63,6 +64,8 @@ def recv(fd: int, size_bytes: int = RECV_BYTES) -> bytes | None:
         return posix.read(fd, min(size_bytes, RECV_BYTES))
     except BlockingIOError:
         return None
+    except ConnectionResetError:
+        return b""
 
 
 def send(fd: int, block: bytes | memoryview) -> int:

@@ -5,7 +5,7 @@ import os
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_SetFromErrno
-from libc.errno cimport EAGAIN, errno
+from libc.errno cimport EAGAIN, ECONNRESET, errno
 from posix.unistd cimport close as posix_close
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -43,6 +43,7 @@ cdef class Listener:
 
     def close(self):
         posix_close(self.fd)
+        self.fd = NOTHING
 
 
 def recv(int fd, size_t size_bytes=sizeof(_buffer)):
@@ -50,6 +51,8 @@ def recv(int fd, size_t size_bytes=sizeof(_buffer)):
     if size < 0:
         if errno == EAGAIN:
             return None
+        if errno == ECONNRESET:
+            return b""
         PyErr_SetFromErrno(OSError)
     return PyBytes_FromStringAndSize(_buffer, size)
 

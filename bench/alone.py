@@ -1,0 +1,72 @@
+"""python -m bench.alone REQUESTS: one worker's pipeline in this process, and its client in another, for profilers.
+
+    valgrind --tool=callgrind --toggle-collect=ev_invoke_pending python -m bench.alone 4000
+
+No nginx, no master, no timers: what is left is what a request costs the worker.  callgrind counts instructions, which
+are the same whatever else the machine does; docs/hot-path.md has the table.
+"""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import os  # noqa: E402
+import socket  # noqa: E402
+import sys  # noqa: E402
+import tempfile  # noqa: E402
+import time  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from gevent.event import Event  # noqa: E402
+
+from bench import apps  # noqa: E402
+from tests import client  # noqa: E402
+from wsgid import forms  # noqa: E402
+from wsgid.config import Settings  # noqa: E402
+from wsgid.pipeline import Pipeline  # noqa: E402
+from wsgid.scoreboard import LINE_BYTES, Word  # noqa: E402
+
+TOGETHER = 24  # connections that wait while the first of them is served
+
+
+def ask(path: Path, count: int) -> None:
+    """The client: so many requests, some of them waiting at any time."""
+    packet = client.packet()
+    for start in range(0, count, TOGETHER):
+        asked = []
+        for _ in range(min(TOGETHER, count - start)):
+            connected = socket.socket(socket.AF_UNIX)
+            connected.connect(str(path))
+            connected.sendall(packet)
+            asked.append(connected)
+        for connected in asked:
+            client.read_all(connected)
+            connected.close()
+
+
+def main(count: int) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "app.sock"
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        listener.listen()
+        client_pid = monkey.get_original("os", "fork")()
+        if client_pid == 0:
+            ask(path, count)
+            os._exit(0)
+        line = memoryview(bytearray(LINE_BYTES)).cast("Q")
+        emptied = Event()
+        pipeline = Pipeline(Settings(application="-"), apps.hello, [listener.detach()], line, print, emptied.set)
+        started_s = time.process_time()
+        pipeline.open()
+        while line[Word.REQUESTS] < count:
+            time.sleep(0.02)
+        spent_s = time.process_time() - started_s
+        pipeline.close()
+        emptied.wait()
+        monkey.get_original("os", "waitpid")(client_pid, 0)
+    print(f"{forms.described()}: {spent_s / count * 1e6:.1f} us of processor time a request")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,54 @@
+"""What the benchmark concludes from its runs: bars are held by ratios of one and the same round, or they are missed."""
+
+import pytest
+
+from bench import bars, report
+from bench.sample import Failed, Metric, Runs, Sample, Table, ratios, spread
+from bench.shapes import SHAPES
+
+
+def run(cpu_us: float, errors: float = 0) -> Sample:
+    return {Metric.CPU_US: cpu_us, Metric.ERRORS: errors}
+
+
+def verdicts(ours: Runs, theirs: Runs) -> list[bars.Verdict]:
+    return list(bars.judge({"post": {"wsgid": ours, "uwsgi-gevent": theirs}}))
+
+
+def test_ratios_are_of_the_same_round() -> None:
+    assert list(ratios([run(1), run(4)], [run(2), run(4)], Metric.CPU_US)) == [0.5, 1.0]
+    assert list(ratios([run(1), Failed("gone")], [run(2), run(4)], Metric.CPU_US)) == [0.5]
+
+
+def test_a_bar_is_held_by_the_median_of_its_ratios() -> None:
+    [one] = verdicts([run(40), run(90), run(54)], [run(100)] * 3)
+    assert one.held and one.measured == "0.54 (0.40–0.90)"
+    [one] = verdicts([run(40), run(56), run(90)], [run(100)] * 3)
+    assert not one.held
+
+
+@pytest.mark.parametrize("bad", [run(10, errors=1), Failed("it ended")])
+def test_an_error_of_ours_misses_every_bar_of_the_shape(bad: Sample | Failed) -> None:
+    [one] = verdicts([run(10), run(10), bad], [run(100)] * 3)
+    assert not one.held
+
+
+def test_a_bar_against_a_peer_that_was_left_out_is_not_judged() -> None:
+    assert list(bars.judge({"post": {"wsgid": [run(10)]}})) == []
+
+
+def test_every_bar_is_about_a_shape_that_its_peers_take_part_in() -> None:
+    for bar in bars.BARS:
+        peers = SHAPES[bar.shape].peers
+        assert bar.ours in peers and (not bar.against or bar.against in peers)
+
+
+def test_the_table_has_medians_and_says_what_failed() -> None:
+    table: Table = {"wsgid": [run(3), run(1), run(2)], "uwsgi-sync": [Failed("it ended"), run(5, errors=2)]}
+    lines = report.of_shape("hello", table).splitlines()
+    assert lines[-2] == "| wsgid | 2.0 (1.0–3.0) | 0 |"
+    assert lines[-1] == "| uwsgi-sync | 5.0 | 2; 1 of 2 runs: it ended |"
+
+
+def test_a_spread_of_one_value_is_that_value() -> None:
+    assert spread([1.0, 1.0], "{:.0f}") == "1" and spread([1.0, 3.0], "{:.0f}") == "2 (1–3)"
