@@ -11,6 +11,10 @@ from setuptools import Extension, setup
 
 HOT = [*Path("wsgid").rglob("*.pyx"), *(path.with_suffix(".py") for path in Path("wsgid").rglob("*.pxd"))]
 
-setup(ext_modules=cythonize(
-    [Extension(".".join(path.with_suffix("").parts), [str(path)], optional=True) for path in sorted(HOT)],
-    build_dir="build", compiler_directives={"language_level": "3", "annotation_typing": False, "binding": False}))
+extensions = cythonize(
+    [Extension(".".join(path.with_suffix("").parts), [str(path)]) for path in sorted(HOT)],
+    build_dir="build", compiler_directives={"language_level": "3", "annotation_typing": False, "binding": False})
+for extension in extensions:
+    extension.optional = True  # now: cythonize makes extensions of its own
+
+setup(ext_modules=extensions)
