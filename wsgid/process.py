@@ -17,7 +17,7 @@ import setproctitle
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_KEPT_BYTES = 2 << 20
+_KEPT_BYTES = 512 << 10
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
