@@ -1,5 +1,8 @@
 """What the benchmark concludes from its runs: bars are held by ratios of one and the same round, or they are missed."""
 
+import subprocess
+import sys
+
 import pytest
 
 from bench import bars, report
@@ -52,3 +55,9 @@ def test_the_table_has_medians_and_says_what_failed() -> None:
 
 def test_a_spread_of_one_value_is_that_value() -> None:
     assert spread([1.0, 1.0], "{:.0f}") == "1" and spread([1.0, 3.0], "{:.0f}") == "2 (1–3)"
+
+
+def test_the_pipeline_runs_alone_for_a_profiler() -> None:
+    command = [sys.executable, "-m", "bench.alone", "50"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("us of processor time a request\n")

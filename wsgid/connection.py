@@ -17,7 +17,7 @@ import gevent
 from gevent.hub import get_hub
 
 from wsgid.errors import ClientDisconnected
-from wsgid.syscalls import NOTHING, RECV_BYTES, close, has_hung_up, recv, send
+from wsgid.syscalls import NOTHING, RECV_BYTES, close, poll, recv, send
 
 READ, WRITE = 1, 2  # libev's event mask, as loop.io takes it
 
@@ -159,7 +159,7 @@ class Connection:
 
     def is_abandoned(self) -> bool:
         """Whether nobody waits for the response. A peer that has only ended its request is still there."""
-        return has_hung_up(self.fd)
+        return bool(poll(self.fd, 0))  # POLLHUP: it has closed both ways
 
     def peer(self) -> str:
         """Who is at the other end, for the log: an address, or the process behind a unix socket (unix(7))."""

@@ -1,11 +1,11 @@
 """What happens to a connection in a worker: the way from accept to close.
 
-    listener readable -> accept -> idle greenlet: recv, decode, call the application, send, close -> idle again
+    listener readable -> idle greenlet: accept, recv, decode, call the application, send, close; accept ... -> idle
 
 Rules
-* One greenlet a request, and reused: a new greenlet that runs Python maps and unmaps its own frame stack (CPython 3.11
-  and newer), and reuse gives thread-locals the life time that thread pools give them, which Django's persistent
-  database connections rely on.  contextvars are fresh for each request.
+* A greenlet serves one request at a time, and is reused: a new greenlet that runs Python maps and unmaps its own frame
+  stack (CPython 3.11 and newer), and reuse gives thread-locals the life time that thread pools give them, which
+  Django's persistent database connections rely on.  contextvars are fresh for each request.
 * Nothing is accepted beyond --gevent: what waits, waits in the backlog, where siblings find it.
 * What needs to be counted is counted in this worker's line of the scoreboard, which nobody else writes.
 * What is the same for all requests is made once, here in __init__.
@@ -21,7 +21,6 @@ from typing import Any
 import gevent
 import greenlet
 from gevent.hub import get_hub
-from gevent.monkey import get_original
 
 from wsgid import log
 from wsgid.application import Application
@@ -32,14 +31,14 @@ from wsgid.limits import RateLimit
 from wsgid.protocol.uwsgi import PONG, Head, Modifier, decode
 from wsgid.protocol.variables import roomy
 from wsgid.scoreboard import Word
-from wsgid.syscalls import NOTHING, Listener
+from wsgid.syscalls import NOTHING, Listener, poll
 from wsgid.timeouts import RequestGreenlet, set_harakiri
 from wsgid.wsgi.environ import base_environ, complete, make_environ
 from wsgid.wsgi.filewrapper import FileWrapper
 from wsgid.wsgi.input import Body
 from wsgid.wsgi.response import Outcome, serve
 
-ACCEPT_BATCH = 16  # connections that a wake-up takes, at most; see docs/decisions/008-accept.md
+ACCEPT_BATCH = 16  # connections that a wake-up takes, at most; see docs/decisions/009-accept.md
 ACCEPT_SLICE_S = 0.001  # after this, those who wait in this worker have their turn
 OUT_OF_FDS_PAUSE_S = 0.1
 WARY_S = 5.0  # for so long, who replaces a worker that has died looks whether clients still wait
@@ -54,7 +53,6 @@ _COUNTED = {_FAILED: Word.FAILED, _TORN: Word.TORN, _DISCONNECTED: Word.DISCONNE
 _IN_FLIGHT, _REQUESTS = int(Word.IN_FLIGHT), int(Word.REQUESTS)
 _PING = Modifier.PING
 
-_poll = get_original("select", "poll")  # asks the kernel at once; gevent's would go through the hub
 _monotonic = time.monotonic
 
 
@@ -334,7 +332,6 @@ class _Door:
 
     def __init__(self, hub: Any, fd: int) -> None:
         self._listener = Listener(fd)
-        self._fd = fd
         self._watcher = hub.loop.io(fd, READ)
 
     def open(self, callback: Callable[[Listener], None]) -> None:
@@ -345,9 +342,7 @@ class _Door:
         self._watcher.stop()
 
     def has_waiting(self) -> bool:
-        poll = _poll()
-        poll.register(self._fd, select.POLLIN)
-        return bool(poll.poll(0))
+        return bool(poll(self._listener.fd, select.POLLIN))
 
     def close(self) -> None:
         self._watcher.close()

@@ -80,11 +80,12 @@ def send(fd: int, block: bytes | memoryview) -> int:
         return 0
 
 
-def has_hung_up(fd: int) -> bool:
-    """Whether the peer has closed both ways, and waits for nothing (poll(2), POLLHUP)."""
+def poll(fd: int, events: int) -> int:
+    """Which of these events are there now, or POLLHUP, POLLERR (poll(2)); 0 if none is."""
     asked = _poll()
-    asked.register(fd, 0)
-    return bool(asked.poll(0))
+    asked.register(fd, events)
+    found = asked.poll(0)
+    return found[0][1] if found else 0
 
 
 def close(fd: int) -> None:

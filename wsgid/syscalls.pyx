@@ -19,7 +19,7 @@ cdef extern from "<poll.h>" nogil:
         int fd
         short events
         short revents
-    int poll(pollfd* asked, unsigned long count, int timeout_ms)
+    int c_poll "poll" (pollfd* asked, unsigned long count, int timeout_ms)
 
 NOTHING = -1
 RECV_BYTES = 256 * 1024  # more than a unix socket holds by default
@@ -69,9 +69,9 @@ def send(int fd, block):
     return size
 
 
-def has_hung_up(int fd):
-    cdef pollfd asked = pollfd(fd, 0, 0)
-    return poll(&asked, 1, 0) == 1
+def poll(int fd, short events):
+    cdef pollfd asked = pollfd(fd, events, 0)
+    return asked.revents if c_poll(&asked, 1, 0) == 1 else 0
 
 
 def close(int fd):
