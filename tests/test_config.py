@@ -29,7 +29,13 @@ def test_every_option() -> None:
         "--harakiri", "10", "--hub-warn", "2", "--max-requests", "1000", "--max-requests-delta", "50",
         "--max-worker-lifetime", "3600", "--max-worker-lifetime-delta", "60", "--reload-on-rss", "200",
         "--evil-reload-on-rss", "300", "--touch-reload", "/a", "--touch-reload", "/b", "--py-autoreload",
-        "--shutdown-delay", "4", "--check", "--logto", "/tmp/log"])
+        "--shutdown-delay", "4", "--check", "--logto", "/tmp/log", "--log-json", "--log-level", "debug",
+        "--logger", "stdio", "--access-log", "/tmp/access", "--log-format", "json", "--logformat-strftime",
+        "--log-date", "%Y", "--disable-logging", "--log-4xx", "--log-5xx", "--log-slow", "500",
+        "--log-x-forwarded-for", "--memory-report", "--touch-logreopen", "/c", "--stats", "stats.sock",
+        "--stats-http", "--metrics", ":9117", "--control", "off", "--master-fifo", "/tmp/fifo", "--pidfile", "/tmp/pid",
+        "--daemonize", "/tmp/daemon", "--procname-prefix", "site", "--umask", "022", "--import", "a.b",
+        "--pyargv", "a b"])
     assert settings == Settings(
         application="", socket=("a.sock", ":0"), listen=128, chmod_socket=0o660, chown_socket=(0, 0),
         workers=len(os.sched_getaffinity(0)), gevent=50, wsgi_file="site.wsgi", callable="site", chdir="/",
@@ -37,7 +43,12 @@ def test_every_option() -> None:
         worker_reload_mercy=5.0, socket_timeout=2.5, hub_timeout=9.0, boot_timeout=8.0, max_vars=7,
         drain_size=1 << 20, drain_timeout=3.0, harakiri=10.0, hub_warn=2.0, max_requests=1000, max_requests_delta=50,
         max_worker_lifetime=3600.0, max_worker_lifetime_delta=60.0, reload_on_rss=200, evil_reload_on_rss=300,
-        touch_reload=("/a", "/b"), py_autoreload=True, shutdown_delay=4.0, check=True, logto="/tmp/log")
+        touch_reload=("/a", "/b"), py_autoreload=True, shutdown_delay=4.0, check=True, logto="/tmp/log",
+        log_json=True, log_level="debug", logger=("stdio",), access_log="/tmp/access", log_format="json",
+        logformat_strftime=True, log_date="%Y", disable_logging=True, log_4xx=True, log_5xx=True, log_slow=500,
+        log_x_forwarded_for=True, memory_report=True, touch_logreopen=("/c",), stats="stats.sock", stats_http=True,
+        metrics=":9117", control="off", master_fifo=("/tmp/fifo",), pidfile="/tmp/pid", daemonize="/tmp/daemon",
+        procname_prefix="site", umask=0o022, import_module=("a.b",), pyargv="a b")
     default = Settings()
     same = [one.name for one in fields(Settings) if getattr(settings, one.name) == getattr(default, one.name)]
     assert same == ["application"]  # the list above is complete

@@ -88,6 +88,12 @@ def _environment(text: str) -> tuple[str, str]:
     return name, value
 
 
+def _level(text: str) -> str:
+    if text not in ("debug", "info", "warning", "error"):
+        raise ValueError("debug, info, warning or error")
+    return text
+
+
 # --- the declarations ---
 
 
@@ -155,6 +161,44 @@ class Settings:
     check: bool = option(False, bool, "", "only see whether these options are right, and exit")
     logto: str = option("", os.path.abspath, "PATH", "write the log, and what the application prints, to this file; "
                         "USR1 reopens it")
+    log_json: bool = option(False, bool, "", "write the server log as JSON, one object a line")
+    log_level: str = option("info", _level, "LEVEL", "the least that the server log says: debug, info, warning, error")
+    logger: tuple[str, ...] = option(
+        (), str, "WHERE", "write the server log there: syslog:TAG,FACILITY, rsyslog:HOST:PORT,TAG, file:PATH or stdio; "
+        "repeatable")
+    access_log: str = option("", str, "FILE", "write a line for each request, to this file, or without a value where "
+                             "the log goes; syslog: and rsyslog: as in --logger", names=("--req-logger",), bare="-")
+    log_format: str = option("", str, "FORMAT", "of these lines: uwsgi, combined, json, or a text with uWSGI's "
+                             "%(variables) (default: uwsgi)", names=("--logformat",))
+    logformat_strftime: bool = option(False, bool, "", "%(ftime) in --log-format is as --log-date says")
+    log_date: str = option("", str, "FORMAT", "of strftime, for %(ftime)", bare="%Y-%m-%d %H:%M:%S")
+    disable_logging: bool = option(False, bool, "", "write no line for a request, but those of --log-4xx, --log-5xx "
+                                   "and --log-slow", names=("-L",))
+    log_4xx: bool = option(False, bool, "", "write a line for each request with a status of 4xx")
+    log_5xx: bool = option(False, bool, "", "write a line for each request with a status of 5xx")
+    log_slow: int = option(0, _count, "MS", "write a line for each request that took this many milliseconds")
+    log_x_forwarded_for: bool = option(
+        False, bool, "", "in these lines, the client is whom X-Forwarded-For names first")
+    memory_report: bool = option(False, bool, "", "begin each line with the worker's memory", names=("-m",))
+    touch_logreopen: tuple[str, ...] = option(
+        (), os.path.abspath, "PATH", "reopen the logs when this file changes; repeatable")
+    stats: str = option("", str, "ADDRESS", "serve uWSGI's statistics there, as JSON")
+    stats_http: bool = option(False, bool, "", "serve them over HTTP")
+    metrics: str = option("", str, "ADDRESS", "serve Prometheus's /metrics, and /healthz and /readyz, there over HTTP")
+    control: str = option("", str, "PATH", "the socket of wsgidctl, or 'off' "
+                          "(default: beside the first unix socket, with .ctl as its suffix)")
+    master_fifo: tuple[str, ...] = option((), os.path.abspath, "PATH", "take uWSGI's one-letter commands from this "
+                                          "FIFO; repeatable")
+    pidfile: str = option("", os.path.abspath, "PATH", "write the master's pid to this file",
+                          names=("--safe-pidfile", "--pidfile2", "--safe-pidfile2"))
+    daemonize: str = option("", os.path.abspath, "PATH", "go to the background once the application serves, and log to "
+                            "this file", names=("-d", "--daemonize2"))
+    procname_prefix: str = option("", str, "TEXT", "begin the processes' titles with this",
+                                  names=("--procname-prefix-spaced",))
+    umask: int = option(-1, _mode, "MODE", "the umask of all processes")
+    import_module: tuple[str, ...] = option((), str, "MODULE", "import this after the application; repeatable",
+                                            names=("--import", "--shared-import"))
+    pyargv: str = option("", str, "ARGUMENTS", "what the application finds in sys.argv")
     boot_timeout: float = option(
         60.0, _seconds, "SECONDS", "how long importing the application may take")
     max_vars: int = option(2000, _count, "N", "variables of one request; more are refused with a 431")
