@@ -3,7 +3,8 @@
 Rules
 * A test waits for what the server says in its log, or for what the kernel says; never for time to pass.
 * At the end nothing may be left: each server gets a mark in its environment, which all its descendants inherit; whoever
-  still carries it after the end is a failure, as is a socket file.
+  still carries it after the end is a failure, as is a socket file.  SPT_NOENV keeps setproctitle from writing titles
+  over the environment that proc(5) shows.
 """
 
 import os
@@ -53,7 +54,8 @@ class Server:
         self._changed = threading.Condition()
         self._process = subprocess.Popen(
             [*prefix, sys.executable, "-m", "wsgid", *arguments], cwd=directory, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONPATH": str(directory), **(environ or {}), MARK: self.mark}, **options)
+            env={**os.environ, "PYTHONPATH": str(directory), **(environ or {}), MARK: self.mark, "SPT_NOENV": "1"},
+            **options)
         self.pid = self._process.pid
         self._reader = threading.Thread(target=self._read)
         self._reader.start()

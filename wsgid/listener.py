@@ -44,6 +44,10 @@ class Listener:
     path: Path | None = None  # the socket file, if it is ours
     identity: tuple[int, int] = (0, 0)  # its device and inode
 
+    def queue(self) -> tuple[int, int]:
+        """How many connections wait to be accepted, and how many can."""
+        return 0, 0
+
     def unlink(self) -> None:
         """Remove the socket file, if it is still ours."""
         if self.path is None:

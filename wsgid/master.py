@@ -14,17 +14,21 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from math import inf
 from signal import Signals
 from typing import Any
 
 from wsgid import __version__, channel, fleet, listener, log, process, scoreboard, upgrade
+from wsgid.admin.doors import open_doors
+from wsgid.admin.server import Admin
+from wsgid.admin.snapshot import Snapshot, take_snapshot
 from wsgid.channel import Channel
 from wsgid.config import Settings
 from wsgid.errors import ConfigError, ControlError, ExitCode
 from wsgid.fleet import Fleet, Mode
 from wsgid.listener import Listener
 from wsgid.protocol import control
-from wsgid.scoreboard import Word
+from wsgid.scoreboard import Cause, Word
 from wsgid.slots import Slot, SlotState, TemplateState
 from wsgid.upgrade import Handover, HeldListener, HeldWorker, Start
 from wsgid.watch import Watch
@@ -54,7 +58,10 @@ def run(settings: Settings, start: Start) -> ExitCode:
         _announce(settings, listeners)
         master = Master(settings, start, listeners, signals, handover)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [*_SIGNAL_HANDLERS, Signals.SIGCHLD])
-        return master.run()
+        try:
+            return master.run()
+        finally:
+            master.admin.close()
     finally:
         for opened in listeners:
             opened.unlink()
@@ -111,11 +118,12 @@ class Master:
 
     def __init__(self, settings: Settings, start: Start, listeners: list[Listener], signals: process.SignalPipe,
                  handover: Handover | None) -> None:
-        self._settings = settings
+        self.settings = settings
         self._start = start
         self._listeners = listeners
         self._signals = signals
-        self._scoreboard_fd = handover.scoreboard_fd if handover else scoreboard.create()
+        kept = handover is not None and scoreboard.fits(handover.scoreboard_fd)
+        self._scoreboard_fd = handover.scoreboard_fd if handover and kept else scoreboard.create()
         self._scoreboard = scoreboard.Scoreboard(self._scoreboard_fd)
         self._fleet = Fleet(settings.workers, fleet.Deadlines(
             settings.boot_timeout, settings.worker_reload_mercy, settings.hub_timeout_s, settings.hub_warn))
@@ -130,6 +138,9 @@ class Master:
         self._touched = Watch(settings.touch_reload)
         self._said: set[str] = set()  # notices, tracebacks and changes, each of which counts once
         self._interrupts = 0
+        self._started_s = time.time()
+        self._causes: dict[int, Cause] = {}  # by slot: why its worker is about to go, where that was said
+        self.admin = Admin(self._selector, open_doors(self, listeners))
         for worker in handover.workers if handover else ():
             self._fleet.adopt(worker.slot, worker.generation, worker.pid, time.monotonic())
             self._add_worker(worker.slot, worker.fd)
@@ -144,7 +155,8 @@ class Master:
                     log.info("wsgid stops with code %d", action.code)
                     return action.code
                 _ACTIONS[type(action)](self, action)
-            self._selector.select(max(self._fleet.next_plan_s(now_s) - time.monotonic(), 0))
+            next_s = min(self._fleet.next_plan_s(now_s), self.admin.next_turn_s())
+            self._selector.select(max(next_s - time.monotonic(), 0))
             self._turn()
 
     def _turn(self) -> None:
@@ -160,6 +172,7 @@ class Master:
             self._read_worker(slot)
         for pid, status in dead:
             self._bury(pid, status)
+        self.admin.turn(time.monotonic())
 
     def _read_heartbeats(self) -> None:
         for slot in self._fleet.of_state(SlotState.READY, SlotState.STALLED):
@@ -171,11 +184,12 @@ class Master:
         for path, _ in self._touched.changes():
             log.info("%s has changed: reloading the application", path)
             self._fleet.request_reload()
-        limit_bytes = self._settings.evil_reload_on_rss << 20
+        limit_bytes = self.settings.evil_reload_on_rss << 20
         for slot in self._fleet.of_state(SlotState.READY, SlotState.DRAINING) if limit_bytes else ():
             if process.rss_bytes(slot.pid) >= limit_bytes:
                 log.error("worker %d (generation %d, pid %d) has reached --evil-reload-on-rss %d: killed", slot.number,
-                          slot.generation, slot.pid, self._settings.evil_reload_on_rss)
+                          slot.generation, slot.pid, self.settings.evil_reload_on_rss)
+                self._causes[slot.number] = Cause.EVIL_RSS
                 process.send_signal(slot.pid, Signals.SIGKILL)
 
     # --- signals ---
@@ -185,32 +199,60 @@ class Master:
         self._interrupts += signo is Signals.SIGINT
         if self._interrupts > 1:
             self._on_quit(signo)
-        elif self._fleet.mode is Mode.RUNNING:
-            delay_s = self._settings.shutdown_delay
-            log.info("%s: wsgid stops%s; requests in flight have %g s", signo.name,
-                     f" in {delay_s:g} s" if delay_s else "", self._settings.worker_reload_mercy)
-            self._fleet.request_stop(time.monotonic() + delay_s)
+        else:
+            self.stop(signo.name)
 
     def _on_quit(self, signo: Signals) -> None:
-        log.info("%s: wsgid stops now", signo.name)
-        self._fleet.request_end()
+        self.stop_now(signo.name)
 
     def _on_reload(self, signo: Signals) -> None:
-        log.info("%s: reloading the application", signo.name)
-        self._fleet.request_reload()
+        self.reload(signo.name)
 
     def _on_resize(self, signo: Signals) -> None:
-        step = 1 if signo is Signals.SIGTTIN else -1
-        self._fleet.target = min(max(self._fleet.target + step, 1), fleet.SLOTS_MAX // 2)
-        log.info("%s: %d workers from now on", signo.name, self._fleet.target)
+        self.resize(self._fleet.target + (1 if signo is Signals.SIGTTIN else -1), signo.name)
 
     def _on_reopen(self, signo: Signals) -> None:
-        """After a log rotation. The descriptor is passed on: the workers may not be allowed to open the file."""
-        if not self._settings.logto:
-            log.warning("%s: there is no log to reopen; --logto names one", signo.name)
+        self.reopen_logs(signo.name)
+
+    # --- what an operator asks for, whichever way (admin.commands.Operator) ---
+
+    def snapshot(self) -> Snapshot:
+        return take_snapshot(self.settings, self._fleet, self._scoreboard, self._listeners, self._started_s)
+
+    def stop(self, who: str) -> None:
+        """Gracefully, after --shutdown-delay."""
+        if self._fleet.mode is not Mode.RUNNING:
             return
-        log.write_to(self._settings.logto)
-        log.info("%s: the log is reopened", signo.name)
+        delay_s = self.settings.shutdown_delay
+        log.info("%s: wsgid stops%s; requests in flight have %g s", who,
+                 f" in {delay_s:g} s" if delay_s else "", self.settings.worker_reload_mercy)
+        self._fleet.request_stop(time.monotonic() + delay_s)
+
+    def stop_now(self, who: str) -> None:
+        log.info("%s: wsgid stops now", who)
+        self._fleet.request_end()
+
+    def reload(self, who: str) -> None:
+        log.info("%s: reloading the application", who)
+        self._fleet.request_reload()
+
+    def resize(self, workers: int, who: str) -> None:
+        """From 1 up to half of the slots: the other half is for those who replace them."""
+        self._fleet.target = min(max(workers, 1), fleet.SLOTS_MAX // 2)
+        log.info("%s: %d workers from now on", who, self._fleet.target)
+
+    def ask(self, slot: int, kind: str, arguments: dict[str, Any], fd: int) -> bool:
+        """Hand a question to a worker, with the connection that waits for the answer."""
+        worker = self._workers.get(slot)
+        return worker is not None and worker.send(control.Question(kind, arguments), [fd])
+
+    def reopen_logs(self, who: str) -> None:
+        """After a log rotation. The descriptor is passed on: the workers may not be allowed to open the file."""
+        if not self.settings.logto:
+            log.warning("%s: there is no log to reopen; --logto names one", who)
+            return
+        log.write_to(self.settings.logto)
+        log.info("%s: the log is reopened", who)
         spare = [self._spare[1]] if self._spare else []
         for channel_ in (*self._templates.values(), *self._workers.values(), *spare):
             channel_.send(control.Reopen(), [sys.stderr.fileno()])
@@ -278,7 +320,8 @@ class Master:
                              self._fleet.slots[slot].generation, self._fleet.slots[slot].pid)
                 case control.Notice(key=key, text=text):
                     self._log_once(key, text)
-                case control.Tired(reason=reason):
+                case control.Tired(cause=cause, reason=reason):
+                    self._causes[slot] = Cause(cause)
                     log.info("worker %d asks to be replaced: %s", slot, reason)
                     self._fleet.tired(slot)
                 case control.SourceChanged(path=path, stamp=stamp):
@@ -347,10 +390,26 @@ class Master:
         left = self._fleet.gone(slot.number, time.monotonic())
         in_flight = self._scoreboard.line(slot.number)[Word.IN_FLIGHT]
         self._scoreboard.clear(slot.number)
+        cause = self._cause(slot, left, status)
+        if self._fleet.mode is Mode.RUNNING:
+            self._scoreboard.note_death(slot.number, cause)
         lost = f" with {in_flight} requests in flight" if in_flight else ""
         asked = status == 0 and left in (SlotState.DRAINING, SlotState.READY)
         (log.info if asked else log.error)(
             "worker %d (generation %d, pid %d) %s%s", slot.number, slot.generation, slot.pid, words, lost)
+
+    def _cause(self, slot: Slot, left: SlotState, status: int) -> Cause:
+        """Why a worker is gone."""
+        said = self._causes.pop(slot.number, None)
+        if said and not (said is Cause.HUB and status == 0):  # an event loop that was held up may run again
+            return said
+        if slot.ready_s == inf:
+            return Cause.BOOT
+        if status != 0:
+            return Cause.CRASH
+        if left is SlotState.DRAINING:
+            return Cause.RELOAD if slot.generation < self._fleet.wanted_generation else Cause.SURPLUS
+        return Cause.LEFT
 
     # --- actions ---
 
@@ -362,12 +421,12 @@ class Master:
         self._templates[action.generation] = connection
         self._selector.register(connection, selectors.EVENT_READ)
         fds = [one.socket.fileno() for one in self._listeners]
-        connection.send(control.Boot(action.generation, self._settings.as_dict(), len(fds)),
+        connection.send(control.Boot(action.generation, self.settings.as_dict(), len(fds)),
                         [*fds, self._scoreboard_fd])
 
     def _execute_template(self) -> tuple[int, Channel]:
         ours, theirs = channel.pair()
-        environ = {**os.environ, **dict(self._settings.env)}
+        environ = {**os.environ, **dict(self.settings.env)}
         # -P: the application's directory must not shadow the standard library before gevent has patched it.
         argv = [sys.executable, "-P", "-m", "wsgid.template", str(theirs)]
         pid = process.spawn(argv, environ, theirs)
@@ -392,6 +451,7 @@ class Master:
         self._add_worker(action.slot, ours)
         order = control.Spawn(action.slot, action.generation, action.wary)
         self._templates[action.generation].send(order, [theirs])
+        self._scoreboard.note_spawn(action.slot, int(time.time()))
         os.close(theirs)  # if the template cannot take it, our end reads end-of-file: the spawn has failed
 
     def _add_worker(self, slot: int, fd: int) -> None:
@@ -399,12 +459,14 @@ class Master:
         self._selector.register(self._workers[slot], selectors.EVENT_READ)
 
     def _drain(self, action: fleet.Drain) -> None:
-        self._workers[action.slot].send(control.Drain(action.backlog.value, self._settings.worker_reload_mercy))
+        self._workers[action.slot].send(control.Drain(action.backlog.value, self.settings.worker_reload_mercy))
 
     def _interrupt(self, action: fleet.Interrupt) -> None:
         slot = self._fleet.slots[action.slot]
         log.warning("worker %d (generation %d, pid %d): its event loop has not run for %.1f s", slot.number,
                     slot.generation, slot.pid, time.monotonic() - max(slot.heartbeat_s, slot.ready_s))
+        if slot.state is SlotState.STALLED:
+            self._causes[slot.number] = Cause.HUB
         process.send_signal(slot.pid, Signals.SIGXCPU)
 
     def _abort(self, action: fleet.Abort) -> None:
@@ -420,7 +482,7 @@ class Master:
         process.send_signal(slot.pid, signo)
 
     def _abandon(self, action: fleet.Abandon) -> None:
-        log.error("worker %d did not start in %g s", action.slot, self._settings.boot_timeout)
+        log.error("worker %d did not start in %g s", action.slot, self.settings.boot_timeout)
         self._close_worker(action.slot)
 
     def _unlisten(self, action: fleet.Unlisten) -> None:

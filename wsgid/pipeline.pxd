@@ -43,5 +43,7 @@ cdef class Pipeline:
     cdef _park(self, me)
     @cython.locals(started_s=double, head=Head)
     cdef _serve(self, Connection connection, me)
-    @cython.locals(body=Body, environ=dict)
+    @cython.locals(body=Body, environ=dict, served=Served)
     cdef _respond(self, Connection connection, Head head, bytes buffer, me)
+    @cython.locals(line="unsigned long long[::1]")
+    cdef _record(self, Served served, unsigned long long duration_us)

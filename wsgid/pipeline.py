@@ -15,6 +15,7 @@ import errno
 import math
 import select
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,13 +31,13 @@ from wsgid.errors import BadPacket, ClientDisconnected, HeadTimeout, PeerError
 from wsgid.limits import RateLimit
 from wsgid.protocol.uwsgi import PONG, Head, Modifier, decode
 from wsgid.protocol.variables import roomy
-from wsgid.scoreboard import Word
+from wsgid.scoreboard import DURATION_BOUNDS_US, Word
 from wsgid.syscalls import NOTHING, Listener, poll
 from wsgid.timeouts import RequestGreenlet, set_harakiri
 from wsgid.wsgi.environ import base_environ, complete, make_environ
 from wsgid.wsgi.filewrapper import FileWrapper
 from wsgid.wsgi.input import Body
-from wsgid.wsgi.response import Outcome, serve
+from wsgid.wsgi.response import Outcome, Served, serve
 
 ACCEPT_BATCH = 16  # connections that a wake-up takes, at most; see docs/decisions/009-accept.md
 ACCEPT_SLICE_S = 0.001  # after this, those who wait in this worker have their turn
@@ -50,7 +51,9 @@ _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 # Reading a member through its class costs several times as much, on Python 3.11.
 _COMPLETE, _FAILED, _TORN, _DISCONNECTED = Outcome
 _COUNTED = {_FAILED: Word.FAILED, _TORN: Word.TORN, _DISCONNECTED: Word.DISCONNECTED}
-_IN_FLIGHT, _REQUESTS = int(Word.IN_FLIGHT), int(Word.REQUESTS)
+_IN_FLIGHT, _REQUESTS, _SENT_BYTES = int(Word.IN_FLIGHT), int(Word.REQUESTS), int(Word.SENT_BYTES)
+_BUSY_US, _AVERAGE_US, _DURATIONS = int(Word.BUSY_US), int(Word.AVERAGE_US), int(Word.DURATIONS)
+_STATUS_0XX = int(Word.STATUS_1XX) - 1
 _PING = Modifier.PING
 
 _monotonic = time.monotonic
@@ -305,17 +308,29 @@ class Pipeline:
         first = buffer[head.size_bytes:] if len(buffer) > head.size_bytes else b""
         body = Body(first, head.content_length, connection)
         environ = me.environ = make_environ(head.variables, body.stream)
-        outcome = serve(self._application, environ, connection).outcome
+        served = serve(self._application, environ, connection)
         me.environ = None  # now: what follows may wait for the peer, and is no matter of --harakiri
-        self._line[_REQUESTS] += 1
-        if outcome is not _COMPLETE:
-            self._count(_COUNTED[outcome])
+        outcome = served.outcome
+        self._record(served, int((_monotonic() - me.started_s) * 1e6))
         if outcome is _TORN:
             connection.cut()
         elif body.unread_bytes and outcome is not _DISCONNECTED:
             self._drain_and_close(connection)
         else:
             connection.close()
+
+    def _record(self, served: Served, duration_us: int) -> None:
+        """Count an answer, by its outcome, status, size and duration."""
+        line = self._line
+        line[_REQUESTS] += 1
+        line[_SENT_BYTES] += served.sent_bytes
+        line[_BUSY_US] += duration_us
+        line[_AVERAGE_US] = (line[_AVERAGE_US] + duration_us) >> 1
+        line[_DURATIONS + bisect_left(DURATION_BOUNDS_US, duration_us)] += 1
+        if served.status:
+            line[_STATUS_0XX + served.status // 100] += 1
+        if served.outcome is not _COMPLETE:
+            self._count(_COUNTED[served.outcome])
 
     def _drain_and_close(self, connection: Connection) -> None:
         try:

@@ -11,6 +11,7 @@ import os
 import posix
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 
 import setproctitle
@@ -132,13 +133,27 @@ def set_pace(pid: int, pace: Pace) -> None:
         pass
 
 
-def rss_bytes(pid: int | str = "self") -> int:
-    """The resident size of a process (proc(5), statm); 0 if it is gone."""
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """How large a process is: its address space, and what of it is resident."""
+
+    vsz_bytes: int
+    rss_bytes: int
+
+
+def memory(pid: int | str = "self") -> Memory:
+    """As the kernel says (proc(5), statm); nothing if the process is gone."""
     try:
         with open(f"/proc/{pid}/statm", encoding="ascii") as statm:
-            return int(statm.read().split()[1]) * _PAGE_BYTES
+            size, resident = statm.read().split()[:2]
     except OSError:
-        return 0
+        return Memory(0, 0)
+    return Memory(int(size) * _PAGE_BYTES, int(resident) * _PAGE_BYTES)
+
+
+def rss_bytes(pid: int | str = "self") -> int:
+    """The resident size of a process; 0 if it is gone."""
+    return memory(pid).rss_bytes
 
 
 def set_title(text: str) -> None:

@@ -10,6 +10,7 @@ import time
 
 from wsgid import process
 from wsgid.config import Settings
+from wsgid.scoreboard import Cause
 
 
 class Retirement:
@@ -24,16 +25,16 @@ class Retirement:
         self._rss_mb = settings.reload_on_rss
         self._said = False
 
-    def reason(self, now_s: float, requests: int) -> str | None:
-        """Why the worker shall be replaced, the first time that there is a reason."""
+    def reason(self, now_s: float, requests: int) -> tuple[Cause, str] | None:
+        """Why the worker shall be replaced, the first time that there is a reason; and in words."""
         if self._said:
             return None
         found = None
         if self._requests and requests >= self._requests:
-            found = f"it has served {requests} requests (--max-requests)"
+            found = Cause.REQUESTS, f"it has served {requests} requests (--max-requests)"
         elif self._lifetime_s and now_s >= self._until_s:
-            found = "it has lived long enough (--max-worker-lifetime)"
+            found = Cause.LIFETIME, "it has lived long enough (--max-worker-lifetime)"
         elif self._rss_mb and process.rss_bytes() >= self._rss_mb << 20:
-            found = f"it has grown to {self._rss_mb} MB (--reload-on-rss)"
+            found = Cause.RSS, f"it has grown to {self._rss_mb} MB (--reload-on-rss)"
         self._said = found is not None
         return found

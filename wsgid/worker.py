@@ -27,6 +27,7 @@ from wsgid.errors import ExitCode
 from wsgid.fleet import Backlog
 from wsgid.pipeline import Pipeline
 from wsgid.protocol import control
+from wsgid.questions import Questions
 from wsgid.retirement import Retirement
 from wsgid.scoreboard import Word
 from wsgid.timeouts import Timeouts
@@ -73,9 +74,11 @@ class Worker:
         self._term = self._hub.loop.signal(signal.SIGTERM)
         self._timeouts = Timeouts(settings, self._hub, line)
         self._retirement = Retirement(settings)
+        self._questions = Questions(order.slot, lambda: self._pipeline.greenlets)
         self._modules = Watch(_module_files()) if settings.py_autoreload else None
         # Several beats within the shortest time that counts, so that a healthy hub never looks stalled.
-        self._pulse = self._hub.loop.timer(0.0, min(settings.hub_warn, settings.hub_timeout_s, 1.0) / 4)
+        self._pulse_s = min(settings.hub_warn, settings.hub_timeout_s, 1.0) / 4
+        self._pulse = self._hub.loop.timer(self._pulse_s, self._pulse_s)
         self._round = self._hub.loop.timer(ROUND_S, ROUND_S)
 
     def run(self) -> None:
@@ -97,7 +100,10 @@ class Worker:
                 log.error("a greenlet of the application's has raised %r; the worker goes on", error)
 
     def _beat(self) -> None:
-        self._line[Word.HEARTBEAT_NS] = time.monotonic_ns()
+        now_ns = time.monotonic_ns()
+        lag_us = (now_ns - self._line[Word.HEARTBEAT_NS]) // 1000 - int(self._pulse_s * 1e6)
+        self._line[Word.LAG_US] = max(lag_us, 0)
+        self._line[Word.HEARTBEAT_NS] = now_ns
 
     def _look_around(self) -> None:
         """Each ROUND_S: what is overdue, and whether this worker has done enough. Requests pay nothing for it."""
@@ -106,7 +112,8 @@ class Worker:
         self._pipeline.trim(now_s)
         reason = self._retirement.reason(now_s, self._line[Word.REQUESTS])
         if reason:
-            self._channel.send(control.Tired(reason))
+            cause, text = reason
+            self._channel.send(control.Tired(cause.value, text))
         if self._modules:
             for path, stamp in self._modules.changes():
                 self._channel.send(control.SourceChanged(path, str(stamp)))
@@ -134,6 +141,8 @@ class Worker:
             match message:
                 case control.Drain(backlog=backlog, mercy_s=mercy_s):
                     self.drain(Backlog(backlog), mercy_s)
+                case control.Question(kind=kind, arguments=arguments):
+                    self._questions.take(kind, arguments, fds[0])
                 case control.Reopen():
                     log.use(fds[0])
 

@@ -11,6 +11,7 @@
                          SourceChanged   a module of the application is not what was imported (--py-autoreload)
     either -> master     BootFailed      the application could not be imported
     master -> worker     Drain           stop accepting, finish what is in flight, leave
+                         Question        wsgidctl's; who asks rides along and gets the answer from the worker itself
     master -> either     Reopen          write to this log from now on; it rides along
 
 Rules
@@ -80,6 +81,7 @@ class BootFailed:
 
 @dataclass(frozen=True, slots=True)
 class Tired:
+    cause: str  # a scoreboard.Cause value
     reason: str
 
 
@@ -96,12 +98,18 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    kind: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Reopen:
     pass
 
 
 Message = (Boot | Spawn | TemplateReady | SpawnFailed | Hello | Ready | Notice | Tired | SourceChanged | BootFailed
-           | Drain | Reopen)
+           | Drain | Question | Reopen)
 
 _TYPES: dict[str, type[Message]] = {cls.__name__: cls for cls in get_args(Message)}
 

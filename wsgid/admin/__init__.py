@@ -1,0 +1,7 @@
+"""What an operator can ask a running master, beside its signals: statistics, metrics, wsgidctl's commands.
+
+    server.py    the sockets, without ever waiting for anybody
+    doors.py     which sockets there are, and who answers there
+    snapshot.py  what the master knows in one moment; the others render it
+    commands.py  wsgidctl's commands
+"""

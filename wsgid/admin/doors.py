@@ -1,0 +1,54 @@
+"""Which side doors a master has: one for each of --stats, --metrics and --control.
+
+Rules
+* The server matters more than its side doors: one that cannot be opened is said in the log, and all else goes on.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from wsgid import listener, log
+from wsgid.admin import commands
+from wsgid.admin.commands import Operator
+from wsgid.admin.server import Door, Responder, guarded
+from wsgid.config import Settings
+from wsgid.errors import ListenerError
+from wsgid.listener import Listener, Ownership
+
+BACKLOG = 16
+_CONTROL = Ownership(mode=0o600)
+_OFF = "off"
+_SUFFIX = ".ctl"
+
+
+def open_doors(operator: Operator, listeners: list[Listener]) -> list[Door]:
+    """Open what the settings name.
+
+    Args:
+        operator: the master.
+        listeners: where it serves; the control socket lies beside the first of them that is a file.
+    """
+    return list(_doors(operator, listeners))
+
+
+def _doors(operator: Operator, listeners: list[Listener]) -> Iterator[Door]:
+    control = _control_path(operator.settings, listeners)
+    if control:
+        yield from _door(control, _CONTROL, "--control", lambda request: commands.respond(operator, request))
+
+
+def _door(address: str, ownership: Ownership, option: str, respond: Responder) -> Iterator[Door]:
+    try:
+        opened = listener.open_listener(address, BACKLOG, ownership)
+    except ListenerError as error:
+        log.warning("%s: %s", option, error)
+        return
+    yield Door(opened, guarded(respond, option))
+
+
+def _control_path(settings: Settings, listeners: list[Listener]) -> str:
+    """--control, or beside the first unix socket: app.sock has app.ctl; empty if there shall be none."""
+    if settings.control:
+        return "" if settings.control == _OFF else settings.control
+    paths = [one.path for one in listeners if one.path]
+    return str(paths[0].with_suffix(_SUFFIX)) if paths else str(Path.cwd() / f"wsgid{_SUFFIX}")

@@ -1,0 +1,198 @@
+"""The master's side doors: small questions over sockets of their own, answered without ever waiting for anybody.
+
+    connect -> [request] -> answer -> close                one exchange a connection
+
+Rules
+* Nothing here blocks: the master's one selector waits for these sockets too, and each turn moves what can be moved.
+* Whoever is slow, silent or too many is cut: a question has REQUEST_MAX_BYTES, an exchange PATIENCE_S, and there are
+  at most EXCHANGES_MAX of them.
+* What is said is the business of who opens the door: a responder takes the bytes so far and gives an answer, nothing
+  yet, or takes the connection itself, to hand it to a worker.
+"""
+
+import errno
+import selectors
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import inf
+
+from wsgid import log
+from wsgid.listener import Listener
+
+REQUEST_MAX_BYTES = 64 * 1024
+PATIENCE_S = 10.0
+EXCHANGES_MAX = 16
+PAUSE_S = 1.0
+_BLOCK_BYTES = 64 * 1024
+_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class Incomplete:
+    """The request has not come whole yet."""
+
+
+INCOMPLETE = Incomplete()
+
+
+@dataclass(frozen=True, slots=True)
+class Delegated:
+    """Somebody else answers: `take` is called with the connection's descriptor, which is closed here afterwards."""
+
+    take: Callable[[int], None]
+
+
+Response = bytes | Incomplete | Delegated
+Responder = Callable[[bytes], Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A listening socket, and what is said there.
+
+    Args:
+        listener: open and non-blocking.
+        respond: takes what has come of the request, from empty on.
+    """
+
+    listener: Listener
+    respond: Responder
+
+
+@dataclass
+class _Exchange:
+    """One connection."""
+
+    connection: socket.socket
+    respond: Responder
+    until_s: float
+    request: bytearray = field(default_factory=bytearray)
+    answer: memoryview | None = None
+
+
+class Admin:
+    """All side doors, and the exchanges under way.
+
+    Args:
+        selector: the master's; everything that has to be waited for is registered there.
+        doors: open; closed and unlinked by `close`.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector, doors: Sequence[Door]) -> None:
+        self._selector = selector
+        self._doors = tuple(doors)
+        self._exchanges: list[_Exchange] = []
+        self._open_again_s = 0.0  # until then nothing is accepted; 0: the doors are open
+        for door in doors:
+            selector.register(door.listener.socket, selectors.EVENT_READ)
+
+    def turn(self, now_s: float) -> None:
+        """Accept, read, answer, close: as far as it goes without waiting."""
+        for door in self._doors:
+            if self._accepts(now_s):
+                self._accept(door, now_s)
+        for exchange in list(self._exchanges):
+            if now_s >= exchange.until_s or not self._advance(exchange):
+                self._end(exchange)
+
+    def next_turn_s(self) -> float:
+        """When the next patience ends."""
+        times = [exchange.until_s for exchange in self._exchanges]
+        return min([*times, self._open_again_s or inf])
+
+    def close(self) -> None:
+        """Take the doors away; cuts what is under way."""
+        for exchange in list(self._exchanges):
+            self._end(exchange)
+        for door in self._doors:
+            if not self._open_again_s:
+                self._selector.unregister(door.listener.socket)
+            door.listener.unlink()
+            door.listener.socket.close()
+        self._doors = ()
+
+    def _accept(self, door: Door, now_s: float) -> None:
+        while True:
+            try:
+                connection, _ = door.listener.socket.accept()
+            except OSError as error:
+                if error.errno in _OUT_OF_RESOURCES:
+                    self._pause(now_s)
+                return
+            if len(self._exchanges) >= EXCHANGES_MAX:
+                connection.close()
+                continue
+            connection.setblocking(False)
+            self._selector.register(connection, selectors.EVENT_READ)
+            self._exchanges.append(_Exchange(connection, door.respond, now_s + PATIENCE_S))
+
+    def _pause(self, now_s: float) -> None:
+        """Out of descriptors or memory: the listeners stay readable, so look away instead of spinning."""
+        self._open_again_s = now_s + PAUSE_S
+        for door in self._doors:
+            self._selector.unregister(door.listener.socket)
+
+    def _accepts(self, now_s: float) -> bool:
+        if now_s < self._open_again_s:
+            return False
+        if self._open_again_s:
+            self._open_again_s = 0.0
+            for door in self._doors:
+                self._selector.register(door.listener.socket, selectors.EVENT_READ)
+        return True
+
+    def _advance(self, exchange: _Exchange) -> bool:
+        """Returns whether the exchange goes on."""
+        try:
+            if exchange.answer is None:
+                return self._read(exchange) and (exchange.answer is None or self._write(exchange))
+            return self._write(exchange)
+        except BlockingIOError:
+            return True
+        except OSError:  # the other end has gone
+            return False
+
+    def _read(self, exchange: _Exchange) -> bool:
+        response = exchange.respond(bytes(exchange.request))
+        if isinstance(response, Incomplete):
+            block = exchange.connection.recv(_BLOCK_BYTES)
+            exchange.request += block
+            if not block or len(exchange.request) > REQUEST_MAX_BYTES:
+                return False
+            response = exchange.respond(bytes(exchange.request))
+        if isinstance(response, Delegated):
+            response.take(exchange.connection.fileno())
+            return False
+        if isinstance(response, bytes):
+            exchange.answer = memoryview(response)
+        return True
+
+    def _write(self, exchange: _Exchange) -> bool:
+        answer = exchange.answer
+        assert answer is not None
+        while answer:
+            try:
+                answer = answer[exchange.connection.send(answer):]
+            except BlockingIOError:
+                exchange.answer = answer
+                self._selector.modify(exchange.connection, selectors.EVENT_WRITE)
+                return True
+        return False
+
+    def _end(self, exchange: _Exchange) -> None:
+        self._exchanges.remove(exchange)
+        self._selector.unregister(exchange.connection)
+        exchange.connection.close()
+
+
+def guarded(respond: Responder, name: str) -> Responder:
+    """A responder whose faults cost its questions and not the server."""
+
+    def safe(request: bytes) -> Response:
+        try:
+            return respond(request)
+        except Exception:
+            log.error("a question at %s could not be answered", name, exc_info=True)
+            return b""
+
+    return safe

@@ -1,0 +1,118 @@
+"""What the master knows of its server in one moment, as plain values: the source of statistics, metrics and status.
+
+Rules
+* No question to any worker: everything is from the scoreboard, from the fleet's bookkeeping, and from the kernel.
+* Who renders it takes a Snapshot and does no I/O.
+* Times of day are seconds of time.time(), as uWSGI's statistics have them; ages are seconds.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wsgid import __version__, process
+from wsgid.config import Settings
+from wsgid.fleet import Fleet
+from wsgid.listener import Listener
+from wsgid.process import Memory
+from wsgid.scoreboard import COUNTERS, DURATION_BOUNDS_US, Cause, Scoreboard, Word
+from wsgid.slots import Slot, SlotState
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """One slot of the fleet, and who lives in it.
+
+    Args:
+        words: of the scoreboard, by number: what stands now, and the counters of all that have lived in the slot.
+        since: the counters of the one that lives there now.
+    """
+
+    slot: int
+    state: SlotState
+    generation: int
+    pid: int
+    spawns: int
+    spawned_s: int
+    heartbeat_age_s: float
+    memory: Memory
+    words: Sequence[int]
+    since: Sequence[int]
+    deaths: dict[Cause, int]
+
+    @property
+    def in_flight(self) -> int:
+        return self.words[Word.IN_FLIGHT]
+
+    @property
+    def durations(self) -> list[int]:
+        """The histogram: how many took at most each of DURATION_BOUNDS_US, and how many longer; not cumulated."""
+        return list(self.words[Word.DURATIONS:Word.DURATIONS + len(DURATION_BOUNDS_US) + 1])
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerView:
+    address: str
+    path: str  # of a unix socket; empty for others
+    queue: int  # connections that wait to be accepted
+    backlog: int  # how many can
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The server.
+
+    Args:
+        places: --gevent: how many requests a worker takes at once.
+        workers: every slot that was ever used, VACANT ones included.
+        wanted: how many workers shall be there.
+    """
+
+    version: str
+    application: str
+    mode: str  # a fleet.Mode in small letters
+    pid: int
+    uid: int
+    gid: int
+    directory: str
+    now_s: float
+    started_s: float
+    generation: int
+    wanted: int
+    places: int
+    workers: tuple[WorkerView, ...]
+    listeners: tuple[ListenerView, ...]
+
+    @property
+    def ready(self) -> int:
+        """How many workers accept connections."""
+        return sum(worker.state is SlotState.READY for worker in self.workers)
+
+
+def take_snapshot(settings: Settings, fleet: Fleet, scoreboard: Scoreboard, listeners: Sequence[Listener],
+                  started_s: float) -> Snapshot:
+    """How things stand now.
+
+    Args:
+        started_s: when this master began, of time.time().
+    """
+    return Snapshot(
+        version=__version__, application=settings.application or settings.wsgi_file, mode=fleet.mode.name.lower(),
+        pid=os.getpid(), uid=os.getuid(), gid=os.getgid(), directory=os.getcwd(), now_s=time.time(),
+        started_s=started_s, generation=fleet.wanted_generation, wanted=fleet.target, places=settings.gevent,
+        workers=tuple(_view(slot, scoreboard) for slot in fleet.slots),
+        listeners=tuple(ListenerView(one.address, str(one.path or ""), *one.queue()) for one in listeners))
+
+
+def _view(slot: Slot, scoreboard: Scoreboard) -> WorkerView:
+    line, past = scoreboard.line(slot.number).tolist(), scoreboard.past(slot.number)
+    words = list(line)
+    for word in COUNTERS:
+        words[word] += past[word]
+    age_s = (time.monotonic_ns() - line[Word.HEARTBEAT_NS]) / 1e9 if line[Word.HEARTBEAT_NS] else 0.0
+    return WorkerView(
+        slot=slot.number, state=slot.state, generation=slot.generation, pid=slot.pid, spawns=past[Word.SPAWNS],
+        spawned_s=past[Word.SPAWNED_S], heartbeat_age_s=age_s,
+        memory=process.memory(slot.pid) if slot.pid else Memory(0, 0), words=words, since=line,
+        deaths=scoreboard.deaths(slot.number))
