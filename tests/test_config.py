@@ -35,7 +35,7 @@ def test_every_option() -> None:
         "--log-x-forwarded-for", "--memory-report", "--touch-logreopen", "/c", "--stats", "stats.sock",
         "--stats-http", "--metrics", ":9117", "--control", "off", "--master-fifo", "/tmp/fifo", "--pidfile", "/tmp/pid",
         "--daemonize", "/tmp/daemon", "--procname-prefix", "site", "--umask", "022", "--import", "a.b",
-        "--pyargv", "a b"])
+        "--pyargv", "a b", "--static-map", "/static=dir", "--static-safe", "/d"])
     assert settings == Settings(
         application="", socket=("a.sock", ":0"), listen=128, chmod_socket=0o660, chown_socket=(0, 0),
         workers=len(os.sched_getaffinity(0)), gevent=50, wsgi_file="site.wsgi", callable="site", chdir="/",
@@ -48,7 +48,8 @@ def test_every_option() -> None:
         logformat_strftime=True, log_date="%Y", disable_logging=True, log_4xx=True, log_5xx=True, log_slow=500,
         log_x_forwarded_for=True, memory_report=True, touch_logreopen=("/c",), stats="stats.sock", stats_http=True,
         metrics=":9117", control="off", master_fifo=("/tmp/fifo",), pidfile="/tmp/pid", daemonize="/tmp/daemon",
-        procname_prefix="site", umask=0o022, import_module=("a.b",), pyargv="a b")
+        procname_prefix="site", umask=0o022, import_module=("a.b",), pyargv="a b",
+        static_map=(("/static", "dir"),), static_safe=("/d",))
     default = Settings()
     same = [one.name for one in fields(Settings) if getattr(settings, one.name) == getattr(default, one.name)]
     assert same == ["application"]  # the list above is complete

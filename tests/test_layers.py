@@ -17,7 +17,7 @@ FLOORS = {
     "wsgid.process": 2, "wsgid.listener": 2, "wsgid.channel": 2, "wsgid.scoreboard": 2, "wsgid.application": 2,
     "wsgid.watch": 2, "wsgid.retirement": 2, "wsgid.upgrade": 2,
     "wsgid.wsgi": 2, "wsgid.wsgi.environ": 2, "wsgid.wsgi.input": 2, "wsgid.wsgi.response": 2,
-    "wsgid.wsgi.filewrapper": 2,
+    "wsgid.wsgi.filewrapper": 2, "wsgid.wsgi.static": 2,
     "wsgid.syscalls": 3, "wsgid.connection": 3, "wsgid.timeouts": 3, "wsgid.pipeline": 3, "wsgid.worker": 3,
     "wsgid.template": 3,
     "wsgid.questions": 3,
@@ -29,7 +29,8 @@ FLOORS = {
 }
 # Within a floor a module may know another of the same subject, in this order only.
 SAME_FLOOR = {
-    ("wsgid.wsgi.response", "wsgid.wsgi.filewrapper"),
+    ("wsgid.wsgi.response", "wsgid.wsgi.filewrapper"), ("wsgid.wsgi.static", "wsgid.wsgi.filewrapper"),
+    ("wsgid.application", "wsgid.wsgi.static"),
     ("wsgid.worker", "wsgid.connection"),
     ("wsgid.retirement", "wsgid.process"), ("wsgid.template", "wsgid.worker"),
     ("wsgid.fleet", "wsgid.slots"), ("wsgid.worker", "wsgid.timeouts"), ("wsgid.worker", "wsgid.pipeline"),

@@ -20,6 +20,7 @@ from typing import Any
 
 from wsgid.config import Settings
 from wsgid.errors import ApplicationImportError
+from wsgid.wsgi.static import StaticMaps
 
 Application = Callable[..., Any]
 
@@ -45,6 +46,8 @@ def load(settings: Settings) -> Application:
         found = _run(called, found)
     if not callable(found):
         raise ApplicationImportError(f"{called!r} is not callable but a {type(found).__name__}: name the application")
+    if settings.static_map:
+        return StaticMaps(found, settings.static_map, settings.static_safe)
     application: Application = found
     return application
 

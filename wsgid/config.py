@@ -88,6 +88,13 @@ def _environment(text: str) -> tuple[str, str]:
     return name, value
 
 
+def _static_map(text: str) -> tuple[str, str]:
+    prefix, _, directory = text.partition("=")
+    if not prefix.startswith("/") or not directory:
+        raise ValueError("a prefix and a directory, such as /static=/srv/app/static")
+    return prefix, directory
+
+
 def _level(text: str) -> str:
     if text not in ("debug", "info", "warning", "error"):
         raise ValueError("debug, info, warning or error")
@@ -199,6 +206,10 @@ class Settings:
     import_module: tuple[str, ...] = option((), str, "MODULE", "import this after the application; repeatable",
                                             names=("--import", "--shared-import"))
     pyargv: str = option("", str, "ARGUMENTS", "what the application finds in sys.argv")
+    static_map: tuple[tuple[str, str], ...] = option(
+        (), _static_map, "/PREFIX=DIR", "send files of this directory by ourselves, where nginx does not; repeatable")
+    static_safe: tuple[str, ...] = option(
+        (), os.path.abspath, "DIR", "symbolic links of a --static-map may lead into this directory too; repeatable")
     boot_timeout: float = option(
         60.0, _seconds, "SECONDS", "how long importing the application may take")
     max_vars: int = option(2000, _count, "N", "variables of one request; more are refused with a 431")

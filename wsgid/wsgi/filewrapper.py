@@ -22,17 +22,23 @@ class FileWrapper:
     Args:
         filelike: has read(size), and maybe close().
         block_size: of one read, in bytes.
+        left_bytes: how much of the file is meant, from where it stands; None: all of it.
     """
 
-    def __init__(self, filelike: Any, block_size: int = _BLOCK_BYTES) -> None:
+    def __init__(self, filelike: Any, block_size: int = _BLOCK_BYTES, left_bytes: int | None = None) -> None:
         self.filelike = filelike
         self.block_size = block_size
+        self.left_bytes = left_bytes
 
     def __iter__(self) -> "FileWrapper":
         return self
 
     def __next__(self) -> Any:
-        block = self.filelike.read(self.block_size)
+        if self.left_bytes is None:
+            block = self.filelike.read(self.block_size)
+        else:
+            block = self.filelike.read(min(self.block_size, self.left_bytes))
+            self.left_bytes -= len(block)
         if not block:
             raise StopIteration
         return block
@@ -55,6 +61,8 @@ def sendable(wrapper: FileWrapper) -> tuple[int, int, int] | None:
         file.flush()  # what a file opened for update has not written yet is not in the descriptor
         fd, offset = file.fileno(), file.tell()
         size_bytes = os.fstat(fd).st_size - offset
+        if wrapper.left_bytes is not None:
+            size_bytes = min(size_bytes, wrapper.left_bytes)
     except (OSError, ValueError):  # a pipe, or closed: reading it will work, or say so
         return None
     # Only regular files have a size; those of /proc have none, and can be read all the same.

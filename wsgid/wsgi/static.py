@@ -1,0 +1,142 @@
+"""Files beside the application: --static-map /static=DIR.
+
+Rules
+* What is no file there, or no GET or HEAD, is the application's, as in uWSGI.
+* Nothing outside of DIR is ever sent: `..` is refused, and the file is opened before it is asked where it really lies
+  (proc(5), /proc/self/fd), so that no symbolic link can be switched in between.  --static-safe names other directories
+  into which links may lead.
+* Validators and ranges are RFC 9110's: 304 (13.1), 206 and 416 (14), one range at a time.
+"""
+
+import mimetypes
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from email.utils import formatdate, parsedate_to_datetime
+from typing import Any
+
+from wsgid.wsgi.filewrapper import FileWrapper
+
+Application = Callable[..., Iterable[bytes]]
+
+_RANGE = re.compile(r"bytes=([0-9]{1,18})?-([0-9]{1,18})?")
+_METHODS = frozenset({"GET", "HEAD"})
+_COMPRESSED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
+_DEFAULT_TYPE = "application/octet-stream"
+
+
+class StaticMaps:
+    """An application that sends files, and leaves everything else to another.
+
+    Args:
+        application: the other.
+        maps: (prefix of PATH_INFO, directory) pairs; the first one that has the file counts.
+        safe: further directories into which symbolic links may lead.
+    """
+
+    def __init__(self, application: Application, maps: Sequence[tuple[str, str]], safe: Sequence[str]) -> None:
+        self._application = application
+        self._maps = [(prefix.rstrip("/") + "/", os.path.abspath(directory)) for prefix, directory in maps]
+        self._roots = {os.path.realpath(directory) for directory in [*(each for _, each in maps), *safe]}
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path: str = environ.get("PATH_INFO", "")
+        if environ.get("REQUEST_METHOD") in _METHODS:
+            for prefix, directory in self._maps:
+                if path.startswith(prefix):
+                    fd = self._open(directory, path[len(prefix):])
+                    if fd >= 0:
+                        return _send(fd, path, environ, start_response)
+        return self._application(environ, start_response)
+
+    def _open(self, directory: str, rest: str) -> int:
+        """The file's descriptor, or -1 if there is none to be sent."""
+        parts = rest.split("/")
+        if "\0" in rest or not all(parts) or "." in parts or ".." in parts:
+            return -1
+        try:
+            name = rest.encode("latin-1")  # as PEP 3333 has it; the file system's names are bytes
+            fd = os.open(os.fsencode(directory) + b"/" + name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        except (OSError, UnicodeEncodeError):
+            return -1
+        if stat.S_ISREG(os.fstat(fd).st_mode) and self._is_inside(os.readlink(f"/proc/self/fd/{fd}")):
+            return fd
+        os.close(fd)
+        return -1
+
+    def _is_inside(self, path: str) -> bool:
+        while path != "/":
+            path = os.path.dirname(path)
+            if path in self._roots:
+                return True
+        return False
+
+
+def _send(fd: int, path: str, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    status = os.fstat(fd)
+    size_bytes = status.st_size
+    etag = f'"{status.st_mtime_ns:x}-{size_bytes:x}"'
+    modified = formatdate(status.st_mtime, usegmt=True)
+    headers = [("Content-Type", _type(path)), ("ETag", etag), ("Last-Modified", modified), ("Accept-Ranges", "bytes"),
+               ("X-Content-Type-Options", "nosniff")]
+    if _not_modified(environ, etag, int(status.st_mtime)):
+        os.close(fd)
+        start_response("304 Not Modified", headers)
+        return []
+    span = _span(environ, etag, modified, size_bytes)
+    if span is None:
+        os.close(fd)
+        start_response("416 Range Not Satisfiable",
+                       [("Content-Range", f"bytes */{size_bytes}"), ("Content-Length", "0")])
+        return []
+    start, length = span
+    if length == size_bytes:
+        start_response("200 OK", [*headers, ("Content-Length", str(length))])
+    else:
+        start_response("206 Partial Content", [
+            *headers, ("Content-Range", f"bytes {start}-{start + length - 1}/{size_bytes}"),
+            ("Content-Length", str(length))])
+    file = open(fd, "rb", buffering=0)
+    file.seek(start)
+    return FileWrapper(file, left_bytes=length)
+
+
+def _type(path: str) -> str:
+    kind, encoding = mimetypes.guess_type(path)
+    if encoding:  # a file that is compressed, not a response that is: nobody has asked for an encoding
+        return _COMPRESSED.get(encoding, _DEFAULT_TYPE)
+    if kind and kind.startswith("text/"):
+        return f"{kind}; charset=utf-8"
+    return kind or _DEFAULT_TYPE
+
+
+def _not_modified(environ: dict[str, Any], etag: str, modified_s: int) -> bool:
+    """RFC 9110, 13.2.2: If-None-Match, and only without it If-Modified-Since."""
+    known = environ.get("HTTP_IF_NONE_MATCH")
+    if known is not None:
+        return known.strip() == "*" or etag in [one.strip().removeprefix("W/") for one in known.split(",")]
+    since: str = environ.get("HTTP_IF_MODIFIED_SINCE", "")
+    try:
+        return bool(since) and parsedate_to_datetime(since).timestamp() >= modified_s
+    except ValueError:  # no date: RFC 9110, 13.1.3 has it ignored
+        return False
+
+
+def _span(environ: dict[str, Any], etag: str, modified: str, size_bytes: int) -> tuple[int, int] | None:
+    """What of the file is asked for: (start, length); all of it if nothing that we understand; None if nothing of the
+    file is in the range."""
+    wanted = _RANGE.fullmatch(environ.get("HTTP_RANGE", "").strip())
+    if wanted is None or (wanted[1], wanted[2]) == (None, None):
+        return 0, size_bytes
+    if environ.get("HTTP_IF_RANGE", etag) not in (etag, modified):
+        return 0, size_bytes
+    if wanted[1] is None:  # the last so many
+        length = min(int(wanted[2]), size_bytes)
+        return (size_bytes - length, length) if length else None
+    first, last = int(wanted[1]), int(wanted[2]) if wanted[2] else size_bytes - 1
+    if wanted[2] and last < first:  # invalid: RFC 9110, 14.1.1 has it ignored
+        return 0, size_bytes
+    if first >= size_bytes:
+        return None
+    return first, min(last, size_bytes - 1) - first + 1
