@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from signal import Signals
 from typing import Any
 
-from wsgid import __version__, channel, fleet, listener, log, process, scoreboard, upgrade
+from wsgid import __version__, channel, daemon, fleet, listener, log, pidfile, process, scoreboard, upgrade
 from wsgid.channel import Channel
 from wsgid.config import Settings
 from wsgid.errors import ConfigError, ControlError, ExitCode
@@ -43,13 +43,18 @@ def run(settings: Settings, start: Start) -> ExitCode:
         BootError: the sockets cannot be had, or an option does not fit this machine.
     """
     signals = process.SignalPipe([*_SIGNAL_HANDLERS, Signals.SIGCHLD])
+    if settings.umask >= 0:
+        os.umask(settings.umask)
     log.speak_as("master")
+    process.begin_titles_with(settings.procname_prefix)
     process.set_title(f"master [{settings.application or settings.wsgi_file}]")
-    if settings.logto:
-        log.write_to(settings.logto)
+    if settings.log_path:
+        log.write_to(settings.log_path)
     handover = upgrade.take_over(os.environ)
     listeners = open_listeners(settings, handover.listeners if handover else ())
     try:
+        if settings.pidfile:
+            pidfile.write(settings.pidfile)
         process.become_subreaper()
         _announce(settings, listeners)
         master = Master(settings, start, listeners, signals, handover)
@@ -58,6 +63,8 @@ def run(settings: Settings, start: Start) -> ExitCode:
     finally:
         for opened in listeners:
             opened.unlink()
+        if settings.pidfile:
+            pidfile.remove(settings.pidfile)
 
 
 def open_listeners(settings: Settings, held: Sequence[HeldListener]) -> list[Listener]:
@@ -206,10 +213,10 @@ class Master:
 
     def _on_reopen(self, signo: Signals) -> None:
         """After a log rotation. The descriptor is passed on: the workers may not be allowed to open the file."""
-        if not self._settings.logto:
+        if not self._settings.log_path:
             log.warning("%s: there is no log to reopen; --logto names one", signo.name)
             return
-        log.write_to(self._settings.logto)
+        log.write_to(self._settings.log_path)
         log.info("%s: the log is reopened", signo.name)
         spare = [self._spare[1]] if self._spare else []
         for channel_ in (*self._templates.values(), *self._workers.values(), *spare):
@@ -274,6 +281,7 @@ class Master:
                     self._fleet.hello(slot, pid)
                 case control.Ready():
                     self._fleet.ready(slot, time.monotonic())
+                    daemon.tell_foreground(ExitCode.OK)
                     log.info("worker %d (generation %d, pid %d) is ready", slot,
                              self._fleet.slots[slot].generation, self._fleet.slots[slot].pid)
                 case control.Notice(key=key, text=text):
@@ -369,7 +377,7 @@ class Master:
         ours, theirs = channel.pair()
         environ = {**os.environ, **dict(self._settings.env)}
         # -P: the application's directory must not shadow the standard library before gevent has patched it.
-        argv = [sys.executable, "-P", "-m", "wsgid.template", str(theirs)]
+        argv = [sys.executable, "-P", "-m", "wsgid.template", str(theirs), self._settings.procname_prefix]
         pid = process.spawn(argv, environ, theirs)
         os.close(theirs)
         return pid, Channel(ours)

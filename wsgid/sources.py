@@ -1,0 +1,168 @@
+"""What the environment and files say of the options: each source as a list of Given, in the order of its lines.
+
+Rules
+* A name that is no option is an error that names the place and the most similar name; only in the environment, where
+  others write too (Kubernetes makes WSGID_PORT of a service called wsgid), one that resembles nothing is a warning.
+* A value is not judged here but where all sources meet (config.py).
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from wsgid import ini, uwsgi_options, values
+from wsgid.errors import ConfigError
+from wsgid.ini import Entry, Ini
+from wsgid.options import Given, Option, by_key, declared, nearest
+from wsgid.uwsgi_options import Verdict
+
+_OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER")  # forms.py, upgrade.py
+_COMMAND_LINE_ONLY = ("check", "ini", "config", "set_placeholder")
+_FALSE = ("false", "off", "no", "0")
+
+
+@dataclass(slots=True)
+class Said:
+    """What a source has said.
+
+    Args:
+        given: of the options.
+        notes: what needs nothing here, for --check.
+        warnings: what is not as it looks.
+    """
+
+    given: list[Given] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+# --- the environment ---
+
+
+def from_environment(environ: Mapping[str, str]) -> Said:
+    """WSGID_WORKERS=4 and the like. An empty value counts as none. Values of a repeatable option are separated by line
+    breaks or, if there are none, by semicolons.
+
+    Raises:
+        ConfigError: a name is nearly that of an option.
+    """
+    said = Said()
+    known = {one.variable: one for one in declared()}
+    for name, value in environ.items():
+        if name in known and value:
+            one = known[name]
+            separator = "\n" if "\n" in value else ";"
+            texts = tuple(filter(None, value.split(separator))) if one.repeatable else (value,)
+            if texts:
+                said.given.append(Given(one, texts, f"{name}={value!r}", name))
+        elif name.startswith("WSGID_") and name not in (*known, *_OTHER_VARIABLES):
+            guess = nearest(name.removeprefix("WSGID_"), (other.removeprefix("WSGID_") for other in known))
+            if guess:
+                raise ConfigError(f"the environment's {name} is no option" + guess.replace("mean '", "mean 'WSGID_"))
+            said.warnings.append(f"the environment's {name} is no option: ignored")
+    return said
+
+
+# --- TOML ---
+
+
+def from_toml(path: str) -> Said:
+    """A flat table, or one under [wsgid]; a list for several values.
+
+    Raises:
+        ConfigError: it cannot be read, or a key or the type of a value is none of an option's.
+    """
+    import tomllib  # only who has such a file needs it
+    try:
+        with open(path, "rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"--config {path} cannot be read: {error.strerror or error}; correct the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+    own = table.get("wsgid")
+    return Said([_from_toml(path, key, value) for key, value in (own if isinstance(own, dict) else table).items()])
+
+
+def _from_toml(path: str, key: str, value: Any) -> Given:
+    one = by_key().get(key)
+    if one is None:
+        raise ConfigError(f"{path}: unknown option {key!r}{nearest(key, by_key())}")
+    if one.name in _COMMAND_LINE_ONLY:
+        raise ConfigError(f"{path}: {key} belongs on the command line")
+    said = f"{path}: {key} = {value!r}"
+    items = value if isinstance(value, list) and one.repeatable else [value]
+    if not all(isinstance(item, (str, int, float)) for item in items):
+        expected = "a text, a number, or a list of them" if one.repeatable else "one text, number, true or false"
+        raise ConfigError(f"{said} cannot be used: expected {expected}")
+    texts = tuple(one.formats.get(key, "{}").format(_text_of(item)) for item in items)
+    return Given(one, texts or ("",) * (not one.repeatable), said, f"{path}: {key}")
+
+
+def _text_of(item: str | int | float) -> str:
+    if isinstance(item, bool):
+        return "true" if item else "false"
+    return values.SECONDS.show(item) if isinstance(item, float) else str(item)
+
+
+# --- uWSGI's ini ---
+
+
+def from_ini(files: Iterable[str], environ: Mapping[str, str], keys: Iterable[tuple[str, str]] = (),
+             restarted: bool = False) -> Said:
+    """See ini.read; what is neither an option nor in uwsgi_options has to be used as %(key).
+
+    Raises:
+        ConfigError: with file and line.
+    """
+    read = ini.read(files, environ, keys, restarted)
+    said = Said(warnings=list(read.warnings), notes=list(read.prints))
+    for entry in read.entries:
+        one = _option(entry, read)
+        if one is not None:
+            said.given.append(_from_entry(one, entry, said))
+        else:
+            _take_foreign(entry, read, said)
+    return said
+
+
+def _option(entry: Entry, read: Ini) -> Option | None:
+    """The option of a key; none if it is a name of ours alone that the file uses for a placeholder of its own."""
+    one = by_key().get(entry.key)
+    if one is None or entry.key in one.uwsgi or entry.key == one.key and entry.key not in read.references:
+        return None if one and (one.name in _COMMAND_LINE_ONLY or "_" in entry.key) else one
+    return None
+
+
+def _from_entry(one: Option, entry: Entry, said: Said) -> Given:
+    text = entry.value
+    if not text or (one.bare is not None and text.lower() in ("true", "1")):
+        text = one.bare if one.bare is not None else "true" if one.kind is values.FLAG else ""
+    stripped = re.sub(r"\s+[;#].*", "", text) if one.kind.is_number else text
+    if stripped != text:
+        said.warnings.append(f"{entry.place}: what follows {stripped!r} is taken for a comment; uWSGI's ini has none "
+                             "behind a value: put it on a line of its own")
+    shown = f"{entry.place}: {entry.key} = {entry.value!r}"
+    if not stripped and one.kind is not values.FLAG:
+        raise ConfigError(f"{shown} cannot be used: a value is missing")
+    return Given(one, (one.formats.get(entry.key, "{}").format(stripped),), shown, entry.place)
+
+
+def _take_foreign(entry: Entry, read: Ini, said: Said) -> None:
+    """A key that is no option: uWSGI's, a placeholder, or a mistake."""
+    is_used = entry.key in read.references
+    row = uwsgi_options.find(entry.key, entry.value, is_used)
+    if row is None:
+        if not is_used:
+            raise ConfigError(
+                f"{entry.place}: unknown option {entry.key!r}"
+                f"{nearest(entry.key, [*(key for key in by_key() if '_' not in key), *uwsgi_options.names()])}"
+                f" (a key of your own would be used somewhere, as %({entry.key}))")
+    elif row.verdict is Verdict.NEEDLESS:
+        said.notes.append(f"{entry.place}: {entry.key}: {row.text}")
+    elif entry.value.lower() in _FALSE:
+        said.notes.append(f"{entry.place}: {entry.key} is off, as it is here")
+    else:
+        shown = f" = {entry.value}" if entry.value else ""
+        raise ConfigError(f"{entry.place}: {entry.key}{shown}: wsgid does not have this: {row.text}")
