@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "wsgid"
 
 FLOORS = {
     "wsgid": 0, "wsgid.forms": 0, "wsgid.errors": 0,
-    "wsgid.config": 1, "wsgid.options": 1, "wsgid.values": 1, "wsgid.commandline": 1, "wsgid.sources": 1, "wsgid.ini": 1,
-    "wsgid.expand": 1, "wsgid.uwsgi_options": 1, "wsgid.log": 1, "wsgid.limits": 1, "wsgid.slots": 1,
+    "wsgid.config": 1, "wsgid.options": 1, "wsgid.values": 1, "wsgid.commandline": 1, "wsgid.sources": 1,
+    "wsgid.ini": 1, "wsgid.expand": 1, "wsgid.uwsgi_options": 1, "wsgid.log": 1, "wsgid.limits": 1, "wsgid.slots": 1,
     "wsgid.fleet": 1, "wsgid.protocol": 1, "wsgid.protocol.uwsgi": 1,
     "wsgid.protocol.control": 1, "wsgid.protocol.variables": 1, "wsgid.text": 1,
     "wsgid.process": 2, "wsgid.listener": 2, "wsgid.channel": 2, "wsgid.scoreboard": 2, "wsgid.application": 2,

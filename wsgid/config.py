@@ -91,11 +91,19 @@ def _merged(lowest_first: Sequence[Sequence[Given]]) -> dict[str, list[Given]]:
     for source in lowest_first:
         own: dict[str, list[Given]] = {}
         for one in source:
-            one.value()  # a wrong one is an error, even if another counts
+            _require_value(one)
             own[one.option.name] = [*own.get(one.option.name, []), one] if one.option.repeatable else [one]
         for name, given in own.items():
             merged[name] = [*merged.get(name, []), *given] if given[0].option.adds else given
     return merged
+
+
+def _require_value(one: Given) -> None:
+    """A wrong value is an error, even if another one counts."""
+    try:
+        one.value()
+    except ConfigError as error:
+        raise ConfigError(f"{error}{_swallowed(one)}") from error
 
 
 def _values(merged: Mapping[str, Sequence[Given]]) -> dict[str, Any]:
@@ -122,8 +130,14 @@ def _decide_rivals(merged: dict[str, list[Given]], highest_first: Sequence[Seque
 def _require_application(settings: Settings, line: Sequence[Given]) -> None:
     if settings.application or settings.wsgi_file:
         return
-    swallowed = [one for one in line if one.option.bare is not None and _APPLICATION.fullmatch(one.texts[0])]
-    hint = "".join(f"; {one.said} has taken it for its value: write {one.said.split()[0]}={one.option.bare}, or the "
-                   "application first" for one in swallowed)
     raise ConfigError("no application is named: add MODULE:CALLABLE, such as app:application, or --wsgi-file PATH"
-                      + hint)
+                      + "".join(map(_swallowed, line)))
+
+
+def _swallowed(one: Given) -> str:
+    """What to say if an option whose value is optional has taken what looks like the application; empty if not."""
+    if one.option.bare is None or not _APPLICATION.fullmatch(one.texts[0]):
+        return ""
+    flag = one.said.split()[0]
+    return (f"; {one.said} has taken the application for its value: write {flag}={one.option.bare}, or the application "
+            "first")

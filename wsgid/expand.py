@@ -63,7 +63,7 @@ def _hash(text: str) -> str:
     number = 5381
     for byte in os.fsencode(text):
         number = (number * 33 ^ byte) & 0xFFFFFFFF
-    return number.to_bytes(4, "little").hex()
+    return number.to_bytes(4, "little").hex().upper()
 
 
 def substitute_magic(text: str, magic: Mapping[str, str]) -> tuple[str, list[str]]:
