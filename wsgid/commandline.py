@@ -141,8 +141,8 @@ def build_parser(everything: bool) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="wsgid", usage=_USAGE, allow_abbrev=False, add_help=False, epilog=_EPILOG_ALL if everything else _EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Serve a WSGI application behind nginx's uwsgi_pass. MODULE:CALLABLE names it; MODULE:FACTORY() calls "
-                    "a factory.")
+        description="Serve a WSGI application behind nginx's uwsgi_pass. MODULE:CALLABLE names it; MODULE:FACTORY() "
+                    "calls a factory.")
     usual = parser.add_argument_group("options" if everything else "the usual options")
     for name, all_of_them, text in (("--help", False, "show the usual options and exit"),
                                     ("--help-all", True, "show all options and exit")):

@@ -133,7 +133,7 @@ TABLE: tuple[Row, ...] = (
     Row("vhost vhost-host dynamic-apps", R, "one wsgid serves one application: start one for each server_name"),
     Row("limit-post", R, "use client_max_body_size in nginx"),
     # Other processes, jobs and shared state.
-    Row("emperor* vassal* vassals-* early-emperor", R, "use a systemd template unit, wsgid@.service, with a file for "
+    Row("emperor* vassal* early-emperor", R, "use a systemd template unit, wsgid@.service, with a file for "
         "each site"),
     Row("zerg* zeus subscribe* subscription* start-unsubscribed unsubscribe-* fastrouter* rawrouter* sslrouter* "
         "forkptyrouter* tuntap* auto-weight weight", R, "use an upstream block of nginx, and USR2 for upgrades"),
@@ -162,7 +162,7 @@ TABLE: tuple[Row, ...] = (
         "workers are replaced by max-requests, max-worker-lifetime or reload-on-rss"),
     Row("cgroup* namespace* ns ns-net setns* unshare* chroot jail* libjail jid* pivot-root pivot_root cap add-gid prio "
         "mount-* umount-* binsh wait-for-* wait-interface* wait-iface* privileged-* unprivileged-* immediate-uid "
-        "immediate-gid emperor-* fork-server fork-socket re-fork* refork*", R, _SANDBOX),
+        "immediate-gid fork-server fork-socket re-fork* refork*", R, _SANDBOX),
     Row("chdir2 force-cwd", R, "use chdir"),
     Row("envdir early-envdir ienv unenv", R, "use Environment= or EnvironmentFile= of the systemd unit, or env"),
     Row("optimize no-site", R, "set PYTHONOPTIMIZE or PYTHONNOUSERSITE in wsgid's environment"),
