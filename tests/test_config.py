@@ -279,10 +279,19 @@ def test_what_the_environment_gets_wrong_is_one_sentence(environ: dict[str, str]
     assert says in str(refusal.value)
 
 
+def test_the_environment_takes_an_options_other_names_but_not_two_at_once() -> None:
+    environ = {"WSGID_PROCESSES": "3", "WSGID_PROCNAME_PREFIX_SPACED": "shop", "WSGID_PP": "/a;/b"}
+    settings = config.read(["a:b"], environ).settings
+    assert (settings.workers, settings.procname_prefix, settings.pythonpath) == (3, "shop ", ("/a", "/b"))
+    with pytest.raises(ConfigError, match="WSGID_PROCESSES and WSGID_WORKERS are the same option: leave one of them"):
+        config.read(["a:b"], {"WSGID_PROCESSES": "3", "WSGID_WORKERS": "3"})
+
+
 def test_the_environment_of_others_is_none_of_our_business() -> None:
-    read = config.read(["a:b"], {"WSGID_SERVICE_HOST": "10.0.0.1", "WSGID_PURE": "1", "WSGID_WORKERS": "", "HOME": "/"})
+    environ = {"WSGID_METRICS_PORT": "tcp://10.0.0.1", "WSGID_PURE": "1", "WSGID_WORKERS": "", "HOME": "/"}
+    read = config.read(["a:b"], environ)
     assert read.settings == Settings(application="a:b")
-    assert read.warnings == ["the environment's WSGID_SERVICE_HOST is no option: ignored"]
+    assert read.warnings == ["the environment's WSGID_METRICS_PORT is no option: ignored"]
 
 
 @pytest.mark.parametrize(("text", "says"), [
@@ -307,6 +316,8 @@ def test_what_a_toml_file_gets_wrong_is_one_sentence(tmp_path: Path, text: str, 
     (["--ini", "/no/such.ini"], "/no/such.ini cannot be read: No such file"),
     (["--ini", "a.ini", "--config", "b.toml"], "both --ini a.ini and --config b.toml are given: put the options"),
     (["--workers", "--lazy-apps"], "the command line: argument --workers/-p: expected one argument"),
+    (["--ini", "u.ini", "--set", "workers=3"], "--set-placeholder workers=3 names an option: write --workers 3"),
+    (["--uid", "4294967295"], "expected a user of this machine"), (["--no-harakiri"], "unknown option --no-harakiri"),
     (["b:c"], "'b:c' and 'app:application' both name an application"),
     (["--http", ":80"], "--http is uWSGI's, and no option here: wsgid speaks uwsgi: put nginx in front"),
     (["--master"], "--master is uWSGI's, and no option here: leave it out; there always is one"),
@@ -324,3 +335,48 @@ def test_an_application_that_an_option_has_swallowed_is_found_again(flag: str) -
         from_command_line(["--socket", "a.sock", flag, "app:application"])
     assert f"{flag} 'app:application'" in str(refusal.value)
     assert f"has taken the application for its value: write {flag}=" in str(refusal.value)
+
+
+def test_arguments_in_files_that_name_each_other_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "args").write_text(f"--workers\n2\n@{tmp_path}/args\n")
+    with pytest.raises(ConfigError, match="go round in a circle"):
+        from_command_line([f"@{tmp_path}/args"])
+
+
+# --- whatever is said ---
+
+FLAGS = st.sampled_from([flag for one in declared() for flag in (one.flag, *one.flags)
+                         if one.name not in ("ini", "config")]
+                        + ["--", "-", "--no-lazy-apps", "--workers=2", "a:b", "-x"])
+
+
+@given(st.lists(st.one_of(FLAGS, st.text(max_size=8).filter(lambda text: text not in ("-h",))), max_size=8))
+def test_any_command_line_is_settings_or_one_sentence(argv: list[str]) -> None:
+    try:
+        from_command_line(argv)
+    except ConfigError as error:
+        assert str(error)
+
+
+@given(st.dictionaries(st.sampled_from([one.variable for one in OPTIONS] + ["WSGID_X", "WSGID_"]),
+                       st.text(max_size=8), max_size=4))
+def test_any_environment_is_settings_or_one_sentence(environ: dict[str, str]) -> None:
+    try:
+        config.read([], environ)
+    except ConfigError as error:
+        assert str(error)
+
+
+VALUES = st.recursive(st.one_of(st.text(max_size=5), st.integers(), st.floats(), st.booleans()),
+                      lambda inner: st.lists(inner, max_size=2), max_leaves=4)
+
+
+@given(st.dictionaries(st.sampled_from([one.key for one in declared()] + ["wsgid", "x"]), VALUES, max_size=4))
+def test_any_toml_is_settings_or_one_sentence(tmp_path_factory: pytest.TempPathFactory, table: dict[str, Any]) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+    path.write_text("\n".join(lines).replace("Infinity", "inf").replace("NaN", "nan"))
+    try:
+        config.read(["--config", str(path)], {})
+    except ConfigError as error:
+        assert str(error)

@@ -33,7 +33,10 @@ def report(configuration: Configuration) -> str:
     width = max((len(f"{key} = {value}") for key, value, _ in rows), default=0)
     width = min(width, 60)
     lines = [f"{f'{key} = {value}':{width}}   {place}" for key, value, place in rows]
-    return "\n".join([*lines, "", *configuration.warnings, *configuration.notes]).strip("\n")
+    remarks = [*configuration.warnings, *configuration.notes]
+    if not configuration.settings.socket:
+        remarks.append("no socket is named: only systemd can pass one to this server")
+    return "\n".join([*lines, "", *remarks]).strip("\n")
 
 
 def _rows(one: Option, configuration: Configuration) -> list[tuple[str, str, str]]:

@@ -34,6 +34,8 @@ def _run() -> ExitCode:
         return check.run(configuration)
     for warning in configuration.warnings:
         log.warning("%s", warning)
+    for note in configuration.notes:
+        log.debug("%s", note)
     start = Start.now()
     if settings.daemonize and not restarted:
         daemon.detach(settings.log_path)

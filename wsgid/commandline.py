@@ -100,13 +100,16 @@ def _flags(options: Iterable[Option]) -> Iterable[str]:
     return (flag for one in options for flag in _flags_of(one))
 
 
-def _with_files(argv: Sequence[str]) -> list[str]:
+def _with_files(argv: Sequence[str], within: tuple[str, ...] = ()) -> list[str]:
     """Each @FILE replaced by the arguments in it, unless it is the value of the flag before it."""
     taking = set(_flags(one for one in declared() if one.kind is not values.FLAG and one.bare is None))
     expanded: list[str] = []
     for argument in argv:
         if argument.startswith("@") and not (expanded and expanded[-1] in taking):
-            expanded += _with_files(_arguments_in(argument[1:]))
+            if argument in within:
+                raise ConfigError(f"the arguments in {argument} go round in a circle: "
+                                  f"{' -> '.join((*within, argument))}")
+            expanded += _with_files(_arguments_in(argument[1:]), (*within, argument))
         else:
             expanded.append(argument)
     return expanded
@@ -115,7 +118,7 @@ def _with_files(argv: Sequence[str]) -> list[str]:
 def _arguments_in(path: str) -> list[str]:
     try:
         return Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # no such file, no text, no path
         raise ConfigError(f"the arguments in @{path} cannot be read: {error}; correct the path, or write --socket "
                           "before an address that begins with @") from error
 

@@ -18,6 +18,7 @@ from wsgid.options import Given, Option, by_key, declared, nearest
 from wsgid.uwsgi_options import Verdict
 
 _OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER")  # forms.py, upgrade.py
+_OF_KUBERNETES = re.compile("WSGID_(.*_)?(PORT|SERVICE)(_.*)?")  # of a service called wsgid or wsgid-x
 _COMMAND_LINE_ONLY = ("check", "ini", "config", "set_placeholder")
 _FALSE = ("false", "off", "no", "0")
 
@@ -41,27 +42,39 @@ class Said:
 
 
 def from_environment(environ: Mapping[str, str]) -> Said:
-    """WSGID_WORKERS=4 and the like. An empty value counts as none. Values of a repeatable option are separated by line
-    breaks or, if there are none, by semicolons.
+    """WSGID_WORKERS=4 and the like, by any of an option's names. An empty value counts as none. Values of a repeatable
+    option are separated by line breaks or, if there are none, by semicolons.
 
     Raises:
-        ConfigError: a name is nearly that of an option.
+        ConfigError: a name is nearly that of an option, or two names are the same option's.
     """
     said = Said()
-    known = {one.variable: one for one in declared()}
+    known = {"WSGID_" + key.upper().replace("-", "_"): one for key, one in by_key().items()}
     for name, value in environ.items():
         if name in known and value:
-            one = known[name]
-            separator = "\n" if "\n" in value else ";"
-            texts = tuple(filter(None, value.split(separator))) if one.repeatable else (value,)
-            if texts:
-                said.given.append(Given(one, texts, f"{name}={value!r}", name))
+            _take_variable(known[name], name, value, said)
         elif name.startswith("WSGID_") and name not in (*known, *_OTHER_VARIABLES):
-            guess = nearest(name.removeprefix("WSGID_"), (other.removeprefix("WSGID_") for other in known))
-            if guess:
-                raise ConfigError(f"the environment's {name} is no option" + guess.replace("mean '", "mean 'WSGID_"))
-            said.warnings.append(f"the environment's {name} is no option: ignored")
+            said.warnings.append(_foreign_variable(name))
     return said
+
+
+def _take_variable(one: Option, name: str, value: str, said: Said) -> None:
+    rivals = [given.origin for given in said.given if given.option is one]
+    if rivals:
+        raise ConfigError(f"the environment's {rivals[0]} and {name} are the same option: leave one of them out")
+    separator = "\n" if "\n" in value else ";"
+    texts = tuple(filter(None, value.split(separator))) if one.repeatable else (value,)
+    if texts:
+        texts = tuple(one.formats.get(name.removeprefix("WSGID_").lower().replace("_", "-"), "{}").format(text)
+                      for text in texts)
+        said.given.append(Given(one, texts, f"{name}={value!r}", name))
+
+
+def _foreign_variable(name: str) -> str:
+    guess = nearest(name.removeprefix("WSGID_"), (one.variable.removeprefix("WSGID_") for one in declared()))
+    if guess and not _OF_KUBERNETES.fullmatch(name):
+        raise ConfigError(f"the environment's {name} is no option" + guess.replace("mean '", "mean 'WSGID_"))
+    return f"the environment's {name} is no option: ignored"
 
 
 # --- TOML ---
@@ -116,6 +129,10 @@ def from_ini(files: Iterable[str], environ: Mapping[str, str], keys: Iterable[tu
     Raises:
         ConfigError: with file and line.
     """
+    keys = tuple(keys)
+    for key, value in keys:
+        if key in by_key():
+            raise ConfigError(f"--set-placeholder {key}={value} names an option: write {by_key()[key].flag} {value}")
     read = ini.read(files, environ, keys, restarted)
     said = Said(warnings=list(read.warnings), notes=list(read.prints))
     for entry in read.entries:

@@ -96,17 +96,24 @@ def _mode(text: str) -> int:
     return int(text, 8)
 
 
+_NUMBER_MAX = (1 << 32) - 2  # of users and groups; the one above means "leave it" (chown(2))
+
+
 def _user(text: str) -> int:
     try:
-        return int(text) if re.fullmatch("[0-9]{1,10}", text) else pwd.getpwnam(text).pw_uid
-    except KeyError:
+        if re.fullmatch("[0-9]{1,10}", text) and int(text) <= _NUMBER_MAX:
+            return int(text)
+        return pwd.getpwnam(text).pw_uid
+    except (KeyError, UnicodeError):
         raise ValueError("a user of this machine, by name or number") from None
 
 
 def _group(text: str) -> int:
     try:
-        return int(text) if re.fullmatch("[0-9]{1,10}", text) else grp.getgrnam(text).gr_gid
-    except KeyError:
+        if re.fullmatch("[0-9]{1,10}", text) and int(text) <= _NUMBER_MAX:
+            return int(text)
+        return grp.getgrnam(text).gr_gid
+    except (KeyError, UnicodeError):
         raise ValueError("a group of this machine, by name or number") from None
 
 
