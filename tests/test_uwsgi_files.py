@@ -106,6 +106,15 @@ def test_a_comment_behind_a_number_is_no_part_of_it_and_warned_of() -> None:
         "what follows '5000' is taken for a comment; uWSGI's ini has none behind a value: put it on a line of its own"]
 
 
+def test_a_comment_behind_a_text_is_part_of_it_and_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = a:b\nsocket = a.sock # here\nlog-format = %(uri) # %(ms)\n")
+    configuration = read(str(tmp_path / "uwsgi.ini"))
+    assert configuration.settings.socket == ("a.sock # here",)
+    assert configuration.settings.log_format == "%(uri) # %(ms)"
+    (warning,) = configuration.warnings
+    assert f"{tmp_path}/uwsgi.ini:3: socket = 'a.sock # here': all of it is the value, as in uWSGI" in warning
+
+
 def test_relative_paths_are_those_of_uwsgi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of chdir, what is looked at after it; of the directory in which the server starts, what is looked at before."""
     monkeypatch.chdir(tmp_path)

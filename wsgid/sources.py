@@ -147,9 +147,9 @@ def from_ini(files: Iterable[str], environ: Mapping[str, str], keys: Iterable[tu
 def _option(entry: Entry, read: Ini) -> Option | None:
     """The option of a key; none if it is a name of ours alone that the file uses for a placeholder of its own."""
     one = by_key().get(entry.key)
-    if one is None or entry.key in one.uwsgi or entry.key == one.key and entry.key not in read.references:
-        return None if one and (one.name in _COMMAND_LINE_ONLY or "_" in entry.key) else one
-    return None
+    if one is None or one.name in _COMMAND_LINE_ONLY or "_" in entry.key:
+        return None
+    return one if entry.key in one.uwsgi or entry.key not in read.references else None
 
 
 def _from_entry(one: Option, entry: Entry, said: Said) -> Given:
@@ -160,6 +160,9 @@ def _from_entry(one: Option, entry: Entry, said: Said) -> Given:
     if stripped != text:
         said.warnings.append(f"{entry.place}: what follows {stripped!r} is taken for a comment; uWSGI's ini has none "
                              "behind a value: put it on a line of its own")
+    elif re.search(r"\s[;#](\s|$)", text) and one.name != "log_format":
+        said.warnings.append(f"{entry.place}: {entry.key} = {text!r}: all of it is the value, as in uWSGI, which has no "
+                             "comments there: put a comment on a line of its own")
     shown = f"{entry.place}: {entry.key} = {entry.value!r}"
     if not stripped and one.kind is not values.FLAG:
         raise ConfigError(f"{shown} cannot be used: a value is missing")
