@@ -124,6 +124,9 @@ def test_relative_paths_are_those_of_uwsgi(tmp_path: Path, monkeypatch: pytest.M
     settings = config.read(["u.ini"], {}).settings
     assert settings.pythonpath == (f"{tmp_path}/site/lib",) and settings.touch_reload == (f"{tmp_path}/site/stamp",)
     assert (settings.logto, settings.pidfile) == (f"{tmp_path}/log", f"{tmp_path}/pid")
+    assert config.read(["u.ini", "--chdir", "/"], {}).settings.pythonpath == ("/lib",)
+    (tmp_path / "u.toml").write_text("application = 'a:b'\nchdir = 'site'\npythonpath = ['lib']\n")  # as on the line
+    assert config.read(["u.toml"], {}).settings.pythonpath == (f"{tmp_path}/lib",)
 
 
 # --- what is refused ---

@@ -60,9 +60,8 @@ def read(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = Fals
     environment = sources.from_environment(environ)
     named = _merged([environment.given, line])
     file = _file(_values(named), environ, restarted)
-    based = _based(file.given, [*environment.given, *line])
-    given = _merged([based, environment.given, line])
-    _decide_rivals(given, [line, environment.given, based])
+    given = _merged([file.given, environment.given, line])
+    _decide_rivals(given, [line, environment.given, file.given])
     settings = Settings(**_values(given))
     _require_application(settings, line)
     return Configuration(settings, given, [*environment.notes, *file.notes], [*environment.warnings, *file.warnings])
@@ -73,16 +72,18 @@ def _file(values: Mapping[str, Any], environ: Mapping[str, str], restarted: bool
     files, toml = values.get("ini", ()), values.get("config", "")
     if files and toml:
         raise ConfigError(f"both --ini {files[0]} and --config {toml} are given: put the options into one of them")
-    if files:
-        return sources.from_ini(files, environ, values.get("set_placeholder", ()), restarted)
-    return sources.from_toml(toml) if toml else Said()
+    if toml:
+        return sources.from_toml(toml)
+    said = sources.from_ini(files, environ, values.get("set_placeholder", ()), restarted) if files else Said()
+    return replace(said, given=_based(said.given, values.get("chdir")))
 
 
-def _based(given: Sequence[Given], higher: Sequence[Given]) -> list[Given]:
+def _based(given: Sequence[Given], chdir: str | None) -> list[Given]:
     """uWSGI takes some relative paths of an ini from the directory that chdir names."""
-    chdir = [str(one.value()) for one in (*given, *higher) if one.option.name == "chdir"][-1:]
-    return [replace(one, texts=tuple(os.path.join(*chdir, text) for text in one.texts))
-            if chdir and one.option.after_chdir else one for one in given]
+    own = [one.texts[-1] for one in given if one.option.name == "chdir"]
+    directory = chdir or (own[-1] if own else "")
+    return [replace(one, texts=tuple(os.path.join(directory, text) for text in one.texts))
+            if directory and one.option.after_chdir else one for one in given]
 
 
 def _merged(lowest_first: Sequence[Sequence[Given]]) -> dict[str, list[Given]]:

@@ -161,8 +161,8 @@ def _from_entry(one: Option, entry: Entry, said: Said) -> Given:
         said.warnings.append(f"{entry.place}: what follows {stripped!r} is taken for a comment; uWSGI's ini has none "
                              "behind a value: put it on a line of its own")
     elif re.search(r"\s[;#](\s|$)", text) and one.name != "log_format":
-        said.warnings.append(f"{entry.place}: {entry.key} = {text!r}: all of it is the value, as in uWSGI, which has no "
-                             "comments there: put a comment on a line of its own")
+        said.warnings.append(f"{entry.place}: {entry.key} = {text!r}: all of it is the value, as in uWSGI, which has "
+                             "no comments there: put a comment on a line of its own")
     shown = f"{entry.place}: {entry.key} = {entry.value!r}"
     if not stripped and one.kind is not values.FLAG:
         raise ConfigError(f"{shown} cannot be used: a value is missing")
