@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsgid import commandline, config, values
@@ -156,6 +156,7 @@ def settings_of(argv: list[str], **environ: str) -> Settings | str:
         return str(error).partition("expected")[2]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_every_option_means_the_same_from_each_source(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
     one = data.draw(st.sampled_from(OPTIONS))
@@ -179,6 +180,7 @@ def without_files(settings: Settings | str) -> Settings | str:
     return settings if isinstance(settings, str) else from_dict({**settings.as_dict(), "ini": (), "config": ""})
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_what_is_shown_of_a_value_is_a_text_of_it(data: Any) -> None:
     one = data.draw(st.sampled_from(OPTIONS))
@@ -318,6 +320,7 @@ def test_what_a_toml_file_gets_wrong_is_one_sentence(tmp_path: Path, text: str, 
     (["--workers", "--lazy-apps"], "the command line: argument --workers/-p: expected one argument"),
     (["--ini", "u.ini", "--set", "workers=3"], "--set-placeholder workers=3 names an option: write --workers 3"),
     (["--uid", "4294967295"], "expected a user of this machine"), (["--no-harakiri"], "unknown option --no-harakiri"),
+    (["uwsgi.yaml"], "uwsgi.yaml is no ini: write the options into an ini or into a TOML file"),
     (["b:c"], "'b:c' and 'app:application' both name an application"),
     (["--http", ":80"], "--http is uWSGI's, and no option here: wsgid speaks uwsgi: put nginx in front"),
     (["--master"], "--master is uWSGI's, and no option here: leave it out; there always is one"),
@@ -350,6 +353,7 @@ FLAGS = st.sampled_from([flag for one in declared() for flag in (one.flag, *one.
                         + ["--", "-", "--no-lazy-apps", "--workers=2", "a:b", "-x"])
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(FLAGS, st.text(max_size=8).filter(lambda text: text not in ("-h",))), max_size=8))
 def test_any_command_line_is_settings_or_one_sentence(argv: list[str]) -> None:
     try:
@@ -358,6 +362,7 @@ def test_any_command_line_is_settings_or_one_sentence(argv: list[str]) -> None:
         assert str(error)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([one.variable for one in OPTIONS] + ["WSGID_X", "WSGID_"]),
                        st.text(max_size=8), max_size=4))
 def test_any_environment_is_settings_or_one_sentence(environ: dict[str, str]) -> None:
@@ -371,6 +376,7 @@ VALUES = st.recursive(st.one_of(st.text(max_size=5), st.integers(), st.floats(),
                       lambda inner: st.lists(inner, max_size=2), max_leaves=4)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([one.key for one in declared()] + ["wsgid", "x"]), VALUES, max_size=4))
 def test_any_toml_is_settings_or_one_sentence(tmp_path_factory: pytest.TempPathFactory, table: dict[str, Any]) -> None:
     path = tmp_path_factory.getbasetemp() / "any.toml"

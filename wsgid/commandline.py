@@ -81,8 +81,9 @@ def _positional(name: str, text: str) -> Given:
 
 
 def _as_file(text: str) -> Given | None:
-    """The first argument as uWSGI takes it: what ends in .ini is a file of options; here .toml too."""
-    match = re.fullmatch(r"(.+\.ini)(:[^:]*)?", text)
+    """The first argument as uWSGI takes it: what ends in .ini is a file of options; here .toml too. Of uWSGI's other
+    kinds of files ini.py says that they are none."""
+    match = re.fullmatch(r"(.+\.ini|.+\.xml|.+\.ya?ml|.+\.json)(:[^:]*)?", text)
     if match and (match[2] is None or Path(match[1]).is_file()):
         return _positional("ini", text)
     return _positional("config", text) if text.endswith(".toml") else None
