@@ -323,7 +323,8 @@ def test_what_a_toml_file_gets_wrong_is_one_sentence(tmp_path: Path, text: str, 
     (["uwsgi.yaml"], "uwsgi.yaml is no ini: write the options into an ini or into a TOML file"),
     (["b:c"], "'b:c' and 'app:application' both name an application"),
     (["--http", ":80"], "--http is uWSGI's, and no option here: wsgid speaks uwsgi: put nginx in front"),
-    (["--master"], "--master is uWSGI's, and no option here: leave it out; there always is one"),
+    (["--master", "--workrs=3", "-L"], "--master is uWSGI's, and no option here: leave it out; there always is one; "
+     "unknown option --workrs: did you mean '--workers'?"),
     (["--lazy-apps=1"], "the command line: argument --lazy-apps: ignored explicit argument '1'"),
 ])
 def test_what_the_command_line_gets_wrong_is_one_sentence(arguments: list[str], says: str) -> None:

@@ -62,9 +62,9 @@ def parse(argv: Sequence[str]) -> list[Given]:
     """
     namespace = argparse.Namespace(given=[])
     _, others = build_parser(everything=False).parse_known_args(_with_files(argv), namespace)
-    for argument in others:
-        if argument.startswith("-") and argument != "--":
-            raise ConfigError(_unknown(argument.partition("=")[0]))
+    unknown = [argument.partition("=")[0] for argument in others if argument.startswith("-") and argument != "--"]
+    if unknown:  # all of them: a line that was uWSGI's may have many
+        raise ConfigError("; ".join(map(_unknown, dict.fromkeys(unknown))))
     given: list[Given] = namespace.given
     positionals = [argument for argument in others if argument != "--"]
     if positionals and (source := _as_file(positionals[0])):

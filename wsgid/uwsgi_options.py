@@ -115,6 +115,9 @@ TABLE: tuple[Row, ...] = (
         "the kernel does well by itself"),
     Row("websocket* websockets*", N, "of uWSGI's own websockets"),
     Row("max-apps no-default-app", N, "there is one application"),
+    Row("show-config", N, "--check shows it"),
+    Row("start-time", N, "a variable that nothing uses; many files of OpenStack's have it"),
+    Row("add-header", N, "the connection to nginx is always closed", when="connection: *close"),
     # HTTP.
     Row("http-socket http11-socket https-socket http-socket-modifier* https-socket-modifier* http https https2 "
         "httprouter http-to-https", R, _NGINX_HTTP),
@@ -180,7 +183,7 @@ TABLE: tuple[Row, ...] = (
         "write the options into an ini, or into a TOML file for --config"),
     Row("declare-option declare-option2 blacklist whitelist end-blacklist end-whitelist resolve if-plugin "
         "if-not-plugin ifplugin if-hostname-match if-not-hostname-match", R, "write what it comes to"),
-    Row("stop reload pause suspend resume signal-* connect-and-read extract exit get show-config dump-options", R,
+    Row("stop reload pause suspend resume signal-* connect-and-read extract exit get dump-options", R,
         _COMMAND),
 )
 
