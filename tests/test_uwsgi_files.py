@@ -178,6 +178,13 @@ def test_a_refusal_names_file_line_and_remedy(tmp_path: Path, line: str, says: s
     assert str(refusal.value).startswith(place) and says in str(refusal.value)
 
 
+def test_all_mistakes_of_a_file_are_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = a:b\nhttp = :80\ndeamonize = x\nworkers = x\nmaster = 1\n")
+    with pytest.raises(ConfigError) as refusal:
+        read(str(tmp_path / "uwsgi.ini"))
+    assert [line.split(": ")[0].rpartition(":")[2] for line in str(refusal.value).splitlines()] == ["3", "4", "5"]
+
+
 def test_what_is_refused_may_be_switched_off(tmp_path: Path) -> None:
     (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = a:b\ncheck-static = false\nvhost = 0\nexit = no\n")
     assert len(read(str(tmp_path / "uwsgi.ini")).notes) == 3

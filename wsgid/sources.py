@@ -3,13 +3,13 @@
 Rules
 * A name that is no option is an error that names the place and the most similar name; only in the environment, where
   others write too (Kubernetes makes WSGID_PORT of a service called wsgid), one that resembles nothing is a warning.
-* A value is not judged here but where all sources meet (config.py).
+* All mistakes of a source are named at once, a line each: who brings a uwsgi.ini has several.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from wsgid import ini, uwsgi_options, values
 from wsgid.errors import ConfigError
@@ -21,6 +21,9 @@ _OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER")  # forms.py, upgrade.py
 _OF_KUBERNETES = re.compile("WSGID_(.*_)?(PORT|SERVICE)(_.*)?")  # of a service called wsgid or wsgid-x
 _COMMAND_LINE_ONLY = ("check", "ini", "config", "set_placeholder")
 _FALSE = ("false", "off", "no", "0")
+
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -38,6 +41,26 @@ class Said:
     warnings: list[str] = field(default_factory=list)
 
 
+def _take_each(items: Iterable[T], take: Callable[[T], Given | None], said: Said) -> Said:
+    """What all items say.
+
+    Raises:
+        ConfigError: with the complaints about all of them.
+    """
+    complaints: list[str] = []
+    for item in items:
+        try:
+            given = take(item)
+            if given is not None:
+                given.value()  # a wrong one is an error, even if another counts
+                said.given.append(given)
+        except ConfigError as error:
+            complaints.append(str(error))
+    if complaints:
+        raise ConfigError("\n".join(complaints))
+    return said
+
+
 # --- the environment ---
 
 
@@ -50,24 +73,25 @@ def from_environment(environ: Mapping[str, str]) -> Said:
     """
     said = Said()
     known = {"WSGID_" + key.upper().replace("-", "_"): one for key, one in by_key().items()}
-    for name, value in environ.items():
-        if name in known and value:
-            _take_variable(known[name], name, value, said)
-        elif name.startswith("WSGID_") and name not in (*known, *_OTHER_VARIABLES):
+
+    def take(name: str) -> Given | None:
+        if name in known and environ[name]:
+            return _from_variable(known[name], name, environ[name], said)
+        if name.startswith("WSGID_") and name not in (*known, *_OTHER_VARIABLES):
             said.warnings.append(_foreign_variable(name))
-    return said
+        return None
+
+    return _take_each(environ, take, said)
 
 
-def _take_variable(one: Option, name: str, value: str, said: Said) -> None:
+def _from_variable(one: Option, name: str, value: str, said: Said) -> Given | None:
     rivals = [given.origin for given in said.given if given.option is one]
     if rivals:
         raise ConfigError(f"the environment's {rivals[0]} and {name} are the same option: leave one of them out")
     separator = "\n" if "\n" in value else ";"
     texts = tuple(filter(None, value.split(separator))) if one.repeatable else (value,)
-    if texts:
-        texts = tuple(one.formats.get(name.removeprefix("WSGID_").lower().replace("_", "-"), "{}").format(text)
-                      for text in texts)
-        said.given.append(Given(one, texts, f"{name}={value!r}", name))
+    form = one.formats.get(name.removeprefix("WSGID_").lower().replace("_", "-"), "{}")
+    return Given(one, tuple(map(form.format, texts)), f"{name}={value!r}", name) if texts else None
 
 
 def _foreign_variable(name: str) -> str:
@@ -95,10 +119,11 @@ def from_toml(path: str) -> Said:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is no TOML: {error}") from error
     own = table.get("wsgid")
-    return Said([_from_toml(path, key, value) for key, value in (own if isinstance(own, dict) else table).items()])
+    pairs = (own if isinstance(own, dict) else table).items()
+    return _take_each(pairs, lambda pair: _from_pair(path, *pair), Said())
 
 
-def _from_toml(path: str, key: str, value: Any) -> Given:
+def _from_pair(path: str, key: str, value: Any) -> Given:
     one = by_key().get(key)
     if one is None:
         raise ConfigError(f"{path}: unknown option {key!r}{nearest(key, by_key())}")
@@ -135,13 +160,15 @@ def from_ini(files: Iterable[str], environ: Mapping[str, str], keys: Iterable[tu
             raise ConfigError(f"--set-placeholder {key}={value} names an option: write {by_key()[key].flag} {value}")
     read = ini.read(files, environ, keys, restarted)
     said = Said(warnings=list(read.warnings), notes=list(read.prints))
-    for entry in read.entries:
+
+    def take(entry: Entry) -> Given | None:
         one = _option(entry, read)
         if one is not None:
-            said.given.append(_from_entry(one, entry, said))
-        else:
-            _take_foreign(entry, read, said)
-    return said
+            return _from_entry(one, entry, said)
+        _take_foreign(entry, read, said)
+        return None
+
+    return _take_each(read.entries, take, said)
 
 
 def _option(entry: Entry, read: Ini) -> Option | None:
