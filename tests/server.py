@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import psutil
 
 PATIENCE_S = 20.0  # how long a test waits for an event before it fails; nothing passes because of it
-MARK = "WSGID_TEST_MARK"
+MARK = "TEST_MARK_OF_WSGID"  # not WSGID_...: that would be an option
 
 T = TypeVar("T")
 

@@ -1,17 +1,22 @@
-"""The command line: what each option becomes, and what is said of a wrong one."""
+"""Options from all sources: what each becomes, which source wins, and what is said of a wrong one."""
 
 import json
 import os
+import string
 import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from wsgid import config
+from wsgid import commandline, config, values
 from wsgid.config import Settings, from_command_line, from_dict
 from wsgid.errors import ConfigError
+from wsgid.options import Option, declared
 
 
 def test_the_first_command_of_the_readme() -> None:
@@ -52,7 +57,8 @@ def test_every_option() -> None:
         static_map=(("/static", "dir"),), static_safe=("/d",))
     default = Settings()
     same = [one.name for one in fields(Settings) if getattr(settings, one.name) == getattr(default, one.name)]
-    assert same == ["application"]  # the list above is complete
+    # The list above is complete: the application rivals --wsgi-file, and the others name files, below.
+    assert same == ["application", "ini", "config", "set_placeholder"]
 
 
 def test_a_bare_chmod_socket_means_666() -> None:
@@ -90,15 +96,23 @@ def test_an_application_has_to_be_named() -> None:
 
 
 def test_abbreviations_are_refused() -> None:
-    with pytest.raises(SystemExit):  # --work might be another option tomorrow
+    # --work might be another option tomorrow
+    with pytest.raises(ConfigError, match="unknown option --work: did you mean '--workers'?"):
         from_command_line(["--work", "4", "app:application"])
 
 
-def test_every_option_is_in_the_help_with_its_default() -> None:
-    text = config.build_parser().format_help()
-    for declared in fields(Settings):
-        assert declared.name == "application" or config.flag_of(declared.name) in text
-    assert "(default: 1000)" in text and "(default: 60)" in text
+def test_every_option_is_in_the_whole_help_with_its_default() -> None:
+    text = commandline.build_parser(everything=True).format_help()
+    for one in declared():
+        assert one.name == "application" or one.flag in text
+    assert "(default: 1000)" in text and "(default: 60)" in text and "(default: 67108864)" in text
+
+
+def test_the_short_help_has_the_twenty_that_matter_and_says_where_the_others_are() -> None:
+    text = commandline.build_parser(everything=False).format_help()
+    shown = [one for one in declared() if f"  {one.flag}" in text]
+    assert len(shown) == 19 and "--help-all" in text and "MODULE:CALLABLE names it" in text
+    assert "--drain-size" not in text
 
 
 @pytest.mark.parametrize("command", [["wsgid"], [sys.executable, "-m", "wsgid"]])
@@ -110,3 +124,267 @@ def test_both_commands_are_the_same_program(command: list[str]) -> None:
     refused = subprocess.run([*command, "--socket", "x.sock"], capture_output=True, text=True)
     assert refused.returncode == 2 and "no application is named" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+# --- one value, four sources ---
+
+
+def text_of(one: Option) -> st.SearchStrategy[str]:
+    """Texts that somebody may write for an option."""
+    words = st.text(string.ascii_letters + string.digits + "/._-:%@,", min_size=1, max_size=20)
+    numbers = st.integers(1, 999_999_999).map(str)
+    kinds: dict[values.Kind, st.SearchStrategy[str]] = {
+        values.FLAG: st.just("true"), values.DIRECTORY: st.sampled_from(["/", "/tmp"]), values.USER: st.just("root"),
+        values.GROUP: st.just("0"), values.OWNER: st.sampled_from(["root:0", ":0", "0", "0:0"]),
+        values.LEVEL: st.sampled_from(["debug", "error"]), values.MODE: st.integers(0, 0o777).map("{:03o}".format),
+        values.WORKERS: st.one_of(st.just("auto"), numbers), values.SIZE: st.sampled_from(["1", "64k", "2G"]),
+        values.ENVIRONMENT: st.tuples(words.filter(lambda text: "=" not in text), words).map("=".join),
+        values.SECONDS: st.decimals("0.001", 999_999, places=3).map(str),
+        values.SECONDS_OR_NONE: st.decimals("0.001", 999_999, places=3).map(str),
+    }
+    plain = values.TEXT, values.PATH, values.DIRECTORIES, values.REQUEST_LOG
+    return kinds.get(one.kind, words if one.kind in plain else numbers)
+
+
+OPTIONS = [one for one in declared() if one.name not in ("check", "ini", "config", "set_placeholder")]
+NEEDED = ["--wsgi-file", "needed.py"]
+
+
+def settings_of(argv: list[str], **environ: str) -> Settings | str:
+    try:
+        return config.read([*argv], environ).settings
+    except ConfigError as error:
+        return str(error).partition("expected")[2]
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_every_option_means_the_same_from_each_source(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
+    one = data.draw(st.sampled_from(OPTIONS))
+    texts = data.draw(st.lists(text_of(one), min_size=1, max_size=3 if one.repeatable else 1))
+    place = tmp_path_factory.mktemp("options")
+    other = [] if one.name in ("application", "wsgi_file") else NEEDED
+    flags = [one.flag] if one.name != "application" else ["--module"]
+    line = [f"{flags[0]}={text}" for text in texts] if one.kind is not values.FLAG else flags
+    escaped = [text.replace("%", "%%") for text in texts]
+    (place / "site.ini").write_text("[uwsgi]\n" + "".join(f"{one.key} = {text}\n" for text in escaped))
+    (place / "site.toml").write_text(f"{one.name} = {json.dumps(texts if one.repeatable else texts[0])}\n")
+    from_line = settings_of([*other, *line])
+    by_variable = settings_of(other, **{one.variable: "".join(f"{text}\n" for text in texts)[:None if len(texts) > 1
+                                        or one.repeatable else -1]})
+    by_ini = settings_of([*other, "--ini", str(place / "site.ini")])
+    by_toml = settings_of([*other, "--config", str(place / "site.toml")])
+    assert from_line == by_variable == without_files(by_ini) == without_files(by_toml)
+
+
+def without_files(settings: Settings | str) -> Settings | str:
+    return settings if isinstance(settings, str) else from_dict({**settings.as_dict(), "ini": (), "config": ""})
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_what_is_shown_of_a_value_is_a_text_of_it(data: Any) -> None:
+    one = data.draw(st.sampled_from(OPTIONS))
+    try:
+        value = one.kind.parse(data.draw(text_of(one)))
+    except ValueError:
+        return
+    for shown in value if one.kind is values.DIRECTORIES else [value]:
+        again = one.kind.parse(one.show(shown))
+        assert again == ((shown,) if one.kind is values.DIRECTORIES else shown)
+
+
+def test_the_environment_and_files_know_every_option(tmp_path: Path) -> None:
+    """By all spellings: names, flags and uWSGI's."""
+    for one in OPTIONS:
+        for key in {one.key, one.name, *one.uwsgi}:
+            text = "/tmp" if one.kind is values.DIRECTORY else "0" if one.kind in (values.USER, values.GROUP) else {
+                values.MODE: "660", values.ENVIRONMENT: "A=B", values.LEVEL: "info"}.get(one.kind, "1")
+            (tmp_path / "site.toml").write_text(f'{key} = "{text}"')
+            other = [] if one.name in ("application", "wsgi_file") else NEEDED
+            assert one.name in config.read([*other, "--config", str(tmp_path / "site.toml")], {}).given
+            assert one.name in config.read(other, {one.variable: text}).given
+            if "_" not in key:
+                (tmp_path / "site.ini").write_text(f"[uwsgi]\n{key} = {text}")
+                assert one.name in config.read([*other, "--ini", str(tmp_path / "site.ini")], {}).given
+
+
+# --- which source wins ---
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / "site.ini").write_text("[uwsgi]\nmodule = a:b\nworkers = 1\ngevent = 1\nharakiri = 1\nsocket = a\n")
+    read = config.read([str(tmp_path / "site.ini"), "--workers", "3", "--socket", "b"],
+                       {"WSGID_WORKERS": "2", "WSGID_GEVENT": "2"})
+    settings = read.settings
+    assert (settings.workers, settings.gevent, settings.harakiri, settings.socket_timeout) == (3, 2, 1.0, 30.0)
+    assert settings.socket == ("b",)  # a repeatable option is whole in one source
+    assert {name: said[-1].origin for name, said in read.given.items()} == {
+        "application": f"{tmp_path}/site.ini:2", "workers": "command line", "gevent": "WSGID_GEVENT",
+        "harakiri": f"{tmp_path}/site.ini:5", "socket": "command line", "ini": "command line"}
+
+
+def test_variables_add_up_over_all_sources(tmp_path: Path) -> None:
+    (tmp_path / "site.ini").write_text("[uwsgi]\nmodule = a:b\nenv = A=file\nenv = B=file\n")
+    settings = config.read(["--ini", str(tmp_path / "site.ini"), "--env", "A=line"], {"WSGID_ENV": "C=1;D=2"}).settings
+    assert dict(settings.env) == {"A": "line", "B": "file", "C": "1", "D": "2"}
+
+
+def test_the_higher_source_names_the_application(tmp_path: Path) -> None:
+    (tmp_path / "site.ini").write_text("[uwsgi]\nwsgi-file = site.py\n")
+    settings = config.read(["--ini", str(tmp_path / "site.ini"), "app:app"], {}).settings
+    assert (settings.application, settings.wsgi_file) == ("app:app", "")
+
+
+def test_a_flag_can_be_denied(tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text('application = "a:b"\nlazy-apps = true\nlog-4xx = true\n')
+    settings = config.read([str(tmp_path / "site.toml"), "--no-lazy-apps"], {}).settings
+    assert (settings.lazy_apps, settings.log_4xx) == (False, True)
+
+
+def test_none_takes_a_limit_away(tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text('[wsgid]\napplication = "a:b"\nharakiri = 1.5\nmax_requests = 9\n')
+    line = ["--config", str(tmp_path / "site.toml"), "--harakiri", "0", "--max-requests", "0"]
+    settings = config.read(line, {}).settings
+    assert (settings.harakiri, settings.max_requests) == (0.0, 0)
+
+
+def test_files_can_be_named_as_in_uwsgi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = a:b\nworkers = 2\n[fast]\nini = :uwsgi\nworkers = 8\n")
+    assert from_command_line(["uwsgi.ini"]).workers == 2
+    assert from_command_line(["uwsgi.ini:fast"]).workers == 8
+    assert from_command_line(["--ini", "uwsgi.ini", "--ini", "uwsgi.ini:fast"]).workers == 8
+    assert config.read([], {"WSGID_INI": "uwsgi.ini"}).settings.workers == 2
+    assert from_command_line(["uwsgi.ini", "c:d"]).application == "c:d"
+    (tmp_path / "named.ini").write_text("[uwsgi]\nmodule = %(name):app\n")
+    assert from_command_line(["named.ini", "--set", "name=site"]).application == "site:app"
+    assert from_command_line(["pack.ini:app"]).application == "pack.ini:app"  # no such file: a module
+
+
+def test_arguments_in_a_file_and_a_value_that_begins_with_at(tmp_path: Path) -> None:
+    (tmp_path / "args").write_text("--workers\n3\n")
+    settings = from_command_line([f"@{tmp_path}/args", "--socket", "@name", "-s=@other", "a:b"])
+    assert settings.workers == 3 and settings.socket[0] == "@name"
+    with pytest.raises(ConfigError, match="arguments in @no-file cannot be read.*before an address that begins with @"):
+        from_command_line(["@no-file"])
+
+
+@pytest.mark.parametrize(("environ", "says"), [
+    ({"WSGID_WORKER": "4"}, "the environment's WSGID_WORKER is no option: did you mean 'WSGID_WORKERS'?"),
+    ({"WSGID_WORKERS": "x"}, "WSGID_WORKERS='x' cannot be used: expected a whole number from 1 on, or 'auto'"),
+    ({"WSGID_ENV": "A=1;B"}, "WSGID_ENV='A=1;B' cannot be used: expected NAME=VALUE"),
+    ({"WSGID_LAZY_APPS": "maybe"}, "expected true, on, yes, 1, or false, off, no, 0"),
+])
+def test_what_the_environment_gets_wrong_is_one_sentence(environ: dict[str, str], says: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        config.read(["app:application"], environ)
+    assert says in str(refusal.value)
+
+
+def test_the_environment_takes_an_options_other_names_but_not_two_at_once() -> None:
+    environ = {"WSGID_PROCESSES": "3", "WSGID_PROCNAME_PREFIX_SPACED": "shop", "WSGID_PP": "/a;/b"}
+    settings = config.read(["a:b"], environ).settings
+    assert (settings.workers, settings.procname_prefix, settings.pythonpath) == (3, "shop ", ("/a", "/b"))
+    with pytest.raises(ConfigError, match="WSGID_PROCESSES and WSGID_WORKERS are the same option: leave one of them"):
+        config.read(["a:b"], {"WSGID_PROCESSES": "3", "WSGID_WORKERS": "3"})
+
+
+def test_the_environment_of_others_is_none_of_our_business() -> None:
+    environ = {"WSGID_METRICS_PORT": "tcp://10.0.0.1", "WSGID_PURE": "1", "WSGID_WORKERS": "", "HOME": "/"}
+    read = config.read(["a:b"], environ)
+    assert read.settings == Settings(application="a:b")
+    assert read.warnings == ["the environment's WSGID_METRICS_PORT is no option: ignored"]
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("worker = 4", "site.toml: unknown option 'worker': did you mean 'workers'?"),
+    ("workers = 'x'", "site.toml: workers = 'x' cannot be used: expected a whole number"),
+    ("workers = [1, 2]", "site.toml: workers = [1, 2] cannot be used: expected one text, number, true or false"),
+    ("socket = {a = 1}", "cannot be used: expected a text, a number, or a list of them"),
+    ("workers = true", "workers = True cannot be used: expected a whole number"),
+    ('pidfile = "a\\u0000b"', "expected a text without NUL bytes"),
+    ("workers = ", "site.toml is no TOML: "), ("check = true", "site.toml: check belongs on the command line"),
+    ("[wsgid]\nwrkers = 1", "did you mean 'workers'?"),
+])
+def test_what_a_toml_file_gets_wrong_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "site.toml").write_text(text)
+    with pytest.raises(ConfigError) as refusal:
+        config.read(["app:application", "--config", str(tmp_path / "site.toml")], {})
+    assert says in str(refusal.value)
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["--config", "/no/such.toml"], "--config /no/such.toml cannot be read: No such file"),
+    (["--ini", "/no/such.ini"], "/no/such.ini cannot be read: No such file"),
+    (["--ini", "a.ini", "--config", "b.toml"], "both --ini a.ini and --config b.toml are given: put the options"),
+    (["--workers", "--lazy-apps"], "the command line: argument --workers/-p: expected one argument"),
+    (["--ini", "u.ini", "--set", "workers=3"], "--set-placeholder workers=3 names an option: write --workers 3"),
+    (["--uid", "4294967295"], "expected a user of this machine"), (["--no-harakiri"], "unknown option --no-harakiri"),
+    (["uwsgi.yaml"], "uwsgi.yaml is no ini: write the options into an ini or into a TOML file"),
+    (["b:c"], "'b:c' and 'app:application' both name an application"),
+    (["--http", ":80"], "--http is uWSGI's, and no option here: wsgid speaks uwsgi: put nginx in front"),
+    (["--master", "--workrs=3", "-L"], "--master is uWSGI's, and no option here: leave it out; there always is one; "
+     "unknown option --workrs: did you mean '--workers'?"),
+    (["--lazy-apps=1"], "the command line: argument --lazy-apps: ignored explicit argument '1'"),
+])
+def test_what_the_command_line_gets_wrong_is_one_sentence(arguments: list[str], says: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        from_command_line([*arguments, "app:application"])
+    assert says in str(refusal.value)
+
+
+@pytest.mark.parametrize("flag", ["--access-log", "--chmod-socket", "--log-date"])
+def test_an_application_that_an_option_has_swallowed_is_found_again(flag: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        from_command_line(["--socket", "a.sock", flag, "app:application"])
+    assert f"{flag} 'app:application'" in str(refusal.value)
+    assert f"has taken the application for its value: write {flag}=" in str(refusal.value)
+
+
+def test_arguments_in_files_that_name_each_other_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "args").write_text(f"--workers\n2\n@{tmp_path}/args\n")
+    with pytest.raises(ConfigError, match="go round in a circle"):
+        from_command_line([f"@{tmp_path}/args"])
+
+
+# --- whatever is said ---
+
+FLAGS = st.sampled_from([flag for one in declared() for flag in (one.flag, *one.flags)
+                         if one.name not in ("ini", "config")]
+                        + ["--", "-", "--no-lazy-apps", "--workers=2", "a:b", "-x"])
+
+
+@settings(deadline=None)
+@given(st.lists(st.one_of(FLAGS, st.text(max_size=8).filter(lambda text: text not in ("-h",))), max_size=8))
+def test_any_command_line_is_settings_or_one_sentence(argv: list[str]) -> None:
+    try:
+        from_command_line(argv)
+    except ConfigError as error:
+        assert str(error)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from([one.variable for one in OPTIONS] + ["WSGID_X", "WSGID_"]),
+                       st.text(max_size=8), max_size=4))
+def test_any_environment_is_settings_or_one_sentence(environ: dict[str, str]) -> None:
+    try:
+        config.read([], environ)
+    except ConfigError as error:
+        assert str(error)
+
+
+VALUES = st.recursive(st.one_of(st.text(max_size=5), st.integers(), st.floats(), st.booleans()),
+                      lambda inner: st.lists(inner, max_size=2), max_leaves=4)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from([one.key for one in declared()] + ["wsgid", "x"]), VALUES, max_size=4))
+def test_any_toml_is_settings_or_one_sentence(tmp_path_factory: pytest.TempPathFactory, table: dict[str, Any]) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+    path.write_text("\n".join(lines).replace("Infinity", "inf").replace("NaN", "nan"))
+    try:
+        config.read(["--config", str(path)], {})
+    except ConfigError as error:
+        assert str(error)

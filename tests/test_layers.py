@@ -11,11 +11,12 @@ PACKAGE = Path(__file__).parent.parent / "wsgid"
 
 FLOORS = {
     "wsgid": 0, "wsgid.forms": 0, "wsgid.errors": 0,
-    "wsgid.config": 1, "wsgid.log": 1, "wsgid.limits": 1, "wsgid.slots": 1,
+    "wsgid.config": 1, "wsgid.options": 1, "wsgid.values": 1, "wsgid.commandline": 1, "wsgid.sources": 1,
+    "wsgid.ini": 1, "wsgid.expand": 1, "wsgid.uwsgi_options": 1, "wsgid.log": 1, "wsgid.limits": 1, "wsgid.slots": 1,
     "wsgid.fleet": 1, "wsgid.protocol": 1, "wsgid.protocol.uwsgi": 1,
     "wsgid.protocol.control": 1, "wsgid.protocol.variables": 1, "wsgid.text": 1,
     "wsgid.process": 2, "wsgid.listener": 2, "wsgid.channel": 2, "wsgid.scoreboard": 2, "wsgid.application": 2,
-    "wsgid.watch": 2, "wsgid.retirement": 2, "wsgid.upgrade": 2,
+    "wsgid.pidfile": 2, "wsgid.daemon": 2, "wsgid.watch": 2, "wsgid.retirement": 2, "wsgid.upgrade": 2,
     "wsgid.wsgi": 2, "wsgid.wsgi.environ": 2, "wsgid.wsgi.input": 2, "wsgid.wsgi.response": 2,
     "wsgid.wsgi.filewrapper": 2, "wsgid.wsgi.static": 2,
     "wsgid.syscalls": 3, "wsgid.connection": 3, "wsgid.timeouts": 3, "wsgid.pipeline": 3, "wsgid.worker": 3,
@@ -24,6 +25,8 @@ FLOORS = {
     "wsgid.admin": 3, "wsgid.admin.server": 3, "wsgid.admin.doors": 3, "wsgid.admin.snapshot": 3,
     "wsgid.admin.commands": 3,
     "wsgid.master": 4,
+    "wsgid.template": 3, "wsgid.trial": 3,
+    "wsgid.master": 4, "wsgid.check": 4,
     "wsgid.cli": 5, "wsgid.__main__": 5,
     "wsgid.ctl": 6, "wsgid.ctl.main": 8, "wsgid.ctl.client": 6, "wsgid.ctl.requests": 7,
 }
@@ -41,6 +44,11 @@ SAME_FLOOR = {
     ("wsgid.retirement", "wsgid.scoreboard"),
     ("wsgid.admin.doors", "wsgid.admin.server"), ("wsgid.admin.doors", "wsgid.admin.commands"),
     ("wsgid.admin.commands", "wsgid.admin.server"), ("wsgid.admin.commands", "wsgid.admin.snapshot"),
+    ("wsgid.config", "wsgid.commandline"), ("wsgid.config", "wsgid.sources"), ("wsgid.config", "wsgid.options"),
+    ("wsgid.commandline", "wsgid.options"), ("wsgid.commandline", "wsgid.values"),
+    ("wsgid.commandline", "wsgid.uwsgi_options"), ("wsgid.sources", "wsgid.ini"), ("wsgid.sources", "wsgid.options"),
+    ("wsgid.sources", "wsgid.values"), ("wsgid.sources", "wsgid.uwsgi_options"), ("wsgid.options", "wsgid.values"),
+    ("wsgid.ini", "wsgid.expand"), ("wsgid.trial", "wsgid.template"),
     ("wsgid", "wsgid.forms"), ("wsgid.__main__", "wsgid.cli"),
 }
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from wsgid.config import Settings
+from wsgid.options import Settings
 from wsgid.errors import ApplicationImportError
 from wsgid.wsgi.static import StaticMaps
 
@@ -46,10 +46,22 @@ def load(settings: Settings) -> Application:
         found = _run(called, found)
     if not callable(found):
         raise ApplicationImportError(f"{called!r} is not callable but a {type(found).__name__}: name the application")
+    for name in settings.import_module:
+        _run_module(name)
     if settings.static_map:
         return StaticMaps(found, settings.static_map, settings.static_safe)
     application: Application = found
     return application
+
+
+def _run_module(name: str) -> None:
+    """--import: what the operator wants to be there beside the application."""
+    try:
+        importlib.import_module(name)
+    # SystemExit too: see _run.
+    except (Exception, SystemExit) as error:
+        raise ApplicationImportError(
+            f"--import {name!r} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _run(called: str, function: Callable[[], Any]) -> Any:

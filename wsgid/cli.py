@@ -1,4 +1,4 @@
-"""The command: parse, run the master, exit.
+"""The command: read the options, run the master, exit.
 
 Rules
 * Whatever goes wrong before the first worker is one sentence and an exit code (errors.ExitCode), never a traceback.
@@ -7,21 +7,38 @@ Rules
 import os
 import sys
 
-from wsgid import config, log, master
+from wsgid import config, daemon, log, master, upgrade
 from wsgid.errors import BootError, ExitCode
 from wsgid.upgrade import Start
 
 
 def main() -> int:
     """The console script `wsgid`, and `python -m wsgid`."""
+    code: int = ExitCode.FAILURE
     try:
-        settings = config.from_command_line(sys.argv[1:])
-        if settings.check:
-            return ExitCode.OK
-        start = Start.now()
-        if settings.chdir:
-            os.chdir(settings.chdir)
-        return master.run(settings, start)
+        code = _run()
     except BootError as error:
         log.error("%s", error)
-        return error.exit_code
+        code = error.exit_code
+    finally:
+        daemon.tell_foreground(code)
+    return code
+
+
+def _run() -> ExitCode:
+    restarted = upgrade.is_due(os.environ)
+    configuration = config.read(sys.argv[1:], os.environ, restarted)
+    settings = configuration.settings
+    if settings.check:
+        from wsgid import check  # no server has a use for it
+        return check.run(configuration)
+    for warning in configuration.warnings:
+        log.warning("%s", warning)
+    for note in configuration.notes:
+        log.debug("%s", note)
+    start = Start.now()
+    if settings.daemonize and not restarted:
+        daemon.detach(settings.log_path)
+    if settings.chdir:
+        os.chdir(settings.chdir)
+    return master.run(settings, start)

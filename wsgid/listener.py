@@ -63,7 +63,7 @@ def open_listener(address: str, backlog: int, ownership: Ownership) -> Listener:
     """Bind and listen.
 
     Args:
-        address: a path, `host:port`, `:port` (all IPv4 interfaces), `[::1]:port`, or `fd://N`.
+        address: a path, `host:port`, `:port` (all IPv4 interfaces), `[::1]:port`, `@name` (abstract), or `fd://N`.
         backlog: how many connections may wait to be accepted.
         ownership: for a path only.
 
@@ -75,6 +75,8 @@ def open_listener(address: str, backlog: int, ownership: Ownership) -> Listener:
     tcp = _TCP.fullmatch(address)
     if tcp is not None:
         return _open_tcp(address, tcp["host"].strip("[]") or "0.0.0.0", int(tcp["port"]), backlog)
+    if address.startswith("@"):
+        return _open_abstract(address, backlog)
     return _open_unix(address, backlog, ownership)
 
 
@@ -168,6 +170,23 @@ def _open_unix(address: str, backlog: int, ownership: Ownership) -> Listener:
             os.umask(umask)
     bound.setblocking(False)
     return Listener(bound, os.fspath(path), address, path, _identity(path))
+
+
+def _open_abstract(address: str, backlog: int) -> Listener:
+    """A name without a file (unix(7)): nothing to unlink, and no mode or owner, so anybody of this network namespace
+    can connect."""
+    name = b"\0" + os.fsencode(address[1:])
+    if not 1 < len(name) <= _PATH_MAX_BYTES:
+        raise ListenerError(f"cannot listen on {address}: a name has 1 to {_PATH_MAX_BYTES - 1} bytes")
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        bound.bind(name)
+        bound.listen(backlog)
+    except OSError as error:
+        bound.close()
+        raise ListenerError(f"cannot listen on {address}: {_reason(error)}") from error
+    bound.setblocking(False)
+    return Listener(bound, address, address)
 
 
 def _reason(error: OSError) -> str:

@@ -18,7 +18,7 @@ from math import inf
 from signal import Signals
 from typing import Any
 
-from wsgid import __version__, channel, fleet, listener, log, process, scoreboard, upgrade
+from wsgid import __version__, channel, daemon, fleet, listener, log, pidfile, process, scoreboard, upgrade
 from wsgid.admin.doors import open_doors
 from wsgid.admin.server import Admin
 from wsgid.admin.snapshot import Snapshot, take_snapshot
@@ -47,13 +47,18 @@ def run(settings: Settings, start: Start) -> ExitCode:
         BootError: the sockets cannot be had, or an option does not fit this machine.
     """
     signals = process.SignalPipe([*_SIGNAL_HANDLERS, Signals.SIGCHLD])
+    if settings.umask >= 0:
+        os.umask(settings.umask)
     log.speak_as("master")
+    process.begin_titles_with(settings.procname_prefix)
     process.set_title(f"master [{settings.application or settings.wsgi_file}]")
-    if settings.logto:
-        log.write_to(settings.logto)
+    if settings.log_path:
+        log.write_to(settings.log_path)
     handover = upgrade.take_over(os.environ)
     listeners = open_listeners(settings, handover.listeners if handover else ())
     try:
+        if settings.pidfile:
+            pidfile.write(settings.pidfile)
         process.become_subreaper()
         _announce(settings, listeners)
         master = Master(settings, start, listeners, signals, handover)
@@ -65,6 +70,8 @@ def run(settings: Settings, start: Start) -> ExitCode:
     finally:
         for opened in listeners:
             opened.unlink()
+        if settings.pidfile:
+            pidfile.remove(settings.pidfile)
 
 
 def open_listeners(settings: Settings, held: Sequence[HeldListener]) -> list[Listener]:
@@ -248,10 +255,10 @@ class Master:
 
     def reopen_logs(self, who: str) -> None:
         """After a log rotation. The descriptor is passed on: the workers may not be allowed to open the file."""
-        if not self.settings.logto:
+        if not self.settings.log_path:
             log.warning("%s: there is no log to reopen; --logto names one", who)
             return
-        log.write_to(self.settings.logto)
+        log.write_to(self.settings.log_path)
         log.info("%s: the log is reopened", who)
         spare = [self._spare[1]] if self._spare else []
         for channel_ in (*self._templates.values(), *self._workers.values(), *spare):
@@ -316,6 +323,7 @@ class Master:
                     self._fleet.hello(slot, pid)
                 case control.Ready():
                     self._fleet.ready(slot, time.monotonic())
+                    daemon.tell_foreground(ExitCode.OK)
                     log.info("worker %d (generation %d, pid %d) is ready", slot,
                              self._fleet.slots[slot].generation, self._fleet.slots[slot].pid)
                 case control.Notice(key=key, text=text):
@@ -428,7 +436,7 @@ class Master:
         ours, theirs = channel.pair()
         environ = {**os.environ, **dict(self.settings.env)}
         # -P: the application's directory must not shadow the standard library before gevent has patched it.
-        argv = [sys.executable, "-P", "-m", "wsgid.template", str(theirs)]
+        argv = [sys.executable, "-P", "-m", "wsgid.template", str(theirs), self.settings.procname_prefix]
         pid = process.spawn(argv, environ, theirs)
         os.close(theirs)
         return pid, Channel(ours)

@@ -25,7 +25,7 @@ from gevent.hub import get_hub
 
 from wsgid import log
 from wsgid.application import Application
-from wsgid.config import Settings
+from wsgid.options import Settings
 from wsgid.connection import READ, Connection
 from wsgid.errors import BadPacket, ClientDisconnected, HeadTimeout, PeerError
 from wsgid.limits import RateLimit

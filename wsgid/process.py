@@ -156,9 +156,18 @@ def rss_bytes(pid: int | str = "self") -> int:
     return memory(pid).rss_bytes
 
 
+_title_prefix = ""
+
+
+def begin_titles_with(prefix: str) -> None:
+    """Put this before all titles of this process, and of what it forks."""
+    global _title_prefix
+    _title_prefix = prefix
+
+
 def set_title(text: str) -> None:
     """The process title that ps and top show."""
-    setproctitle.setproctitle(f"wsgid: {text}")
+    setproctitle.setproctitle(f"{_title_prefix}wsgid: {text}")
 
 
 class SignalPipe:

@@ -28,9 +28,9 @@ from pathlib import Path  # noqa: E402
 
 from gevent.hub import get_hub  # noqa: E402
 
-from wsgid import application, config, log, process, worker  # noqa: E402
+from wsgid import application, log, options, process, worker  # noqa: E402
 from wsgid.channel import Channel  # noqa: E402
-from wsgid.config import Settings  # noqa: E402
+from wsgid.options import Settings  # noqa: E402
 from wsgid.errors import ApplicationImportError, ExitCode  # noqa: E402
 from wsgid.protocol import control  # noqa: E402
 from wsgid.scoreboard import Scoreboard  # noqa: E402
@@ -44,16 +44,17 @@ def main() -> ExitCode:
     channel = Channel(int(sys.argv[1]))
     # The terminal's signals reach the whole process group; what they mean is the master's business.
     process.ignore(signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM)
+    process.begin_titles_with(sys.argv[2])
     process.set_title("spare, for the next template")
     received = _receive_boot(channel)
     if received is None:
         return ExitCode.OK
     boot, fds = received
-    settings = config.from_dict(boot.settings)
+    settings = options.from_dict(boot.settings)
     log.speak_as(f"template {boot.generation}")
     process.set_title(f"template, generation {boot.generation}")
     try:
-        load = _prepare(settings)
+        load = prepare(settings)
     except ApplicationImportError as error:
         _report(channel, error)
         return error.exit_code
@@ -144,7 +145,7 @@ def _receive(channel: Channel) -> tuple[control.Message, list[int]] | None:
             poll.poll()
 
 
-def _prepare(settings: Settings) -> Callable[[], application.Application]:
+def prepare(settings: Settings) -> Callable[[], application.Application]:
     """Everything up to the first fork. Returns what gives a worker its application.
 
     Raises:
@@ -156,6 +157,7 @@ def _prepare(settings: Settings) -> Callable[[], application.Application]:
     faulthandler.enable()  # this and the next are inherited by the workers, which keeps their pages shared
     process.keep_freed_memory()
     application.prepare_path(settings)
+    sys.argv[:] = ["wsgid", *settings.pyargv.split()]
     _patch_drivers()
     if settings.lazy_apps:
         return functools.partial(application.load, settings)

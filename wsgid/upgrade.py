@@ -13,7 +13,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -61,12 +61,14 @@ class Start:
         return cls((sys.executable, *sys.orig_argv[1:]), Path.cwd())
 
     def rehearse(self) -> int:
-        """Start the new code with the same options, only to see whether it can. Returns its pid: status 0 is a yes."""
+        """Start the new code with the same options and import the application, only to see whether it can: nothing of
+        this server is touched. Returns the pid: status 0 is a yes."""
         argv = [*self.argv, "--check"]
         here = Path.cwd()
         os.chdir(self.directory)
         try:
-            return os.posix_spawn(argv[0], argv, os.environ)
+            silent = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)  # the report; what is wrong goes to the log
+            return os.posix_spawn(argv[0], argv, os.environ, file_actions=[silent])
         finally:
             os.chdir(here)
 
@@ -81,6 +83,11 @@ class Start:
             os.set_inheritable(fd, True)
         os.chdir(self.directory)
         os.execve(self.argv[0], self.argv, {**os.environ, _VARIABLE: json.dumps(asdict(handover))})
+
+
+def is_due(environ: Mapping[str, str]) -> bool:
+    """Whether this process goes on with what an earlier image has left."""
+    return _VARIABLE in environ
 
 
 def take_over(environ: MutableMapping[str, str]) -> Handover | None:

@@ -21,7 +21,7 @@ from gevent.hub import get_hub
 from wsgid import log, process
 from wsgid.application import Application
 from wsgid.channel import Channel
-from wsgid.config import Settings
+from wsgid.options import Settings
 from wsgid.connection import READ
 from wsgid.errors import ExitCode
 from wsgid.fleet import Backlog

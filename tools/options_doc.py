@@ -1,0 +1,95 @@
+"""Write the tables of docs/options.md and docs/migrating-from-uwsgi.md: python -m tools.options_doc
+
+Between a line `<!-- NAME: ... -->` and `<!-- end of NAME -->` the text is this program's, everything else is written by
+hand.  tests/test_docs.py fails if the tables are not what this program would write.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from wsgid import uwsgi_options, values
+from wsgid.options import Group, Option, declared
+from wsgid.uwsgi_options import Verdict
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def options_table() -> str:
+    """All options, by their groups."""
+    lines: list[str] = []
+    for group in Group:
+        lines += [f"\n### {group.value}\n", "| option | uWSGI's names | environment | value | default | meaning |",
+                  "| --- | --- | --- | --- | --- | --- |"]
+        lines += [_row(_names(one), _codes(one.uwsgi), f"`{one.variable}`", one.kind.name, _default(one), one.text)
+                  for one in declared() if one.group is group]
+    return "\n".join(lines)
+
+
+def uwsgi_table() -> str:
+    """uWSGI's options: what is one here, what needs nothing, and what is refused."""
+    lines = ["\n### Options of wsgid\n", "| in uwsgi.ini | here | meaning |", "| --- | --- | --- |"]
+    lines += [_row(_codes(one.uwsgi), f"`{one.flag}`" if one.name != "application" else "`MODULE:CALLABLE`", one.text)
+              for one in declared() if one.uwsgi]
+    titles = {Verdict.NEEDLESS: "Taken, and needs nothing", Verdict.REFUSED: "Refused, with the remedy"}
+    for verdict, title in titles.items():
+        column = "why" if verdict is Verdict.NEEDLESS else "instead"
+        lines += [f"\n### {title}\n", f"| in uwsgi.ini | {column} |", "| --- | --- |"]
+        lines += [_row(_codes(row.patterns.split()) + _when(row.when), row.text)
+                  for row in uwsgi_options.TABLE if row.verdict is verdict]
+    return "\n".join(lines)
+
+
+def _names(one: Option) -> str:
+    flags = one.flags if one.name == "application" else (one.flag, *one.flags)
+    return ("MODULE:CALLABLE " if one.name == "application" else "") + _codes(flags)
+
+
+def _default(one: Option) -> str:
+    if "(default:" in one.text:
+        return ""  # said there
+    if one.default in ((), "", None, -1, (-1, -1)):
+        return ""
+    return "" if one.default == 0 and one.kind is not values.FLAG else one.show(one.default)
+
+
+def _when(pattern: str) -> str:
+    return "" if pattern == ".*" else f" = `{re.sub(r'[(]15[^)]*[)]', '15', pattern).replace(chr(92) + 's+', ' ')}`"
+
+
+def _codes(names: Iterable[str]) -> str:
+    return " ".join(f"`{name}`" for name in names)
+
+
+def _row(*cells: str) -> str:
+    """A row of a table; a | in a cell would begin the next."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def with_table(text: str, name: str, table: str) -> str:
+    """The text of a document with this table in its place.
+
+    Raises:
+        ValueError: it has no place for it.
+    """
+    begin, end = f"<!-- {name}: by python -m tools.options_doc -->", f"<!-- end of {name} -->"
+    before, found, rest = text.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not (found and ended):
+        raise ValueError(f"no {begin} ... {end} in the document")
+    return f"{before}{begin}\n{table}\n\n{end}{after}"
+
+
+def documents() -> dict[Path, str]:
+    """What each document shall be, with its tables as they are now."""
+    tables = (("options.md", "options", options_table()), ("migrating-from-uwsgi.md", "uwsgi", uwsgi_table()))
+    return {DOCS / file: with_table((DOCS / file).read_text(), name, table) for file, name, table in tables}
+
+
+def main() -> None:
+    for path, text in documents().items():
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

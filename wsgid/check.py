@@ -1,0 +1,62 @@
+"""--check: say what the options come to, and try whether the application can be imported.
+
+Rules
+* Nothing of a running server is touched: no socket is bound, no file written, no process left.
+* The application is imported by a process of its own (trial.py), as the template would: the master's program imports
+  neither it nor gevent.
+* The report goes to standard output, what is wrong to standard error.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+from wsgid import log
+from wsgid.config import Configuration
+from wsgid.errors import ExitCode
+from wsgid.options import Option, Settings, declared
+
+
+def run(configuration: Configuration) -> ExitCode:
+    """Returns what `wsgid` exits with: APPLICATION if the application cannot be imported."""
+    print(report(configuration), flush=True)
+    code = _try_application(configuration.settings)
+    if code is ExitCode.OK:
+        print("the options are right, and the application can be imported")
+    return code
+
+
+def report(configuration: Configuration) -> str:
+    """The settings with where each comes from, the usual ones that nobody gave, and the notes, as lines."""
+    rows = [row for one in declared() if one.name != "check" for row in _rows(one, configuration)]
+    width = max((len(f"{key} = {value}") for key, value, _ in rows), default=0)
+    width = min(width, 60)
+    lines = [f"{f'{key} = {value}':{width}}   {place}" for key, value, place in rows]
+    remarks = [*configuration.warnings, *configuration.notes]
+    if not configuration.settings.socket:
+        remarks.append("no socket is named: only systemd can pass one to this server")
+    return "\n".join([*lines, "", *remarks]).strip("\n")
+
+
+def _rows(one: Option, configuration: Configuration) -> list[tuple[str, str, str]]:
+    if one.name in configuration.given:
+        rows = []
+        for given in configuration.given[one.name]:
+            value = given.value()
+            rows += [(one.key, one.show(item), given.origin) for item in (value if one.repeatable else [value])]
+        return rows
+    shown = one.common and one.default not in ((), "", None, 0, -1)
+    return [(one.key, one.show(one.default), "default")] if shown else []
+
+
+def _try_application(settings: Settings) -> ExitCode:
+    argv = [sys.executable, "-P", "-m", "wsgid.trial"]
+    environ = {**os.environ, **dict(settings.env)}
+    try:
+        done = subprocess.run(argv, input=json.dumps(settings.as_dict()).encode(), env=environ,
+                              stdout=sys.stderr.fileno(), timeout=settings.boot_timeout)
+    except subprocess.TimeoutExpired:
+        log.error("the application was not imported in %g s (--boot-timeout)", settings.boot_timeout)
+        return ExitCode.APPLICATION
+    return ExitCode.OK if done.returncode == 0 else ExitCode.APPLICATION

@@ -1,0 +1,215 @@
+"""What the environment and files say of the options: each source as a list of Given, in the order of its lines.
+
+Rules
+* A name that is no option is an error that names the place and the most similar name; only in the environment, where
+  others write too (Kubernetes makes WSGID_PORT of a service called wsgid), one that resembles nothing is a warning.
+* All mistakes of a source are named at once, a line each: who brings a uwsgi.ini has several.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from wsgid import ini, uwsgi_options, values
+from wsgid.errors import ConfigError
+from wsgid.ini import Entry, Ini
+from wsgid.options import Given, Option, by_key, declared, nearest
+from wsgid.uwsgi_options import Verdict
+
+_OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER")  # forms.py, upgrade.py
+_OF_KUBERNETES = re.compile("WSGID_(.*_)?(PORT|SERVICE)(_.*)?")  # of a service called wsgid or wsgid-x
+_COMMAND_LINE_ONLY = ("check", "ini", "config", "set_placeholder")
+_FALSE = ("false", "off", "no", "0")
+
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Said:
+    """What a source has said.
+
+    Args:
+        given: of the options.
+        notes: what needs nothing here, for --check.
+        warnings: what is not as it looks.
+    """
+
+    given: list[Given] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def _take_each(items: Iterable[T], take: Callable[[T], Given | None], said: Said) -> Said:
+    """What all items say.
+
+    Raises:
+        ConfigError: with the complaints about all of them.
+    """
+    complaints: list[str] = []
+    for item in items:
+        try:
+            given = take(item)
+            if given is not None:
+                given.value()  # a wrong one is an error, even if another counts
+                said.given.append(given)
+        except ConfigError as error:
+            complaints.append(str(error))
+    if complaints:
+        raise ConfigError("\n".join(complaints))
+    return said
+
+
+# --- the environment ---
+
+
+def from_environment(environ: Mapping[str, str]) -> Said:
+    """WSGID_WORKERS=4 and the like, by any of an option's names. An empty value counts as none. Values of a repeatable
+    option are separated by line breaks or, if there are none, by semicolons.
+
+    Raises:
+        ConfigError: a name is nearly that of an option, or two names are the same option's.
+    """
+    said = Said()
+    known = {"WSGID_" + key.upper().replace("-", "_"): one for key, one in by_key().items()}
+
+    def take(name: str) -> Given | None:
+        if name in known and environ[name]:
+            return _from_variable(known[name], name, environ[name], said)
+        if name.startswith("WSGID_") and name not in (*known, *_OTHER_VARIABLES):
+            said.warnings.append(_foreign_variable(name))
+        return None
+
+    return _take_each(environ, take, said)
+
+
+def _from_variable(one: Option, name: str, value: str, said: Said) -> Given | None:
+    rivals = [given.origin for given in said.given if given.option is one]
+    if rivals:
+        raise ConfigError(f"the environment's {rivals[0]} and {name} are the same option: leave one of them out")
+    separator = "\n" if "\n" in value else ";"
+    texts = tuple(filter(None, value.split(separator))) if one.repeatable else (value,)
+    form = one.formats.get(name.removeprefix("WSGID_").lower().replace("_", "-"), "{}")
+    return Given(one, tuple(map(form.format, texts)), f"{name}={value!r}", name) if texts else None
+
+
+def _foreign_variable(name: str) -> str:
+    guess = nearest(name.removeprefix("WSGID_"), (one.variable.removeprefix("WSGID_") for one in declared()))
+    if guess and not _OF_KUBERNETES.fullmatch(name):
+        raise ConfigError(f"the environment's {name} is no option" + guess.replace("mean '", "mean 'WSGID_"))
+    return f"the environment's {name} is no option: ignored"
+
+
+# --- TOML ---
+
+
+def from_toml(path: str) -> Said:
+    """A flat table, or one under [wsgid]; a list for several values.
+
+    Raises:
+        ConfigError: it cannot be read, or a key or the type of a value is none of an option's.
+    """
+    import tomllib  # only who has such a file needs it
+    try:
+        with open(path, "rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"--config {path} cannot be read: {error.strerror or error}; correct the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+    own = table.get("wsgid")
+    pairs = (own if isinstance(own, dict) else table).items()
+    return _take_each(pairs, lambda pair: _from_pair(path, *pair), Said())
+
+
+def _from_pair(path: str, key: str, value: Any) -> Given:
+    one = by_key().get(key)
+    if one is None:
+        raise ConfigError(f"{path}: unknown option {key!r}{nearest(key, by_key())}")
+    if one.name in _COMMAND_LINE_ONLY:
+        raise ConfigError(f"{path}: {key} belongs on the command line")
+    said = f"{path}: {key} = {value!r}"
+    items = value if isinstance(value, list) and one.repeatable else [value]
+    if not all(isinstance(item, (str, int, float)) for item in items):
+        expected = "a text, a number, or a list of them" if one.repeatable else "one text, number, true or false"
+        raise ConfigError(f"{said} cannot be used: expected {expected}")
+    texts = tuple(one.formats.get(key, "{}").format(_text_of(item)) for item in items)
+    return Given(one, texts or ("",) * (not one.repeatable), said, f"{path}: {key}")
+
+
+def _text_of(item: str | int | float) -> str:
+    if isinstance(item, bool):
+        return "true" if item else "false"
+    return values.SECONDS.show(item) if isinstance(item, float) else str(item)
+
+
+# --- uWSGI's ini ---
+
+
+def from_ini(files: Iterable[str], environ: Mapping[str, str], keys: Iterable[tuple[str, str]] = (),
+             restarted: bool = False) -> Said:
+    """See ini.read; what is neither an option nor in uwsgi_options has to be used as %(key).
+
+    Raises:
+        ConfigError: with file and line.
+    """
+    keys = tuple(keys)
+    for key, value in keys:
+        if key in by_key():
+            raise ConfigError(f"--set-placeholder {key}={value} names an option: write {by_key()[key].flag} {value}")
+    read = ini.read(files, environ, keys, restarted)
+    said = Said(warnings=list(read.warnings), notes=list(read.prints))
+
+    def take(entry: Entry) -> Given | None:
+        one = _option(entry, read)
+        if one is not None:
+            return _from_entry(one, entry, said)
+        _take_foreign(entry, read, said)
+        return None
+
+    return _take_each(read.entries, take, said)
+
+
+def _option(entry: Entry, read: Ini) -> Option | None:
+    """The option of a key; none if it is a name of ours alone that the file uses for a placeholder of its own."""
+    one = by_key().get(entry.key)
+    if one is None or one.name in _COMMAND_LINE_ONLY or "_" in entry.key:
+        return None
+    return one if entry.key in one.uwsgi or entry.key not in read.references else None
+
+
+def _from_entry(one: Option, entry: Entry, said: Said) -> Given:
+    text = entry.value
+    if not text or (one.bare is not None and text.lower() in ("true", "1")):
+        text = one.bare if one.bare is not None else "true" if one.kind is values.FLAG else ""
+    stripped = re.sub(r"\s+[;#].*", "", text) if one.kind.is_number else text
+    if stripped != text:
+        said.warnings.append(f"{entry.place}: what follows {stripped!r} is taken for a comment; uWSGI's ini has none "
+                             "behind a value: put it on a line of its own")
+    elif re.search(r"\s[;#](\s|$)", text) and one.name != "log_format":
+        said.warnings.append(f"{entry.place}: {entry.key} = {text!r}: all of it is the value, as in uWSGI, which has "
+                             "no comments there: put a comment on a line of its own")
+    shown = f"{entry.place}: {entry.key} = {entry.value!r}"
+    if not stripped and one.kind is not values.FLAG:
+        raise ConfigError(f"{shown} cannot be used: a value is missing")
+    return Given(one, (one.formats.get(entry.key, "{}").format(stripped),), shown, entry.place)
+
+
+def _take_foreign(entry: Entry, read: Ini, said: Said) -> None:
+    """A key that is no option: uWSGI's, a placeholder, or a mistake."""
+    is_used = entry.key in read.references
+    row = uwsgi_options.find(entry.key, entry.value, is_used)
+    if row is None:
+        if not is_used:
+            raise ConfigError(
+                f"{entry.place}: unknown option {entry.key!r}"
+                f"{nearest(entry.key, [*(key for key in by_key() if '_' not in key), *uwsgi_options.names()])}"
+                f" (a key of your own would be used somewhere, as %({entry.key}))")
+    elif row.verdict is Verdict.NEEDLESS:
+        said.notes.append(f"{entry.place}: {entry.key}: {row.text}")
+    elif entry.value.lower() in _FALSE:
+        said.notes.append(f"{entry.place}: {entry.key} is off, as it is here")
+    else:
+        shown = f" = {entry.value}" if entry.value else ""
+        raise ConfigError(f"{entry.place}: {entry.key}{shown}: wsgid does not have this: {row.text}")

@@ -1,0 +1,32 @@
+"""Import the application as a template would, and exit: the child of --check.  The settings come as JSON on standard
+input; the exit code is 0 if the application could be imported, and 3 with a sentence if not."""
+
+from wsgid import template  # first of all, because it patches
+
+import json  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
+import traceback  # noqa: E402
+
+from wsgid import log, options  # noqa: E402
+from wsgid.errors import ApplicationImportError, ExitCode  # noqa: E402
+
+
+def main() -> ExitCode:
+    settings = options.from_dict(json.load(sys.stdin))
+    log.speak_as("check")
+    try:
+        template.prepare(settings)()
+    except ApplicationImportError as error:
+        if error.__cause__:
+            log.error("%s", "".join(traceback.format_exception(error.__cause__)).rstrip())
+        log.error("%s", error)
+        return error.exit_code
+    return ExitCode.OK
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # whatever threads the import has started

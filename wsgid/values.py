@@ -1,0 +1,196 @@
+"""Kinds of values: from the text that somebody has written to what a setting holds, and back.
+
+Rules
+* `parse` raises ValueError, whose message says what was expected: "a whole number from 1 on".
+* `show` is its inverse: parse(show(value)) == value.
+* Nothing here knows an option or a source; what depends on this machine (users, directories, processors) is asked for.
+"""
+
+import glob
+import grp
+import os
+import pwd
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+_TRUE, _FALSE = ("true", "on", "yes"), ("false", "off", "no")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What an option's value may be.
+
+    Args:
+        name: for the docs, with the unit.
+        parse: text to value; ValueError says what was expected.
+        show: value to text.
+        is_number: in uWSGI's ini, a comment may follow it, because atoi(3) ends there.
+    """
+
+    name: str
+    parse: Callable[[str], Any]
+    show: Callable[[Any], str] = str
+    is_number: bool = False
+
+
+def _flag(text: str) -> bool:
+    if text.lower() in _TRUE or re.fullmatch("0*[1-9][0-9]*", text):
+        return True
+    if text.lower() in _FALSE or re.fullmatch("0+", text):
+        return False
+    raise ValueError("true, on, yes, 1, or false, off, no, 0")
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
+        raise ValueError("a whole number from 1 on")
+    return int(text)
+
+
+def _limit(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise ValueError("a whole number from 1 on, or 0 for none")
+    return int(text)
+
+
+def _workers(text: str) -> int:
+    if text == "auto":
+        return len(os.sched_getaffinity(0))
+    try:
+        return _count(text)
+    except ValueError:
+        raise ValueError("a whole number from 1 on, or 'auto' for one per processor") from None
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,7}(\.[0-9]+)?", text) or float(text) == 0:
+        raise ValueError("seconds above 0, such as 30 or 0.5")
+    return float(text)
+
+
+def _seconds_or_none(text: str) -> float:
+    if re.fullmatch(r"0+(\.0+)?", text):
+        return 0.0
+    try:
+        return _seconds(text)
+    except ValueError:
+        raise ValueError("seconds, such as 30 or 0.5, or 0 for none") from None
+
+
+def _show_seconds(value: float) -> str:
+    return f"{value:.9f}".rstrip("0").rstrip(".")
+
+
+def _size_bytes(text: str) -> int:
+    match = re.fullmatch(r"([0-9]{1,12})([kKmMgG]?)", text)
+    if match is None:
+        raise ValueError("bytes, or with a unit: 65536, 64k, 16m, 1g")
+    return int(match[1]) * {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[match[2].lower()]
+
+
+def _mode(text: str) -> int:
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise ValueError("an octal mode of three digits, such as 660")
+    return int(text, 8)
+
+
+_NUMBER_MAX = (1 << 32) - 2  # of users and groups; the one above means "leave it" (chown(2))
+
+
+def _user(text: str) -> int:
+    try:
+        if re.fullmatch("[0-9]{1,10}", text) and int(text) <= _NUMBER_MAX:
+            return int(text)
+        return pwd.getpwnam(text).pw_uid
+    except (KeyError, UnicodeError):
+        raise ValueError("a user of this machine, by name or number") from None
+
+
+def _group(text: str) -> int:
+    try:
+        if re.fullmatch("[0-9]{1,10}", text) and int(text) <= _NUMBER_MAX:
+            return int(text)
+        return grp.getgrnam(text).gr_gid
+    except (KeyError, UnicodeError):
+        raise ValueError("a group of this machine, by name or number") from None
+
+
+def _owner(text: str) -> tuple[int, int]:
+    user, _, group = text.partition(":")
+    return (_user(user) if user else -1, _group(group) if group else -1)
+
+
+def _show_owner(value: tuple[int, int]) -> str:
+    return ":".join("" if number == -1 else str(number) for number in value)
+
+
+def _path(text: str) -> str:
+    if not text:
+        raise ValueError("a path")
+    return os.path.abspath(text)
+
+
+def _directory(text: str) -> str:
+    if not os.path.isdir(text):
+        raise ValueError("a directory that exists")
+    return os.path.abspath(text)  # not resolved: a reload has to follow a symlink that was switched
+
+
+def _directories(text: str) -> tuple[str, ...]:
+    return tuple(map(_path, sorted(glob.glob(text)) or [text]))
+
+
+def _environment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ValueError("NAME=VALUE")
+    return name, value
+
+
+def _static_map(text: str) -> tuple[str, str]:
+    prefix, _, directory = text.partition("=")
+    if not prefix.startswith("/") or not directory:
+        raise ValueError("a prefix and a directory, such as /static=/srv/app/static")
+    return prefix, directory
+
+
+def _level(text: str) -> str:
+    if text not in ("debug", "info", "warning", "error"):
+        raise ValueError("debug, info, warning or error")
+    return text
+
+
+def _request_log(text: str) -> str:
+    """As in uWSGI's req-logger; a file by its path alone too."""
+    if re.match("r?syslog(:|$)", text):
+        return text
+    if text in ("-", "stdio", "stdio:"):
+        return "-"
+    if re.match("(socket|redislog|mongodblog|zeromq|pipe|fd|crypto):", text) or " " in text.partition(":")[0]:
+        raise ValueError("a file, stdio, or syslog: or rsyslog: as in --logger")
+    return _path(text.removeprefix("file:"))
+
+
+TEXT = Kind("text", str)
+FLAG = Kind("flag", _flag, lambda value: "true" if value else "false", is_number=True)
+COUNT = Kind("number", _count, is_number=True)
+LIMIT = Kind("number, 0 for none", _limit, is_number=True)
+MEGABYTES = replace(LIMIT, name="megabytes, 0 for none")
+MILLISECONDS = replace(LIMIT, name="milliseconds, 0 for none")
+WORKERS = Kind("number or `auto`", _workers, is_number=True)
+SECONDS = Kind("seconds", _seconds, _show_seconds, is_number=True)
+SECONDS_OR_NONE = Kind("seconds, 0 for none", _seconds_or_none, _show_seconds, is_number=True)
+SIZE = Kind("bytes, or with k, m, g", _size_bytes, is_number=True)
+MODE = Kind("octal mode", _mode, "{:03o}".format, is_number=True)
+USER = Kind("user, name or number", _user)
+GROUP = Kind("group, name or number", _group)
+OWNER = Kind("user:group", _owner, _show_owner)
+DIRECTORY = Kind("directory", _directory)
+DIRECTORIES = Kind("directory, or a pattern of some", _directories)  # the one kind of which a text makes several values
+PATH = Kind("path", _path)
+ENVIRONMENT = Kind("NAME=VALUE", _environment, "=".join)
+STATIC_MAP = Kind("/prefix=directory", _static_map, "=".join)
+LEVEL = Kind("debug, info, warning, error", _level)
+REQUEST_LOG = Kind("path, stdio, syslog: or rsyslog:", _request_log)
