@@ -127,7 +127,8 @@ TABLE: tuple[Row, ...] = (
         "udp enable-proxy-protocol sni* multicast*", R, "wsgid speaks uwsgi: use socket, and uwsgi_pass in nginx"),
     Row("abstract-socket", R, "write socket = @NAME"),
     Row("freebind", R, "use a systemd socket unit with FreeBind="),
-    Row("static-* check-static check-static-docroot file-serve-mode fileserve-mode mime-file mimefile", R, _STATIC),
+    Row("static-index static-expires* static-gzip* static-skip-ext static-cache-paths* static-map2 check-static "
+        "check-static-docroot file-serve-mode fileserve-mode mime-file mimefile", R, _STATIC),
     Row("add-header rem-header del-header pull-header collect-header response-header-collect response-headers-limit", R,
         "let nginx do it: add_header NAME VALUE always;"),
     Row("route* final-route* error-route* response-route* error-page-*", R, _ROUTES),
