@@ -10,16 +10,18 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "wsgid"
 
 FLOORS = {
-    "wsgid": 0, "wsgid.forms": 0, "wsgid.errors": 0,
+    "wsgid": 0, "wsgid.forms": 0, "wsgid.errors": 0, "wsgid.destination": 0, "wsgid.text": 0,
     "wsgid.config": 1, "wsgid.log": 1, "wsgid.limits": 1, "wsgid.slots": 1,
     "wsgid.fleet": 1, "wsgid.protocol": 1, "wsgid.protocol.uwsgi": 1,
-    "wsgid.protocol.control": 1, "wsgid.protocol.variables": 1, "wsgid.text": 1,
+    "wsgid.protocol.control": 1, "wsgid.protocol.variables": 1,
+    "wsgid.syslogger": 1, "wsgid.logformat": 1,
     "wsgid.process": 2, "wsgid.listener": 2, "wsgid.channel": 2, "wsgid.scoreboard": 2, "wsgid.application": 2,
     "wsgid.watch": 2, "wsgid.retirement": 2, "wsgid.upgrade": 2,
+    "wsgid.logfiles": 2,
     "wsgid.wsgi": 2, "wsgid.wsgi.environ": 2, "wsgid.wsgi.input": 2, "wsgid.wsgi.response": 2,
     "wsgid.wsgi.filewrapper": 2,
     "wsgid.syscalls": 3, "wsgid.connection": 3, "wsgid.timeouts": 3, "wsgid.pipeline": 3, "wsgid.worker": 3,
-    "wsgid.template": 3,
+    "wsgid.template": 3, "wsgid.outlet": 3, "wsgid.accesslog": 3,
     "wsgid.master": 4,
     "wsgid.cli": 5, "wsgid.__main__": 5,
 }
@@ -31,7 +33,10 @@ SAME_FLOOR = {
     ("wsgid.fleet", "wsgid.slots"), ("wsgid.worker", "wsgid.timeouts"), ("wsgid.worker", "wsgid.pipeline"),
     ("wsgid.connection", "wsgid.syscalls"),
     ("wsgid.pipeline", "wsgid.syscalls"), ("wsgid.pipeline", "wsgid.connection"), ("wsgid.pipeline", "wsgid.timeouts"),
-    ("wsgid.protocol.uwsgi", "wsgid.protocol.variables"), ("wsgid.protocol.uwsgi", "wsgid.text"),
+    ("wsgid.protocol.uwsgi", "wsgid.protocol.variables"),
+    ("wsgid.log", "wsgid.syslogger"), ("wsgid.config", "wsgid.logformat"),
+    ("wsgid.outlet", "wsgid.syscalls"), ("wsgid.accesslog", "wsgid.outlet"),
+    ("wsgid.pipeline", "wsgid.accesslog"), ("wsgid.worker", "wsgid.accesslog"),
     ("wsgid", "wsgid.forms"), ("wsgid.__main__", "wsgid.cli"),
 }
 

@@ -16,7 +16,7 @@ from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from wsgid import __version__, forms
+from wsgid import __version__, destination, forms, logformat
 from wsgid.errors import ConfigError
 
 # --- parsers: text -> value, ValueError says what was expected ---
@@ -94,6 +94,20 @@ def _level(text: str) -> str:
     return text
 
 
+def _logger(text: str) -> str:
+    return str(destination.parse(text))
+
+
+def _access_log(text: str) -> str:
+    return str(destination.parse_file(text)).removeprefix("file:")
+
+
+def _log_format(text: str) -> str:
+    if text not in logformat.PRESETS and "%(" not in text:
+        raise ValueError(f"{', '.join(logformat.PRESETS)}, or a text with variables such as %(uri)")
+    return text
+
+
 # --- the declarations ---
 
 
@@ -164,11 +178,12 @@ class Settings:
     log_json: bool = option(False, bool, "", "write the server log as JSON, one object a line")
     log_level: str = option("info", _level, "LEVEL", "the least that the server log says: debug, info, warning, error")
     logger: tuple[str, ...] = option(
-        (), str, "WHERE", "write the server log there: syslog:TAG,FACILITY, rsyslog:HOST:PORT,TAG, file:PATH or stdio; "
-        "repeatable")
-    access_log: str = option("", str, "FILE", "write a line for each request, to this file, or without a value where "
-                             "the log goes; syslog: and rsyslog: as in --logger", names=("--req-logger",), bare="-")
-    log_format: str = option("", str, "FORMAT", "of these lines: uwsgi, combined, json, or a text with uWSGI's "
+        (), _logger, "WHERE", "write the server log there: syslog:TAG,FACILITY, rsyslog:HOST:PORT,TAG, file:PATH or "
+        "stdio; repeatable")
+    access_log: str = option("", _access_log, "FILE", "write a line for each request, to this file, or without a value "
+                             "where the log goes; syslog: and rsyslog: as in --logger", names=("--req-logger",),
+                             bare="-")
+    log_format: str = option("", _log_format, "FORMAT", "of these lines: uwsgi, combined, json, or a text with uWSGI's "
                              "%(variables) (default: uwsgi)", names=("--logformat",))
     logformat_strftime: bool = option(False, bool, "", "%(ftime) in --log-format is as --log-date says")
     log_date: str = option("", str, "FORMAT", "of strftime, for %(ftime)", bare="%Y-%m-%d %H:%M:%S")

@@ -23,6 +23,7 @@ from wsgid.config import Settings
 from wsgid.errors import ConfigError, ControlError, ExitCode
 from wsgid.fleet import Fleet, Mode
 from wsgid.listener import Listener
+from wsgid.logfiles import LogFiles
 from wsgid.protocol import control
 from wsgid.scoreboard import Word
 from wsgid.slots import Slot, SlotState, TemplateState
@@ -45,14 +46,14 @@ def run(settings: Settings, start: Start) -> ExitCode:
     signals = process.SignalPipe([*_SIGNAL_HANDLERS, Signals.SIGCHLD])
     log.speak_as("master")
     process.set_title(f"master [{settings.application or settings.wsgi_file}]")
-    if settings.logto:
-        log.write_to(settings.logto)
+    files = LogFiles.open(settings)
+    log.set_up(settings.log_level, settings.log_json, settings.logger, files.fds)
     handover = upgrade.take_over(os.environ)
     listeners = open_listeners(settings, handover.listeners if handover else ())
     try:
         process.become_subreaper()
         _announce(settings, listeners)
-        master = Master(settings, start, listeners, signals, handover)
+        master = Master(settings, start, listeners, files, signals, handover)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [*_SIGNAL_HANDLERS, Signals.SIGCHLD])
         return master.run()
     finally:
@@ -105,15 +106,17 @@ class Master:
         settings: the operator's.
         start: how to start this program again.
         listeners: open; the caller unlinks them in the end, whatever happens here.
+        files: of the logs, open.
         signals: set up before anything that a signal would leave behind.
         handover: what the image before this one has left.
     """
 
-    def __init__(self, settings: Settings, start: Start, listeners: list[Listener], signals: process.SignalPipe,
-                 handover: Handover | None) -> None:
+    def __init__(self, settings: Settings, start: Start, listeners: list[Listener], files: LogFiles,
+                 signals: process.SignalPipe, handover: Handover | None) -> None:
         self._settings = settings
         self._start = start
         self._listeners = listeners
+        self._files = files
         self._signals = signals
         self._scoreboard_fd = handover.scoreboard_fd if handover else scoreboard.create()
         self._scoreboard = scoreboard.Scoreboard(self._scoreboard_fd)
@@ -128,6 +131,7 @@ class Master:
         self._selector = selectors.DefaultSelector()
         self._selector.register(signals, selectors.EVENT_READ)
         self._touched = Watch(settings.touch_reload)
+        self._rotated = Watch(settings.touch_logreopen)
         self._said: set[str] = set()  # notices, tracebacks and changes, each of which counts once
         self._interrupts = 0
         for worker in handover.workers if handover else ():
@@ -171,6 +175,8 @@ class Master:
         for path, _ in self._touched.changes():
             log.info("%s has changed: reloading the application", path)
             self._fleet.request_reload()
+        for path, _ in self._rotated.changes():
+            self.reopen_logs(f"{path} has changed")
         limit_bytes = self._settings.evil_reload_on_rss << 20
         for slot in self._fleet.of_state(SlotState.READY, SlotState.DRAINING) if limit_bytes else ():
             if process.rss_bytes(slot.pid) >= limit_bytes:
@@ -205,15 +211,24 @@ class Master:
         log.info("%s: %d workers from now on", signo.name, self._fleet.target)
 
     def _on_reopen(self, signo: Signals) -> None:
-        """After a log rotation. The descriptor is passed on: the workers may not be allowed to open the file."""
-        if not self._settings.logto:
-            log.warning("%s: there is no log to reopen; --logto names one", signo.name)
+        self.reopen_logs(signo.name)
+
+    def reopen_logs(self, reason: str) -> None:
+        """After a log rotation: open all log files anew, here and, by their descriptors, in all processes.
+
+        Args:
+            reason: who wants it, for the log.
+        """
+        held = self._files.held()
+        if not held:
+            log.warning("%s: there is no log to reopen; --logto, --logger file: or --access-log name one", reason)
             return
-        log.write_to(self._settings.logto)
-        log.info("%s: the log is reopened", signo.name)
+        for trouble in self._files.reopen():
+            log.error("%s: %s; the old file stays in use", reason, trouble)
+        log.info("%s: the log is reopened", reason)
         spare = [self._spare[1]] if self._spare else []
         for channel_ in (*self._templates.values(), *self._workers.values(), *spare):
-            channel_.send(control.Reopen(), [sys.stderr.fileno()])
+            channel_.send(control.Reopen(list(held)), list(held.values()))
 
     def _on_upgrade(self, signo: Signals) -> None:
         if self._rehearsal_pid == 0 and self._fleet.mode is Mode.RUNNING:
@@ -310,7 +325,8 @@ class Master:
     def _log_boot_failure(self, failure: control.BootFailed, who: str) -> None:
         """The traceback once, however many workers and retries meet it; the sentence each time."""
         if failure.traceback and self._is_new(failure.traceback):
-            log.error("%s", failure.traceback.rstrip())
+            log.error("%s: the application raises, when it is imported:", who,
+                      extra={"traceback": failure.traceback.rstrip()})
         remedy = "; what runs goes on serving" if self._fleet.proven else ""
         log.error("%s: %s%s", who, failure.reason, remedy)
 
@@ -363,7 +379,7 @@ class Master:
         self._selector.register(connection, selectors.EVENT_READ)
         fds = [one.socket.fileno() for one in self._listeners]
         connection.send(control.Boot(action.generation, self._settings.as_dict(), len(fds)),
-                        [*fds, self._scoreboard_fd])
+                        [*fds, self._scoreboard_fd, *self._files.fds.values()])
 
     def _execute_template(self) -> tuple[int, Channel]:
         ours, theirs = channel.pair()

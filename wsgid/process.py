@@ -133,12 +133,18 @@ def set_pace(pid: int, pace: Pace) -> None:
 
 
 def rss_bytes(pid: int | str = "self") -> int:
-    """The resident size of a process (proc(5), statm); 0 if it is gone."""
+    """The resident size of a process; 0 if it is gone."""
+    return memory_bytes(pid)[1]
+
+
+def memory_bytes(pid: int | str = "self") -> tuple[int, int]:
+    """The virtual and the resident size of a process (proc(5), statm); 0 if it is gone."""
     try:
         with open(f"/proc/{pid}/statm", encoding="ascii") as statm:
-            return int(statm.read().split()[1]) * _PAGE_BYTES
+            pages = statm.read().split()
     except OSError:
-        return 0
+        return 0, 0
+    return int(pages[0]) * _PAGE_BYTES, int(pages[1]) * _PAGE_BYTES
 
 
 def set_title(text: str) -> None:
