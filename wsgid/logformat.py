@@ -126,7 +126,10 @@ def escaped({takes}):
 
 def render({takes}):
     get = environ.get
-    line = {form!r} % ({"".join(f"{one}, " for one, _ in values)})
+    try:
+        line = {form!r} % ({"".join(f"{one}, " for one, _ in values)})
+    except Exception:  # of an object that the application has put there
+        return escaped({takes})
     if is_plain(line) and {_as_often('"', literal)} and {_as_often(chr(92), literal)}:
         return line
     return escaped({takes})
