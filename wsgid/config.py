@@ -103,8 +103,8 @@ def _access_log(text: str) -> str:
 
 
 def _log_format(text: str) -> str:
-    if text not in logformat.PRESETS and "%(" not in text:
-        raise ValueError(f"{', '.join(logformat.PRESETS)}, or a text with variables such as %(uri)")
+    if text not in logformat.PRESETS and ("%(" not in text or not text.replace("\t", "").isprintable()):
+        raise ValueError(f"{', '.join(logformat.PRESETS)}, or a text of one line with variables such as %(uri)")
     return text
 
 
