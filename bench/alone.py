@@ -1,4 +1,4 @@
-"""python -m bench.alone REQUESTS [FORMAT]: one worker's pipeline here, and its client in another process, for profilers.
+"""python -m bench.alone REQUESTS [FORMAT]: one worker's pipeline here, its client in another process, for profilers.
 
     valgrind --tool=callgrind --toggle-collect=ev_invoke_pending python -m bench.alone 4000
 

@@ -147,6 +147,7 @@ class Master:
                 if isinstance(action, fleet.Exit):
                     log.info("wsgid stops with code %d", action.code)
                     return action.code
+                log.debug("the plan says %s", action)
                 _ACTIONS[type(action)](self, action)
             self._selector.select(max(self._fleet.next_plan_s(now_s) - time.monotonic(), 0))
             self._turn()

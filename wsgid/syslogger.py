@@ -60,13 +60,15 @@ class Syslog:
         """
         to = self._destination
         data = f"<{to.facility | priority}>{to.tag}[{os.getpid()}]: {text}".encode("utf-8", "backslashreplace")
-        try:
-            (self._socket or self._connect()).send(data)
-        except BlockingIOError:
-            raise
-        except OSError:
-            self._close()
-            self._connect().send(data)
+        if self._socket is not None:
+            try:
+                self._socket.send(data)
+                return
+            except BlockingIOError:
+                raise
+            except OSError:  # it was restarted, or is gone
+                self.close()
+        self._connect().send(data)
 
     def _connect(self) -> _socket.socket:
         """Raises OSError."""
@@ -86,7 +88,8 @@ class Syslog:
         self._socket = made
         return made
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Until the next line."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

@@ -174,6 +174,7 @@ class Worker:
         """
         if self._state is not State.SERVING:
             return
+        log.debug("finishing the requests in flight, at most %g s", mercy_s)
         self._mercy = self._hub.loop.timer(mercy_s)
         self._mercy.start(self._cut)
         if backlog is Backlog.LEAVE:
