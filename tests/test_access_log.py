@@ -179,6 +179,17 @@ def test_a_reload_and_an_upgrade_keep_writing(start: Start, tmp_path: Path) -> N
     assert (tmp_path / "access.log").read_text().count("\n") == load.right
 
 
+def test_an_upgrade_to_a_log_that_cannot_be_opened_does_not_happen(start: Start, tmp_path: Path) -> None:
+    options = tmp_path / "wsgid.args"
+    options.write_text("--socket\napp.sock\n")
+    server = start("@wsgid.args", "app:application", app=APP).wait_ready(1)
+    options.write_text("--socket\napp.sock\n--access-log\n/nowhere/access.log\n")
+    server.send_signal(Signals.SIGUSR2)
+    server.wait_for("the log file /nowhere/access.log cannot be written")
+    server.wait_for("this one goes on serving")
+    ask(server, "/")
+
+
 def test_lines_to_a_syslog_of_another_machine(start: Start) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))

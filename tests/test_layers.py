@@ -37,6 +37,7 @@ SAME_FLOOR = {
     ("wsgid.log", "wsgid.syslogger"), ("wsgid.config", "wsgid.logformat"),
     ("wsgid.outlet", "wsgid.syscalls"), ("wsgid.accesslog", "wsgid.outlet"),
     ("wsgid.pipeline", "wsgid.accesslog"), ("wsgid.worker", "wsgid.accesslog"),
+    ("wsgid.template", "wsgid.accesslog"),
     ("wsgid", "wsgid.forms"), ("wsgid.__main__", "wsgid.cli"),
 }
 

@@ -143,6 +143,13 @@ def _wants_all(settings: Settings) -> bool:
     return bool(settings.access_log or settings.log_format) and not settings.disable_logging
 
 
+def prepare(settings: Settings) -> None:
+    """In the template: what a worker would have to wait for."""
+    to = destination.parse_file(settings.access_log or "-")
+    if to.kind is Kind.RSYSLOG:
+        Syslog(to)  # looks the host up
+
+
 def open_for(settings: Settings, slot: int, files: Mapping[str, int]) -> AccessLog | None:
     """The access log of a worker; None if no request is to have a line.
 
@@ -152,9 +159,6 @@ def open_for(settings: Settings, slot: int, files: Mapping[str, int]) -> AccessL
     if not (_wants_all(settings) or settings.log_4xx or settings.log_5xx or settings.log_slow):
         return None
     to = destination.parse_file(settings.access_log or "-")
-    outlet: Outlet
     if to.kind in (Kind.SYSLOG, Kind.RSYSLOG):
-        outlet = SyslogOutlet(Syslog(to))
-    else:
-        outlet = Stream(files[to.path] if to.kind is Kind.FILE else 2)
-    return AccessLog(settings, slot, outlet)
+        return AccessLog(settings, slot, SyslogOutlet(Syslog(to)))
+    return AccessLog(settings, slot, Stream(files[to.path] if to.kind is Kind.FILE else 2))

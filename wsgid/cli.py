@@ -7,7 +7,7 @@ Rules
 import os
 import sys
 
-from wsgid import config, log, master
+from wsgid import config, log, logfiles, master
 from wsgid.errors import BootError, ExitCode
 from wsgid.upgrade import Start
 
@@ -17,6 +17,7 @@ def main() -> int:
     try:
         settings = config.from_command_line(sys.argv[1:])
         if settings.check:
+            logfiles.check(settings)
             return ExitCode.OK
         start = Start.now()
         if settings.chdir:

@@ -80,6 +80,16 @@ class LogFiles:
             os.close(fd)
 
 
+def check(settings: Settings) -> None:
+    """See whether all of them can be opened, which makes those that are not there yet.
+
+    Raises:
+        ConfigError: one of them cannot.
+    """
+    for path in filter(None, (settings.logto, *paths(settings))):
+        os.close(_open(path))
+
+
 def _open(path: str) -> int:
     try:
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)

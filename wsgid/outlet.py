@@ -14,6 +14,7 @@ import select
 import stat
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from wsgid.syscalls import poll
@@ -93,7 +94,7 @@ class Stream:
                     self._write_in_pieces()
                 finally:
                     if not self._begun:  # otherwise others wait until the line is whole
-                        fcntl.lockf(self._fd, fcntl.LOCK_UN)
+                        self._unlock()
         else:
             self._write_in_pieces()
 
@@ -102,7 +103,13 @@ class Stream:
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):  # the two ways of saying that another process has it
             return False
+        except OSError:  # no locks to be had: lines above PIPE_BUF may mix
+            pass
         return True
+
+    def _unlock(self) -> None:
+        with suppress(OSError):
+            fcntl.lockf(self._fd, fcntl.LOCK_UN)
 
     def _write_in_pieces(self) -> None:
         while self._waiting and poll(self._fd, select.POLLOUT):

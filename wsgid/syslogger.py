@@ -4,10 +4,11 @@ Rules
 * Nothing here waits: a syslog that does not read, or is not there, costs the line and no time.  So it is not the
   standard library's SysLogHandler, whose socket blocks, and waits in the hub once gevent has patched it.
 * The socket is made again when a send fails: a syslog that was restarted is found by the next line.
-* A host's name is looked up once, when the process sets its log up, and at each reopening.
+* A host's name is looked up once a process; those that it forks know it, and need not wait for the resolver.
 """
 
 import _socket
+import functools
 import os
 import syslog
 import time
@@ -29,24 +30,9 @@ class Syslog:
 
     def __init__(self, destination: Destination) -> None:
         self._destination = destination
-        self._address: Any = None
-        self._family: int = _socket.AF_UNIX
+        self._family, self._address = _look_up(destination)
         self._socket: _socket.socket | None = None
         self._retry_at_s = 0.0
-        self.look_up()
-
-    def look_up(self) -> None:
-        """Find the address. If it cannot be found, every `send` fails, until this is called again."""
-        to = self._destination
-        if to.kind is Kind.SYSLOG:
-            self._address = to.path
-            return
-        try:
-            found = _socket.getaddrinfo(to.host, to.port, 0, _socket.SOCK_DGRAM)
-        except OSError:
-            self._address = None
-        else:
-            self._family, self._address = found[0][0], found[0][4]
 
     def send(self, priority: int, text: str) -> None:
         """Send one line.
@@ -93,3 +79,15 @@ class Syslog:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+@functools.cache
+def _look_up(to: Destination) -> tuple[int, Any]:
+    """The family and the address of its socket; None for an address that cannot be found."""
+    if to.kind is Kind.SYSLOG:
+        return _socket.AF_UNIX, to.path
+    try:
+        family, _, _, _, address = _socket.getaddrinfo(to.host, to.port, 0, _socket.SOCK_DGRAM)[0]
+    except OSError:
+        return _socket.AF_INET, None
+    return family, address

@@ -28,7 +28,7 @@ from pathlib import Path  # noqa: E402
 
 from gevent.hub import get_hub  # noqa: E402
 
-from wsgid import application, config, log, logfiles, process, worker  # noqa: E402
+from wsgid import accesslog, application, config, log, logfiles, process, worker  # noqa: E402
 from wsgid.channel import Channel  # noqa: E402
 from wsgid.config import Settings  # noqa: E402
 from wsgid.errors import ApplicationImportError, ExitCode  # noqa: E402
@@ -54,6 +54,7 @@ def main() -> ExitCode:
     files = LogFiles(fds=dict(zip(logfiles.paths(settings), fds[boot.listeners + 1:])))
     log.speak_as(f"template {boot.generation}")
     log.set_up(settings.log_level, settings.log_json, settings.logger, files.fds)
+    accesslog.prepare(settings)
     process.set_title(f"template, generation {boot.generation}")
     try:
         load = _prepare(settings)

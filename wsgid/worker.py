@@ -92,6 +92,13 @@ class Worker:
         self._term.start(self.drain, Backlog.EMPTY, self._settings.worker_reload_mercy)
         self._pipeline.open()
         self._channel.send(control.Ready(self._slot))
+        try:
+            self._wait_until_left()
+        finally:
+            if self._access_log:
+                self._access_log.close()
+
+    def _wait_until_left(self) -> None:
         while not self._left.is_set():
             try:
                 self._left.wait()
@@ -99,8 +106,6 @@ class Worker:
             # a thread they would have ended the thread; they are no reason to drop everybody's requests.
             except (SystemExit, KeyboardInterrupt, SystemError) as error:
                 log.error("a greenlet of the application's has raised %r; the worker goes on", error)
-        if self._access_log:
-            self._access_log.close()
 
     def _on_stall(self, signo: int, frame: Any) -> None:
         """The round does not run either, and the worker may be about to be killed."""
