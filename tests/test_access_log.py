@@ -325,6 +325,23 @@ def test_a_line_that_has_begun_is_ended_before_any_other(pipe: tuple[int, int]) 
     assert {len(one) for one in got.splitlines()} <= {200_000, 99_999} and stream.dropped > 0
 
 
+def test_an_error_within_a_line_costs_the_lines_after_it(pipe: tuple[int, int]) -> None:
+    stream = Stream(pipe[1])
+    stream.put(["x" * 100_000, "lost"])  # the pipe has taken a part of the first
+    usual, full = os.dup(pipe[1]), os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, pipe[1])
+    stream.put(["lost, too"])
+    os.dup2(usual, pipe[1])
+    got = b""
+    while not got.endswith(b"after\n"):
+        got += os.read(pipe[0], 1 << 20)
+        stream.put() if b"\n" not in got else stream.put(["after"])
+    assert got.split(b"\n")[:2] == [b"x" * 100_000, b"after"]
+    assert (stream.dropped, stream.reason) == (2, "No space left on device")
+    os.close(usual)
+    os.close(full)
+
+
 def _write_long_lines(fd: int, letter: str) -> None:
     stream = Stream(fd)
     for _ in range(50):

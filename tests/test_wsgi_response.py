@@ -126,6 +126,16 @@ def test_head_and_first_block_leave_in_one_send(said: Any) -> None:
     assert told(served) == (Outcome.COMPLETE, 200, 5)
 
 
+def test_the_head_that_was_sent_is_counted(said: Any) -> None:
+    served, transport = run(app_of([b"hello"], PLAIN))
+    head, _, _ = transport.data.partition(b"hello")
+    assert (served.head_bytes, served.headers) == (len(head), len(PLAIN))
+    served, _ = run(app_of([b"hello"]), transport=Recorder(fail_at=0))
+    assert served.outcome is Outcome.DISCONNECTED and served.head_bytes == 0
+    served, transport = run(app_of(iter([b"a", b"b"])), transport=Recorder(fail_at=1))
+    assert served.outcome is Outcome.DISCONNECTED and served.head_bytes == len(transport.data) - 1
+
+
 def test_blocks_leave_one_by_one_and_empty_ones_do_not_start_the_response(said: Any) -> None:
     seen: list[int] = []
     transport = Recorder()
