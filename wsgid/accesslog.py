@@ -64,6 +64,7 @@ class AccessLog:
         self._memory = Memory() if settings.memory_report or "vsz" in text or "rss" in text else None
         self._outlet = outlet
         self._lines: list[str] = []
+        self._is_flushing = False
         self._size_bytes = 0
         self._requests = 0
         self._epoch_s = time.time() - _monotonic()  # when the monotonic clock was 0
@@ -102,12 +103,13 @@ class AccessLog:
 
     def flush(self) -> None:
         """Write what has gathered, as far as somebody takes it."""
-        lines, self._lines = self._lines, []
-        self._size_bytes = 0
-        self._epoch_s = time.time() - _monotonic()
-        if self._memory:
-            self._memory.look()
-        self._outlet.put(lines)
+        if self._is_flushing:  # the signal of a held-up event loop has come in the middle of it
+            return
+        self._is_flushing = True
+        try:
+            self._put()
+        finally:
+            self._is_flushing = False
         if self._outlet.dropped != self._told and _monotonic() >= self._tell_at_s:
             self._tell()
 
@@ -117,6 +119,14 @@ class AccessLog:
         self._outlet.close(CLOSE_S)
         if self._outlet.dropped != self._told:
             self._tell()
+
+    def _put(self) -> None:
+        lines, self._lines = self._lines, []
+        self._size_bytes = 0
+        self._epoch_s = time.time() - _monotonic()
+        if self._memory:
+            self._memory.look()
+        self._outlet.put(lines)
 
     def _is_wanted(self, status: int, took_s: float) -> bool:
         return took_s >= self._slow_s or self._classes.get(status // 100, False)
