@@ -1,9 +1,10 @@
-"""python -m bench.alone REQUESTS: one worker's pipeline in this process, and its client in another, for profilers.
+"""python -m bench.alone REQUESTS [FORMAT]: one worker's pipeline here, its client in another process, for profilers.
 
     valgrind --tool=callgrind --toggle-collect=ev_invoke_pending python -m bench.alone 4000
 
 No nginx, no master, no timers: what is left is what a request costs the worker.  callgrind counts instructions, which
-are the same whatever else the machine does; docs/hot-path.md has the table.
+are the same whatever else the machine does; docs/hot-path.md has the table.  With a FORMAT (of --log-format), the
+access log is on, and goes to a file.
 """
 
 from gevent import monkey
@@ -21,7 +22,7 @@ from gevent.event import Event  # noqa: E402
 
 from bench import apps  # noqa: E402
 from tests import client  # noqa: E402
-from wsgid import forms  # noqa: E402
+from wsgid import accesslog, forms  # noqa: E402
 from wsgid.options import Settings  # noqa: E402
 from wsgid.pipeline import Pipeline  # noqa: E402
 from wsgid.scoreboard import LINE_BYTES, Word  # noqa: E402
@@ -44,7 +45,7 @@ def ask(path: Path, count: int) -> None:
             connected.close()
 
 
-def main(count: int) -> None:
+def main(count: int, log_format: str = "") -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "app.sock"
         listener = socket.socket(socket.AF_UNIX)
@@ -56,12 +57,18 @@ def main(count: int) -> None:
             os._exit(0)
         line = memoryview(bytearray(LINE_BYTES)).cast("Q")
         emptied = Event()
-        pipeline = Pipeline(Settings(application="-"), apps.hello, [listener.detach()], line, print, emptied.set)
+        settings = Settings(application="-", access_log="access.log" if log_format else "", log_format=log_format)
+        log_fd = os.open(Path(directory) / "access.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        access_log = accesslog.open_for(settings, 0, {str(Path("access.log").absolute()): log_fd})
+        pipeline = Pipeline(settings, apps.hello, [listener.detach()], line, print, emptied.set, access_log=access_log)
         started_s = time.process_time()
         pipeline.open()
         while line[Word.REQUESTS] < count:
             time.sleep(0.02)
+        if access_log:
+            access_log.close()
         spent_s = time.process_time() - started_s
+        os.close(log_fd)
         pipeline.close()
         emptied.wait()
         monkey.get_original("os", "waitpid")(client_pid, 0)
@@ -69,4 +76,4 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), *sys.argv[2:])

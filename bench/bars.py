@@ -1,17 +1,26 @@
 """The bars: what wsgid has to hold, each judged from the runs of one and the same benchmark.
 
 Rules
-* A bar against a peer is about the median of the ratios, round by round; any other about the median of the values.
+* A bar against a peer is about the median of the ratios, or of the differences, round by round; any other about the
+  median of the values.
 * It is held only if not one run of wsgid in that shape failed or had an error.
 """
 
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 
-from bench.sample import Metric, Runs, Table, ratios, reasons, spread, values
+from bench.sample import Metric, Runs, Table, differences, ratios, reasons, spread, values
 
 OURS = "wsgid"
+
+
+class Beside(Enum):
+    """How a value is compared with another peer's."""
+
+    RATIO = "x"
+    DIFFERENCE = "more than"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +30,10 @@ class Bar:
     Args:
         shape: where it is measured.
         metric: what.
-        at_most: the value, or the ratio to the other peer's.
+        at_most: the value, the ratio to the other peer's, or the difference.
         against: the other peer; empty for a bar that stands alone.
         ours: whose bar it is.
+        beside: how it is compared with the other peer's.
     """
 
     shape: str
@@ -31,6 +41,7 @@ class Bar:
     at_most: float
     against: str = ""
     ours: str = OURS
+    beside: Beside = Beside.RATIO
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,8 @@ BARS: tuple[Bar, ...] = (
     Bar("hello", Metric.CPU_US, 0.27, "uwsgi-gevent"),
     Bar("hello", Metric.CPU_US, 1.45, "floor"),
     Bar("hello", Metric.CPU_US, 0.5, "uwsgi-gevent", ours="wsgid-pure"),
+    Bar("access-log", Metric.CPU_US, 2.0, OURS, "wsgid-access-log", Beside.DIFFERENCE),
+    Bar("access-log", Metric.CPU_US, 2.0, OURS, "wsgid-access-log-combined", Beside.DIFFERENCE),
     Bar("hello-4", Metric.CPU_US, 1.0, "uwsgi-sync"),
     Bar("flask", Metric.CPU_US, 0.6, "uwsgi-gevent"),
     Bar("flask", Metric.CPU_US, 1.05, "uwsgi-sync"),
@@ -65,11 +78,13 @@ def judge(found: dict[str, Table]) -> Iterator[Verdict]:
 
 
 def _verdict(bar: Bar, ours: Runs, theirs: Runs | None) -> Verdict:
-    numbers = values(ours, bar.metric) if theirs is None else list(ratios(ours, theirs, bar.metric))
+    compare = {Beside.RATIO: ratios, Beside.DIFFERENCE: differences}[bar.beside]
+    numbers = values(ours, bar.metric) if theirs is None else list(compare(ours, theirs, bar.metric))
     if not numbers:
         return Verdict(bar, "no numbers", False)
     bad = len(reasons(ours)) + int(sum(values(ours, Metric.ERRORS)))
-    measured = spread(numbers, bar.metric.form if theirs is None else "{:.2f}")
+    is_ratio = theirs is not None and bar.beside is Beside.RATIO
+    measured = spread(numbers, "{:.2f}" if is_ratio else bar.metric.form)
     if bad:
         measured += f"; {bad:,} errors"
     return Verdict(bar, measured, statistics.median(numbers) <= bar.at_most and not bad)

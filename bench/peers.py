@@ -2,7 +2,7 @@
 
 Rules
 * All get the same number of workers and the same backlog or more; those with gevent get places for 1000 requests a
-  worker or more; none writes an access log.
+  worker or more; none writes an access log, but those of wsgid that are named after it.
 * wsgid has its defaults on (counters, heartbeat), and --harakiri besides, so that its time-outs are in force.
 * A command stays in the foreground, and its descendants in its process group.
 """
@@ -62,6 +62,15 @@ def _wsgid(launch: Launch) -> list[str]:
             "--gevent", str(launch.places), "--harakiri", "30", launch.application]
 
 
+def _wsgid_access_log(launch: Launch) -> list[str]:
+    """To standard error, which is a file here."""
+    return [*_wsgid(launch), "--access-log", "-"]
+
+
+def _wsgid_access_log_combined(launch: Launch) -> list[str]:
+    return [*_wsgid_access_log(launch), "--log-format", "combined"]
+
+
 def _uwsgi(launch: Launch) -> list[str]:
     return [str(BIN / "uwsgi"), "--socket", str(launch.socket), "--module", launch.application,
             "--virtualenv", sys.prefix, "--master", "--processes", str(launch.workers), "--listen", str(BACKLOG),
@@ -99,6 +108,8 @@ def _floor(launch: Launch) -> list[str]:
 PEERS: dict[str, Peer] = {peer.name: peer for peer in (
     Peer("wsgid", Protocol.UWSGI, _wsgid),
     Peer("wsgid-pure", Protocol.UWSGI, _wsgid, {"WSGID_PURE": "1"}),
+    Peer("wsgid-access-log", Protocol.UWSGI, _wsgid_access_log),
+    Peer("wsgid-access-log-combined", Protocol.UWSGI, _wsgid_access_log_combined),
     Peer("uwsgi-sync", Protocol.UWSGI, _uwsgi),
     Peer("uwsgi-gevent", Protocol.UWSGI, _uwsgi_gevent),
     Peer("gunicorn-uwsgi", Protocol.UWSGI, _gunicorn_uwsgi),

@@ -39,7 +39,8 @@ def of_bars(verdicts: list[Verdict]) -> str:
     rows = [_row(["shape", "bar", "measured", ""]), _row(["---"] * 4)]
     for one in verdicts:
         bar = one.bar
-        limit = f"{bar.at_most:g} x {bar.against}" if bar.against else bar.metric.form.format(bar.at_most)
+        alone = bar.metric.form.format(bar.at_most)
+        limit = f"{bar.at_most:g} {bar.beside.value} {bar.against}" if bar.against else alone
         rows.append(_row([bar.shape, f"{bar.ours}: {bar.metric.heading} at most {limit}", one.measured,
                           "held" if one.held else "**MISSED**"]))
     return "\n".join(["## Bars", "", *rows, ""])

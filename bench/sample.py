@@ -52,6 +52,13 @@ def ratios(ours: Runs, theirs: Runs, metric: Metric) -> Iterator[float]:
             yield one[metric] / other[metric]
 
 
+def differences(ours: Runs, theirs: Runs, metric: Metric) -> Iterator[float]:
+    """Round by round, too."""
+    for one, other in zip(ours, theirs):
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield one[metric] - other[metric]
+
+
 def spread(numbers: Sequence[float], form: str) -> str:
     """The median, and from where to where they reach."""
     middle, low, high = (form.format(number) for number in (statistics.median(numbers), min(numbers), max(numbers)))

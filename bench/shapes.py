@@ -9,6 +9,7 @@ from bench.server import Request
 
 SERVERS = ("wsgid", "uwsgi-sync", "uwsgi-gevent", "gunicorn-uwsgi", "gunicorn-http", "granian")
 ALL = (*SERVERS, "wsgid-pure", "floor")
+LOGGING = ("wsgid", "wsgid-access-log", "wsgid-access-log-combined")
 WEIGHED = ("wsgid", "uwsgi-gevent")
 ONE_AT_A_TIME = {"uwsgi-sync": "a worker has one request at a time"}
 
@@ -42,6 +43,7 @@ class Shape:
 
 SHAPES: dict[str, Shape] = {shape.name: shape for shape in (
     Shape("hello", "Hello, 1 worker", "bench.apps:hello", 1, load(), peers=ALL),
+    Shape("access-log", "Hello with an access log, 1 worker", "bench.apps:hello", 1, load(), peers=LOGGING),
     Shape("hello-4", "Hello, 4 workers", "bench.apps:hello", 4, load()),
     Shape("flask", "Flask's hello, 1 worker", "bench.flask_app:application", 1, load()),
     Shape("wait", "10 ms of waiting, 500 connections, 2 workers", "bench.apps:wait", 2, load(500), waiting=500,

@@ -36,6 +36,16 @@ def test_an_error_of_ours_misses_every_bar_of_the_shape(bad: Sample | Failed) ->
     assert not one.held
 
 
+def test_a_bar_of_a_difference_is_held_by_the_median_of_its_differences() -> None:
+    plain = [run(20), run(30), run(25)]
+    table: Table = {"wsgid": plain, "wsgid-access-log": [run(21), run(31.5), run(29)]}
+    [one] = bars.judge({"access-log": table})
+    assert one.held and one.measured == "1.5 (1.0–4.0)"
+    assert "at most 2 more than wsgid | 1.5" in report.of_bars([one])
+    [one] = bars.judge({"access-log": {**table, "wsgid-access-log": [run(22.5), run(32.5), run(25)]}})
+    assert not one.held
+
+
 def test_a_bar_against_a_peer_that_was_left_out_is_not_judged() -> None:
     assert list(bars.judge({"post": {"wsgid": [run(10)]}})) == []
 

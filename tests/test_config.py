@@ -139,6 +139,8 @@ def text_of(one: Option) -> st.SearchStrategy[str]:
         values.LEVEL: st.sampled_from(["debug", "error"]), values.MODE: st.integers(0, 0o777).map("{:03o}".format),
         values.WORKERS: st.one_of(st.just("auto"), numbers), values.SIZE: st.sampled_from(["1", "64k", "2G"]),
         values.ENVIRONMENT: st.tuples(words.filter(lambda text: "=" not in text), words).map("=".join),
+        values.LOGGER: st.sampled_from(["stdio", "syslog:a,local0", "rsyslog:h:1,a"]),
+        values.LOG_FORMAT: st.sampled_from(["json", "%(uri) %(status)"]),
         values.STATIC_MAP: words.map("/{}=static".format),
         values.SECONDS: st.decimals("0.001", 999_999, places=3).map(str),
         values.SECONDS_OR_NONE: st.decimals("0.001", 999_999, places=3).map(str),
@@ -200,8 +202,8 @@ def test_the_environment_and_files_know_every_option(tmp_path: Path) -> None:
     for one in OPTIONS:
         for key in {one.key, one.name, *one.uwsgi}:
             text = "/tmp" if one.kind is values.DIRECTORY else "0" if one.kind in (values.USER, values.GROUP) else {
-                values.MODE: "660", values.ENVIRONMENT: "A=B", values.LEVEL: "info", values.STATIC_MAP: "/a=b"
-            }.get(one.kind, "1")
+                values.MODE: "660", values.ENVIRONMENT: "A=B", values.LEVEL: "info", values.STATIC_MAP: "/a=b",
+                values.LOGGER: "stdio", values.LOG_FORMAT: "json"}.get(one.kind, "1")
             (tmp_path / "site.toml").write_text(f'{key} = "{text}"')
             other = [] if one.name in ("application", "wsgi_file") else NEEDED
             assert one.name in config.read([*other, "--config", str(tmp_path / "site.toml")], {}).given

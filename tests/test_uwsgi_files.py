@@ -169,7 +169,7 @@ def test_relative_paths_are_those_of_uwsgi(tmp_path: Path, monkeypatch: pytest.M
     ("hook-master-start = exec:/bin/true", "use ExecStartPre="), ("hook-post-fork = x", "use ExecStartPre="),
     ("exec-asap = x", "use ExecStartPre="), ("log-maxsize = 100000", "let logrotate(8) do it"),
     ("log-encoder = json", "use logger and req-logger"), ("paste = config:/x.ini", "module = MODULE:CALLABLE"),
-    ("req-logger = socket:127.0.0.1:1", "expected a file, stdio, or syslog:"),
+    ("req-logger = socket:127.0.0.1:1", "expected stdio, file:PATH, syslog:TAG,FACILITY or rsyslog:"),
 ])
 def test_a_refusal_names_file_line_and_remedy(tmp_path: Path, line: str, says: str) -> None:
     (tmp_path / "uwsgi.ini").write_text(f"[uwsgi]\nmodule = a:b\nsocket = a.sock\n{line}\n")

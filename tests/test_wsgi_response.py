@@ -94,6 +94,10 @@ def run(application: Callable[..., Any], method: str = "GET", transport: Recorde
     return serve(application, environ_of(method, **more), transport), transport
 
 
+def told(served: Served) -> tuple[Outcome, int, int]:
+    return served.outcome, served.status, served.sent_bytes
+
+
 def sent(result: Any, headers: Any = PLAIN, status: Any = "200 OK", method: str = "GET") -> bytes:
     """All bytes of a response that has to be complete."""
     served, transport = run(app_of(result, headers, status), method)
@@ -119,7 +123,17 @@ def said(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
 def test_head_and_first_block_leave_in_one_send(said: Any) -> None:
     served, transport = run(app_of([b"hello"]))
     assert transport.sends == [HEAD_200 + b"Content-Length: 5\r\n\r\nhello"]
-    assert served == Served(Outcome.COMPLETE, 200, 5)
+    assert told(served) == (Outcome.COMPLETE, 200, 5)
+
+
+def test_the_head_that_was_sent_is_counted(said: Any) -> None:
+    served, transport = run(app_of([b"hello"], PLAIN))
+    head, _, _ = transport.data.partition(b"hello")
+    assert (served.head_bytes, served.headers) == (len(head), len(PLAIN))
+    served, _ = run(app_of([b"hello"]), transport=Recorder(fail_at=0))
+    assert served.outcome is Outcome.DISCONNECTED and served.head_bytes == 0
+    served, transport = run(app_of(iter([b"a", b"b"])), transport=Recorder(fail_at=1))
+    assert served.outcome is Outcome.DISCONNECTED and served.head_bytes == len(transport.data) - 1
 
 
 def test_blocks_leave_one_by_one_and_empty_ones_do_not_start_the_response(said: Any) -> None:
@@ -176,7 +190,7 @@ def test_write_streams_before_the_iterable(said: Any) -> None:
         return [b"three"]
 
     transport = Recorder()
-    assert run(application, transport=transport)[0] == Served(Outcome.COMPLETE, 200, 11)
+    assert told(run(application, transport=transport)[0]) == (Outcome.COMPLETE, 200, 11)
     assert transport.sends[1:] == [b"two", b"three"]
 
 
@@ -222,7 +236,7 @@ def test_responses_that_have_no_body(result: Any, method: str, status: str, leng
 
 def test_a_body_that_nobody_gets_is_not_produced_to_its_end(said: Any) -> None:
     result = Result(b"x" for _ in iter(int, 1))  # endless
-    assert run(app_of(result), "HEAD")[0] == Served(Outcome.COMPLETE, 200, 0)
+    assert told(run(app_of(result), "HEAD")[0]) == (Outcome.COMPLETE, 200, 0)
     assert result.closed == 1
 
 
@@ -319,7 +333,7 @@ def test_a_failure_before_the_head_is_a_whole_500(name: str, said: Any) -> None:
     application, text = BROKEN[name]
     for _ in range(2):  # what was refused once is not remembered as valid
         served, transport = run(application)
-        assert served == Served(Outcome.FAILED, 500, 26)
+        assert told(served) == (Outcome.FAILED, 500, 26)
         assert transport.sends == [ERROR_500]
         logged = said()
         assert "GET /page: the application failed" in logged and "Traceback" in logged
@@ -379,7 +393,7 @@ def test_exc_info_is_raised_again_after_the_head(said: Any) -> None:
         return []
 
     served, transport = run(application)
-    assert served == Served(Outcome.TORN, 200, 4) and reached == ["in the middle"]
+    assert told(served) == (Outcome.TORN, 200, 4) and reached == ["in the middle"]
     assert transport.data == HEAD_200 + b"\r\npart"
     assert "ValueError: in the middle" in said()
 
@@ -402,7 +416,7 @@ def test_an_empty_exc_info_does_not_send_a_second_head(said: Any) -> None:
 @pytest.mark.parametrize("headers", [PLAIN, [*PLAIN, ("Content-Length", "99")]])
 def test_a_failure_after_the_head_tears_the_response(error: BaseException, headers: Any, said: Any) -> None:
     served, transport = run(app_of(raising(error, b"part"), headers))
-    assert served == Served(Outcome.TORN, 200, 4)
+    assert told(served) == (Outcome.TORN, 200, 4)
     assert transport.data.endswith(b"\r\n\r\npart")
     logged = said()
     assert "GET /page: the application failed" in logged and type(error).__name__ in logged
@@ -416,7 +430,7 @@ def test_a_wrong_block_after_the_head_tears_it_too(block: Any, said: Any) -> Non
 
 def test_a_failure_after_a_complete_response_does_not_spoil_it(said: Any) -> None:
     served, _ = run(app_of(raising(ValueError("cleaning up"), b"hello"), [("Content-Length", "5")]))
-    assert served == Served(Outcome.COMPLETE, 200, 5)
+    assert told(served) == (Outcome.COMPLETE, 200, 5)
     assert "cleaning up" in said()
 
 
@@ -424,7 +438,7 @@ def test_a_failure_after_a_complete_response_does_not_spoil_it(said: Any) -> Non
 def test_more_than_content_length_is_cut_and_said_once(blocks: list[bytes], said: Any) -> None:
     result = Result([*blocks, b"never asked for"])
     served, transport = run(app_of(result, [("Content-Length", "5")]))
-    assert served == Served(Outcome.COMPLETE, 200, 5)
+    assert told(served) == (Outcome.COMPLETE, 200, 5)
     assert transport.data.endswith(b"Content-Length: 5\r\n\r\nhello")
     assert said().count("GET /page: the response is longer than its Content-Length of 5 bytes") == 1
     assert b"never asked for" in list(result.blocks) and result.closed == 1
@@ -554,7 +568,7 @@ def test_a_plain_file_is_sent_by_the_kernel_from_where_it_stands(kind: str, path
     first, rest = CONTENT[7:7 + FIRST_BYTES], CONTENT[7 + FIRST_BYTES:]
     assert transport.files == [(7 + FIRST_BYTES, len(rest))]
     assert transport.sends == [HEAD_200 + b"Content-Length: %d\r\n\r\n" % (len(CONTENT) - 7) + first, rest]
-    assert served == Served(Outcome.COMPLETE, 200, len(CONTENT) - 7)
+    assert told(served) == (Outcome.COMPLETE, 200, len(CONTENT) - 7)
     assert file.closed
 
 

@@ -12,15 +12,20 @@ import os
 import subprocess
 import sys
 
-from wsgid import log
+from wsgid import log, logfiles
 from wsgid.config import Configuration
 from wsgid.errors import ExitCode
 from wsgid.options import Option, Settings, declared
 
 
 def run(configuration: Configuration) -> ExitCode:
-    """Returns what `wsgid` exits with: APPLICATION if the application cannot be imported."""
+    """Returns what `wsgid` exits with: APPLICATION if the application cannot be imported.
+
+    Raises:
+        ConfigError: a log file cannot be written.
+    """
     print(report(configuration), flush=True)
+    logfiles.check(configuration.settings)
     code = _try_application(configuration.settings)
     if code is ExitCode.OK:
         print("the options are right, and the application can be imported")

@@ -23,10 +23,11 @@ from wsgid.admin.doors import open_doors
 from wsgid.admin.server import Admin
 from wsgid.admin.snapshot import Snapshot, take_snapshot
 from wsgid.channel import Channel
-from wsgid.config import Settings
+from wsgid.options import Settings
 from wsgid.errors import ConfigError, ControlError, ExitCode
 from wsgid.fleet import Fleet, Mode
 from wsgid.listener import Listener
+from wsgid.logfiles import LogFiles
 from wsgid.protocol import control
 from wsgid.scoreboard import Cause, Word
 from wsgid.slots import Slot, SlotState, TemplateState
@@ -52,8 +53,8 @@ def run(settings: Settings, start: Start) -> ExitCode:
     log.speak_as("master")
     process.begin_titles_with(settings.procname_prefix)
     process.set_title(f"master [{settings.application or settings.wsgi_file}]")
-    if settings.log_path:
-        log.write_to(settings.log_path)
+    files = LogFiles.open(settings)
+    log.set_up(settings.log_level, settings.log_json, settings.logger, files.fds)
     handover = upgrade.take_over(os.environ)
     listeners = open_listeners(settings, handover.listeners if handover else ())
     try:
@@ -61,7 +62,7 @@ def run(settings: Settings, start: Start) -> ExitCode:
             pidfile.write(settings.pidfile)
         process.become_subreaper()
         _announce(settings, listeners)
-        master = Master(settings, start, listeners, signals, handover)
+        master = Master(settings, start, listeners, files, signals, handover)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [*_SIGNAL_HANDLERS, Signals.SIGCHLD])
         try:
             return master.run()
@@ -119,15 +120,17 @@ class Master:
         settings: the operator's.
         start: how to start this program again.
         listeners: open; the caller unlinks them in the end, whatever happens here.
+        files: of the logs, open.
         signals: set up before anything that a signal would leave behind.
         handover: what the image before this one has left.
     """
 
-    def __init__(self, settings: Settings, start: Start, listeners: list[Listener], signals: process.SignalPipe,
-                 handover: Handover | None) -> None:
+    def __init__(self, settings: Settings, start: Start, listeners: list[Listener], files: LogFiles,
+                 signals: process.SignalPipe, handover: Handover | None) -> None:
         self.settings = settings
         self._start = start
         self._listeners = listeners
+        self._files = files
         self._signals = signals
         kept = handover is not None and scoreboard.fits(handover.scoreboard_fd)
         self._scoreboard_fd = handover.scoreboard_fd if handover and kept else scoreboard.create()
@@ -143,6 +146,7 @@ class Master:
         self._selector = selectors.DefaultSelector()
         self._selector.register(signals, selectors.EVENT_READ)
         self._touched = Watch(settings.touch_reload)
+        self._rotated = Watch(settings.touch_logreopen)
         self._said: set[str] = set()  # notices, tracebacks and changes, each of which counts once
         self._interrupts = 0
         self._started_s = time.time()
@@ -161,6 +165,7 @@ class Master:
                 if isinstance(action, fleet.Exit):
                     log.info("wsgid stops with code %d", action.code)
                     return action.code
+                log.debug("the plan says %s", action)
                 _ACTIONS[type(action)](self, action)
             next_s = min(self._fleet.next_plan_s(now_s), self.admin.next_turn_s())
             self._selector.select(max(next_s - time.monotonic(), 0))
@@ -191,6 +196,8 @@ class Master:
         for path, _ in self._touched.changes():
             log.info("%s has changed: reloading the application", path)
             self._fleet.request_reload()
+        for path, _ in self._rotated.changes():
+            self.reopen_logs(f"{path} has changed")
         limit_bytes = self.settings.evil_reload_on_rss << 20
         for slot in self._fleet.of_state(SlotState.READY, SlotState.DRAINING) if limit_bytes else ():
             if process.rss_bytes(slot.pid) >= limit_bytes:
@@ -253,16 +260,22 @@ class Master:
         worker = self._workers.get(slot)
         return worker is not None and worker.send(control.Question(kind, arguments), [fd])
 
-    def reopen_logs(self, who: str) -> None:
-        """After a log rotation. The descriptor is passed on: the workers may not be allowed to open the file."""
-        if not self.settings.log_path:
-            log.warning("%s: there is no log to reopen; --logto names one", who)
+    def reopen_logs(self, reason: str) -> None:
+        """After a log rotation: open all log files anew, here and, by their descriptors, in all processes.
+
+        Args:
+            reason: who wants it, for the log.
+        """
+        held = self._files.held()
+        if not held:
+            log.warning("%s: there is no log to reopen; --logto, --logger file: or --access-log name one", reason)
             return
-        log.write_to(self.settings.log_path)
-        log.info("%s: the log is reopened", who)
+        for trouble in self._files.reopen():
+            log.error("%s: %s; the old file stays in use", reason, trouble)
+        log.info("%s: the log is reopened", reason)
         spare = [self._spare[1]] if self._spare else []
         for channel_ in (*self._templates.values(), *self._workers.values(), *spare):
-            channel_.send(control.Reopen(), [sys.stderr.fileno()])
+            channel_.send(control.Reopen(list(held)), list(held.values()))
 
     def _on_upgrade(self, signo: Signals) -> None:
         if self._rehearsal_pid == 0 and self._fleet.mode is Mode.RUNNING:
@@ -361,7 +374,8 @@ class Master:
     def _log_boot_failure(self, failure: control.BootFailed, who: str) -> None:
         """The traceback once, however many workers and retries meet it; the sentence each time."""
         if failure.traceback and self._is_new(failure.traceback):
-            log.error("%s", failure.traceback.rstrip())
+            log.error("%s: the application raises, when it is imported:", who,
+                      extra={"traceback": failure.traceback.rstrip()})
         remedy = "; what runs goes on serving" if self._fleet.proven else ""
         log.error("%s: %s%s", who, failure.reason, remedy)
 
@@ -430,7 +444,7 @@ class Master:
         self._selector.register(connection, selectors.EVENT_READ)
         fds = [one.socket.fileno() for one in self._listeners]
         connection.send(control.Boot(action.generation, self.settings.as_dict(), len(fds)),
-                        [*fds, self._scoreboard_fd])
+                        [*fds, self._scoreboard_fd, *self._files.fds.values()])
 
     def _execute_template(self) -> tuple[int, Channel]:
         ours, theirs = channel.pair()

@@ -183,7 +183,7 @@ class Settings:
     log_level: str = option("info", values.LEVEL, "LEVEL", "the least that the server log says: debug, info, warning, "
                             "error", G.LOG)
     logger: tuple[str, ...] = option(
-        (), values.TEXT, "WHERE", "write the server log there: syslog:TAG,FACILITY, rsyslog:HOST:PORT,TAG, file:PATH "
+        (), values.LOGGER, "WHERE", "write the server log there: syslog:TAG,FACILITY, rsyslog:HOST:PORT,TAG, file:PATH "
         "or stdio; repeatable", G.LOG, uwsgi=("logger",))
     touch_logreopen: tuple[str, ...] = option(
         (), values.PATH, "PATH", "reopen the logs when this file changes; repeatable", G.LOG,
@@ -194,7 +194,7 @@ class Settings:
         "goes; syslog: and rsyslog: as in --logger", G.REQUEST_LOG, uwsgi=("req-logger", "logger-req"),
         flags=("--req-logger",), bare="-", common=True)
     log_format: str = option(
-        "", values.TEXT, "FORMAT", "of these lines: uwsgi, combined, json, or a text with uWSGI's %(variables) "
+        "", values.LOG_FORMAT, "FORMAT", "of these lines: uwsgi, combined, json, or a text with uWSGI's %(variables) "
         "(default: uwsgi)", G.REQUEST_LOG, uwsgi=("log-format", "logformat"), flags=("--logformat",))
     logformat_strftime: bool = option(
         False, values.FLAG, "", "%(ftime) in --log-format is as --log-date says", G.REQUEST_LOG,

@@ -11,6 +11,7 @@ cdef class Pipeline:
     cdef readonly set greenlets
     cdef object _application
     cdef unsigned long long[::1] _line
+    cdef object _access_log
     cdef object _say_once
     cdef object _on_empty
     cdef Py_ssize_t _places
@@ -43,7 +44,7 @@ cdef class Pipeline:
     cdef _park(self, me)
     @cython.locals(started_s=double, head=Head)
     cdef _serve(self, Connection connection, me)
-    @cython.locals(body=Body, environ=dict, served=Served)
+    @cython.locals(body=Body, environ=dict, served=Served, variables=Py_ssize_t)
     cdef _respond(self, Connection connection, Head head, bytes buffer, me)
     @cython.locals(line="unsigned long long[::1]")
     cdef _record(self, Served served, unsigned long long duration_us)

@@ -24,6 +24,7 @@ import greenlet
 from gevent.hub import get_hub
 
 from wsgid import log
+from wsgid.accesslog import AccessLog
 from wsgid.application import Application
 from wsgid.options import Settings
 from wsgid.connection import READ, Connection
@@ -70,13 +71,16 @@ class Pipeline:
         say_once: takes a key and a sentence, for what the operator has to be told once.
         on_empty: called when it is closed and nothing is in flight any more.
         wary: whether to look, at first, if clients still wait.
+        access_log: gets every request; None if nobody wants it.
     """
 
     def __init__(self, settings: Settings, application: Application, listeners: Sequence[int], line: memoryview,
-                 say_once: Callable[[str, str], None], on_empty: Callable[[], None], wary: bool = False) -> None:
+                 say_once: Callable[[str, str], None], on_empty: Callable[[], None], wary: bool = False,
+                 access_log: AccessLog | None = None) -> None:
         self.greenlets: set[RequestGreenlet] = set()  # all, with or without a request
         self._application = application
         self._line = line
+        self._access_log = access_log
         self._say_once = say_once
         self._on_empty = on_empty
         self._places = settings.gevent
@@ -301,6 +305,7 @@ class Pipeline:
         self._drain_and_close(connection)
 
     def _respond(self, connection: Connection, head: Head, buffer: bytes, me: RequestGreenlet) -> None:
+        variables = len(head.variables)
         missing = complete(head.variables)
         if missing:
             self._say_once("variables", f"requests arrive without {', '.join(missing)}: add `include uwsgi_params;` to "
@@ -312,6 +317,8 @@ class Pipeline:
         me.environ = None  # now: what follows may wait for the peer, and is no matter of --harakiri
         outcome = served.outcome
         self._record(served, int((_monotonic() - me.started_s) * 1e6))
+        if self._access_log is not None:
+            self._access_log.note(environ, served, me.started_s, head, buffer, variables - len(self._base))
         if outcome is _TORN:
             connection.cut()
         elif body.unread_bytes and outcome is not _DISCONNECTED:

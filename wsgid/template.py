@@ -28,10 +28,11 @@ from pathlib import Path  # noqa: E402
 
 from gevent.hub import get_hub  # noqa: E402
 
-from wsgid import application, log, options, process, worker  # noqa: E402
+from wsgid import accesslog, application, log, logfiles, options, process, worker  # noqa: E402
 from wsgid.channel import Channel  # noqa: E402
 from wsgid.options import Settings  # noqa: E402
 from wsgid.errors import ApplicationImportError, ExitCode  # noqa: E402
+from wsgid.logfiles import LogFiles  # noqa: E402
 from wsgid.protocol import control  # noqa: E402
 from wsgid.scoreboard import Scoreboard  # noqa: E402
 
@@ -51,7 +52,10 @@ def main() -> ExitCode:
         return ExitCode.OK
     boot, fds = received
     settings = options.from_dict(boot.settings)
+    files = LogFiles(fds=dict(zip(logfiles.paths(settings), fds[boot.listeners + 1:])))
     log.speak_as(f"template {boot.generation}")
+    log.set_up(settings.log_level, settings.log_json, settings.logger, files.fds)
+    accesslog.prepare(settings)
     process.set_title(f"template, generation {boot.generation}")
     try:
         load = prepare(settings)
@@ -59,7 +63,7 @@ def main() -> ExitCode:
         _report(channel, error)
         return error.exit_code
     channel.send(control.TemplateReady(boot.generation))
-    return Template(settings, load, fds[:boot.listeners], Scoreboard(fds[boot.listeners]), channel).run()
+    return Template(settings, load, fds[:boot.listeners], Scoreboard(fds[boot.listeners]), files, channel).run()
 
 
 class Template:
@@ -71,11 +75,12 @@ class Template:
     """
 
     def __init__(self, settings: Settings, load: Callable[[], application.Application], listeners: list[int],
-                 scoreboard: Scoreboard, channel: Channel) -> None:
+                 scoreboard: Scoreboard, files: LogFiles, channel: Channel) -> None:
         self._settings = settings
         self._load = load
         self._listeners = listeners
         self._scoreboard = scoreboard
+        self._files = files
         self._channel = channel
 
     def run(self) -> ExitCode:
@@ -84,8 +89,8 @@ class Template:
             match message:
                 case control.Spawn():
                     self._spawn(message, fds[0])
-                case control.Reopen():
-                    log.use(fds[0])
+                case control.Reopen(names=names):
+                    self._files.replace(names, fds)
         return ExitCode.OK
 
     def _spawn(self, order: control.Spawn, worker_fd: int) -> None:
@@ -107,7 +112,7 @@ class Template:
             channel.send(control.Hello(order.slot, order.generation, os.getpid()))
             try:
                 code = worker.run(order, self._settings, self._load, self._listeners, channel,
-                                  self._scoreboard.line(order.slot))
+                                  self._scoreboard.line(order.slot), self._files)
             except ApplicationImportError as error:
                 _report(channel, error)
                 code = error.exit_code
@@ -129,8 +134,8 @@ def _receive_boot(channel: Channel) -> tuple[control.Boot, list[int]] | None:
         match message:
             case control.Boot():
                 return message, fds
-            case control.Reopen():
-                log.use(fds[0])
+            case control.Reopen(names=names):
+                LogFiles().replace(names, fds)
     return None
 
 

@@ -1,5 +1,8 @@
 """What is asked of header values, compiled; text.py says what it does."""
 
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
+
 cdef extern from "Python.h":
     bint PyUnicode_Check(object)
     bint PyUnicode_CheckExact(object)
@@ -9,15 +12,30 @@ cdef extern from "Python.h":
 
 LENGTH_MAX_DIGITS = 18
 
+# Eight bytes at a time, all below 0x80: the highest bit of a byte is set by the subtraction if it is below 0x20 here,
+# if it is 0x7F there. A borrow only ever follows such a byte.
+cdef uint64_t SPACES = 0x2020202020202020
+cdef uint64_t DELETES = 0x7F7F7F7F7F7F7F7F
+cdef uint64_t ONES = 0x0101010101010101
+cdef uint64_t HIGHEST = 0x8080808080808080
+
 
 def is_plain(value):
     if not PyUnicode_CheckExact(value) or not PyUnicode_IS_ASCII(value):
         return False
     cdef const unsigned char* text = PyUnicode_1BYTE_DATA(value)
-    cdef Py_ssize_t at
-    for at in range(PyUnicode_GET_LENGTH(value)):
+    cdef Py_ssize_t size = PyUnicode_GET_LENGTH(value)
+    cdef Py_ssize_t at = 0
+    cdef uint64_t word
+    while at + 8 <= size:
+        memcpy(&word, text + at, 8)
+        if ((word - SPACES) | ((word ^ DELETES) - ONES)) & HIGHEST:
+            return False
+        at += 8
+    while at < size:
         if text[at] < 0x20 or text[at] == 0x7F:
             return False
+        at += 1
     return True
 
 

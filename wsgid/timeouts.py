@@ -57,7 +57,7 @@ class Timeouts:
                 continue
             one.deadline_s = now_s + AGAIN_S
             self._line[Word.TIMED_OUT] += 1
-            log.error("harakiri: %s; it is here:\n%s", one.described(), _stack(one.gr_frame))
+            log.error("harakiri: %s; it is here:", one.described(), extra={"traceback": _stack(one.gr_frame)})
             one.throw(RequestTimeout("the request took longer than it may (--harakiri)"))
 
     def on_stall(self, _signo: int, frame: Any) -> None:
@@ -67,7 +67,8 @@ class Timeouts:
             return
         holder = greenlet.getcurrent()
         request = f" by {holder.described()}" if isinstance(holder, RequestGreenlet) and holder.environ else ""
-        log.error("the event loop has been held up for %.1f s%s; it is here:\n%s", held_s, request, _stack(frame))
+        log.error("the event loop has been held up for %.1f s%s; it is here:", held_s, request,
+                  extra={"traceback": _stack(frame)})
         if held_s >= self._settings.hub_timeout_s and holder not in self._spared:
             self._line[Word.TIMED_OUT] += 1
             raise RequestTimeout(f"it held up the event loop for {held_s:.1f} s, longer than --hub-timeout")

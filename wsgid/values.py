@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from wsgid import destination, logformat
+
 _TRUE, _FALSE = ("true", "on", "yes"), ("false", "off", "no")
 
 
@@ -162,15 +164,18 @@ def _level(text: str) -> str:
     return text
 
 
+def _logger(text: str) -> str:
+    return str(destination.parse(text))
+
+
 def _request_log(text: str) -> str:
-    """As in uWSGI's req-logger; a file by its path alone too."""
-    if re.match("r?syslog(:|$)", text):
-        return text
-    if text in ("-", "stdio", "stdio:"):
-        return "-"
-    if re.match("(socket|redislog|mongodblog|zeromq|pipe|fd|crypto):", text) or " " in text.partition(":")[0]:
-        raise ValueError("a file, stdio, or syslog: or rsyslog: as in --logger")
-    return _path(text.removeprefix("file:"))
+    return str(destination.parse_file(text)).removeprefix("file:")
+
+
+def _log_format(text: str) -> str:
+    if text not in logformat.PRESETS and ("%(" not in text or not text.replace("\t", "").isprintable()):
+        raise ValueError(f"{', '.join(logformat.PRESETS)}, or a text of one line with variables such as %(uri)")
+    return text
 
 
 TEXT = Kind("text", str)
@@ -193,4 +198,6 @@ PATH = Kind("path", _path)
 ENVIRONMENT = Kind("NAME=VALUE", _environment, "=".join)
 STATIC_MAP = Kind("/prefix=directory", _static_map, "=".join)
 LEVEL = Kind("debug, info, warning, error", _level)
+LOGGER = Kind("stdio, file:, syslog: or rsyslog:", _logger)
+LOG_FORMAT = Kind("preset or text", _log_format)
 REQUEST_LOG = Kind("path, stdio, syslog: or rsyslog:", _request_log)

@@ -18,13 +18,14 @@ from typing import Any
 from gevent.event import Event
 from gevent.hub import get_hub
 
-from wsgid import log, process
+from wsgid import accesslog, log, process
 from wsgid.application import Application
 from wsgid.channel import Channel
 from wsgid.options import Settings
 from wsgid.connection import READ
 from wsgid.errors import ExitCode
 from wsgid.fleet import Backlog
+from wsgid.logfiles import LogFiles
 from wsgid.pipeline import Pipeline
 from wsgid.protocol import control
 from wsgid.questions import Questions
@@ -55,19 +56,22 @@ class Worker:
         listeners: non-blocking listening sockets, as file descriptors; shared with all siblings.
         channel: to the master.
         line: its own words of the scoreboard.
+        files: the logs', open.
     """
 
     def __init__(self, order: control.Spawn, settings: Settings, application: Application, listeners: Sequence[int],
-                 channel: Channel, line: memoryview) -> None:
+                 channel: Channel, line: memoryview, files: LogFiles) -> None:
         self._slot = order.slot
         self._settings = settings
         self._channel = channel
         self._line = line
+        self._files = files
+        self._access_log = accesslog.open_for(settings, order.slot, files.fds)
         self._hub = get_hub()
         self._state = State.SERVING
         self._left = Event()
         self._pipeline = Pipeline(
-            settings, application, listeners, line, self._say_once, self._left.set, order.wary)
+            settings, application, listeners, line, self._say_once, self._left.set, order.wary, self._access_log)
         self._empty_until_s = 0.0
         self._said: set[str] = set()
         self._orders = self._hub.loop.io(channel.fileno(), READ)
@@ -86,11 +90,18 @@ class Worker:
         self._line[Word.HEARTBEAT_NS] = time.monotonic_ns()
         self._pulse.start(self._beat)
         self._round.start(self._look_around)
-        signal.signal(signal.SIGXCPU, self._timeouts.on_stall)
+        signal.signal(signal.SIGXCPU, self._on_stall)
         self._orders.start(self._on_orders)
         self._term.start(self.drain, Backlog.EMPTY, self._settings.worker_reload_mercy)
         self._pipeline.open()
         self._channel.send(control.Ready(self._slot))
+        try:
+            self._wait_until_left()
+        finally:
+            if self._access_log:
+                self._access_log.close()
+
+    def _wait_until_left(self) -> None:
         while not self._left.is_set():
             try:
                 self._left.wait()
@@ -98,6 +109,12 @@ class Worker:
             # a thread they would have ended the thread; they are no reason to drop everybody's requests.
             except (SystemExit, KeyboardInterrupt, SystemError) as error:
                 log.error("a greenlet of the application's has raised %r; the worker goes on", error)
+
+    def _on_stall(self, signo: int, frame: Any) -> None:
+        """The round does not run either, and the worker may be about to be killed."""
+        if self._access_log:
+            self._access_log.flush()
+        self._timeouts.on_stall(signo, frame)
 
     def _beat(self) -> None:
         now_ns = time.monotonic_ns()
@@ -110,6 +127,8 @@ class Worker:
         now_s = time.monotonic()
         self._timeouts.end_overdue(self._pipeline.greenlets, now_s)
         self._pipeline.trim(now_s)
+        if self._access_log:
+            self._access_log.flush()
         reason = self._retirement.reason(now_s, self._line[Word.REQUESTS])
         if reason:
             cause, text = reason
@@ -143,8 +162,13 @@ class Worker:
                     self.drain(Backlog(backlog), mercy_s)
                 case control.Question(kind=kind, arguments=arguments):
                     self._questions.take(kind, arguments, fds[0])
-                case control.Reopen():
-                    log.use(fds[0])
+                case control.Reopen(names=names):
+                    self._reopen(names, fds)
+
+    def _reopen(self, names: Sequence[str], fds: Sequence[int]) -> None:
+        if self._access_log:
+            self._access_log.flush()  # what was before the rotation belongs into the old file
+        self._files.replace(names, fds)
 
     def _orphaned(self) -> None:
         """The master is gone: answer what is here, then give the address free for the next one."""
@@ -164,6 +188,7 @@ class Worker:
         """
         if self._state is not State.SERVING:
             return
+        log.debug("finishing the requests in flight, at most %g s", mercy_s)
         self._mercy = self._hub.loop.timer(mercy_s)
         self._mercy.start(self._cut)
         if backlog is Backlog.LEAVE:
@@ -196,7 +221,7 @@ def _module_files() -> list[str]:
 
 
 def run(order: control.Spawn, settings: Settings, load: Callable[[], Application], listeners: Sequence[int],
-        channel: Channel, line: memoryview) -> ExitCode:
+        channel: Channel, line: memoryview, files: LogFiles) -> ExitCode:
     """Be a worker: the whole life of a freshly forked process.
 
     Args:
@@ -210,7 +235,7 @@ def run(order: control.Spawn, settings: Settings, load: Callable[[], Application
     application = load()
     # An application may have reset it; a peer that leaves must be an error of write(2), not the worker's death.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    Worker(order, settings, application, listeners, channel, line).run()
+    Worker(order, settings, application, listeners, channel, line, files).run()
     signal.alarm(_HARD_STOP_MARGIN_S)
     atexit._run_exitfuncs()
     return ExitCode.OK

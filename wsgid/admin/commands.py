@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from wsgid.admin.server import INCOMPLETE, Delegated, Response
 from wsgid.admin.snapshot import Snapshot
-from wsgid.config import Settings
+from wsgid.options import Settings
 
 
 class Operator(Protocol):

@@ -11,7 +11,7 @@ from wsgid import listener, log
 from wsgid.admin import commands
 from wsgid.admin.commands import Operator
 from wsgid.admin.server import Door, Responder, guarded
-from wsgid.config import Settings
+from wsgid.options import Settings
 from wsgid.errors import ListenerError
 from wsgid.listener import Listener, Ownership
 

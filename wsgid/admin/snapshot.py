@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wsgid import __version__, process
-from wsgid.config import Settings
+from wsgid.options import Settings
 from wsgid.fleet import Fleet
 from wsgid.listener import Listener
 from wsgid.process import Memory

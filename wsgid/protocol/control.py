@@ -1,6 +1,6 @@
 """Everything that master, template and worker say to each other, one message a datagram.
 
-    master -> template   Boot            the settings; the listeners and the scoreboard ride along as file descriptors
+    master -> template   Boot            the settings; listeners, scoreboard and log files ride along as descriptors
                          Spawn           fork a worker for this slot; its channel rides along
     template -> master   TemplateReady   the application is imported
                          SpawnFailed     fork was refused
@@ -12,10 +12,10 @@
     either -> master     BootFailed      the application could not be imported
     master -> worker     Drain           stop accepting, finish what is in flight, leave
                          Question        wsgidctl's; who asks rides along and gets the answer from the worker itself
-    master -> either     Reopen          write to this log from now on; it rides along
+    master -> either     Reopen          write to these log files from now on; they ride along
 
 Rules
-* A message is a frozen dataclass of str, int and float; the datagram is JSON with the class name as "type".
+* A message is a frozen dataclass of what JSON keeps; the datagram is JSON with the class name as "type".
 * Bytes in, messages out, no I/O.  A datagram that is none of these is a ControlError: a bug, never guessed at.
 * End-of-file is a message too: to a template "you are dismissed", to a worker "the master is gone", to the master
   "that process is leaving".
@@ -34,7 +34,7 @@ DATAGRAM_MAX_BYTES = 128 * 1024  # below the kernel's default socket buffer (net
 class Boot:
     generation: int
     settings: dict[str, Any]
-    listeners: int  # how many of the file descriptors are listeners; the scoreboard is the last
+    listeners: int  # how many of the file descriptors are listeners; the scoreboard follows, then the log files
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Reopen:
-    pass
+    names: list[str]  # paths, or logfiles.STREAMS; one for each descriptor
 
 
 Message = (Boot | Spawn | TemplateReady | SpawnFailed | Hello | Ready | Notice | Tired | SourceChanged | BootFailed

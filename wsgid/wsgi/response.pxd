@@ -6,6 +6,8 @@ cdef class Served:
     cdef readonly object outcome
     cdef readonly int status
     cdef readonly Py_ssize_t sent_bytes
+    cdef readonly Py_ssize_t head_bytes
+    cdef readonly Py_ssize_t headers
 
 
 @cython.locals(statuses=dict, roles=dict)
@@ -18,6 +20,8 @@ cdef class _Response:
     cdef object stage
     cdef int code
     cdef Py_ssize_t sent_bytes
+    cdef Py_ssize_t head_bytes
+    cdef Py_ssize_t headers
     cdef object _transport
     cdef object _method
     cdef object _path
@@ -36,6 +40,7 @@ cdef class _Response:
     cdef bint _put(self, block, bint alone) except -1
     cdef bint _settle(self, Py_ssize_t excess_bytes) except -1
     cdef _send_head(self, size_bytes)
+    @cython.locals(head=bytes)
     cdef bytes _end_head(self, size_bytes)
     cdef _send(self, bytes first, second=*)
     cdef bint _refuse(self) except -1

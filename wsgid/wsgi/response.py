@@ -56,11 +56,13 @@ class Outcome(Enum):
 class Served:
     """What became of one request."""
 
-    __slots__ = ("outcome", "status", "sent_bytes")
+    __slots__ = ("outcome", "status", "sent_bytes", "head_bytes", "headers")
 
     outcome: Outcome
     status: int  # its code; 0 if there was none
     sent_bytes: int  # of the body
+    head_bytes: int  # of the head that was sent
+    headers: int  # that the application has given
 
 
 class Stage(Enum):
@@ -194,12 +196,15 @@ def _length(value: str, other: int | None) -> int:
 class _Response:
     """The response to one request, on its way out."""
 
-    __slots__ = ("stage", "code", "sent_bytes", "_transport", "_method", "_path", "_head", "_length", "_bodiless")
+    __slots__ = ("stage", "code", "sent_bytes", "head_bytes", "headers", "_transport", "_method", "_path", "_head",
+                 "_length", "_bodiless")
 
     def __init__(self, environ: dict[str, Any], transport: Transport) -> None:
         self.stage = _SILENT
         self.code = 0
         self.sent_bytes = 0
+        self.head_bytes = 0
+        self.headers = 0
         self._transport = transport
         self._method = environ["REQUEST_METHOD"]  # now: the application may change its environ
         self._path = environ["PATH_INFO"]
@@ -221,6 +226,7 @@ class _Response:
             raise ApplicationError("start_response was called a second time, and without exc_info")
         self.code, self._head, self._length = render_head(status, headers)
         self._bodiless = self.code in _BODILESS or self._method == "HEAD"
+        self.headers = len(headers)
         self.stage = _STARTED
         return self.write
 
@@ -337,12 +343,16 @@ class _Response:
         if size_bytes is not None and self._length is None and self.code != 101:
             self._length = size_bytes
             self._head += f"Content-Length: {size_bytes}\r\n"
-        return (self._head + "\r\n").encode("latin-1")
+        head = (self._head + "\r\n").encode("latin-1")
+        self.head_bytes = len(head)
+        return head
 
     def _send(self, first: bytes, second: bytes = b"") -> None:
         try:
             self._transport.send(first, second)
         except ClientDisconnected:
+            if self.stage in _HEADLESS:
+                self.head_bytes = 0
             self.stage = _GONE
             raise
         except BaseException:
@@ -386,6 +396,7 @@ class _Response:
         text = f"{status}\n".encode("latin-1")
         self.code, self._head, _ = render_head(status, [("Content-Type", "text/plain; charset=latin-1")])
         self._length = None
+        self.headers = 1
         head = self._end_head(len(text))
         if self._method == "HEAD":
             self._send(head)
@@ -437,4 +448,4 @@ def serve(application: Callable[..., Any], environ: dict[str, Any], transport: T
         outcome = response.fail(error)
     if type(iterable) is not list:
         response.close(iterable)
-    return Served(outcome, response.code, response.sent_bytes)
+    return Served(outcome, response.code, response.sent_bytes, response.head_bytes, response.headers)
