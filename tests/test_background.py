@@ -1,6 +1,7 @@
 """What the service manager sees of a server: its pidfile, the way to the background, titles, umask, arguments."""
 
 import os
+import pwd
 import re
 import subprocess
 import sys
@@ -187,7 +188,7 @@ def test_the_socket_belongs_to_whom_it_is_given(start: Start, tmp_path: Path) ->
                                        "module = app\ncallable = application\n")
     start("site.ini", app=APP).wait_ready(1)
     status = (tmp_path / "app.sock").stat()
-    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (1, 0, 0o666)
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (pwd.getpwnam("daemon").pw_uid, 0, 0o666)
 
 
 def test_the_daemon_is_nobodys_child_even_of_a_shell(tmp_path: Path, daemon_pid: Path) -> None:

@@ -65,7 +65,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
         workers=2, pidfile="/tmp/debian-app.pid", socket=("/tmp/debian-app.sock",), chmod_socket=0o660,
         log_date="%Y-%m-%d %H:%M:%S", uid=pwd.getpwnam("daemon").pw_uid, gid=pwd.getpwnam("daemon").pw_gid,
         logto="/var/log/app.log", touch_logreopen=("/tmp/reopen",), application="site_app", callable="make"),
-    "kolla_like.ini": dict(
+    "api_container.ini": dict(
         chmod_socket=0o666, gevent=50, lazy_apps=True, log_x_forwarded_for=True, logto="/tmp/api.log",
         max_requests=10000, procname_prefix="api ", workers=4, socket_timeout=30.0, socket=("127.0.0.1:9292",), uid=0,
         worker_reload_mercy=80.0, wsgi_file="/tmp/api-wsgi", master_fifo=("/tmp/api.fifo",), stats="127.0.0.1:9191",
@@ -80,7 +80,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
         access_log="/tmp/requests.log", log_format='{"addr":"%(addr)","ms":%(msecs),"at":"%(ftime)"}',
         logformat_strftime=True, log_date="%Y-%m-%d %H:%M:%S", disable_logging=False,
         touch_logreopen=("/tmp/reopen",)),
-    "openstack_like.ini": dict(
+    "api_behind_nginx.ini": dict(
         chmod_socket=0o666, socket=("/var/run/uwsgi/api.socket",), lazy_apps=True, worker_reload_mercy=80.0, workers=2,
         application="site_app:application",
         pyargv="--config-file /etc/api/api.conf --config-file /etc/api/plugins.ini"),

@@ -116,7 +116,7 @@ TABLE: tuple[Row, ...] = (
     Row("websocket* websockets*", N, "of uWSGI's own websockets"),
     Row("max-apps no-default-app", N, "there is one application"),
     Row("show-config", N, "--check shows it"),
-    Row("start-time", N, "a variable that nothing uses; many files of OpenStack's have it"),
+    Row("start-time", N, "a variable that nothing uses"),
     Row("add-header", N, "the connection to nginx is always closed", when="connection: *close"),
     # HTTP.
     Row("http-socket http11-socket https-socket http-socket-modifier* https-socket-modifier* http https https2 "
