@@ -196,7 +196,7 @@ METRICS = (
            _durations),
     Metric("wsgid_responses_total", _C, "Responses of the application, by the hundreds of their status.",
            ("worker", "status"), _responses),
-    Metric("wsgid_failed_total", _C, "500s sent because the application failed.", _WORKER, _words(Word.FAILED)),
+    Metric("wsgid_failed_total", _C, "500s and 504s sent in the application's stead.", _WORKER, _words(Word.FAILED)),
     Metric("wsgid_torn_total", _C, "Responses that were cut after their head.", _WORKER, _words(Word.TORN)),
     Metric("wsgid_disconnected_total", _C, "Clients that left before their response was sent.", _WORKER,
            _words(Word.DISCONNECTED)),
