@@ -2,7 +2,6 @@
 
 import os
 from signal import Signals
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,11 +11,11 @@ from prometheus_client import parser
 from tests import client
 from tests.conftest import Start
 from tests.server import Server, eventually
+from tests.snapshots import snapshot
 from wsgid.admin import metrics
 from wsgid.admin.metrics import METRICS, Kind
-from wsgid.admin.snapshot import ListenerView, Snapshot, WorkerView
-from wsgid.process import Memory
-from wsgid.scoreboard import DURATION_BOUNDS_US, Cause
+from wsgid.admin.snapshot import ListenerView
+from wsgid.scoreboard import DURATION_BOUNDS_US
 from wsgid.slots import SlotState
 
 APP = """
@@ -203,18 +202,8 @@ def test_the_backlog_of_each_listener_is_there(start: Start) -> None:
 # --- the text ---
 
 
-def snapshot(**changes: Any) -> Snapshot:
-    worker = WorkerView(0, SlotState.READY, 0, 7, 1, 5, 0.1, Memory(2, 1), [1] * 64, [0] * 64,
-                        {cause: 1 for cause in Cause})
-    values: dict[str, Any] = dict(
-        version="1", application="app", mode="running", stopping=False, pid=1, uid=0, gid=0, directory="/", now_s=1.0,
-        started_s=0.0, generation=0, wanted=1, places=10, workers=(worker,),
-        listeners=(ListenerView("/a.sock", "/a.sock", 1, 2),))
-    return Snapshot(**{**values, **changes})
-
-
 def test_every_metric_is_declared_once_with_its_type_and_help() -> None:
-    found = Scrape(metrics.render(snapshot()).decode())
+    found = Scrape(metrics.render(snapshot(SlotState.READY)).decode())
     assert len({metric.name for metric in METRICS}) == len(METRICS)
     for metric in METRICS:
         family = found.families[metric.name.removesuffix("_total")]
@@ -224,7 +213,8 @@ def test_every_metric_is_declared_once_with_its_type_and_help() -> None:
 
 
 def test_what_is_not_known_has_no_line() -> None:
-    found = Scrape(metrics.render(snapshot(listeners=(ListenerView("/a.sock", "/a.sock", None, None),))).decode())
+    unknown = ListenerView("/a.sock", "/a.sock", None, None)
+    found = Scrape(metrics.render(snapshot(SlotState.READY, listeners=(unknown,))).decode())
     for name in ("wsgid_listen_queue", "wsgid_listen_backlog", "uwsgi_listen_queue_length", "uwsgi_socket_queue_length",
                  "uwsgi_socket_max_queue_length"):
         assert not found.has(name), name
@@ -233,7 +223,7 @@ def test_what_is_not_known_has_no_line() -> None:
 
 @given(st.text(min_size=1))
 def test_any_text_in_a_label_is_read_back(text: str) -> None:
-    found = Scrape(metrics.render(snapshot(application=text)).decode())
+    found = Scrape(metrics.render(snapshot(SlotState.READY, application=text)).decode())
     [sample] = [one for one in found.samples if one.name == "wsgid_info"]
     assert sample.labels["application"] == text
 

@@ -57,7 +57,7 @@ class Notifier:
         self._unsent: list[str] = []
         self._send_at_s = inf
         self._watchdog_s = _watchdog_s(self.variables)
-        self._alive_at_s = -inf if self._watchdog_s < inf else inf
+        self._alive_at_s = -inf if self._socket and self._watchdog_s < inf else inf
 
     def turn(self, fleet: Fleet, now_s: float) -> None:
         """Say what has changed; `now_s` is of time.monotonic()."""
@@ -73,6 +73,12 @@ class Notifier:
     def next_turn_s(self) -> float:
         """When it has something to say although nothing happens."""
         return min(self._alive_at_s, self._send_at_s)
+
+    def close(self) -> None:
+        """Tell nobody anything any more."""
+        if self._socket is not None:
+            self._socket.close()
+        self._socket, self._alive_at_s = None, inf
 
     def _change_phase(self, fleet: Fleet) -> None:
         if self._phase is Phase.STOPPING:
@@ -120,8 +126,7 @@ class Notifier:
                 return
             except OSError as error:
                 log.warning("systemd cannot be notified: %s; it is told nothing any more", error.strerror)
-                self._socket.close()
-                self._socket, self._alive_at_s = None, inf
+                self.close()
                 return
             del self._unsent[0]
 
