@@ -1,6 +1,7 @@
 """--metrics: what Prometheus reads is what was requested, whoever died meanwhile."""
 
 import os
+from pathlib import Path
 from signal import Signals
 
 import pytest
@@ -212,6 +213,13 @@ def test_every_metric_is_declared_once_with_its_type_and_help() -> None:
         assert metric.help.endswith("."), metric.name
 
 
+def test_the_documentation_has_the_table() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "statistics.md").read_text()
+    rows = [f"| `{metric.name}` | {metric.kind.value} | {', '.join(metric.labels)} | {metric.help} |\n"
+            for metric in METRICS]
+    assert "".join(rows) in text
+
+
 def test_what_is_not_known_has_no_line() -> None:
     unknown = ListenerView("/a.sock", "/a.sock", None, None)
     found = Scrape(metrics.render(snapshot(SlotState.READY, listeners=(unknown,))).decode())
@@ -223,9 +231,13 @@ def test_what_is_not_known_has_no_line() -> None:
 
 @given(st.text(min_size=1))
 def test_any_text_in_a_label_is_read_back(text: str) -> None:
-    found = Scrape(metrics.render(snapshot(SlotState.READY, application=text)).decode())
-    [sample] = [one for one in found.samples if one.name == "wsgid_info"]
+    server = metrics.Server(snapshot(application=text), {})
+    [sample] = Scrape("".join(metrics._lines(METRICS[0], server))).samples
     assert sample.labels["application"] == text
+
+
+def test_a_name_that_is_no_text_spoils_nothing() -> None:
+    assert b'application="?"' in metrics.render(snapshot(application="\udcff"))
 
 
 # uwsgi_exporter's pkg/collector/exporter.go, its descriptors without those of caches: name -> type, labels.

@@ -61,7 +61,7 @@ class Metric:
 def render(snapshot: Snapshot) -> bytes:
     """All metrics, as text."""
     server = Server(snapshot, stats.statistics(snapshot))
-    return "".join(line for metric in METRICS for line in _lines(metric, server)).encode()
+    return "".join(line for metric in METRICS for line in _lines(metric, server)).encode("utf-8", "replace")
 
 
 def _lines(metric: Metric, server: Server) -> Iterator[str]:
