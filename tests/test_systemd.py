@@ -17,6 +17,7 @@ from tests.conftest import Start
 from tests.server import PATIENCE_S, Server
 from wsgid import systemd
 from wsgid.fleet import Deadlines, Fleet
+from wsgid.slots import Slot, SlotState
 from wsgid.systemd import Notifier
 
 APP = """
@@ -243,6 +244,20 @@ def test_a_message_for_which_there_is_no_room_is_sent_later(told: Systemd, tmp_p
     assert told.states == []
     one.turn(fleet, 1.1)
     told.until("READY=1")
+    one.close()
+
+
+def test_a_worker_that_dies_at_each_start_does_not_keep_the_service_from_being_up(
+        told: Systemd, tmp_path: Path) -> None:
+    one = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}, lambda: 0, False)
+    fleet = Fleet(2, Deadlines(60, 60, 30))
+    fleet.slots = [Slot(0, SlotState.READY), Slot(1, SlotState.SPAWNING)]
+    fleet.proven = True
+    one.turn(fleet, 1.0)
+    fleet.slots[1] = Slot(1, failures=2)
+    one.turn(fleet, 2.0)
+    told.until("STATUS=ready")
+    assert [message.partition(":")[0] for message in told.messages] == ["STATUS=starting", "READY=1", "STATUS=ready"]
     one.close()
 
 

@@ -1,6 +1,6 @@
 """What systemd wants to know of a service: sd_notify(3), and its watchdog.
 
-    STARTING -- as many workers Ready as wanted --> READY=1
+    STARTING -- all workers are Ready           --> READY=1
     READY    -- a reload begins                 --> RELOADING=1, MONOTONIC_USEC=
     RELOADING - it is done, or has failed       --> READY=1
     any      -- a stop is asked for             --> STOPPING=1
@@ -87,7 +87,7 @@ class Notifier:
         if fleet.stopping:
             self._enter(Phase.STOPPING, "STOPPING=1")
         elif self._phase is Phase.STARTING:
-            if len(fleet.of_state(SlotState.READY)) >= fleet.target:
+            if _has_started(fleet):
                 self._announced = asked
                 self._enter(Phase.READY, "READY=1")
         elif rolling and asked > self._announced:
@@ -129,6 +129,12 @@ class Notifier:
                 self.close()
                 return
             del self._unsent[0]
+
+
+def _has_started(fleet: Fleet) -> bool:
+    """Whether all workers are Ready; or some were and others die young, which goes on, and no start would end it."""
+    dying = fleet.proven and any(slot.failures for slot in fleet.slots)
+    return dying or len(fleet.of_state(SlotState.READY)) >= fleet.target
 
 
 def _generation_asked_for(fleet: Fleet) -> int:
