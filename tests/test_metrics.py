@@ -1,6 +1,9 @@
 """--metrics: what Prometheus reads is what was requested, whoever died meanwhile."""
 
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from signal import Signals
 
@@ -198,6 +201,13 @@ def test_the_backlog_of_each_listener_is_there(start: Start) -> None:
     assert found.sum("uwsgi_listen_queue_length") == found.sum("uwsgi_socket_queue_length", name=name) == 3
     for one in waiting:
         one.close()
+
+
+def test_what_a_scrape_costs_can_be_measured() -> None:
+    said = subprocess.run([sys.executable, "-m", "tools.scrape_cost", "3"], check=True, capture_output=True, text=True,
+                          cwd=Path(__file__).parent.parent).stdout
+    assert re.findall(r"^(\S+): \d+ us of .*, [1-9]\d* bytes, 4 workers$", said, re.MULTILINE) == [
+        "/metrics", "/readyz", "--stats"]
 
 
 # --- the text ---
