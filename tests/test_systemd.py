@@ -129,6 +129,12 @@ def test_a_lazy_reload_that_fails_in_the_workers_is_told(start: Start, told: Sys
     assert "the last reload has failed" in told.status
     assert told.states == ["READY=1", "RELOADING=1", "READY=1"]
     assert get(server).status == 200
+    (tmp_path / "app.py").write_text(textwrap.dedent(APP))  # they try again and again, so in the end it goes well
+    server.wait_for(r"\(generation 0, .* exited with code 0", 2)
+    told.until("STATUS=ready: 2 of 2 workers ready, generation 1")
+    while "failed" in told.status:
+        told.until("STATUS=ready")
+    assert told.states == ["READY=1", "RELOADING=1", "READY=1"]
 
 
 def test_an_upgrade_is_a_reload(start: Start, told: Systemd) -> None:

@@ -83,14 +83,17 @@ class Notifier:
     def _change_phase(self, fleet: Fleet) -> None:
         if self._phase is Phase.STOPPING:
             return
-        asked, rolling = _generation_asked_for(fleet), _is_rolling(fleet)
         if fleet.stopping:
             self._enter(Phase.STOPPING, "STOPPING=1")
-        elif self._phase is Phase.STARTING:
-            if _has_started(fleet):
-                self._announced = asked
-                self._enter(Phase.READY, "READY=1")
-        elif rolling and asked > self._announced:
+        elif self._phase is not Phase.STARTING:
+            self._follow_reload(fleet)
+        elif _has_started(fleet):
+            self._announced = _generation_asked_for(fleet)
+            self._enter(Phase.READY, "READY=1")
+
+    def _follow_reload(self, fleet: Fleet) -> None:
+        asked, rolling = _generation_asked_for(fleet), _is_rolling(fleet)
+        if rolling and asked > self._announced:
             self._announced = asked
             self._remark = ""
             self._enter(Phase.RELOADING, f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
@@ -98,6 +101,8 @@ class Notifier:
             if rolling or fleet.wanted_generation < self._announced:
                 self._remark = "; the last reload has failed"
             self._enter(Phase.READY, "READY=1")
+        elif not rolling and fleet.wanted_generation >= self._announced:
+            self._remark = ""  # in the end it went well
 
     def _enter(self, phase: Phase, message: str) -> None:
         self._phase = phase
