@@ -164,10 +164,13 @@ class Fleet:
         """Stop now; never back."""
         self.mode = Mode.STOPPING
 
+    def recall(self, slots: int) -> None:
+        """There were this many slots already: what was counted in a vacant one has to stay in sight."""
+        self.slots += map(Slot, range(len(self.slots), slots))
+
     def adopt(self, number: int, generation: int, pid: int, now_s: float) -> None:
         """A worker of the master before this one (SIGUSR2): it serves until a new one replaces it."""
-        while len(self.slots) <= number:
-            self.slots.append(Slot(len(self.slots)))
+        self.recall(number + 1)
         self.slots[number] = Slot(number, SlotState.READY, generation, pid, ready_s=now_s, since_s=now_s)
         self.next_generation = self.wanted_generation = max(self.wanted_generation, generation + 1)
         self.proven = True
@@ -267,6 +270,11 @@ class Fleet:
         if not self.templates and self.mode is Mode.RUNNING:
             times.append(max(self.template_not_before_s, now_s))
         return min([now_s + TICK_S, *times])
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop was asked for."""
+        return self.stop_at_s < inf or self.mode is not Mode.RUNNING
 
     def of_state(self, *states: SlotState) -> list[Slot]:
         return [slot for slot in self.slots if slot.state in states]

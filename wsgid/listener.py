@@ -18,6 +18,7 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsgid.backlog import Backlog, backlog_of
 from wsgid.errors import ListenerError
 
 BACKLOG_WANTED = 4096
@@ -44,9 +45,9 @@ class Listener:
     path: Path | None = None  # the socket file, if it is ours
     identity: tuple[int, int] = (0, 0)  # its device and inode
 
-    def queue(self) -> tuple[int, int]:
-        """How many connections wait to be accepted, and how many can."""
-        return 0, 0
+    def queue(self) -> Backlog | None:
+        """How many connections wait to be accepted, and how many can; None if nobody can tell."""
+        return backlog_of(self.socket)
 
     def unlink(self) -> None:
         """Remove the socket file, if it is still ours."""

@@ -31,6 +31,7 @@ from wsgid.logfiles import LogFiles
 from wsgid.protocol import control
 from wsgid.scoreboard import Cause, Word
 from wsgid.slots import Slot, SlotState, TemplateState
+from wsgid.systemd import Notifier
 from wsgid.upgrade import Handover, HeldListener, HeldWorker, Start
 from wsgid.watch import Watch
 
@@ -151,10 +152,12 @@ class Master:
         self._interrupts = 0
         self._started_s = time.time()
         self._causes: dict[int, Cause] = {}  # by slot: why its worker is about to go, where that was said
+        self._notifier = Notifier(os.environ, self._scoreboard.in_flight, handover is not None)
         self.admin = Admin(self._selector, open_doors(self, listeners))
         for worker in handover.workers if handover else ():
             self._fleet.adopt(worker.slot, worker.generation, worker.pid, time.monotonic())
             self._add_worker(worker.slot, worker.fd)
+        self._fleet.recall(self._scoreboard.slots_used())
 
     def run(self) -> ExitCode:
         while True:
@@ -167,7 +170,8 @@ class Master:
                     return action.code
                 log.debug("the plan says %s", action)
                 _ACTIONS[type(action)](self, action)
-            next_s = min(self._fleet.next_plan_s(now_s), self.admin.next_turn_s())
+            self._notifier.turn(self._fleet, now_s)
+            next_s = min(self._fleet.next_plan_s(now_s), self.admin.next_turn_s(), self._notifier.next_turn_s())
             self._selector.select(max(next_s - time.monotonic(), 0))
             self._turn()
 
@@ -293,7 +297,8 @@ class Master:
                      for one in self._listeners)
         workers = tuple(HeldWorker(slot.number, slot.generation, slot.pid, self._workers[slot.number].fileno())
                         for slot in self._fleet.of_state(SlotState.READY, SlotState.STALLED))
-        self._start.execute(Handover(self._scoreboard_fd, held, workers), [*_SIGNAL_HANDLERS, Signals.SIGCHLD])
+        self._start.execute(Handover(self._scoreboard_fd, held, workers), [*_SIGNAL_HANDLERS, Signals.SIGCHLD],
+                            self._notifier.variables)
 
     # --- messages ---
 

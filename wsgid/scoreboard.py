@@ -95,6 +95,16 @@ class Scoreboard:
         """What all workers of a slot have counted, dead or alive."""
         return self.line(slot)[counter] + self.past(slot)[counter]
 
+    def in_flight(self) -> int:
+        """How many requests all workers have now."""
+        return sum(self._words[Word.IN_FLIGHT:SLOTS_MAX * _WORDS_PER_LINE:_WORDS_PER_LINE])
+
+    def slots_used(self) -> int:
+        """How many slots there are from the first to the last that a worker has ever lived in."""
+        first, end = SLOTS_MAX * _WORDS_PER_LINE, 2 * SLOTS_MAX * _WORDS_PER_LINE
+        spawns = self._words[first + Word.SPAWNS:end:_WORDS_PER_LINE]
+        return max((slot + 1 for slot, count in enumerate(spawns) if count), default=0)
+
     def clear(self, slot: int) -> None:
         """Take a dead worker's counters into the past, and zero its line. Only the master does this, after waitpid."""
         line, past = self.line(slot), self.past(slot)

@@ -72,17 +72,18 @@ class Start:
         finally:
             os.chdir(here)
 
-    def execute(self, handover: Handover, blocked: Sequence[signal.Signals]) -> None:
+    def execute(self, handover: Handover, blocked: Sequence[signal.Signals], variables: Mapping[str, str]) -> None:
         """Become the new image. Does not return.
 
         Args:
             blocked: signals that wait until the new image has its handlers; their default would end it.
+            variables: what the environment held for the master alone.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
         for fd in handover.fds():
             os.set_inheritable(fd, True)
         os.chdir(self.directory)
-        os.execve(self.argv[0], self.argv, {**os.environ, _VARIABLE: json.dumps(asdict(handover))})
+        os.execve(self.argv[0], self.argv, {**os.environ, **variables, _VARIABLE: json.dumps(asdict(handover))})
 
 
 def is_due(environ: Mapping[str, str]) -> bool:

@@ -4,4 +4,8 @@
     doors.py     which sockets there are, and who answers there
     snapshot.py  what the master knows in one moment; the others render it
     commands.py  wsgidctl's commands
+    stats.py     uWSGI's statistics
+    metrics.py   Prometheus's
+    health.py    is it alive, is it ready
+    http.py      as much HTTP as these need
 """

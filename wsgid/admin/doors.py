@@ -5,12 +5,14 @@ Rules
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from wsgid import listener, log
-from wsgid.admin import commands
+from wsgid.admin import commands, health, http, stats
 from wsgid.admin.commands import Operator
-from wsgid.admin.server import Door, Responder, guarded
+from wsgid.admin.http import Page
+from wsgid.admin.server import Door, Responder, Response, guarded
 from wsgid.options import Settings
 from wsgid.errors import ListenerError
 from wsgid.listener import Listener, Ownership
@@ -35,6 +37,22 @@ def _doors(operator: Operator, listeners: list[Listener]) -> Iterator[Door]:
     control = _control_path(operator.settings, listeners)
     if control:
         yield from _door(control, _CONTROL, "--control", lambda request: commands.respond(operator, request))
+    settings = operator.settings
+    like_the_sockets = Ownership(settings.chmod_socket, *settings.chown_socket)  # as uWSGI's
+    if settings.stats:
+        respond = _stats_over_http if settings.stats_http else _stats
+        yield from _door(settings.stats, like_the_sockets, "--stats", partial(respond, operator))
+    if settings.metrics:
+        yield from _door(settings.metrics, like_the_sockets, "--metrics", partial(health.respond, operator.snapshot))
+
+
+def _stats(operator: Operator, request: bytes) -> Response:
+    """uWSGI's way: whoever connects gets them."""
+    return stats.render(operator.snapshot())
+
+
+def _stats_over_http(operator: Operator, request: bytes) -> Response:
+    return http.respond(request, lambda path: Page("application/json", stats.render(operator.snapshot())))
 
 
 def _door(address: str, ownership: Ownership, option: str, respond: Responder) -> Iterator[Door]:

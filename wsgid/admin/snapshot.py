@@ -55,8 +55,8 @@ class WorkerView:
 class ListenerView:
     address: str
     path: str  # of a unix socket; empty for others
-    queue: int  # connections that wait to be accepted
-    backlog: int  # how many can
+    queue: int | None  # connections that wait to be accepted; None: the kernel does not say
+    backlog: int | None  # how many can
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,13 @@ class Snapshot:
         places: --gevent: how many requests a worker takes at once.
         workers: every slot that was ever used, VACANT ones included.
         wanted: how many workers shall be there.
+        stopping: whether a stop was asked for; with --shutdown-delay, all goes on for a while.
     """
 
     version: str
     application: str
     mode: str  # a fleet.Mode in small letters
+    stopping: bool
     pid: int
     uid: int
     gid: int
@@ -99,10 +101,24 @@ def take_snapshot(settings: Settings, fleet: Fleet, scoreboard: Scoreboard, list
     """
     return Snapshot(
         version=__version__, application=settings.application or settings.wsgi_file, mode=fleet.mode.name.lower(),
-        pid=os.getpid(), uid=os.getuid(), gid=os.getgid(), directory=os.getcwd(), now_s=time.time(),
+        stopping=fleet.stopping, pid=os.getpid(), uid=os.getuid(), gid=os.getgid(), directory=_directory(),
+        now_s=time.time(),
         started_s=started_s, generation=fleet.wanted_generation, wanted=fleet.target, places=settings.gevent,
         workers=tuple(_view(slot, scoreboard) for slot in fleet.slots),
-        listeners=tuple(ListenerView(one.address, str(one.path or ""), *one.queue()) for one in listeners))
+        listeners=tuple(map(_view_listener, listeners)))
+
+
+def _directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # a deployment has removed it, as it does with old releases
+        return ""
+
+
+def _view_listener(listener: Listener) -> ListenerView:
+    backlog = listener.queue()
+    return ListenerView(listener.address, str(listener.path or ""), backlog.waiting if backlog else None,
+                        backlog.size if backlog else None)
 
 
 def _view(slot: Slot, scoreboard: Scoreboard) -> WorkerView:

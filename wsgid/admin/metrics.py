@@ -1,0 +1,255 @@
+"""Metrics for Prometheus: the table of them, and their text.
+
+Rules
+* METRICS is the only list; docs/statistics.md shows it, and a test keeps it so.
+* The uwsgi_ ones have the names, types, labels and values that uwsgi_exporter gives them, read from the same statistics
+  (stats.py).  Its label stats_uri is left out: it says which of many servers was asked, which Prometheus itself does.
+* The wsgid_ ones are what uWSGI has no word for.  Their label `worker` is the slot's number, as in the log; worker_id
+  is uWSGI's, one higher.
+* A number that is not known has no line: an invented 0 would be believed.
+* Format: Prometheus's text exposition format, version 0.0.4.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from wsgid.admin import stats
+from wsgid.admin.snapshot import ListenerView, Snapshot, WorkerView
+from wsgid.scoreboard import DURATION_BOUNDS_US, Word
+from wsgid.slots import SlotState
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Kind(Enum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What metrics are read from."""
+
+    snapshot: Snapshot
+    uwsgi: dict[str, Any]  # its statistics as uWSGI's
+
+
+Number = int | float
+# Values of the labels, and the number; None: not known.
+Sample = tuple[tuple[str, ...], Number | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One declaration.
+
+    Args:
+        labels: their names.
+        read: gives the samples; those of a histogram have its suffix in the first place, and may have `le` at the end.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...]
+    read: Callable[[Server], Iterable[Sample]]
+
+
+def render(snapshot: Snapshot) -> bytes:
+    """All metrics, as text."""
+    server = Server(snapshot, stats.statistics(snapshot))
+    return "".join(line for metric in METRICS for line in _lines(metric, server)).encode("utf-8", "replace")
+
+
+def _lines(metric: Metric, server: Server) -> Iterator[str]:
+    yield f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind.value}\n"
+    histogram = metric.kind is Kind.HISTOGRAM
+    for values, number in metric.read(server):
+        suffix, *values_ = values if histogram else ("", *values)
+        names = (*metric.labels, "le") if histogram else metric.labels
+        if number is not None:
+            yield f"{metric.name}{suffix}{_braces(names, values_)} {number!r}\n"
+
+
+def _braces(names: Iterable[str], values: list[str]) -> str:
+    pairs = ",".join(f'{name}="{_escaped(value)}"' for name, value in zip(names, values))
+    return f"{{{pairs}}}" if pairs else ""
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+# --- where samples come from ---
+
+
+def _one(read: Callable[[Snapshot], Number | None]) -> Callable[[Server], Iterable[Sample]]:
+    return lambda server: [((), read(server.snapshot))]
+
+
+def _workers(read: Callable[[WorkerView], Number | None]) -> Callable[[Server], Iterable[Sample]]:
+    return lambda server: [((str(one.slot),), read(one)) for one in server.snapshot.workers]
+
+
+def _words(word: Word) -> Callable[[Server], Iterable[Sample]]:
+    return _workers(lambda worker: worker.words[word])
+
+
+def _listeners(read: Callable[[ListenerView], Number | None]) -> Callable[[Server], Iterable[Sample]]:
+    return lambda server: [((one.address,), read(one)) for one in server.snapshot.listeners]
+
+
+def _uwsgi(read: Callable[[dict[str, Any]], Number | None]) -> Callable[[Server], Iterable[Sample]]:
+    return lambda server: [((), read(server.uwsgi))]
+
+
+def _uwsgi_sockets(field: str) -> Callable[[Server], Iterable[Sample]]:
+    known = {"queue", "max_queue"}
+
+    def read(server: Server) -> Iterator[Sample]:
+        for one, view in zip(server.uwsgi["sockets"], server.snapshot.listeners):
+            yield (one["name"], one["proto"]), None if field in known and view.queue is None else one[field]
+
+    return read
+
+
+def _uwsgi_workers(read: Callable[[dict[str, Any]], Number]) -> Callable[[Server], Iterable[Sample]]:
+    return lambda server: [((str(one["id"]),), read(one)) for one in server.uwsgi["workers"]]
+
+
+def _uwsgi_field(field: str) -> Callable[[Server], Iterable[Sample]]:
+    return _uwsgi_workers(lambda worker: worker[field])
+
+
+def _uwsgi_apps(field: str) -> Callable[[Server], Iterable[Sample]]:
+    return lambda server: [((str(worker["id"]), str(app["id"]), app["mountpoint"], app["chdir"]), app[field])
+                           for worker in server.uwsgi["workers"] for app in worker["apps"]]
+
+
+def _uwsgi_cores(field: str) -> Callable[[Server], Iterable[Sample]]:
+    return lambda server: [((str(worker["id"]), str(core["id"])), core[field])
+                           for worker in server.uwsgi["workers"] for core in worker["cores"]]
+
+
+def _durations(server: Server) -> Iterator[Sample]:
+    for worker in server.snapshot.workers:
+        name, below = str(worker.slot), 0
+        for bound_us, count in zip((*DURATION_BOUNDS_US, None), worker.durations):
+            below += count
+            yield ("_bucket", name, "+Inf" if bound_us is None else repr(bound_us / 1e6)), below
+        yield ("_sum", name), worker.words[Word.BUSY_US] / 1e6
+        yield ("_count", name), below
+
+
+def _responses(server: Server) -> Iterator[Sample]:
+    for worker in server.snapshot.workers:
+        for hundreds in range(1, 6):
+            yield (str(worker.slot), f"{hundreds}xx"), worker.words[Word.STATUS_1XX + hundreds - 1]
+
+
+def _states(server: Server) -> Iterator[Sample]:
+    for worker in server.snapshot.workers:
+        for state in SlotState:
+            yield (str(worker.slot), state.name.lower()), int(worker.state is state)
+
+
+def _respawns(server: Server) -> Iterator[Sample]:
+    totals: dict[str, int] = {}
+    for worker in server.snapshot.workers:
+        for cause, count in worker.deaths.items():
+            totals[cause.value] = totals.get(cause.value, 0) + count
+    return (((cause,), count) for cause, count in totals.items())
+
+
+# --- the table ---
+
+_WORKER, _WORKER_ID, _LISTENER, _SOCKET = ("worker",), ("worker_id",), ("listener",), ("name", "proto")
+_APP, _CORE = ("worker_id", "app_id", "mountpoint", "chdir"), ("worker_id", "core_id")
+_C, _G, _H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
+
+METRICS = (
+    Metric("wsgid_info", _G, "The version of wsgid, and what it serves; always 1.", ("version", "application"),
+           lambda server: [((server.snapshot.version, server.snapshot.application), 1)]),
+    Metric("wsgid_start_time_seconds", _G, "When this master began, since the epoch.", (),
+           _one(lambda s: s.started_s)),
+    Metric("wsgid_generation", _G, "The generation of the application that workers shall have.", (),
+           _one(lambda s: s.generation)),
+    Metric("wsgid_workers_wanted", _G, "How many workers shall be there.", (), _one(lambda s: s.wanted)),
+    Metric("wsgid_workers_ready", _G, "How many workers accept connections.", (), _one(lambda s: s.ready)),
+    Metric("wsgid_stopping", _G, "Whether a stop was asked for.", (), _one(lambda s: int(s.stopping))),
+    Metric("wsgid_listen_queue", _G, "Connections that wait to be accepted.", _LISTENER, _listeners(lambda s: s.queue)),
+    Metric("wsgid_listen_backlog", _G, "How many connections can wait.", _LISTENER, _listeners(lambda s: s.backlog)),
+    Metric("wsgid_respawns_total", _C, "Workers that had to be replaced, by what ended them.", ("cause",), _respawns),
+    Metric("wsgid_worker_state", _G, "1 for the state that the worker slot is in.", ("worker", "state"), _states),
+    Metric("wsgid_worker_generation", _G, "The generation of the application that the worker has.", _WORKER,
+           _workers(lambda w: w.generation if w.pid else None)),
+    Metric("wsgid_requests_in_flight", _G, "Connections that hold one of the worker's --gevent places.", _WORKER,
+           _words(Word.IN_FLIGHT)),
+    Metric("wsgid_hub_lag_seconds", _G, "How late the worker's last heartbeat came.", _WORKER,
+           _workers(lambda w: w.words[Word.LAG_US] / 1e6 if w.words[Word.HEARTBEAT_NS] else None)),
+    Metric("wsgid_heartbeat_age_seconds", _G, "How long ago the worker's event loop last ran its heartbeat.", _WORKER,
+           _workers(lambda w: w.heartbeat_age_s if w.words[Word.HEARTBEAT_NS] else None)),
+    Metric("wsgid_request_duration_seconds", _H, "From the connection's turn to the response's last byte.", _WORKER,
+           _durations),
+    Metric("wsgid_responses_total", _C, "Responses of the application, by the hundreds of their status.",
+           ("worker", "status"), _responses),
+    Metric("wsgid_failed_total", _C, "500s and 504s sent in the application's stead.", _WORKER, _words(Word.FAILED)),
+    Metric("wsgid_torn_total", _C, "Responses that were cut after their head.", _WORKER, _words(Word.TORN)),
+    Metric("wsgid_disconnected_total", _C, "Clients that left before their response was sent.", _WORKER,
+           _words(Word.DISCONNECTED)),
+    Metric("wsgid_rejected_packets_total", _C, "Packets that were refused.", _WORKER, _words(Word.REJECTED)),
+    Metric("wsgid_timeouts_total", _C, "Requests ended by --harakiri or --hub-timeout.", _WORKER,
+           _words(Word.TIMED_OUT)),
+    Metric("uwsgi_up", _G, "Always 1.", (), _uwsgi(lambda u: 1)),
+    Metric("uwsgi_listen_queue_length", _G, "The longest queue of a socket.", (),
+           _one(lambda s: max([one.queue for one in s.listeners if one.queue is not None], default=None))),
+    Metric("uwsgi_listen_queue_errors", _G, "Always 0.", (), _uwsgi(lambda u: u["listen_queue_errors"])),
+    Metric("uwsgi_signal_queue_length", _G, "Always 0.", (), _uwsgi(lambda u: u["signal_queue"])),
+    Metric("uwsgi_workers", _G, "Worker slots, vacant ones included.", (), _uwsgi(lambda u: len(u["workers"]))),
+    Metric("uwsgi_socket_queue_length", _G, "Connections that wait to be accepted.", _SOCKET, _uwsgi_sockets("queue")),
+    Metric("uwsgi_socket_max_queue_length", _G, "How many connections can wait.", _SOCKET,
+           _uwsgi_sockets("max_queue")),
+    Metric("uwsgi_socket_shared", _G, "Always 0.", _SOCKET, _uwsgi_sockets("shared")),
+    Metric("uwsgi_socket_can_offload", _G, "Always 0.", _SOCKET, _uwsgi_sockets("can_offload")),
+    Metric("uwsgi_worker_accepting", _G, "Whether the worker accepts connections.", _WORKER_ID,
+           _uwsgi_field("accepting")),
+    Metric("uwsgi_worker_delta_requests", _G, "Requests answered since the worker's last spawn.", _WORKER_ID,
+           _uwsgi_field("delta_requests")),
+    Metric("uwsgi_worker_signal_queue_length", _G, "Always 0.", _WORKER_ID, _uwsgi_field("signal_queue")),
+    Metric("uwsgi_worker_rss_bytes", _G, "Resident memory.", _WORKER_ID, _uwsgi_field("rss")),
+    Metric("uwsgi_worker_vsz_bytes", _G, "Address space.", _WORKER_ID, _uwsgi_field("vsz")),
+    Metric("uwsgi_worker_running_time_seconds", _G, "The sum of all requests' durations.", _WORKER_ID,
+           _uwsgi_workers(lambda w: w["running_time"] / 1e6)),
+    Metric("uwsgi_worker_last_spawn_time_seconds", _G, "When the worker was last spawned, since the epoch.",
+           _WORKER_ID, _uwsgi_field("last_spawn")),
+    Metric("uwsgi_worker_average_response_time_seconds", _G, "Of the durations; each new one counts for half.",
+           _WORKER_ID, _uwsgi_workers(lambda w: w["avg_rt"] / 1e6)),
+    Metric("uwsgi_worker_apps", _G, "Always 1.", _WORKER_ID, _uwsgi_workers(lambda w: len(w["apps"]))),
+    Metric("uwsgi_worker_cores", _G, "Always 1.", _WORKER_ID, _uwsgi_workers(lambda w: len(w["cores"]))),
+    Metric("uwsgi_worker_requests_total", _C, "Requests answered.", _WORKER_ID, _uwsgi_field("requests")),
+    Metric("uwsgi_worker_exceptions_total", _C, "Responses that failed or were torn.", _WORKER_ID,
+           _uwsgi_field("exceptions")),
+    Metric("uwsgi_worker_harakiri_count_total", _C, "Requests ended by a time limit.", _WORKER_ID,
+           _uwsgi_field("harakiri_count")),
+    Metric("uwsgi_worker_signals_total", _C, "Always 0.", _WORKER_ID, _uwsgi_field("signals")),
+    Metric("uwsgi_worker_respawn_count_total", _C, "Spawns, the first included.", _WORKER_ID,
+           _uwsgi_field("respawn_count")),
+    Metric("uwsgi_worker_transmitted_bytes_total", _C, "Bytes of response bodies.", _WORKER_ID, _uwsgi_field("tx")),
+    *(Metric(f"uwsgi_worker_{status}", _G, f"Whether the worker's status is {status}.", _WORKER_ID,
+             _uwsgi_workers(lambda w, status=status: int(w["status"] == status)))  # type: ignore[misc]
+      for status in ("busy", "idle", "cheap")),
+    Metric("uwsgi_worker_app_startup_time_seconds", _G, "Always 0.", _APP, _uwsgi_apps("startup_time")),
+    Metric("uwsgi_worker_app_requests_total", _C, "As the worker's.", _APP, _uwsgi_apps("requests")),
+    Metric("uwsgi_worker_app_exceptions_total", _C, "As the worker's.", _APP, _uwsgi_apps("exceptions")),
+    Metric("uwsgi_worker_core_busy", _G, "Whether the worker has requests.", _CORE, _uwsgi_cores("in_request")),
+    Metric("uwsgi_worker_core_requests_total", _C, "As the worker's.", _CORE, _uwsgi_cores("requests")),
+    Metric("uwsgi_worker_core_static_requests_total", _C, "Always 0.", _CORE, _uwsgi_cores("static_requests")),
+    Metric("uwsgi_worker_core_routed_requests_total", _C, "Always 0.", _CORE, _uwsgi_cores("routed_requests")),
+    Metric("uwsgi_worker_core_offloaded_requests_total", _C, "Always 0.", _CORE, _uwsgi_cores("offloaded_requests")),
+    Metric("uwsgi_worker_core_write_errors_total", _C, "Clients that left before their response was sent.", _CORE,
+           _uwsgi_cores("write_errors")),
+    Metric("uwsgi_worker_core_read_errors_total", _C, "Always 0.", _CORE, _uwsgi_cores("read_errors")),
+)

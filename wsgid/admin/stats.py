@@ -1,0 +1,64 @@
+"""uWSGI's statistics, as JSON: what uwsgitop, uwsgi_exporter and other programs for uWSGI's --stats read.
+
+Rules
+* Every field of uWSGI 2.0 that it has without caches, spoolers and the like is there, with uWSGI's type: readers in Go
+  refuse a number that is no integer.
+* A number that wsgid has no counterpart for is 0, a list is empty; docs/statistics.md names them.
+* A worker's id is its slot's number and one: uWSGI counts from 1, and readers skip 0.
+* A vacant slot is a worker with status "cheap", so that what has been counted there does not vanish from the sums.
+* A worker has one core, whatever --gevent: uWSGI shows each place, a thousand of which make 200 KB of zeros.
+"""
+
+import json
+from typing import Any
+
+from wsgid.admin.snapshot import ListenerView, Snapshot, WorkerView
+from wsgid.scoreboard import Word
+from wsgid.slots import SlotState
+
+
+def render(snapshot: Snapshot) -> bytes:
+    """All of it, as uWSGI's stats server sends it."""
+    return json.dumps(statistics(snapshot)).encode()
+
+
+def statistics(snapshot: Snapshot) -> dict[str, Any]:
+    """All of it, in uWSGI's order."""
+    queue = max([one.queue or 0 for one in snapshot.listeners], default=0)
+    return {
+        "version": snapshot.version, "listen_queue": queue, "listen_queue_errors": 0, "signal_queue": 0,
+        "load": queue, "pid": snapshot.pid, "uid": snapshot.uid, "gid": snapshot.gid, "cwd": snapshot.directory,
+        "locks": [],
+        "sockets": list(map(_socket, snapshot.listeners)),
+        "workers": [_worker(worker, snapshot.places) for worker in snapshot.workers],
+    }
+
+
+def _socket(listener: ListenerView) -> dict[str, Any]:
+    return {"name": listener.address, "proto": "uwsgi", "queue": listener.queue or 0,
+            "max_queue": listener.backlog or 0, "shared": 0, "can_offload": 0}
+
+
+def _worker(worker: WorkerView, places: int) -> dict[str, Any]:
+    words = worker.words
+    exceptions = words[Word.FAILED] + words[Word.TORN]
+    return {
+        "id": worker.slot + 1, "pid": worker.pid,
+        "accepting": int(worker.state is SlotState.READY and worker.in_flight < places),
+        "requests": words[Word.REQUESTS], "delta_requests": worker.since[Word.REQUESTS], "exceptions": exceptions,
+        "harakiri_count": words[Word.TIMED_OUT], "signals": 0, "signal_queue": 0, "status": _status(worker),
+        "rss": worker.memory.rss_bytes, "vsz": worker.memory.vsz_bytes, "running_time": words[Word.BUSY_US],
+        "last_spawn": worker.spawned_s, "respawn_count": worker.spawns, "tx": words[Word.SENT_BYTES],
+        "avg_rt": words[Word.AVERAGE_US],
+        "apps": [{"id": 0, "modifier1": 0, "mountpoint": "", "startup_time": 0, "requests": words[Word.REQUESTS],
+                  "exceptions": exceptions, "chdir": ""}],
+        "cores": [{"id": 0, "requests": words[Word.REQUESTS], "static_requests": 0, "routed_requests": 0,
+                   "offloaded_requests": 0, "write_errors": words[Word.DISCONNECTED], "read_errors": 0,
+                   "in_request": int(worker.in_flight > 0), "vars": [], "req_info": {}}],
+    }
+
+
+def _status(worker: WorkerView) -> str:
+    if worker.state is SlotState.VACANT:
+        return "cheap"
+    return "busy" if worker.in_flight else "idle"
