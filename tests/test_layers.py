@@ -20,12 +20,13 @@ FLOORS = {
     "wsgid.wsgi.filewrapper": 2,
     "wsgid.syscalls": 3, "wsgid.connection": 3, "wsgid.timeouts": 3, "wsgid.pipeline": 3, "wsgid.worker": 3,
     "wsgid.template": 3,
-    "wsgid.questions": 3,
+    "wsgid.questions": 3, "wsgid.profiler": 3,
     "wsgid.admin": 3, "wsgid.admin.server": 3, "wsgid.admin.doors": 3, "wsgid.admin.snapshot": 3,
     "wsgid.admin.commands": 3,
     "wsgid.master": 4,
     "wsgid.cli": 5, "wsgid.__main__": 5,
     "wsgid.ctl": 6, "wsgid.ctl.main": 8, "wsgid.ctl.client": 6, "wsgid.ctl.requests": 7,
+    "wsgid.ctl.samples": 6, "wsgid.ctl.flamegraph": 6, "wsgid.ctl.profile": 7,
 }
 # Within a floor a module may know another of the same subject, in this order only.
 SAME_FLOOR = {
@@ -37,6 +38,8 @@ SAME_FLOOR = {
     ("wsgid.pipeline", "wsgid.syscalls"), ("wsgid.pipeline", "wsgid.connection"), ("wsgid.pipeline", "wsgid.timeouts"),
     ("wsgid.protocol.uwsgi", "wsgid.protocol.variables"), ("wsgid.protocol.uwsgi", "wsgid.text"),
     ("wsgid.worker", "wsgid.questions"), ("wsgid.questions", "wsgid.timeouts"),
+    ("wsgid.questions", "wsgid.profiler"), ("wsgid.questions", "wsgid.syscalls"), ("wsgid.profiler", "wsgid.timeouts"),
+    ("wsgid.ctl.flamegraph", "wsgid.ctl.samples"),
     ("wsgid.retirement", "wsgid.scoreboard"),
     ("wsgid.admin.doors", "wsgid.admin.server"), ("wsgid.admin.doors", "wsgid.admin.commands"),
     ("wsgid.admin.commands", "wsgid.admin.server"), ("wsgid.admin.commands", "wsgid.admin.snapshot"),

@@ -98,6 +98,7 @@ class Worker:
             # a thread they would have ended the thread; they are no reason to drop everybody's requests.
             except (SystemExit, KeyboardInterrupt, SystemError) as error:
                 log.error("a greenlet of the application's has raised %r; the worker goes on", error)
+        self._questions.close()
 
     def _beat(self) -> None:
         now_ns = time.monotonic_ns()
