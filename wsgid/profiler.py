@@ -270,6 +270,8 @@ class CpuSource:
         return signal.getsignal(signal.SIGPROF) is self._handler
 
     def _on_signal(self, _signo: int, frame: FrameType | None) -> None:
+        if frame is not None and frame.f_code is _HANDLER:  # the next signal came before this one was counted
+            return
         try:
             weight_ns = time.thread_time_ns() - self._last_ns
             self._samples.see(self._root(greenlet.getcurrent()), frame, weight_ns)
@@ -286,6 +288,9 @@ class CpuSource:
             return MAIN
         run = getattr(holder, "_run", holder)
         return f"greenlet {getattr(run, '__qualname__', type(run).__qualname__)}"[:LABEL_MAX_CHARS]
+
+
+_HANDLER = CpuSource._on_signal.__code__
 
 
 class WallSource:

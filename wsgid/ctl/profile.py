@@ -18,6 +18,7 @@ HELP = "see where a running worker spends its time, by sampling: a flame graph, 
 SECONDS = 10.0
 HZ = 100
 TOP = 10  # lines of the table
+LONGEST_S = 300.0  # what a worker refuses is answered at once
 MARGIN_S = 20.0  # for the answer, beyond the profile's own time
 _TICK_S = 0.2
 
@@ -83,12 +84,13 @@ def _ask_all(server: Server, workers: Sequence[int | None], wish: dict[str, Any]
     Raises:
         CtlError: a worker refuses, or does not answer.
     """
+    patience_s = MARGIN_S + max(0.0, min(LONGEST_S, wish["seconds"]))
     answers: list[dict[str, Any]] = []
     failures: list[CtlError] = []
 
     def ask(worker: int | None) -> None:
         try:
-            answers.append(server.ask("profile", wish["seconds"] + MARGIN_S, worker=worker, **wish))
+            answers.append(server.ask("profile", patience_s, worker=worker, **wish))
         except CtlError as failure:
             failures.append(failure)
 
