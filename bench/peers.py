@@ -51,28 +51,15 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One server, started in one way.
-
-    Args:
-        beside: a program that runs as long as the server serves; what it costs itself is nobody's.
-    """
-
     name: str
     protocol: Protocol
     command: Callable[[Launch], list[str]]
     environ: dict[str, str] = field(default_factory=dict)
-    beside: Callable[[Launch], list[str]] | None = None
 
 
 def _wsgid(launch: Launch) -> list[str]:
     return [sys.executable, "-m", "wsgid", "--socket", str(launch.socket), "--workers", str(launch.workers),
             "--gevent", str(launch.places), "--harakiri", "30", launch.application]
-
-
-def _profile(launch: Launch) -> list[str]:
-    """For longer than any run takes: the server's end is the profile's."""
-    return [sys.executable, "-m", "wsgid.ctl.main", "--control", str(launch.socket.with_suffix(".ctl")), "profile",
-            "--seconds", "300"]
 
 
 def _uwsgi(launch: Launch) -> list[str]:
@@ -112,7 +99,6 @@ def _floor(launch: Launch) -> list[str]:
 PEERS: dict[str, Peer] = {peer.name: peer for peer in (
     Peer("wsgid", Protocol.UWSGI, _wsgid),
     Peer("wsgid-pure", Protocol.UWSGI, _wsgid, {"WSGID_PURE": "1"}),
-    Peer("wsgid-profiled", Protocol.UWSGI, _wsgid, beside=_profile),
     Peer("uwsgi-sync", Protocol.UWSGI, _uwsgi),
     Peer("uwsgi-gevent", Protocol.UWSGI, _uwsgi_gevent),
     Peer("gunicorn-uwsgi", Protocol.UWSGI, _gunicorn_uwsgi),

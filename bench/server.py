@@ -71,39 +71,23 @@ class Server:
 def running(peer: Peer, launch: Launch, nginx: Nginx, request: Request) -> Iterator[Server]:
     launch.socket.unlink(missing_ok=True)
     with tempfile.TemporaryFile() as log:
-        process = _start(peer.command(launch), peer, launch, log)
+        process = _start(peer, launch, log)
         try:
             server = Server(process.pid, launch.socket, nginx, f"/{peer.protocol.value}")
             try:
                 _wait_until_up(process, server, request)
             except ServerError as error:
                 raise ServerError(f"{error}; its last words: {_last_words(log.fileno())}") from None
-            with _beside(peer, launch, log):
-                yield server
+            yield server
         finally:
             child.end(process, signal.SIGTERM)
 
 
-@contextmanager
-def _beside(peer: Peer, launch: Launch, log: IO[bytes]) -> Iterator[None]:
-    """The program that runs beside the server; it has to do so until the end."""
-    if peer.beside is None:
-        yield
-        return
-    process = _start(peer.beside(launch), peer, launch, log)
-    try:
-        yield
-        if process.poll() is not None:
-            raise ServerError(f"what has to run beside it has ended; its last words: {_last_words(log.fileno())}")
-    finally:
-        child.end(process, signal.SIGTERM)
-
-
-def _start(command: list[str], peer: Peer, launch: Launch, log: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(peer: Peer, launch: Launch, log: IO[bytes]) -> subprocess.Popen[bytes]:
     """In a process group of its own: Ctrl-C comes to us alone, and we end what we have started."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT), **peer.environ}
     try:
-        return subprocess.Popen(command, cwd=launch.socket.parent, env=environ, stdin=subprocess.DEVNULL,
+        return subprocess.Popen(peer.command(launch), cwd=launch.socket.parent, env=environ, stdin=subprocess.DEVNULL,
                                 stdout=log, stderr=log, process_group=0)
     except (OSError, subprocess.CalledProcessError) as error:
         raise ServerError(f"cannot be started: {error}") from None
