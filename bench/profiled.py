@@ -1,7 +1,8 @@
 """What `wsgidctl profile` costs the worker that it looks at: the same worker with and without it, turn by turn.
 
 Runs of different servers differ by more than a profile costs, as do minutes of a machine; neighbouring seconds of one
-worker differ least.  Each pair of turns gives a ratio of processor time per request; the sample has their median.
+worker differ least.  Each turn with a profile is compared, by processor time per request, with the mean of the two
+beside it; the sample has the median of these ratios.
 """
 
 import signal
@@ -21,7 +22,7 @@ from tools import child
 
 CONNECTIONS = 32
 TURN_S = 1
-PAIRS_A_SECOND = 3  # of what the command line says that a run is measured
+PROFILES_A_SECOND = 3  # of what the command line says that a run is measured
 POLL_S = 0.02
 DEADLINE_S = 10.0
 
@@ -32,18 +33,12 @@ def profiled() -> Measure:
     def measure(server: Server, request: Request, duration_s: int) -> Sample:
         drive(server, request, CONNECTIONS, WARM_UP_S)
         wait_until_quiet(server)
-        ratios, plain = [], []
-        for number in range(PAIRS_A_SECOND * duration_s):
-            if number % 2:
-                with profile(server):
-                    with_us = _turn_us(server, request)
-                without_us = _turn_us(server, request)
-            else:
-                without_us = _turn_us(server, request)
-                with profile(server):
-                    with_us = _turn_us(server, request)
-            ratios.append(with_us / without_us)
-            plain.append(without_us)
+        plain, ratios = [_turn_us(server, request)], []
+        for _ in range(PROFILES_A_SECOND * duration_s):
+            with profile(server):
+                profiled_us = _turn_us(server, request)
+            plain.append(_turn_us(server, request))
+            ratios.append(profiled_us / statistics.mean(plain[-2:]))
         server.check(request)
         return {Metric.CPU_US: statistics.median(plain), Metric.PROFILED_RATIO: statistics.median(ratios)}
 
