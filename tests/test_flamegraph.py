@@ -173,3 +173,8 @@ def test_the_table_has_shares_of_the_whole() -> None:
     [_, first, second] = samples.table(samples.usage(found), found.total_us).splitlines()
     assert first.split() == ["0.750", "s", "75%", "0.750", "s", "75%", "b", "(/app.py:1)"]
     assert second.split() == ["0.250", "s", "25%", "1.000", "s", "100%", "a", "(/app.py:1)"]
+
+
+def test_the_table_has_place_for_paths_of_packages() -> None:
+    assert Frame("f", "/srv/venv/lib/python3.11/site-packages/flask/app.py", 7).short() == "f (flask/app.py:7)"
+    assert Frame("f", "/srv/app.py", 7).short() == "f (/srv/app.py:7)" and Frame("GET /").short() == "GET /"

@@ -20,7 +20,8 @@ from tests import client
 from tests.conftest import Start
 from tests.server import Server, eventually
 from wsgid import profiler
-from wsgid.profiler import DEEPER, DEPTH_MAX, LABELS_MAX, MORE, OTHERS, STACKS_MAX, Samples, request_label
+from wsgid.profiler import (
+    DEEPER, DEPTH_MAX, LABELS_MAX, MORE, OTHERS, STACKS_MAX, WSGID, Samples, request_label)
 
 WSGIDCTL = str(Path(sys.executable).with_name("wsgidctl"))
 APP = """
@@ -151,11 +152,17 @@ def under_way(server: Server, *arguments: str) -> Iterator["subprocess.Popen[str
     """A profile that runs until it is ended."""
     running = wsgidctl(server, "--seconds", "300", *arguments)
     try:
-        eventually(lambda: "CpuSource" in get(server, "/")[0], "the profile runs")
+        eventually(lambda: any(catches_sigprof(pid) for pid in server.worker_pids()), "the profile runs")
         yield running
     finally:
         running.kill()
         running.communicate()
+
+
+def catches_sigprof(pid: int) -> bool:
+    """By proc(5): SigCgt is the mask of the signals that have a handler."""
+    [mask] = re.findall("(?m)^SigCgt:\t(.*)$", Path(f"/proc/{pid}/status").read_text())
+    return bool(int(mask, 16) >> (Signals.SIGPROF - 1) & 1)
 
 
 # --- what it says ---
@@ -185,6 +192,14 @@ def test_a_long_call_of_c_counts_for_what_it_took(start: Start) -> None:
         said, stacks = profile(server, seconds="2")
     assert time_of(stacks, "long_call_of_c") > 10 * time_of(stacks, "light_work") > 0
     assert said["samples"] < 100
+
+
+def test_what_wsgid_takes_itself_is_not_the_applications(start: Start) -> None:
+    server = serve(start)
+    with load(server, ("/", "")):
+        _, stacks = profile(server, seconds="1")
+    assert time_of(stacks, WSGID) + time_of(stacks, "Pipeline._serve") > 0  # compiled, or pure
+    assert set(map(len, (stack for stack in stacks if WSGID in stack))) <= {2}
 
 
 def test_other_greenlets_and_native_threads_are_told_apart(start: Start) -> None:
@@ -217,6 +232,15 @@ def test_the_busiest_is_taken_unless_a_worker_is_named_or_all_are_wanted(start: 
         said, stacks = profile(server, "--wall", "--all", seconds="1")
         assert [one["worker"] for one in said["workers"]] == [0, 1] and len(stacks) == 1
     assert "there is no worker 7" in refusal(server, "--worker", "7")
+
+
+def test_of_all_workers_those_that_can_are_profiled(start: Start) -> None:
+    server = serve(start, workers=2)
+    with under_way(server, "--worker", "0") as running:
+        done = wsgidctl(server, "--seconds", "1", "--all", "--json")
+        said, errors = done.communicate()
+        assert [one["worker"] for one in json.loads(said)["workers"]] == [1]
+        assert errors.startswith("wsgidctl: the worker is being profiled already") and running.poll() is None
 
 
 def test_each_format_is_written_and_a_table_is_printed(start: Start) -> None:

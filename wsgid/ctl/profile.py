@@ -66,7 +66,7 @@ def output_format(output: Path | None, form: str | None) -> str:
     """
     if output is None:
         return ""
-    if not os.access(output.parent, os.W_OK) or output.is_dir():
+    if not os.access(output if output.exists() else output.parent, os.W_OK) or output.is_dir():
         raise CtlError(f"{output} cannot be written: name a file in a directory that is there and yours")
     found = form or SUFFIXES.get(output.suffix)
     if not found:
@@ -82,7 +82,7 @@ def _ask_all(server: Server, workers: Sequence[int | None], wish: dict[str, Any]
     """All at the same time. Who is interrupted leaves the connections, which ends the profiles.
 
     Raises:
-        CtlError: a worker refuses, or does not answer.
+        CtlError: no worker has answered; if only some have not, that is said.
     """
     patience_s = MARGIN_S + max(0.0, min(LONGEST_S, wish["seconds"]))
     answers: list[dict[str, Any]] = []
@@ -98,8 +98,10 @@ def _ask_all(server: Server, workers: Sequence[int | None], wish: dict[str, Any]
     for thread in threads:
         thread.start()
     _show_progress(threads, wish["seconds"])
-    if failures:
+    if not answers:
         raise failures[0]
+    for failure in failures:
+        print(f"wsgidctl: {failure}", file=sys.stderr)
     return sorted(answers, key=lambda answer: int(answer["worker"]))
 
 

@@ -9,6 +9,7 @@ Rules
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,6 +26,10 @@ class Frame(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.file}:{self.line})" if self.file else self.name
+
+    def short(self) -> str:
+        """Without the directory into which packages are installed."""
+        return str(self._replace(file=re.sub(r".*/(site|dist)-packages/", "", self.file)))
 
 
 Stack = tuple[Frame, ...]
@@ -120,7 +125,7 @@ def table(usages: Sequence[Usage], total_us: int) -> str:
     lines = ["   self           with calls     function"]
     for one in usages:
         lines.append(f"{one.self_us / 1e6:8.3f} s {_percent(one.self_us, total_us)}  "
-                     f"{one.total_us / 1e6:8.3f} s {_percent(one.total_us, total_us)}  {one.frame}")
+                     f"{one.total_us / 1e6:8.3f} s {_percent(one.total_us, total_us)}  {one.frame.short()}")
     return "\n".join(lines)
 
 
