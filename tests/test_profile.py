@@ -18,7 +18,7 @@ import pytest
 
 from tests import client
 from tests.conftest import Start
-from tests.server import Server, eventually
+from tests.server import PATIENCE_S, Server, eventually
 from wsgid import profiler
 from wsgid.profiler import (
     DEEPER, DEPTH_MAX, LABELS_MAX, MORE, OTHERS, STACKS_MAX, WSGID, Samples, request_label)
@@ -126,7 +126,7 @@ def wsgidctl(server: Server, *arguments: str) -> "subprocess.Popen[str]":
 def profile(server: Server, *arguments: str, seconds: str = "1.5") -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
     """What was printed, and the stacks: names of functions, and microseconds."""
     done = wsgidctl(server, "--json", "--seconds", seconds, "-o", "out.folded", *arguments)
-    said, errors = done.communicate()
+    said, errors = done.communicate(timeout=PATIENCE_S)
     assert done.returncode == 0, errors
     stacks: dict[tuple[str, ...], int] = {}
     for line in (server.directory / "out.folded").read_text().splitlines():
@@ -138,7 +138,7 @@ def profile(server: Server, *arguments: str, seconds: str = "1.5") -> tuple[dict
 
 def refusal(server: Server, *arguments: str) -> str:
     done = wsgidctl(server, *arguments)
-    said, errors = done.communicate()
+    said, errors = done.communicate(timeout=PATIENCE_S)
     assert (done.returncode, said) == (1, ""), errors
     return errors
 
@@ -156,7 +156,7 @@ def under_way(server: Server, *arguments: str) -> Iterator["subprocess.Popen[str
         yield running
     finally:
         running.kill()
-        running.communicate()
+        running.communicate(timeout=PATIENCE_S)
 
 
 def catches_sigprof(pid: int) -> bool:
@@ -210,7 +210,7 @@ def test_other_greenlets_and_native_threads_are_told_apart(start: Start) -> None
     with under_way(server, "--json", "-o", "out.folded") as running:
         get(server, "/thread")
         server.send_signal(Signals.SIGTERM)
-        said, _ = running.communicate()
+        said, _ = running.communicate(timeout=PATIENCE_S)
     assert re.search("(?m)^\\(native threads\\) ", (server.directory / "out.folded").read_text())
 
 
@@ -238,7 +238,7 @@ def test_of_all_workers_those_that_can_are_profiled(start: Start) -> None:
     server = serve(start, workers=2)
     with under_way(server, "--worker", "0") as running:
         done = wsgidctl(server, "--seconds", "1", "--all", "--json")
-        said, errors = done.communicate()
+        said, errors = done.communicate(timeout=PATIENCE_S)
         assert [one["worker"] for one in json.loads(said)["workers"]] == [1]
         assert errors.startswith("wsgidctl: the worker is being profiled already") and running.poll() is None
 
@@ -248,7 +248,7 @@ def test_each_format_is_written_and_a_table_is_printed(start: Start) -> None:
     for name in ("out.svg", "out.json", "out.txt"):
         with load(server, ("/light", "")):
             running = wsgidctl(server, "--seconds", "1", "-o", name)
-            said, errors = running.communicate()
+            said, errors = running.communicate(timeout=PATIENCE_S)
         assert not errors  # progress is for terminals
         first, _, head, *rows = said.splitlines()
         assert first.startswith("worker 0: ") and first.endswith(f"; written to {name}") and "function" in head
@@ -299,7 +299,7 @@ def test_the_application_may_take_sigprof_at_any_time(start: Start) -> None:
     server = serve(start)
     with under_way(server) as running:
         get(server, "/take")
-        said, _ = running.communicate()
+        said, _ = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 0 and "ended its profile early" in said
     assert "applications_own" in get(server, "/")[0]
 
@@ -310,7 +310,7 @@ def test_a_worker_that_leaves_says_what_it_has(start: Start, signo: Signals) -> 
     with under_way(server, "--json", "-o", "out.folded") as running:
         get(server, "/heavy")
         server.send_signal(signo)
-        said, errors = running.communicate()
+        said, errors = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 0, errors
     assert json.loads(said)["workers"][0]["whole"] is False
     assert "GET /heavy" in (server.directory / "out.folded").read_text()
