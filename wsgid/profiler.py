@@ -12,6 +12,7 @@ Rules
 """
 
 import dis
+import random
 import re
 import signal
 import time
@@ -238,7 +239,11 @@ def _is_entered(frame: FrameType) -> bool:
 
 
 class CpuSource:
-    """Samples whoever runs, by processor time."""
+    """Samples whoever runs, by processor time.
+
+    The intervals are random around 1 / hz: equal ones fall into step with requests of equal length, and then always
+    meet the same parts.
+    """
 
     def __init__(self, samples: Samples) -> None:
         self._samples = samples
@@ -246,6 +251,9 @@ class CpuSource:
         self._handler = self._on_signal  # one object, to be recognised
         self._before: Any = None
         self._last_ns = 0
+        self._interval_s = 0.0
+        self._random = random.Random().random  # its own: the application may have seeded the module's
+        self._stopped = False
 
     def start(self, hz: int) -> None:
         """Raises ProfileRefused if the application uses SIGPROF."""
@@ -257,11 +265,13 @@ class CpuSource:
         self._last_ns = time.thread_time_ns()
         signal.signal(signal.SIGPROF, self._handler)
         signal.siginterrupt(signal.SIGPROF, False)  # no system call of the application's shall notice
-        signal.setitimer(signal.ITIMER_PROF, 1 / hz, 1 / hz)
+        self._interval_s = 1 / hz
+        self._arm()
 
     def stop(self) -> None:
         if not self.goes_on():
             return
+        self._stopped = True
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, signal.SIG_IGN)  # this discards one that is pending; the default would kill us
         signal.signal(signal.SIGPROF, self._before)
@@ -275,9 +285,14 @@ class CpuSource:
         try:
             weight_ns = time.thread_time_ns() - self._last_ns
             self._samples.see(self._root(greenlet.getcurrent()), frame, weight_ns)
+            if not self._stopped:
+                self._arm()
             self._last_ns = time.thread_time_ns()  # what the sample has cost is nobody's
         except Exception:  # memory, or the stack's depth: the next sample will weigh more
             pass
+
+    def _arm(self) -> None:
+        signal.setitimer(signal.ITIMER_PROF, self._interval_s * (0.5 + self._random()), self._interval_s)
 
     def _root(self, holder: Any) -> str:
         if isinstance(holder, RequestGreenlet):
