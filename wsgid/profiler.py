@@ -254,6 +254,7 @@ class CpuSource:
         self._interval_s = 0.0
         self._random = random.Random().random  # its own: the application may have seeded the module's
         self._stopped = False
+        self._counting = False
 
     def start(self, hz: int) -> None:
         """Raises ProfileRefused if the application uses SIGPROF."""
@@ -280,8 +281,9 @@ class CpuSource:
         return signal.getsignal(signal.SIGPROF) is self._handler
 
     def _on_signal(self, _signo: int, frame: FrameType | None) -> None:
-        if frame is not None and frame.f_code is _HANDLER:  # the next signal came before this one was counted
+        if self._counting or frame is not None and frame.f_code is _HANDLER:  # the next one comes while this is counted
             return
+        self._counting = True
         try:
             weight_ns = time.thread_time_ns() - self._last_ns
             self._samples.see(self._root(greenlet.getcurrent()), frame, weight_ns)
@@ -290,6 +292,8 @@ class CpuSource:
             self._last_ns = time.thread_time_ns()  # what the sample has cost is nobody's
         except Exception:  # memory, or the stack's depth: the next sample will weigh more
             pass
+        finally:
+            self._counting = False
 
     def _arm(self) -> None:
         signal.setitimer(signal.ITIMER_PROF, self._interval_s * (0.5 + self._random()), self._interval_s)
