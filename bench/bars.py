@@ -61,6 +61,8 @@ BARS: tuple[Bar, ...] = (
     Bar("hello-4", Metric.CPU_US, 1.0, "uwsgi-sync"),
     Bar("flask", Metric.CPU_US, 0.6, "uwsgi-gevent"),
     Bar("flask", Metric.CPU_US, 1.05, "uwsgi-sync"),
+    Bar("profile", Metric.PROFILED_RATIO, 1.05),
+    Bar("profile-flask", Metric.PROFILED_RATIO, 1.05),
     Bar("wait", Metric.CPU_US, 0.5, "uwsgi-gevent"),
     Bar("body", Metric.CPU_US, 0.5, "uwsgi-gevent"),
     Bar("post", Metric.CPU_US, 0.55, "uwsgi-gevent"),

@@ -31,10 +31,10 @@ def load(connections: int = 32) -> Measure:
     """The measurement with so many connections, each of which asks again as soon as it has its answer."""
 
     def measure(server: Server, request: Request, duration_s: int) -> Sample:
-        _wrk(server, request, connections, WARM_UP_S)
+        drive(server, request, connections, WARM_UP_S)
         wait_until_quiet(server)
         before_s = cost.cpu_s(server.pid)
-        met = _wrk(server, request, connections, duration_s)
+        met = drive(server, request, connections, duration_s)
         spent_s = cost.cpu_s(server.pid) - before_s
         server.check(request)
         return _sample(met, spent_s, cost.tree_pss_bytes(server.pid), request)
@@ -51,7 +51,12 @@ def wait_until_quiet(server: Server) -> None:
         before_s, now_s = now_s, cost.cpu_s(server.pid)
 
 
-def _wrk(server: Server, request: Request, connections: int, duration_s: int) -> dict[str, int]:
+def drive(server: Server, request: Request, connections: int, duration_s: int) -> dict[str, int]:
+    """One run of wrk. Returns what wrk.lua counts.
+
+    Raises:
+        ServerError: wrk says that it cannot.
+    """
     posted = ["--", str(request.posted_bytes)] if request.posted_bytes else []
     command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{duration_s}s", "--latency",
                "--script", str(SCRIPT), server.url, *posted]

@@ -11,6 +11,7 @@ class Metric(Enum):
 
     REQUESTS_PER_S = ("req/s", "{:,.0f}")
     CPU_US = ("CPU µs/req", "{:.1f}")
+    PROFILED_RATIO = ("× while profiled", "{:.3f}")
     P50_MS = ("p50 ms", "{:.1f}")
     P99_MS = ("p99 ms", "{:.1f}")
     MAX_MS = ("max ms", "{:.0f}")

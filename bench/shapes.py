@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from bench import apps
 from bench.load import Measure, load
 from bench.memory import idle_worker, in_flight
+from bench.profiled import profiled
 from bench.server import Request
 
 SERVERS = ("wsgid", "uwsgi-sync", "uwsgi-gevent", "gunicorn-uwsgi", "gunicorn-http", "granian")
@@ -46,6 +47,9 @@ SHAPES: dict[str, Shape] = {shape.name: shape for shape in (
     Shape("access-log", "Hello with an access log, 1 worker", "bench.apps:hello", 1, load(), peers=LOGGING),
     Shape("hello-4", "Hello, 4 workers", "bench.apps:hello", 4, load()),
     Shape("flask", "Flask's hello, 1 worker", "bench.flask_app:application", 1, load()),
+    Shape("profile", "Hello, 1 worker, and while it is profiled", "bench.apps:hello", 1, profiled(), peers=("wsgid",)),
+    Shape("profile-flask", "Flask's hello, 1 worker, and while it is profiled", "bench.flask_app:application", 1,
+          profiled(), peers=("wsgid",)),
     Shape("wait", "10 ms of waiting, 500 connections, 2 workers", "bench.apps:wait", 2, load(500), waiting=500,
           cannot=ONE_AT_A_TIME),
     Shape("body", "A body of 100 KB, 1 worker", "bench.apps:body", 1, load(), Request(apps.BODY)),

@@ -22,11 +22,12 @@ FLOORS = (
      "wsgid.wsgi.static", "wsgid.application"),
     ("wsgid.admin", "wsgid.admin.server", "wsgid.admin.http", "wsgid.admin.snapshot", "wsgid.admin.commands",
      "wsgid.admin.stats", "wsgid.admin.metrics", "wsgid.admin.health", "wsgid.admin.doors", "wsgid.syscalls",
-     "wsgid.connection", "wsgid.outlet", "wsgid.accesslog", "wsgid.timeouts", "wsgid.pipeline", "wsgid.questions",
-     "wsgid.worker", "wsgid.template", "wsgid.trial"),
+     "wsgid.connection", "wsgid.outlet", "wsgid.accesslog", "wsgid.timeouts", "wsgid.pipeline", "wsgid.profiler",
+     "wsgid.questions", "wsgid.worker", "wsgid.template", "wsgid.trial"),
     ("wsgid.check", "wsgid.master"),
     ("wsgid.cli", "wsgid.__main__"),
-    ("wsgid.ctl", "wsgid.ctl.client", "wsgid.ctl.requests", "wsgid.ctl.main"),
+    ("wsgid.ctl", "wsgid.ctl.client", "wsgid.ctl.requests", "wsgid.ctl.samples", "wsgid.ctl.flamegraph",
+     "wsgid.ctl.profile", "wsgid.ctl.main"),
 )
 ORDER = [name for floor in FLOORS for name in floor]
 

@@ -109,6 +109,7 @@ class Worker:
             # a thread they would have ended the thread; they are no reason to drop everybody's requests.
             except (SystemExit, KeyboardInterrupt, SystemError) as error:
                 log.error("a greenlet of the application's has raised %r; the worker goes on", error)
+        self._questions.close()
 
     def _on_stall(self, signo: int, frame: Any) -> None:
         """The round does not run either, and the worker may be about to be killed."""

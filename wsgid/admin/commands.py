@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from wsgid.admin.server import INCOMPLETE, Delegated, Response
 from wsgid.admin.snapshot import Snapshot
 from wsgid.options import Settings
+from wsgid.scoreboard import Word
 
 
 class Operator(Protocol):
@@ -101,10 +102,20 @@ def _question(operator: Operator, asked: dict[str, Any]) -> Answer:
     return Delegated(take)
 
 
+def _profile(operator: Operator, asked: dict[str, Any]) -> Answer:
+    """Of the given worker, or else of the busiest: the most requests in flight, and the most answered so far."""
+    living = [worker for worker in operator.snapshot().workers if worker.pid]
+    if asked.get("worker") is None and living:
+        busiest = max(living, key=lambda worker: (worker.in_flight, worker.since[Word.REQUESTS]))
+        asked = {**asked, "worker": busiest.slot}
+    return _question(operator, asked)
+
+
 COMMANDS: dict[str, Callable[[Operator, dict[str, Any]], Answer]] = {
     "reload": _reload,
     "stop": _stop,
     "log-reopen": _log_reopen,
     "settings": _settings,
     "requests": _question,
+    "profile": _profile,
 }

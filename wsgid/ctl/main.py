@@ -11,10 +11,11 @@ import sys
 from types import ModuleType
 
 from wsgid import __version__
-from wsgid.ctl import client, requests
+from wsgid.ctl import client, profile, requests
 from wsgid.ctl.client import CtlError
 
 SUBCOMMANDS: dict[str, ModuleType] = {
+    "profile": profile,
     "requests": requests,
 }
 

@@ -1,0 +1,159 @@
+"""A flame graph: one SVG file that needs nothing else, and that a browser lets you zoom and search.
+
+    y   depth of the stack: roots (requests, greenlets) on top, what they call below
+    x   nothing but width: the share of the time; siblings are in the order of their names
+
+Rules
+* No I/O.
+* Readable without its script: labels are cut to their boxes here, and each box has its title.
+* Whatever comes from the application is escaped, and what XML cannot say is replaced; none of it is in the script.
+"""
+
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from importlib.resources import files
+from string import Template
+from xml.sax.saxutils import escape
+
+from wsgid.ctl.samples import Frame, Stacks
+
+WIDTH = 1200.0
+SIDE = 12.0
+TOP = 64.0
+BOTTOM = 40.0
+ROW = 18.0
+CHAR_WIDTH = 7.23  # of a monospaced font of 12 pixels
+MIN_WIDTH = 0.1  # pixels; what is narrower is not drawn
+_NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class Kind(Enum):
+    """Whose code it is: the colour's hue, saturation and lightness, and what the legend says."""
+
+    ROOT = (212, 30, 80, "requests and greenlets")
+    APPLICATION = (22, 90, 68, "application")
+    PACKAGE = (45, 85, 70, "installed packages")
+    STANDARD = (90, 35, 74, "standard library")
+    SERVER = (190, 35, 74, "wsgid and gevent")
+
+    def colour(self, name: str) -> str:
+        """Neighbours of one kind differ a little, and a function looks the same everywhere."""
+        hue, saturation, lightness, _ = self.value
+        shade = zlib.crc32(name.encode("utf-8", "replace")) % 9 - 4
+        return f"hsl({hue + shade * 1.5:g},{saturation}%,{lightness + shade}%)"
+
+
+@dataclass
+class Node:
+    """A frame at one place of the graph."""
+
+    frame: Frame
+    weight_us: int = 0
+    children: dict[Frame, "Node"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A node on the picture, in pixels."""
+
+    node: Node
+    depth: int
+    x: float
+    width: float
+
+
+def tree(stacks: Stacks) -> Node:
+    """All stacks, with common beginnings merged."""
+    top = Node(Frame("all"))
+    for stack, weight_us in stacks.weights_us.items():
+        top.weight_us += weight_us
+        node = top
+        for frame in stack:
+            node = node.children.setdefault(frame, Node(frame))
+            node.weight_us += weight_us
+    return top
+
+
+def layout(top: Node, min_width: float = MIN_WIDTH) -> Iterator[Box]:
+    """Boxes from left to right and from top to bottom, the top node's first. Stacks may be deep: no recursion."""
+    scale = (WIDTH - 2 * SIDE) / (top.weight_us or 1)
+    waiting = [Box(top, 0, SIDE, WIDTH - 2 * SIDE)]
+    while waiting:
+        box = waiting.pop()
+        yield box
+        x, below = box.x, []
+        for frame in sorted(box.node.children):
+            child = box.node.children[frame]
+            width = child.weight_us * scale
+            if width >= min_width:
+                below.append(Box(child, box.depth + 1, x, width))
+            x += width
+        waiting += reversed(below)
+
+
+def svg(stacks: Stacks, title: str, unit: str = "of CPU", min_width: float = MIN_WIDTH) -> str:
+    """The whole file.
+
+    Args:
+        title: the heading.
+        unit: of what the weights are seconds.
+        min_width: boxes that are narrower are left out.
+    """
+    top = tree(stacks)
+    boxes = list(layout(top, min_width))
+    height = TOP + BOTTOM + ROW * (1 + max(box.depth for box in boxes))
+    page = Template(files(__package__).joinpath("flamegraph.svg").read_text())
+    return page.substitute(
+        width=f"{WIDTH:g}", height=f"{height:g}", side=f"{SIDE:g}", right=f"{WIDTH - SIDE:g}", foot=f"{height - 14:g}",
+        title=_text(title), char_width=CHAR_WIDTH, legend=_legend(height - 24),
+        boxes="\n".join(_drawn(box, top.weight_us, unit) for box in boxes))
+
+
+def _drawn(box: Box, total_us: int, unit: str) -> str:
+    frame = box.node.frame
+    kind = Kind.ROOT if box.depth < 2 else kind_of(frame)
+    share = box.node.weight_us / total_us if total_us else 0.0
+    said = f"{frame}\n{box.node.weight_us / 1e6:.3f} s {unit}, {share:.2%}"
+    y = TOP + ROW * box.depth
+    return (f'<g class="box"><title>{_text(said)}</title>'
+            f'<rect x="{box.x:.3f}" y="{y:g}" width="{box.width:.3f}" height="{ROW - 1:g}" rx="2" '
+            f'fill="{kind.colour(frame.name)}"/>'
+            f'<text x="{box.x + 4:.3f}" y="{y + 12.5:g}">{_text(cut(frame.name, box.width))}</text></g>')
+
+
+def kind_of(frame: Frame) -> Kind:
+    """By the file's path."""
+    path = frame.file
+    if not path or re.search(r"/(wsgid|gevent|greenlet)/[^/]+\.pyx?$|/gevent/", path):
+        return Kind.SERVER
+    if "/site-packages/" in path or "/dist-packages/" in path:
+        return Kind.PACKAGE
+    if path.startswith("<frozen") or re.search(r"/lib(64)?/python\d", path):
+        return Kind.STANDARD
+    return Kind.APPLICATION
+
+
+def cut(name: str, width: float) -> str:
+    """As much of a name as a box has place for; the script does the same when boxes grow."""
+    room = int((width - 8) / CHAR_WIDTH)
+    if len(name) <= room:
+        return name
+    return f"{name[:room - 2]}.." if room >= 4 else ""
+
+
+def _legend(y: float) -> str:
+    parts, x = [], SIDE
+    for kind in Kind:
+        said = kind.value[-1]
+        parts.append(f'<rect x="{x:g}" y="{y:g}" width="12" height="12" rx="2" fill="{kind.colour("")}"/>'
+                     f'<text x="{x + 18:g}" y="{y + 10:g}">{said}</text>')
+        x += 18 + CHAR_WIDTH * len(said) + 24
+    return "".join(parts)
+
+
+def _text(text: str) -> str:
+    """For XML 1.0, between tags: characters that it does not have (section 2.2) are replaced."""
+    return escape(_NO_XML.sub("\ufffd", text))
