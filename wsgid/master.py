@@ -19,9 +19,10 @@ from signal import Signals
 from typing import Any
 
 from wsgid import __version__, channel, fleet, listener, log, process, scoreboard, upgrade
-from wsgid.admin.doors import open_doors
+from wsgid.admin.doors import open_doors, open_fifos
+from wsgid.admin.failures import Failures
 from wsgid.admin.server import Admin
-from wsgid.admin.snapshot import Snapshot, take_snapshot
+from wsgid.admin.snapshot import Processes, Snapshot, take_snapshot
 from wsgid.channel import Channel
 from wsgid.config import Settings
 from wsgid.errors import ConfigError, ControlError, ExitCode
@@ -34,6 +35,7 @@ from wsgid.upgrade import Handover, HeldListener, HeldWorker, Start
 from wsgid.watch import Watch
 
 _SAID_MAX = 1000
+_UNANSWERED_MAX_BYTES = 32 * 1024  # of questions that a stuck worker has not read
 
 
 def run(settings: Settings, start: Start) -> ExitCode:
@@ -140,10 +142,14 @@ class Master:
         self._interrupts = 0
         self._started_s = time.time()
         self._causes: dict[int, Cause] = {}  # by slot: why its worker is about to go, where that was said
-        self.admin = Admin(self._selector, open_doors(self, listeners))
+        self.dumps: dict[int, int] = {}  # by slot: the memfd of dump.py
+        self._failures = Failures()
+        self.admin = Admin(self._selector, open_doors(self, listeners), open_fifos(self, self._selector))
         for worker in handover.workers if handover else ():
             self._fleet.adopt(worker.slot, worker.generation, worker.pid, time.monotonic())
             self._add_worker(worker.slot, worker.fd)
+            if worker.dump_fd >= 0:
+                self.dumps[worker.slot] = worker.dump_fd
 
     def run(self) -> ExitCode:
         while True:
@@ -217,7 +223,9 @@ class Master:
     # --- what an operator asks for, whichever way (admin.commands.Operator) ---
 
     def snapshot(self) -> Snapshot:
-        return take_snapshot(self.settings, self._fleet, self._scoreboard, self._listeners, self._started_s)
+        spare_pid = self._spare[0] if self._spare else 0
+        return take_snapshot(self.settings, self._fleet, self._scoreboard, self._listeners, self._started_s,
+                             Processes(self._template_pids, spare_pid, self._failures.last))
 
     def stop(self, who: str) -> None:
         """Gracefully, after --shutdown-delay."""
@@ -244,7 +252,9 @@ class Master:
     def ask(self, slot: int, kind: str, arguments: dict[str, Any], fd: int) -> bool:
         """Hand a question to a worker, with the connection that waits for the answer."""
         worker = self._workers.get(slot)
-        return worker is not None and worker.send(control.Question(kind, arguments), [fd])
+        if worker is None or worker.unread_bytes() > _UNANSWERED_MAX_BYTES:  # it has to have room for orders
+            return False
+        return worker.send(control.Question(kind, arguments), [fd])
 
     def reopen_logs(self, who: str) -> None:
         """After a log rotation. The descriptor is passed on: the workers may not be allowed to open the file."""
@@ -271,7 +281,8 @@ class Master:
         log.info("wsgid starts anew, in this process")
         held = tuple(HeldListener(one.socket.fileno(), one.spec, one.address, str(one.path or ""), one.identity)
                      for one in self._listeners)
-        workers = tuple(HeldWorker(slot.number, slot.generation, slot.pid, self._workers[slot.number].fileno())
+        workers = tuple(HeldWorker(slot.number, slot.generation, slot.pid, self._workers[slot.number].fileno(),
+                                   self.dumps.get(slot.number, -1))
                         for slot in self._fleet.of_state(SlotState.READY, SlotState.STALLED))
         self._start.execute(Handover(self._scoreboard_fd, held, workers), [*_SIGNAL_HANDLERS, Signals.SIGCHLD])
 
@@ -304,16 +315,18 @@ class Master:
                     self._close_worker(slot)
                     self._fleet.channel_closed(slot, time.monotonic())
                 case control.BootFailed():
-                    self._log_boot_failure(message, f"template {generation}")
+                    self._log_boot_failure(message, f"template {generation}", generation)
                 case None:
                     self._close_template(generation)
                     self._fleet.template_closed(generation, time.monotonic())
 
     def _read_worker(self, slot: int) -> None:
-        for message, _ in self._messages(self._workers[slot]):
+        for message, fds in self._messages(self._workers[slot]):
             match message:
                 case control.Hello(pid=pid):
                     self._fleet.hello(slot, pid)
+                case control.Dumps() if fds:
+                    self.dumps[slot] = fds[0]
                 case control.Ready():
                     self._fleet.ready(slot, time.monotonic())
                     log.info("worker %d (generation %d, pid %d) is ready", slot,
@@ -327,7 +340,7 @@ class Master:
                 case control.SourceChanged(path=path, stamp=stamp):
                     self._reload_changed(path, stamp)
                 case control.BootFailed():
-                    self._log_boot_failure(message, f"worker {slot}")
+                    self._log_boot_failure(message, f"worker {slot}", self._fleet.slots[slot].generation)
                 case None:
                     self._close_worker(slot)
                     self._fleet.channel_closed(slot, time.monotonic())
@@ -350,8 +363,9 @@ class Master:
         if self._is_new(key):
             log.warning("%s", text)
 
-    def _log_boot_failure(self, failure: control.BootFailed, who: str) -> None:
+    def _log_boot_failure(self, failure: control.BootFailed, who: str, generation: int) -> None:
         """The traceback once, however many workers and retries meet it; the sentence each time."""
+        self._failures.said(generation, f"{who}: {failure.reason}")
         if failure.traceback and self._is_new(failure.traceback):
             log.error("%s", failure.traceback.rstrip())
         remedy = "; what runs goes on serving" if self._fleet.proven else ""
@@ -384,6 +398,8 @@ class Master:
         left = self._fleet.template_gone(generation, time.monotonic())
         if left is not TemplateState.DISMISSED:
             log.error("template %d %s", generation, words)
+        if left is TemplateState.BOOTING:
+            self._failures.died(generation, f"template {generation}", words)
 
     def _bury_worker(self, slot: Slot, words: str, status: int) -> None:
         self._close_worker(slot.number)
@@ -391,6 +407,8 @@ class Master:
         in_flight = self._scoreboard.line(slot.number)[Word.IN_FLIGHT]
         self._scoreboard.clear(slot.number)
         cause = self._cause(slot, left, status)
+        if cause is Cause.BOOT:
+            self._failures.died(slot.generation, f"worker {slot.number}", words)
         if self._fleet.mode is Mode.RUNNING:
             self._scoreboard.note_death(slot.number, cause)
         lost = f" with {in_flight} requests in flight" if in_flight else ""
@@ -503,6 +521,8 @@ class Master:
 
     def _close_worker(self, slot: int) -> None:
         self._close(self._workers.pop(slot, None))
+        if slot in self.dumps:
+            os.close(self.dumps.pop(slot))
 
     def _close(self, connection: Channel | None) -> None:
         if connection is not None:

@@ -3,20 +3,27 @@
 Rules
 * Nothing of this runs, or costs anything, until somebody asks.
 * Each question is answered in a greenlet of its own: whoever is slow to read holds up nobody.
+* While the hub is held up, the master's signal has those of AT_ONCE answered in its handler, without the hub.
 """
 
+import _socket
+import heapq
 import json
 import time
 from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import Any
 
 import gevent
 from gevent import socket
 
-from wsgid import log
+from wsgid import log, stacks
+from wsgid.heap import Heap
 from wsgid.timeouts import RequestGreenlet
 
 ANSWER_S = 10.0  # how long the asker may take to read
+HELD_UP_ANSWER_S = 1.0  # while everything waits for it
+REQUESTS_MAX = 10_000  # in an answer
 
 
 class Questions:
@@ -30,33 +37,64 @@ class Questions:
     def __init__(self, slot: int, greenlets: Callable[[], Iterable[RequestGreenlet]]) -> None:
         self.slot = slot
         self.greenlets = greenlets
+        self.heap = Heap()
+        self.held_up_at: FrameType | None = None  # in the signal handler: what holds the hub
 
     def take(self, kind: str, arguments: dict[str, Any], fd: int) -> None:
         """Answer later; owns `fd` from now on."""
         gevent.spawn(self._answer, kind, arguments, socket.socket(fileno=fd))
 
+    def answer_held_up(self, kind: str, arguments: dict[str, Any], fd: int, frame: FrameType | None) -> None:
+        """Answer now, while the hub is held up at `frame`; owns `fd`. Only for the kinds of AT_ONCE."""
+        asker = _socket.socket(fileno=fd)  # not gevent's, which would wait in the hub
+        self.held_up_at = frame
+        try:
+            asker.settimeout(HELD_UP_ANSWER_S)
+            asker.sendall(self._said(kind, arguments))
+        except OSError:  # the asker has left, or does not read
+            pass
+        finally:
+            self.held_up_at = None
+            asker.close()
+
     def _answer(self, kind: str, arguments: dict[str, Any], asker: Any) -> None:
         with asker, gevent.Timeout(ANSWER_S, False):
             try:
-                answer = {"ok": True, "worker": self.slot, **KINDS[kind](self, arguments)}
-            except Exception as error:
-                log.error("the question %r could not be answered", kind, exc_info=True)
-                answer = {"ok": False, "error": f"worker {self.slot} failed to answer: {error}"}
-            try:
-                asker.sendall(json.dumps(answer).encode() + b"\n")
+                asker.sendall(self._said(kind, arguments))
             except OSError:  # the asker has left
                 pass
 
+    def _said(self, kind: str, arguments: dict[str, Any]) -> bytes:
+        try:
+            answer = {"ok": True, "worker": self.slot, **KINDS[kind](self, arguments)}
+            return json.dumps(answer).encode() + b"\n"
+        except Exception as error:
+            log.error("the question %r could not be answered", kind, exc_info=True)
+            failure = {"ok": False, "error": f"worker {self.slot} failed to answer: {error}"}
+            return json.dumps(failure).encode() + b"\n"
+
 
 def _requests(questions: Questions, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Every request that the application has now."""
-    now_s = time.monotonic()
-    return {"requests": [
-        {"age_s": now_s - one.started_s, "method": one.environ.get("REQUEST_METHOD"),
-         "path": one.environ.get("PATH_INFO"), "peer": one.environ.get("REMOTE_ADDR")}
-        for one in questions.greenlets() if one.environ is not None]}
+    """The oldest requests that the application has now, and how many there are."""
+    running = [one for one in questions.greenlets() if one.environ is not None]
+    limit = min(arguments.get("limit", REQUESTS_MAX), REQUESTS_MAX)
+    oldest = heapq.nsmallest(limit, running, key=lambda one: one.started_s)
+    return {"requests": [one.facts() for one in oldest], "total": len(running)}
+
+
+def _stacks(questions: Questions, arguments: dict[str, Any]) -> dict[str, Any]:
+    began_s = time.monotonic()
+    report = stacks.report(questions.greenlets(), questions.held_up_at)
+    return {**report, "took_s": round(time.monotonic() - began_s, 4)}
+
+
+def _memory(questions: Questions, arguments: dict[str, Any]) -> dict[str, Any]:
+    return questions.heap.report()
 
 
 KINDS: dict[str, Callable[[Questions, dict[str, Any]], dict[str, Any]]] = {
     "requests": _requests,
+    "stacks": _stacks,
+    "memory": _memory,
 }
+AT_ONCE = frozenset({"requests", "stacks"})  # those that need no hub

@@ -35,6 +35,7 @@ class HeldWorker:
     generation: int
     pid: int
     fd: int  # its channel
+    dump_fd: int = -1  # see dump.py; -1: it has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class Handover:
     workers: tuple[HeldWorker, ...]
 
     def fds(self) -> list[int]:
-        return [self.scoreboard_fd, *(one.fd for one in self.listeners), *(one.fd for one in self.workers)]
+        dumps = [one.dump_fd for one in self.workers if one.dump_fd >= 0]
+        return [self.scoreboard_fd, *(one.fd for one in self.listeners), *(one.fd for one in self.workers), *dumps]
 
 
 @dataclass(frozen=True, slots=True)

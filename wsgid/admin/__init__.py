@@ -3,5 +3,8 @@
     server.py    the sockets, without ever waiting for anybody
     doors.py     which sockets there are, and who answers there
     snapshot.py  what the master knows in one moment; the others render it
+    failures.py  why the last reload failed
+    status.py    the snapshot for wsgidctl
     commands.py  wsgidctl's commands
+    fifo.py      uWSGI's commands of one letter
 """

@@ -1,15 +1,17 @@
-"""Which side doors a master has: one for each of --stats, --metrics and --control.
+"""Which side doors a master has: one for each of --stats, --metrics, --control and --master-fifo.
 
 Rules
 * The server matters more than its side doors: one that cannot be opened is said in the log, and all else goes on.
 """
 
+import selectors
 from collections.abc import Iterator
 from pathlib import Path
 
 from wsgid import listener, log
 from wsgid.admin import commands
 from wsgid.admin.commands import Operator
+from wsgid.admin.fifo import Fifo, FifoError
 from wsgid.admin.server import Door, Responder, guarded
 from wsgid.config import Settings
 from wsgid.errors import ListenerError
@@ -29,6 +31,17 @@ def open_doors(operator: Operator, listeners: list[Listener]) -> list[Door]:
         listeners: where it serves; the control socket lies beside the first of them that is a file.
     """
     return list(_doors(operator, listeners))
+
+
+def open_fifos(operator: Operator, selector: selectors.BaseSelector) -> list[Fifo]:
+    """Those of --master-fifo that can be had."""
+    opened = []
+    for path in operator.settings.master_fifo:
+        try:
+            opened.append(Fifo(path, operator, selector))
+        except FifoError as error:
+            log.warning("--master-fifo: %s", error)
+    return opened
 
 
 def _doors(operator: Operator, listeners: list[Listener]) -> Iterator[Door]:
