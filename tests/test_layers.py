@@ -28,7 +28,7 @@ FLOORS = {
     "wsgid.ctl": 6, "wsgid.ctl.main": 8, "wsgid.ctl.client": 6, "wsgid.ctl.text": 6, "wsgid.ctl.answers": 6,
     "wsgid.ctl.troubles": 6, "wsgid.ctl.status": 7, "wsgid.ctl.reload": 7, "wsgid.ctl.stop": 7, "wsgid.ctl.workers": 7,
     "wsgid.ctl.log_reopen": 7, "wsgid.ctl.settings": 7, "wsgid.ctl.requests": 7, "wsgid.ctl.stacks": 7,
-    "wsgid.ctl.memory": 7, "wsgid.ctl.frame": 7, "wsgid.ctl.top": 7,
+    "wsgid.ctl.memory": 7, "wsgid.ctl.sample": 7, "wsgid.ctl.frame": 7, "wsgid.ctl.top": 7,
 }
 # Within a floor a module may know another of the same subject, in this order only.
 SAME_FLOOR = {
@@ -49,8 +49,9 @@ SAME_FLOOR = {
     ("wsgid.admin.commands", "wsgid.admin.server"), ("wsgid.admin.commands", "wsgid.admin.snapshot"),
     ("wsgid.admin.commands", "wsgid.admin.status"),
     ("wsgid.ctl.answers", "wsgid.ctl.client"), ("wsgid.ctl.troubles", "wsgid.ctl.text"),
-    ("wsgid.ctl.frame", "wsgid.ctl.status"), ("wsgid.ctl.frame", "wsgid.ctl.requests"),
-    ("wsgid.ctl.top", "wsgid.ctl.frame"), ("wsgid.ctl.top", "wsgid.ctl.requests"),
+    ("wsgid.ctl.frame", "wsgid.ctl.status"),
+    ("wsgid.ctl.frame", "wsgid.ctl.sample"), ("wsgid.ctl.sample", "wsgid.ctl.requests"),
+    ("wsgid.ctl.top", "wsgid.ctl.frame"), ("wsgid.ctl.top", "wsgid.ctl.sample"),
     ("wsgid", "wsgid.forms"), ("wsgid.__main__", "wsgid.cli"),
 }
 

@@ -13,7 +13,7 @@ import sys
 from types import ModuleType
 
 from wsgid import __version__
-from wsgid.ctl import client, log_reopen, memory, reload, requests, settings, stacks, status, stop, workers
+from wsgid.ctl import client, log_reopen, memory, reload, requests, settings, stacks, status, stop, top, workers
 from wsgid.ctl.client import CtlError
 from wsgid.ctl.text import escaped
 
@@ -27,6 +27,7 @@ SUBCOMMANDS: dict[str, ModuleType] = {
     "requests": requests,
     "stacks": stacks,
     "memory": memory,
+    "top": top,
 }
 
 
