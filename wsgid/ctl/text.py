@@ -42,7 +42,7 @@ def request(facts: dict[str, Any]) -> str:
 
 
 def age(seconds: float) -> str:
-    """1.2s, 12m05s, 3h07m, 12d04h: never longer than six characters, within three years."""
+    """1.2s, 12m05s, 3h07m, 12d04h: never longer than six characters, up to a hundred days."""
     if seconds < 100:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(int(seconds), 60)
