@@ -144,7 +144,8 @@ class Master:
         self._causes: dict[int, Cause] = {}  # by slot: why its worker is about to go, where that was said
         self.dumps: dict[int, int] = {}  # by slot: the memfd of dump.py
         self._failures = Failures()
-        self.admin = Admin(self._selector, open_doors(self, listeners), open_fifos(self, self._selector))
+        self._fifos = open_fifos(self, self._selector, dict(handover.fifos) if handover else {})
+        self.admin = Admin(self._selector, open_doors(self, listeners), self._fifos)
         for worker in handover.workers if handover else ():
             self._fleet.adopt(worker.slot, worker.generation, worker.pid, time.monotonic())
             self._add_worker(worker.slot, worker.fd)
@@ -284,7 +285,8 @@ class Master:
         workers = tuple(HeldWorker(slot.number, slot.generation, slot.pid, self._workers[slot.number].fileno(),
                                    self.dumps.get(slot.number, -1))
                         for slot in self._fleet.of_state(SlotState.READY, SlotState.STALLED))
-        self._start.execute(Handover(self._scoreboard_fd, held, workers), [*_SIGNAL_HANDLERS, Signals.SIGCHLD])
+        fifos = tuple((one.path, one.fd) for one in self._fifos)
+        self._start.execute(Handover(self._scoreboard_fd, held, workers, fifos), [*_SIGNAL_HANDLERS, Signals.SIGCHLD])
 
     # --- messages ---
 

@@ -97,9 +97,9 @@ def _others(known: tuple[Any, ...]) -> Iterable[Any]:
 
 
 def _is_ours(one: Any) -> bool:
-    """Whether it answers a question, as this one does."""
+    """Whether it answers a question, as this one does, or is the side of a thread of gevent's that is shown itself."""
     owner = getattr(getattr(one, "_run", None), "__module__", "")
-    return isinstance(one, gevent.Greenlet) and owner == "wsgid.questions"
+    return owner == "wsgid.questions" or type(one).__module__ == "gevent.threadpool"
 
 
 def _named(one: Any) -> Any:

@@ -5,13 +5,12 @@ Rules
 """
 
 import selectors
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from wsgid import listener, log
-from wsgid.admin import commands
+from wsgid.admin import commands, fifo
 from wsgid.admin.commands import Operator
-from wsgid.admin.fifo import Fifo, FifoError
 from wsgid.admin.server import Door, Responder, guarded
 from wsgid.config import Settings
 from wsgid.errors import ListenerError
@@ -33,14 +32,20 @@ def open_doors(operator: Operator, listeners: list[Listener]) -> list[Door]:
     return list(_doors(operator, listeners))
 
 
-def open_fifos(operator: Operator, selector: selectors.BaseSelector) -> list[Fifo]:
-    """Those of --master-fifo that can be had."""
+def open_fifos(operator: Operator, selector: selectors.BaseSelector, held: Mapping[str, int]) -> list[fifo.Fifo]:
+    """Those of --master-fifo that can be had.
+
+    Args:
+        held: descriptors, by path, that the master before this one has left; what is no longer wanted is closed.
+    """
     opened = []
     for path in operator.settings.master_fifo:
         try:
-            opened.append(Fifo(path, operator, selector))
-        except FifoError as error:
+            opened.append(fifo.Fifo(path, operator, selector, held.get(path)))
+        except fifo.FifoError as error:
             log.warning("--master-fifo: %s", error)
+    for path in held.keys() - set(operator.settings.master_fifo):
+        fifo.remove(path, held[path])
     return opened
 
 

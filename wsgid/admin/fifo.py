@@ -4,8 +4,8 @@ Rules
 * Opened for reading and writing: then who writes never has to wait in open(2), and there is never an end-of-file,
   which would keep the selector awake (fifo(7)).
 * Whatever is written in there costs at most one block in PAUSE_S.
-* A FIFO that is there and that nobody reads is taken over, not replaced: while the master executes itself anew,
-  somebody may wait in open(2) for its other end.
+* A FIFO that is there and that nobody reads is taken over, not replaced: somebody may wait in open(2) for its other
+  end.  When the master executes itself anew (SIGUSR2), its descriptor stays open, and no letter is lost.
 * A letter that wsgid cannot follow is said once, with what to do instead.
 """
 
@@ -38,20 +38,21 @@ class Fifo:
         path: absolute; made if there is none.
         operator: who follows the letters.
         selector: the master's.
+        held: its descriptor, if the master before this one has left it.
 
     Raises:
         FifoError: with the path, the reason and the remedy.
     """
 
-    def __init__(self, path: str, operator: Operator, selector: selectors.BaseSelector) -> None:
-        self._path = path
+    def __init__(self, path: str, operator: Operator, selector: selectors.BaseSelector,
+                 held: int | None = None) -> None:
+        self.path = path
         self._operator = operator
         self._selector = selector
         self._warned: set[str] = set()
         self._listens_again_s = 0.0  # 0: it listens
-        self._fd = _open(path)
-        self._identity = _identity(os.fstat(self._fd))
-        selector.register(self._fd, selectors.EVENT_READ)
+        self.fd = _open(path) if held is None else held
+        selector.register(self.fd, selectors.EVENT_READ)
 
     def turn(self, now_s: float) -> None:
         """Read and follow what has been written."""
@@ -59,12 +60,12 @@ class Fifo:
             return
         if self._listens_again_s:
             self._listens_again_s = 0.0
-            self._selector.register(self._fd, selectors.EVENT_READ)
+            self._selector.register(self.fd, selectors.EVENT_READ)
         try:
-            letters = os.read(self._fd, _BLOCK_BYTES).decode("ascii", "backslashreplace")
+            letters = os.read(self.fd, _BLOCK_BYTES).decode("ascii", "backslashreplace")
         except BlockingIOError:
             return
-        self._selector.unregister(self._fd)
+        self._selector.unregister(self.fd)
         self._listens_again_s = now_s + PAUSE_S
         for letter, run in groupby("".join(letters.split())):
             self._follow(letter, len(list(run)))
@@ -75,13 +76,8 @@ class Fifo:
     def close(self) -> None:
         """Remove the file, if it is still ours."""
         if not self._listens_again_s:
-            self._selector.unregister(self._fd)
-        try:
-            if _identity(os.lstat(self._path)) == self._identity:
-                os.unlink(self._path)
-        except OSError:  # gone, or in a directory that is no longer ours
-            pass
-        os.close(self._fd)
+            self._selector.unregister(self.fd)
+        remove(self.path, self.fd)
 
     def _follow(self, letter: str, times: int) -> None:
         """A letter that is repeated counts once, but + and -."""
@@ -95,7 +91,7 @@ class Fifo:
             return
         if letter not in self._warned:
             self._warned.add(letter)
-            log.warning("%s: the letter %r %s", self._path, letter, _REFUSED.get(letter, "is no command of wsgid's"))
+            log.warning("%s: the letter %r %s", self.path, letter, _REFUSED.get(letter, "is no command of wsgid's"))
 
 
 def _reload(operator: Operator, who: str, times: int) -> None:
@@ -142,6 +138,16 @@ _REFUSED = {
 
 
 # --- the file ---
+
+
+def remove(path: str, fd: int) -> None:
+    """Close it, and remove the file if it is still this one."""
+    try:
+        if _identity(os.lstat(path)) == _identity(os.fstat(fd)):
+            os.unlink(path)
+    except OSError:  # gone, or in a directory that is no longer ours
+        pass
+    os.close(fd)
 
 
 def _open(path: str) -> int:
