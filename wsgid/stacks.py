@@ -97,9 +97,8 @@ def _others(known: tuple[Any, ...]) -> Iterable[Any]:
 
 
 def _is_ours(one: Any) -> bool:
-    """Whether it answers a question, as this one does, or is the side of a thread of gevent's that is shown itself."""
-    owner = getattr(getattr(one, "_run", None), "__module__", "")
-    return owner == "wsgid.questions" or type(one).__module__ == "gevent.threadpool"
+    """Whether it answers a question, as this one does, or is that with which a thread begins: threads are shown too."""
+    return getattr(getattr(one, "_run", None), "__module__", "") == "wsgid.questions" or one.parent is None
 
 
 def _named(one: Any) -> Any:

@@ -50,7 +50,8 @@ def draw(sample: Sample, lines: int) -> RenderableType:
 def _head(sample: Sample) -> list[Text]:
     status, rates = sample.status, sample.rates
     taken = sum(one["in_flight"] for one in status["workers"])
-    queues = "  ".join(f"{one['address']} {known(one['queue'])}/{known(one['backlog'])}" for one in status["listeners"])
+    queues = "  ".join(f"{known(one['queue'])}/{known(one['backlog'])} at {one['address']}"
+                       for one in status["listeners"])
     return [
         Text.assemble((f"wsgid {status['version']}", "bold"), f"  {escaped(status['application'])}  ",
                       (status["mode"], "green" if status["mode"] == "running" else "bold red"),
