@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import socket
 import subprocess
 import sys
@@ -28,7 +29,7 @@ APP = """
     def application(environ, start_response):
         path = environ["PATH_INFO"]
         if path.startswith("/sleep"):
-            time.sleep(30)
+            time.sleep(60)
         elif path == "/spin":
             until = time.monotonic() + float(environ["QUERY_STRING"])
             while time.monotonic() < until:
@@ -239,18 +240,24 @@ def test_what_a_client_sends_is_no_command_to_the_terminal(start: Start, tmp_pat
 
 
 def test_ten_thousand_requests_in_flight_are_answered(start: Start, tmp_path: Path) -> None:
-    """A greenlet each, made by the application, would be as many; here they are requests of one worker."""
-    server = serve(start, "--gevent", "10000", "--listen", "4096")
-    number = 1500  # the test's own descriptors are the limit
-    connections = [send(server, f"/sleep/{place}") for place in range(number)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    number = 10_000 if hard == resource.RLIM_INFINITY else min(10_000, hard - 300)  # a descriptor each, here and there
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, number + 300), hard))
+    server = serve(start, "--gevent", "10000")
+    connections: list[socket.socket] = []
     try:
+        connections += (send(server, f"/sleep/{place}") for place in range(number))
         eventually(lambda: said(tmp_path, "requests", "--limit", "1")["total"] == number, "all run")
         found = said(tmp_path, "requests", "--limit", "10000")
         assert len(found["requests"]) == number
         [worker] = said(tmp_path, "stacks")["workers"]
         [stack] = [one for one in worker["stacks"] if one["kind"] == "request"]
         assert stack["count"] == number and len(stack["named"]) == 10
+        assert f"{number} requests in flight; {number - 200} younger ones are not shown" in wsgidctl(
+            tmp_path, "requests").stdout
+        assert f"{number}/10000" in wsgidctl(tmp_path, "top", "--once", "--interval", "0.2").stdout
     finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         for one in connections:
             one.close()
 
