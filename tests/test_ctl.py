@@ -1,5 +1,6 @@
 """wsgidctl finds its server, sees and steers it, and says in a sentence what it cannot do."""
 
+import html
 import json
 import os
 import re
@@ -19,7 +20,8 @@ from tests import client
 from tests.conftest import Start
 from tests.ctl import PROGRAM, refusal, said, wsgidctl
 from tests.server import Server, eventually
-from wsgid.ctl import memory, requests, settings, status, text
+from wsgid.admin import fifo
+from wsgid.ctl import frame, memory, requests, settings, status, text
 from wsgid.ctl.main import SUBCOMMANDS
 from wsgid.ctl.troubles import troubles
 from wsgid.slots import SlotState
@@ -263,10 +265,11 @@ def test_ten_thousand_requests_in_flight_are_answered(start: Start, tmp_path: Pa
 
 
 def test_settings_are_those_of_the_running_server(start: Start, tmp_path: Path) -> None:
-    serve(start, "--harakiri", "7.5", "--touch-reload", "a", "--touch-reload", "b")
+    serve(start, "--chmod-socket", "640", "--harakiri", "7.5", "--touch-reload", "a", "--touch-reload", "b")
     done = wsgidctl(tmp_path, "settings")
     assert re.match(" +".join(settings.COLUMNS), done.stdout)
     assert re.search(r"^--harakiri +7.5 +(?!default)\S", done.stdout, re.MULTILINE)
+    assert re.search(r"^--chmod-socket +640 ", done.stdout, re.MULTILINE)
     assert re.search(rf"^--touch-reload +{tmp_path}/a, {tmp_path}/b +(?!default)\S", done.stdout, re.MULTILINE)
     assert re.search(r"^--socket-timeout +30.0 +default", done.stdout, re.MULTILINE)
     assert said(tmp_path, "settings")["settings"]["harakiri"] == 7.5
@@ -472,3 +475,28 @@ def test_every_state_of_a_worker_can_be_shown() -> None:
     for state in SlotState:
         one = {"slot": 1, "state": state.name.lower(), "pid": 0, "rests_s": 0.0, "restarts": {"crash": 2}}
         assert status.row(one, {"places": 1})[1] == state.name.lower()
+
+
+# --- the documentation ---
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.mark.parametrize("columns", [status.COLUMNS, requests.COLUMNS, memory.COLUMNS, settings.COLUMNS])
+def test_the_documentation_shows_the_columns_as_they_are(columns: tuple[str, ...]) -> None:
+    pasted = (DOCS / "wsgidctl.md").read_text()
+    assert re.search(r"^ {4} *" + " +".join(map(re.escape, columns)) + "$", pasted, re.MULTILINE)
+
+
+def test_the_documentation_names_every_subcommand_and_letter() -> None:
+    written = "".join(path.read_text() for path in DOCS.glob("*.md"))
+    for name in SUBCOMMANDS:
+        assert f"wsgidctl {name}" in written, name
+    for letter in (*fifo.LETTERS, *fifo.REFUSED):
+        assert f"`{letter}`" in written, letter
+
+
+def test_the_picture_of_top_has_the_columns_as_they_are() -> None:
+    picture = html.unescape((DOCS / "pictures" / "top.svg").read_text()).replace("\xa0", " ")
+    for columns in (frame.WORKER_COLUMNS, frame.REQUEST_COLUMNS):
+        assert all(name in picture for name in columns)

@@ -81,7 +81,7 @@ class Fifo:
 
     def _follow(self, letter: str, times: int) -> None:
         """A letter that is repeated counts once, but + and -."""
-        act = _LETTERS.get(letter)
+        act = LETTERS.get(letter)
         try:
             if act is not None:
                 act(self._operator, f"FIFO {letter}", times)
@@ -91,7 +91,7 @@ class Fifo:
             return
         if letter not in self._warned:
             self._warned.add(letter)
-            log.warning("%s: the letter %r %s", self.path, letter, _REFUSED.get(letter, "is no command of wsgid's"))
+            log.warning("%s: the letter %r %s", self.path, letter, REFUSED.get(letter, "is no command of wsgid's"))
 
 
 def _reload(operator: Operator, who: str, times: int) -> None:
@@ -123,11 +123,11 @@ def _say_status(operator: Operator, who: str, times: int) -> None:
 
 
 _Act = Callable[[Operator, str, int], None]
-_LETTERS: dict[str, _Act] = {
+LETTERS: dict[str, _Act] = {
     **dict.fromkeys("crRwW", _reload),
     "q": _stop, "Q": _stop_now, "l": _reopen, "s": _say_status, "+": _more, "-": _fewer,
 }
-_REFUSED = {
+REFUSED = {
     "p": "is not followed: a server that takes no requests helps nobody; stop it (q), or have nginx answer",
     "L": "is not followed: let logrotate rotate the log, then reopen it (l)",
     "f": "is not followed: send SIGUSR2 to the master, which starts wsgid anew",

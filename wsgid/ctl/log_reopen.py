@@ -18,5 +18,5 @@ def run(server: Server, given: argparse.Namespace) -> int:
     if given.json:
         print(json.dumps(answer))
     else:
-        show("the server reopens its logs")
+        show("the server has been told to reopen its logs")
     return 0

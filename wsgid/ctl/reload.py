@@ -32,7 +32,7 @@ def run(server: Server, given: argparse.Namespace) -> int:
             break
         time.sleep(POLL_S)
     old = sum(one["state"] == "draining" for one in status["workers"])
-    rest = f"; {count(old, 'old worker')} still finish requests" if old else ""
+    rest = f"; {count(old, 'old worker')} may still have requests to finish" if old else ""
     _say(given, {"generation": status["generation"], "done": True, "took_s": round(took_s, 3), "draining": old},
          f"generation {status['generation']} serves with {count(status['ready'], 'worker')} after {age(took_s)}{rest}")
     return 0

@@ -28,9 +28,13 @@ def run(server: Server, given: argparse.Namespace) -> int:
     rows = []
     for name, value in answer["settings"].items():
         source = sources.get(name) or ("default" if name in defaults and value == defaults[name] else "set")
-        rows.append((flag_of(name), _shown(value), source))
+        rows.append((flag_of(name), f"{value:o}" if _is_mode(name, value) else _shown(value), source))
     show(table(COLUMNS, rows, COLUMNS))
     return 0
+
+
+def _is_mode(name: str, value: Any) -> bool:
+    return name in ("chmod_socket", "umask") and isinstance(value, int) and value >= 0
 
 
 def _shown(value: Any) -> str:
