@@ -118,6 +118,8 @@ def test_a_socket_that_is_no_control_socket_is_said(start: Start, tmp_path: Path
     serve(start)
     assert "app.sock is no control socket of wsgid's" in refusal(tmp_path, "--control", "app.sock", "status")
     assert "there is no nothing" in refusal(tmp_path, "--control", "nothing", "status")
+    for name in ("app.py", str(tmp_path)):
+        assert f"{name} is no socket" in refusal(tmp_path, "--control", name, "status")
     assert "too long" in refusal(tmp_path, "--control", "x" * 200, "status")
 
 

@@ -46,21 +46,23 @@ class Questions:
 
     def answer_held_up(self, kind: str, arguments: dict[str, Any], fd: int, frame: FrameType | None) -> None:
         """Answer now, while the hub is held up at `frame`; owns `fd`. Only for the kinds of AT_ONCE."""
-        asker = _socket.socket(fileno=fd)  # not gevent's, which would wait in the hub
         self.held_up_at = frame
         try:
+            asker = _socket.socket(fileno=fd)  # not gevent's, which would wait in the hub
             asker.settimeout(HELD_UP_ANSWER_S)
             asker.sendall(self._said(kind, arguments))
+            asker.close()
         except OSError:  # the asker has left, or does not read
             pass
         finally:
             self.held_up_at = None
-            asker.close()
 
     def _answer(self, kind: str, arguments: dict[str, Any], asker: Any) -> None:
-        with asker, gevent.Timeout(ANSWER_S, False):
+        with asker:
+            answer = self._said(kind, arguments)
             try:
-                asker.sendall(self._said(kind, arguments))
+                with gevent.Timeout(ANSWER_S, False):
+                    asker.sendall(answer)
             except OSError:  # the asker has left
                 pass
 

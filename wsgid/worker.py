@@ -11,7 +11,7 @@ import atexit
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 from types import FrameType
 from typing import Any
@@ -24,7 +24,7 @@ from wsgid.application import Application
 from wsgid.channel import Channel
 from wsgid.config import Settings
 from wsgid.connection import READ
-from wsgid.errors import ExitCode
+from wsgid.errors import ControlError, ExitCode
 from wsgid.fleet import Backlog
 from wsgid.pipeline import Pipeline
 from wsgid.protocol import control
@@ -132,16 +132,26 @@ class Worker:
 
     def _on_orders(self) -> None:
         """The channel is readable."""
-        while True:
-            self._follow_postponed()
-            try:
-                received = self._channel.receive()
-            except BlockingIOError:
-                return
+        self._follow_postponed()
+        for received in self._received():
             if received is None:
                 self._orphaned()
                 return
             self._follow(*received)
+
+    def _received(self) -> Iterator[tuple[control.Message, list[int]] | None]:
+        """What the channel has now. An order that does not arrive whole, where descriptors are used up, is said."""
+        while True:
+            try:
+                received = self._channel.receive()
+            except BlockingIOError:
+                return
+            except ControlError as error:
+                log.error("%s: ignored", error)
+                continue
+            yield received
+            if received is None:
+                return
 
     def _follow_postponed(self) -> None:
         while self._postponed:
@@ -160,11 +170,7 @@ class Worker:
         """In the signal handler, while the hub is held up at `frame`: answer what has been asked meanwhile. What else
         has come is postponed. Returns whether there was a question."""
         answered = False
-        while True:
-            try:
-                received = self._channel.receive()
-            except BlockingIOError:
-                break
+        for received in self._received():
             if received is None:  # the hub will find the end of the channel by itself
                 break
             message, fds = received

@@ -3,7 +3,7 @@
 Rules
 * Opened for reading and writing: then who writes never has to wait in open(2), and there is never an end-of-file,
   which would keep the selector awake (fifo(7)).
-* Whatever is written in there costs at most one block in PAUSE_S.
+* Whatever is written in there costs at most one block in PAUSE_S, and each letter of it once.
 * A FIFO that is there and that nobody reads is taken over, not replaced: somebody may wait in open(2) for its other
   end.  When the master executes itself anew (SIGUSR2), its descriptor stays open, and no letter is lost.
 * A letter that wsgid cannot follow is said once, with what to do instead.
@@ -14,7 +14,6 @@ import os
 import selectors
 import stat
 from collections.abc import Callable
-from itertools import groupby
 from math import inf
 
 from wsgid import log
@@ -67,8 +66,8 @@ class Fifo:
             return
         self._selector.unregister(self.fd)
         self._listens_again_s = now_s + PAUSE_S
-        for letter, run in groupby("".join(letters.split())):
-            self._follow(letter, len(list(run)))
+        for letter in dict.fromkeys("".join(letters.split())):
+            self._follow(letter, letters.count(letter))
 
     def next_turn_s(self) -> float:
         return self._listens_again_s or inf
@@ -80,7 +79,7 @@ class Fifo:
         remove(self.path, self.fd)
 
     def _follow(self, letter: str, times: int) -> None:
-        """A letter that is repeated counts once, but + and -."""
+        """However often a letter is in a block, it is followed once: + and - with their number."""
         act = LETTERS.get(letter)
         try:
             if act is not None:

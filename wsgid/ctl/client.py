@@ -123,6 +123,8 @@ def _failure(path: Path, error: OSError) -> CtlError:
             return CtlError(f"{path} belongs to somebody else: be that user, or root")
         case FileNotFoundError():
             return NobodyThere(f"there is no {path}: is the server running?")
+        case ConnectionRefusedError() if not path.is_socket():
+            return CtlError(f"{path} is no socket")
         case ConnectionRefusedError():
             return NobodyThere(f"no server listens on {path}: it was left behind by one that is gone")
         case TimeoutError() | BlockingIOError():

@@ -45,17 +45,17 @@ def _seconds(text: str) -> float:
 
 
 def run(server: Server, given: argparse.Namespace) -> int:
-    if given.json:
-        return _print_json(server, given)
-    frame = _frame()
-    if given.once:
-        from rich.console import Console
-        *_, last = _samples(server, 2, lambda: _pause(given.interval))
-        Console().print(frame.draw(last, _ALL_LINES))
-        return 0
-    if not sys.stdout.isatty():
-        raise CtlError("top needs a terminal: use `top --once`, or `top --json`, which prints one object a line")
-    _watch(server, given.interval, frame)
+    try:
+        if given.json:
+            _print_json(server, given)
+        elif given.once:
+            _print_frame(server, given.interval, _frame())
+        elif sys.stdout.isatty():
+            _watch(server, given.interval, _frame())
+        else:
+            raise CtlError("top needs a terminal: use `top --once`, or `top --json`, which prints one object a line")
+    except KeyboardInterrupt:  # the usual way to leave
+        pass
     return 0
 
 
@@ -83,13 +83,18 @@ def _pause(interval_s: float) -> bool:
     return True
 
 
-def _print_json(server: Server, given: argparse.Namespace) -> int:
+def _print_frame(server: Server, interval_s: float, frame: ModuleType) -> None:
+    from rich.console import Console
+    *_, last = _samples(server, 2, lambda: _pause(interval_s))
+    Console().print(frame.draw(last, _ALL_LINES))
+
+
+def _print_json(server: Server, given: argparse.Namespace) -> None:
     """One object for each interval; the first look only begins the first one."""
     taken = _samples(server, 2 if given.once else float("inf"), lambda: _pause(given.interval))
     next(taken)
     for one in taken:
         print(json.dumps(one.as_dict()), flush=True)
-    return 0
 
 
 def _watch(server: Server, interval_s: float, frame: ModuleType) -> None:
@@ -127,5 +132,5 @@ def _quits_within(interval_s: float) -> bool:
 
 
 def _leave(_signo: int, _frame: object) -> None:
-    """The terminal has to be put back in order first."""
-    raise KeyboardInterrupt
+    """Not without putting the terminal back in order."""
+    raise SystemExit(1)
