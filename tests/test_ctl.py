@@ -420,7 +420,8 @@ def test_nothing_of_it_runs_until_somebody_asks(start: Start, tmp_path: Path) ->
     """A worker's file for its stacks is empty."""
     server = serve(start)
     [pid] = server.worker_pids()
-    [link] = [one for one in Path(f"/proc/{pid}/fd").iterdir() if "wsgid-dump" in os.readlink(one)]
+    held = Path(f"/proc/{pid}/fd")
+    [link] = eventually(lambda: [one for one in held.iterdir() if "wsgid-dump" in os.readlink(one)], "it has the file")
     assert link.stat().st_size == 0
 
 
