@@ -322,6 +322,13 @@ def test_reload_waits_until_the_new_generation_serves(start: Start, tmp_path: Pa
     assert wsgidctl(tmp_path, "reload", "--no-wait").stdout == "generation 3 is on its way\n"
 
 
+def test_reload_waits_for_workers_that_take_their_time(start: Start, tmp_path: Path) -> None:
+    serve(start, "--lazy-apps", workers=2, app="import time; time.sleep(0.5)\n" + textwrap.dedent(APP))
+    assert said(tmp_path, "reload")["draining"] <= 2
+    found = [one for one in said(tmp_path, "status")["workers"] if one["state"] == "ready"]
+    assert [one["generation"] for one in found] == [1, 1]
+
+
 @pytest.mark.parametrize("options", [(), ("--lazy-apps",)])
 def test_a_reload_that_fails_says_why(start: Start, tmp_path: Path, options: tuple[str, ...]) -> None:
     server = serve(start, *options)
@@ -349,6 +356,7 @@ def test_stop_waits_until_the_server_is_gone(start: Start, tmp_path: Path) -> No
     with send(server, "/spin", "1"):
         done = wsgidctl(tmp_path, "stop")
     assert re.fullmatch(r"the server has stopped after \d\.\ds\n", done.stdout)
+    assert not server.worker_pids() and not (tmp_path / "app.ctl").exists()
     assert server.wait() == 0
     server.assert_nothing_left()
 
@@ -403,7 +411,8 @@ def test_a_reader_that_leaves_is_no_failure_to_explain(start: Start, tmp_path: P
     {"command": "requests"}, {"command": "requests", "worker": "0"}, {"command": "requests", "worker": True},
     {"command": "requests", "worker": -1}, {"command": "requests", "worker": 0, "limit": 0},
     {"command": "requests", "worker": 0, "limit": "x"}, {"command": "requests", "worker": 0, "more": "é" * 30_000},
-    {"command": "workers"}, {"command": "workers", "workers": 1.5}, {"command": "workers", "change": 10 ** 9},
+    {"command": "workers"}, {"command": "workers", "workers": 1.5}, {"command": "workers", "workers": True},
+    {"command": "workers", "change": 10 ** 9},
     {"command": "stop", "now": 1}, {"command": "dump"}, {"command": "dump", "worker": 99},
 ])
 def test_the_master_validates_whatever_is_asked(start: Start, tmp_path: Path, request_: dict[str, object]) -> None:

@@ -2,11 +2,13 @@
 
 import os
 import re
+import selectors
 import stat
 import subprocess
 import time
 from pathlib import Path
 from signal import Signals
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from tests import client
 from tests.conftest import Start
 from tests.server import Server, eventually
+from wsgid.admin.fifo import Fifo
 
 APP = """
     import time
@@ -40,6 +43,9 @@ def test_the_fifo_is_the_owners_alone_and_is_gone_at_the_end(start: Start, tmp_p
     for name in ("fifo", "second"):
         mode = (tmp_path / name).stat().st_mode
         assert stat.S_ISFIFO(mode) and stat.S_IMODE(mode) == 0o600
+        [fd] = [fd for fd in Path(f"/proc/{server.pid}/fd").iterdir() if os.readlink(fd) == str(tmp_path / name)]
+        flags = re.search(r"flags:\s+(\d+)", Path(f"/proc/{server.pid}/fdinfo/{fd.name}").read_text())
+        assert flags and int(flags[1], 8) & os.O_ACCMODE == os.O_RDWR  # or each writer's end would wake the master
     echo(tmp_path, "q", "second")
     server.wait_for("FIFO q: wsgid stops")
     assert server.wait() == 0
@@ -113,6 +119,23 @@ def test_a_flood_costs_little_and_stops_nothing(start: Start, tmp_path: Path) ->
             os.killpg(flood.pid, Signals.SIGKILL)
     assert sum(master.cpu_times()[:2]) - before < 1
     assert server.stop() == 0
+
+
+def test_a_block_costs_each_letter_once(tmp_path: Path) -> None:
+    followed: list[str] = []
+    operator = SimpleNamespace(
+        reload=followed.append, stop=followed.append, snapshot=lambda: SimpleNamespace(wanted=2),
+        resize=lambda workers, who: followed.append(f"{who} {workers}"))
+    fifo = Fifo(str(tmp_path / "fifo"), operator, selectors.DefaultSelector())  # type: ignore[arg-type]
+    with open(tmp_path / "fifo", "w") as writer:
+        writer.write("rq\n" * 500 + "+" * 3 + "r" * 5000)
+    for now_s in (0.0, 0.01):  # the second comes too early
+        fifo.turn(now_s)
+        assert followed == ["FIFO r", "FIFO q", "FIFO + 5"]
+    fifo.turn(0.2)
+    assert followed[3:] == ["FIFO r"]
+    fifo.close()
+    assert not (tmp_path / "fifo").exists()
 
 
 def test_it_survives_an_upgrade_in_place(start: Start, tmp_path: Path) -> None:
