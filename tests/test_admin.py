@@ -38,7 +38,7 @@ def ask(server: Server, path: str = "app.ctl", **request: Any) -> Any:
 def test_the_control_socket_lies_beside_the_first_socket_and_is_the_owners_alone(start: Start, tmp_path: Path) -> None:
     server = serve(start)
     assert (tmp_path / "app.ctl").stat().st_mode & 0o777 == 0o600
-    assert ask(server, command="reload") == {"ok": True}
+    assert ask(server, command="reload") == {"ok": True, "generation": 1}
     server.wait_for("wsgidctl: reloading the application")
     server.wait_for(r"worker \d+ \(generation 1, pid \d+\) is ready")
     assert ask(server, command="stop") == {"ok": True}
@@ -97,7 +97,7 @@ def test_who_is_silent_endless_or_too_many_holds_up_nobody(start: Start) -> None
         except OSError:
             pass
         assert closed(endless)
-    assert ask(server, command="reload") == {"ok": True}
+    assert ask(server, command="reload") == {"ok": True, "generation": 1}
 
 
 def server_connections(server: Server) -> list[Any]:

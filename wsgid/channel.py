@@ -9,6 +9,9 @@ Rules
 
 import _socket
 import array
+import fcntl
+import sys
+import termios
 from collections.abc import Sequence
 
 from wsgid.errors import ControlError
@@ -40,6 +43,10 @@ class Channel:
         except (BlockingIOError, ConnectionError):
             return False
         return True
+
+    def unread_bytes(self) -> int:
+        """How much of what was sent has not been received (unix(7), SIOCOUTQ; the kernel counts its own buffers in)."""
+        return int.from_bytes(fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
     def receive(self) -> tuple[control.Message, list[int]] | None:
         """One message with its file descriptors.

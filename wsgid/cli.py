@@ -41,4 +41,4 @@ def _run() -> ExitCode:
         daemon.detach(settings.log_path)
     if settings.chdir:
         os.chdir(settings.chdir)
-    return master.run(settings, start)
+    return master.run(configuration, start)

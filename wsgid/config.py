@@ -39,6 +39,10 @@ class Configuration:
     notes: Sequence[str] = ()
     warnings: Sequence[str] = ()
 
+    def sources(self) -> Mapping[str, str]:
+        """Where each option comes from that somebody gave, by its name: `uwsgi.ini:7`."""
+        return {name: ", ".join(dict.fromkeys(one.origin for one in given)) for name, given in self.given.items()}
+
 
 def from_command_line(argv: Sequence[str]) -> Settings:
     """The settings of a command line alone; see `read`."""

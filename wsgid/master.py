@@ -19,10 +19,12 @@ from signal import Signals
 from typing import Any
 
 from wsgid import __version__, channel, daemon, fleet, listener, log, pidfile, process, scoreboard, upgrade
-from wsgid.admin.doors import open_doors
+from wsgid.admin.doors import open_doors, open_fifos
+from wsgid.admin.failures import Failures
 from wsgid.admin.server import Admin
-from wsgid.admin.snapshot import Snapshot, take_snapshot
+from wsgid.admin.snapshot import Processes, Snapshot, take_snapshot
 from wsgid.channel import Channel
+from wsgid.config import Configuration
 from wsgid.options import Settings
 from wsgid.errors import ConfigError, ControlError, ExitCode
 from wsgid.fleet import Fleet, Mode
@@ -36,18 +38,20 @@ from wsgid.upgrade import Handover, HeldListener, HeldWorker, Start
 from wsgid.watch import Watch
 
 _SAID_MAX = 1000
+_UNANSWERED_MAX_BYTES = 32 * 1024  # of questions that a stuck worker has not read
 
 
-def run(settings: Settings, start: Start) -> ExitCode:
+def run(configuration: Configuration, start: Start) -> ExitCode:
     """Serve until told to stop. Returns the exit code.
 
     Args:
-        settings: the operator's.
+        configuration: the operator's.
         start: how to start this program again.
 
     Raises:
         BootError: the sockets cannot be had, or an option does not fit this machine.
     """
+    settings = configuration.settings
     signals = process.SignalPipe([*_SIGNAL_HANDLERS, Signals.SIGCHLD])
     if settings.umask >= 0:
         os.umask(settings.umask)
@@ -63,7 +67,7 @@ def run(settings: Settings, start: Start) -> ExitCode:
             pidfile.write(settings.pidfile)
         process.become_subreaper()
         _announce(settings, listeners)
-        master = Master(settings, start, listeners, files, signals, handover)
+        master = Master(configuration, start, listeners, files, signals, handover)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [*_SIGNAL_HANDLERS, Signals.SIGCHLD])
         try:
             return master.run()
@@ -118,7 +122,7 @@ class Master:
     """The fleet's hands.
 
     Args:
-        settings: the operator's.
+        configuration: the operator's.
         start: how to start this program again.
         listeners: open; the caller unlinks them in the end, whatever happens here.
         files: of the logs, open.
@@ -126,9 +130,10 @@ class Master:
         handover: what the image before this one has left.
     """
 
-    def __init__(self, settings: Settings, start: Start, listeners: list[Listener], files: LogFiles,
+    def __init__(self, configuration: Configuration, start: Start, listeners: list[Listener], files: LogFiles,
                  signals: process.SignalPipe, handover: Handover | None) -> None:
-        self.settings = settings
+        self.settings = settings = configuration.settings
+        self.sources = configuration.sources()
         self._start = start
         self._listeners = listeners
         self._files = files
@@ -153,10 +158,15 @@ class Master:
         self._started_s = time.time()
         self._causes: dict[int, Cause] = {}  # by slot: why its worker is about to go, where that was said
         self._notifier = Notifier(os.environ, self._scoreboard.in_flight, handover is not None)
-        self.admin = Admin(self._selector, open_doors(self, listeners))
+        self.dumps: dict[int, int] = {}  # by slot: the memfd of dump.py
+        self._failures = Failures()
+        self._fifos = open_fifos(self, self._selector, dict(handover.fifos) if handover else {})
+        self.admin = Admin(self._selector, open_doors(self, listeners), self._fifos)
         for worker in handover.workers if handover else ():
             self._fleet.adopt(worker.slot, worker.generation, worker.pid, time.monotonic())
             self._add_worker(worker.slot, worker.fd)
+            if worker.dump_fd >= 0:
+                self.dumps[worker.slot] = worker.dump_fd
         self._fleet.recall(self._scoreboard.slots_used())
 
     def run(self) -> ExitCode:
@@ -235,7 +245,9 @@ class Master:
     # --- what an operator asks for, whichever way (admin.commands.Operator) ---
 
     def snapshot(self) -> Snapshot:
-        return take_snapshot(self.settings, self._fleet, self._scoreboard, self._listeners, self._started_s)
+        spare_pid = self._spare[0] if self._spare else 0
+        return take_snapshot(self.settings, self._fleet, self._scoreboard, self._listeners, self._started_s,
+                             Processes(self._template_pids, spare_pid, self._failures.last))
 
     def stop(self, who: str) -> None:
         """Gracefully, after --shutdown-delay."""
@@ -262,7 +274,9 @@ class Master:
     def ask(self, slot: int, kind: str, arguments: dict[str, Any], fd: int) -> bool:
         """Hand a question to a worker, with the connection that waits for the answer."""
         worker = self._workers.get(slot)
-        return worker is not None and worker.send(control.Question(kind, arguments), [fd])
+        if worker is None or worker.unread_bytes() > _UNANSWERED_MAX_BYTES:  # it has to have room for orders
+            return False
+        return worker.send(control.Question(kind, arguments), [fd])
 
     def reopen_logs(self, reason: str) -> None:
         """After a log rotation: open all log files anew, here and, by their descriptors, in all processes.
@@ -295,10 +309,12 @@ class Master:
         log.info("wsgid starts anew, in this process")
         held = tuple(HeldListener(one.socket.fileno(), one.spec, one.address, str(one.path or ""), one.identity)
                      for one in self._listeners)
-        workers = tuple(HeldWorker(slot.number, slot.generation, slot.pid, self._workers[slot.number].fileno())
+        workers = tuple(HeldWorker(slot.number, slot.generation, slot.pid, self._workers[slot.number].fileno(),
+                                   self.dumps.get(slot.number, -1))
                         for slot in self._fleet.of_state(SlotState.READY, SlotState.STALLED))
-        self._start.execute(Handover(self._scoreboard_fd, held, workers), [*_SIGNAL_HANDLERS, Signals.SIGCHLD],
-                            self._notifier.variables)
+        fifos = tuple((one.path, one.fd) for one in self._fifos)
+        self._start.execute(Handover(self._scoreboard_fd, held, workers, fifos),
+                            [*_SIGNAL_HANDLERS, Signals.SIGCHLD], self._notifier.variables)
 
     # --- messages ---
 
@@ -329,16 +345,18 @@ class Master:
                     self._close_worker(slot)
                     self._fleet.channel_closed(slot, time.monotonic())
                 case control.BootFailed():
-                    self._log_boot_failure(message, f"template {generation}")
+                    self._log_boot_failure(message, f"template {generation}", generation)
                 case None:
                     self._close_template(generation)
                     self._fleet.template_closed(generation, time.monotonic())
 
     def _read_worker(self, slot: int) -> None:
-        for message, _ in self._messages(self._workers[slot]):
+        for message, fds in self._messages(self._workers[slot]):
             match message:
                 case control.Hello(pid=pid):
                     self._fleet.hello(slot, pid)
+                case control.Dumps() if fds:
+                    self.dumps[slot] = fds[0]
                 case control.Ready():
                     self._fleet.ready(slot, time.monotonic())
                     daemon.tell_foreground(ExitCode.OK)
@@ -353,7 +371,7 @@ class Master:
                 case control.SourceChanged(path=path, stamp=stamp):
                     self._reload_changed(path, stamp)
                 case control.BootFailed():
-                    self._log_boot_failure(message, f"worker {slot}")
+                    self._log_boot_failure(message, f"worker {slot}", self._fleet.slots[slot].generation)
                 case None:
                     self._close_worker(slot)
                     self._fleet.channel_closed(slot, time.monotonic())
@@ -376,8 +394,9 @@ class Master:
         if self._is_new(key):
             log.warning("%s", text)
 
-    def _log_boot_failure(self, failure: control.BootFailed, who: str) -> None:
+    def _log_boot_failure(self, failure: control.BootFailed, who: str, generation: int) -> None:
         """The traceback once, however many workers and retries meet it; the sentence each time."""
+        self._failures.said(generation, f"{who}: {failure.reason}")
         if failure.traceback and self._is_new(failure.traceback):
             log.error("%s: the application raises, when it is imported:", who,
                       extra={"traceback": failure.traceback.rstrip()})
@@ -411,6 +430,8 @@ class Master:
         left = self._fleet.template_gone(generation, time.monotonic())
         if left is not TemplateState.DISMISSED:
             log.error("template %d %s", generation, words)
+        if left is TemplateState.BOOTING:
+            self._failures.died(generation, f"template {generation}", words)
 
     def _bury_worker(self, slot: Slot, words: str, status: int) -> None:
         self._close_worker(slot.number)
@@ -418,6 +439,8 @@ class Master:
         in_flight = self._scoreboard.line(slot.number)[Word.IN_FLIGHT]
         self._scoreboard.clear(slot.number)
         cause = self._cause(slot, left, status)
+        if cause is Cause.BOOT:
+            self._failures.died(slot.generation, f"worker {slot.number}", words)
         if self._fleet.mode is Mode.RUNNING:
             self._scoreboard.note_death(slot.number, cause)
         lost = f" with {in_flight} requests in flight" if in_flight else ""
@@ -530,6 +553,8 @@ class Master:
 
     def _close_worker(self, slot: int) -> None:
         self._close(self._workers.pop(slot, None))
+        if slot in self.dumps:
+            os.close(self.dumps.pop(slot))
 
     def _close(self, connection: Channel | None) -> None:
         if connection is not None:

@@ -4,20 +4,25 @@ Rules
 * Nothing of this runs, or costs anything, until somebody asks.
 * Each question is answered in a greenlet of its own: whoever is slow to read holds up nobody.
 * Whoever leaves gets no answer: its greenlet ends at once.
+* While the hub is held up, the master's signal has those of AT_ONCE answered in its handler, without the hub.
 """
 
+import _socket
+import heapq
 import json
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from types import FrameType
 from typing import Any
 
 import gevent
 from gevent import socket
 from gevent.hub import get_hub
 
-from wsgid import log
+from wsgid import log, stacks
 from wsgid.errors import WsgidError
+from wsgid.heap import Heap
 from wsgid.profiler import Profiler
 from wsgid.syscalls import poll
 from wsgid.timeouts import RequestGreenlet
@@ -25,6 +30,8 @@ from wsgid.timeouts import RequestGreenlet
 ANSWER_S = 10.0  # how long the asker may take to read
 LAST_ANSWER_S = 0.5  # the same, when the worker has nothing else to do any more
 LOOK_S = 0.1  # how often we look whether the asker is still there
+HELD_UP_ANSWER_S = 1.0  # while everything waits for it
+REQUESTS_MAX = 10_000  # in an answer
 
 
 class Questions:
@@ -40,6 +47,8 @@ class Questions:
         self.greenlets = greenlets
         self.profiler = Profiler(greenlets)
         self._answering: set[gevent.Greenlet] = set()
+        self.heap = Heap()
+        self.held_up_at: FrameType | None = None  # in the signal handler: what holds the hub
 
     def take(self, kind: str, arguments: dict[str, Any], fd: int) -> None:
         """Answer later; owns `fd` from now on."""
@@ -52,21 +61,38 @@ class Questions:
         self.profiler.end()
         gevent.joinall(list(self._answering), LAST_ANSWER_S)
 
+    def answer_held_up(self, kind: str, arguments: dict[str, Any], fd: int, frame: FrameType | None) -> None:
+        """Answer now, while the hub is held up at `frame`; owns `fd`. Only for the kinds of AT_ONCE."""
+        self.held_up_at = frame
+        try:
+            asker = _socket.socket(fileno=fd)  # not gevent's, which would wait in the hub
+            asker.settimeout(HELD_UP_ANSWER_S)
+            asker.sendall(self._said(kind, arguments))
+            asker.close()
+        except OSError:  # the asker has left, or does not read
+            pass
+        finally:
+            self.held_up_at = None
+
     def _answer(self, kind: str, arguments: dict[str, Any], asker: Any) -> None:
         with asker, closing(get_hub().loop.timer(LOOK_S, LOOK_S)) as look:
             look.start(_end_if_left, asker, gevent.getcurrent())
-            try:
-                answer = {"ok": True, "worker": self.slot, **KINDS[kind](self, arguments)}
-            except WsgidError as refusal:
-                answer = {"ok": False, "error": str(refusal)}
-            except Exception as error:
-                log.error("the question %r could not be answered", kind, exc_info=True)
-                answer = {"ok": False, "error": f"worker {self.slot} failed to answer: {error}"}
+            answer = self._said(kind, arguments)
             with gevent.Timeout(ANSWER_S, False):
                 try:
-                    asker.sendall(json.dumps(answer).encode() + b"\n")
+                    asker.sendall(answer)
                 except OSError:  # the asker has left
                     pass
+
+    def _said(self, kind: str, arguments: dict[str, Any]) -> bytes:
+        try:
+            answer = {"ok": True, "worker": self.slot, **KINDS[kind](self, arguments)}
+        except WsgidError as refusal:
+            answer = {"ok": False, "error": str(refusal)}
+        except Exception as error:
+            log.error("the question %r could not be answered", kind, exc_info=True)
+            answer = {"ok": False, "error": f"worker {self.slot} failed to answer: {error}"}
+        return json.dumps(answer).encode() + b"\n"
 
 
 def _end_if_left(asker: Any, answering: gevent.Greenlet) -> None:
@@ -75,12 +101,21 @@ def _end_if_left(asker: Any, answering: gevent.Greenlet) -> None:
 
 
 def _requests(questions: Questions, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Every request that the application has now."""
-    now_s = time.monotonic()
-    return {"requests": [
-        {"age_s": now_s - one.started_s, "method": one.environ.get("REQUEST_METHOD"),
-         "path": one.environ.get("PATH_INFO"), "peer": one.environ.get("REMOTE_ADDR")}
-        for one in questions.greenlets() if one.environ is not None]}
+    """The oldest requests that the application has now, and how many there are."""
+    running = [one for one in questions.greenlets() if one.environ is not None]
+    limit = min(arguments.get("limit", REQUESTS_MAX), REQUESTS_MAX)
+    oldest = heapq.nsmallest(limit, running, key=lambda one: one.started_s)
+    return {"requests": [one.facts() for one in oldest], "total": len(running)}
+
+
+def _stacks(questions: Questions, arguments: dict[str, Any]) -> dict[str, Any]:
+    began_s = time.monotonic()
+    report = stacks.report(questions.greenlets(), questions.held_up_at)
+    return {**report, "took_s": round(time.monotonic() - began_s, 4)}
+
+
+def _memory(questions: Questions, arguments: dict[str, Any]) -> dict[str, Any]:
+    return questions.heap.report()
 
 
 def _profile(questions: Questions, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -91,4 +126,7 @@ def _profile(questions: Questions, arguments: dict[str, Any]) -> dict[str, Any]:
 KINDS: dict[str, Callable[[Questions, dict[str, Any]], dict[str, Any]]] = {
     "requests": _requests,
     "profile": _profile,
+    "stacks": _stacks,
+    "memory": _memory,
 }
+AT_ONCE = frozenset({"requests", "stacks"})  # those that need no hub

@@ -8,7 +8,7 @@ Rules
 
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import greenlet
@@ -19,6 +19,8 @@ from wsgid.errors import RequestTimeout
 from wsgid.scoreboard import Word
 
 AGAIN_S = 1.0  # a time-out that was swallowed is raised again after this
+STALE_S = 1.0  # a hub that has not run for this long is held up, whatever --hub-warn says
+_SHOWN_MAX_CHARS = 500
 
 
 class RequestGreenlet(greenlet.greenlet):
@@ -36,6 +38,12 @@ class RequestGreenlet(greenlet.greenlet):
         text = ascii(f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')}")[1:-1]
         return f"{text}, {time.monotonic() - self.started_s:.1f} s old"
 
+    def facts(self) -> dict[str, Any]:
+        """The request, for wsgidctl: strings as they came, cut to _SHOWN_MAX_CHARS."""
+        environ = self.environ or {}
+        return {"age_s": round(time.monotonic() - self.started_s, 3), "method": _shown(environ, "REQUEST_METHOD"),
+                "path": _shown(environ, "PATH_INFO"), "peer": _shown(environ, "REMOTE_ADDR")}
+
 
 class Timeouts:
     """The time-outs of one worker.
@@ -43,10 +51,12 @@ class Timeouts:
     Args:
         hub: ends nothing while this, or the greenlet that makes this object, holds the loop: then nobody is to blame.
         line: the worker's words of the scoreboard.
+        answer: answers the questions that wait for the hub; takes where it is held up, returns whether there were any.
     """
 
-    def __init__(self, settings: Settings, hub: Any, line: memoryview) -> None:
+    def __init__(self, settings: Settings, hub: Any, line: memoryview, answer: Callable[[Any], bool]) -> None:
         self._settings = settings
+        self._answer = answer
         self._spared = (hub, greenlet.getcurrent())
         self._line = line
 
@@ -61,15 +71,19 @@ class Timeouts:
             one.throw(RequestTimeout("the request took longer than it may (--harakiri)"))
 
     def on_stall(self, _signo: int, frame: Any) -> None:
-        """SIGXCPU from the master: the hub has not run for too long; after --hub-timeout, its holder ends here."""
+        """SIGXCPU from the master: the hub has not run for too long; after --hub-timeout, its holder ends here. The
+        signal also comes when an operator asks what the worker does."""
         held_s = (time.monotonic_ns() - self._line[Word.HEARTBEAT_NS]) / 1e9
-        if held_s < self._settings.hub_warn / 2:  # it runs again
+        if held_s < min(self._settings.hub_warn, STALE_S) / 2:  # it runs again
             return
+        asked = self._answer(frame)
+        overdue = held_s >= self._settings.hub_timeout_s
         holder = greenlet.getcurrent()
-        request = f" by {holder.described()}" if isinstance(holder, RequestGreenlet) and holder.environ else ""
-        log.error("the event loop has been held up for %.1f s%s; it is here:", held_s, request,
-                  extra={"traceback": _stack(frame)})
-        if held_s >= self._settings.hub_timeout_s and holder not in self._spared:
+        if overdue or not asked:
+            request = f" by {holder.described()}" if isinstance(holder, RequestGreenlet) and holder.environ else ""
+            log.error("the event loop has been held up for %.1f s%s; it is here:", held_s, request,
+                      extra={"traceback": _stack(frame)})
+        if overdue and holder not in self._spared:
             self._line[Word.TIMED_OUT] += 1
             raise RequestTimeout(f"it held up the event loop for {held_s:.1f} s, longer than --hub-timeout")
 
@@ -88,3 +102,9 @@ def set_harakiri(seconds: float) -> None:
 
 def _stack(frame: Any) -> str:
     return "".join(traceback.format_stack(frame)).rstrip()
+
+
+def _shown(environ: dict[str, Any], name: str) -> str:
+    """The application may have put anything there."""
+    value = environ.get(name, "")
+    return value[:_SHOWN_MAX_CHARS] if isinstance(value, str) else f"<{type(value).__name__}>"

@@ -35,6 +35,7 @@ class HeldWorker:
     generation: int
     pid: int
     fd: int  # its channel
+    dump_fd: int = -1  # see dump.py; -1: it has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,13 @@ class Handover:
     scoreboard_fd: int
     listeners: tuple[HeldListener, ...]
     workers: tuple[HeldWorker, ...]
+    fifos: tuple[tuple[str, int], ...] = ()  # path and descriptor: what is written meanwhile is not lost
 
     def fds(self) -> list[int]:
-        return [self.scoreboard_fd, *(one.fd for one in self.listeners), *(one.fd for one in self.workers)]
+        dumps = [one.dump_fd for one in self.workers if one.dump_fd >= 0]
+        fifos = [fd for _, fd in self.fifos]
+        return [self.scoreboard_fd, *(one.fd for one in self.listeners), *(one.fd for one in self.workers), *dumps,
+                *fifos]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,8 @@ def take_over(environ: MutableMapping[str, str]) -> Handover | None:
     handover = Handover(
         fields["scoreboard_fd"],
         tuple(HeldListener(**{**one, "identity": tuple(one["identity"])}) for one in fields["listeners"]),
-        tuple(HeldWorker(**one) for one in fields["workers"]))
+        tuple(HeldWorker(**one) for one in fields["workers"]),
+        tuple((path, fd) for path, fd in fields.get("fifos", ())))
     for fd in handover.fds():
         os.set_inheritable(fd, False)
     return handover

@@ -11,24 +11,25 @@ import atexit
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
+from types import FrameType
 from typing import Any
 
 from gevent.event import Event
 from gevent.hub import get_hub
 
-from wsgid import accesslog, log, process
+from wsgid import accesslog, dump, log, process
 from wsgid.application import Application
 from wsgid.channel import Channel
 from wsgid.options import Settings
 from wsgid.connection import READ
-from wsgid.errors import ExitCode
+from wsgid.errors import ControlError, ExitCode
 from wsgid.fleet import Backlog
 from wsgid.logfiles import LogFiles
 from wsgid.pipeline import Pipeline
 from wsgid.protocol import control
-from wsgid.questions import Questions
+from wsgid.questions import AT_ONCE, Questions
 from wsgid.retirement import Retirement
 from wsgid.scoreboard import Word
 from wsgid.timeouts import Timeouts
@@ -75,8 +76,9 @@ class Worker:
         self._empty_until_s = 0.0
         self._said: set[str] = set()
         self._orders = self._hub.loop.io(channel.fileno(), READ)
+        self._postponed: list[tuple[control.Message, list[int]]] = []  # orders that came while the hub was held up
         self._term = self._hub.loop.signal(signal.SIGTERM)
-        self._timeouts = Timeouts(settings, self._hub, line)
+        self._timeouts = Timeouts(settings, self._hub, line, self._answer_held_up)
         self._retirement = Retirement(settings)
         self._questions = Questions(order.slot, lambda: self._pipeline.greenlets)
         self._modules = Watch(_module_files()) if settings.py_autoreload else None
@@ -95,6 +97,7 @@ class Worker:
         self._term.start(self.drain, Backlog.EMPTY, self._settings.worker_reload_mercy)
         self._pipeline.open()
         self._channel.send(control.Ready(self._slot))
+        self._channel.send(control.Dumps(), [dump.prepare()])
         try:
             self._wait_until_left()
         finally:
@@ -149,22 +152,56 @@ class Worker:
 
     def _on_orders(self) -> None:
         """The channel is readable."""
+        self._follow_postponed()
+        for received in self._received():
+            if received is None:
+                self._orphaned()
+                return
+            self._follow(*received)
+
+    def _received(self) -> Iterator[tuple[control.Message, list[int]] | None]:
+        """What the channel has now. An order that does not arrive whole, where descriptors are used up, is said."""
         while True:
             try:
                 received = self._channel.receive()
             except BlockingIOError:
                 return
+            except ControlError as error:
+                log.error("%s: ignored", error)
+                continue
+            yield received
             if received is None:
-                self._orphaned()
                 return
+
+    def _follow_postponed(self) -> None:
+        while self._postponed:
+            self._follow(*self._postponed.pop(0))
+
+    def _follow(self, message: control.Message, fds: list[int]) -> None:
+        match message:
+            case control.Drain(backlog=backlog, mercy_s=mercy_s):
+                self.drain(Backlog(backlog), mercy_s)
+            case control.Question(kind=kind, arguments=arguments):
+                self._questions.take(kind, arguments, fds[0])
+            case control.Reopen(names=names):
+                self._reopen(names, fds)
+
+    def _answer_held_up(self, frame: FrameType | None) -> bool:
+        """In the signal handler, while the hub is held up at `frame`: answer what has been asked meanwhile. What else
+        has come is postponed. Returns whether there was a question."""
+        answered = False
+        for received in self._received():
+            if received is None:  # the hub will find the end of the channel by itself
+                break
             message, fds = received
-            match message:
-                case control.Drain(backlog=backlog, mercy_s=mercy_s):
-                    self.drain(Backlog(backlog), mercy_s)
-                case control.Question(kind=kind, arguments=arguments):
-                    self._questions.take(kind, arguments, fds[0])
-                case control.Reopen(names=names):
-                    self._reopen(names, fds)
+            if isinstance(message, control.Question) and message.kind in AT_ONCE:
+                self._questions.answer_held_up(message.kind, message.arguments, fds[0], frame)
+                answered = True
+            else:
+                self._postponed.append(received)
+        if self._postponed:
+            self._hub.loop.run_callback(self._follow_postponed)
+        return answered
 
     def _reopen(self, names: Sequence[str], fds: Sequence[int]) -> None:
         if self._access_log:

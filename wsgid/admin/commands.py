@@ -8,11 +8,18 @@ Rules
 """
 
 import json
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Mapping
+from signal import Signals
 from typing import Any, Protocol
 
-from wsgid.admin.server import INCOMPLETE, Delegated, Response
-from wsgid.admin.snapshot import Snapshot
+from wsgid import dump, process
+from wsgid.admin.server import INCOMPLETE, Delegated, Later, Response
+from wsgid.admin.snapshot import Snapshot, WorkerView
+from wsgid.admin.status import status
+from wsgid.errors import WsgidError
+from wsgid.fleet import SLOTS_MAX
 from wsgid.options import Settings
 from wsgid.scoreboard import Word
 
@@ -21,6 +28,8 @@ class Operator(Protocol):
     """What the master does when it is asked. `who` is named in the log."""
 
     settings: Settings
+    sources: Mapping[str, str]  # where each setting comes from, by the option's name; the others are defaults
+    dumps: dict[int, int]  # by slot: the memfd of dump.py
 
     def snapshot(self) -> Snapshot: ...
 
@@ -39,13 +48,18 @@ class Operator(Protocol):
 
 
 WHO = "wsgidctl"
+WORKERS_MAX = SLOTS_MAX // 2  # the other half is for those who replace them
+STALE_S = 0.75  # an event loop that has not run for this long may be held up; its heart beats four times a second
+LIMIT_MAX = 10_000  # entries in an answer
+QUESTION_MAX_CHARS = 8000
 
 
-class Refused(Exception):
+class Refused(WsgidError):
     """The command cannot be carried out; the message is one sentence for the operator."""
 
 
-Answer = dict[str, Any] | Delegated
+Request = dict[str, Any]
+Answer = dict[str, Any] | Delegated | Later
 
 
 def respond(operator: Operator, request: bytes) -> Response:
@@ -54,15 +68,15 @@ def respond(operator: Operator, request: bytes) -> Response:
         return INCOMPLETE
     try:
         answer = _answer(operator, request)
-    except Refused as refusal:
-        answer = {"ok": False, "error": str(refusal)}
-    return answer if isinstance(answer, Delegated) else json.dumps(answer).encode() + b"\n"
+    except WsgidError as error:
+        answer = {"ok": False, "error": str(error)}
+    return _encoded(answer) if isinstance(answer, dict) else answer
 
 
 def _answer(operator: Operator, request: bytes) -> Answer:
     try:
         asked = json.loads(request)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Refused("the request is no JSON") from None
     name = asked.get("command") if isinstance(asked, dict) else None
     command = COMMANDS.get(name) if isinstance(name, str) else None
@@ -71,38 +85,67 @@ def _answer(operator: Operator, request: bytes) -> Answer:
     return command(operator, asked)
 
 
-def _reload(operator: Operator, asked: dict[str, Any]) -> Answer:
+def _status(operator: Operator, asked: Request) -> Answer:
+    return {"ok": True, **status(operator.snapshot(), operator.settings)}
+
+
+def _reload(operator: Operator, asked: Request) -> Answer:
+    """`generation`: what comes has this number, or a higher one if somebody else asks meanwhile."""
+    before = operator.snapshot()
+    _refuse_while_stopping(before)
     operator.reload(WHO)
+    return {"ok": True, "generation": before.next_generation}
+
+
+def _stop(operator: Operator, asked: Request) -> Answer:
+    now = asked.get("now", False)
+    if not isinstance(now, bool):
+        raise Refused("now has to be true or false")
+    (operator.stop_now if now else operator.stop)(WHO)
     return {"ok": True}
 
 
-def _stop(operator: Operator, asked: dict[str, Any]) -> Answer:
-    (operator.stop_now if asked.get("now") else operator.stop)(WHO)
-    return {"ok": True}
+def _workers(operator: Operator, asked: Request) -> Answer:
+    """{"workers": 4}, or {"change": -1}."""
+    before = operator.snapshot()
+    _refuse_while_stopping(before)
+    if "change" in asked:
+        wanted = before.wanted + _integer(asked, "change", -WORKERS_MAX, WORKERS_MAX)
+    else:
+        wanted = _integer(asked, "workers", 1, WORKERS_MAX)
+    if not 1 <= wanted <= WORKERS_MAX:
+        raise Refused(f"there cannot be {wanted} workers, only from 1 to {WORKERS_MAX}; now {before.wanted} are wanted")
+    operator.resize(wanted, WHO)
+    return {"ok": True, "workers": wanted, "before": before.wanted}
 
 
-def _log_reopen(operator: Operator, asked: dict[str, Any]) -> Answer:
+def _log_reopen(operator: Operator, asked: Request) -> Answer:
     operator.reopen_logs(WHO)
     return {"ok": True}
 
 
-def _settings(operator: Operator, asked: dict[str, Any]) -> Answer:
-    return {"ok": True, "settings": operator.settings.as_dict()}
+def _settings(operator: Operator, asked: Request) -> Answer:
+    return {"ok": True, "settings": operator.settings.as_dict(), "sources": dict(operator.sources)}
 
 
-def _question(operator: Operator, asked: dict[str, Any]) -> Answer:
+def _question(operator: Operator, asked: Request) -> Answer:
     """Any question to one worker: {"command": "requests", "worker": 0, ...}."""
-    slot = asked.get("worker")
-    if not isinstance(slot, int) or slot not in [worker.slot for worker in operator.snapshot().workers if worker.pid]:
-        raise Refused(f"there is no worker {slot!r}")
+    worker = _worker(operator, asked)
+    if "limit" in asked:
+        _integer(asked, "limit", 1, LIMIT_MAX)
+    if len(json.dumps(asked)) > QUESTION_MAX_CHARS:
+        raise Refused(f"a question has at most {QUESTION_MAX_CHARS} characters")
 
     def take(fd: int) -> None:
-        operator.ask(slot, asked["command"], asked, fd)
+        if not operator.ask(worker.slot, asked["command"], asked, fd):
+            _say(fd, {"ok": False, "error": f"worker {worker.slot} takes no question: it leaves, or is stuck"})
+        elif worker.heartbeat_age_s > STALE_S:
+            process.send_signal(worker.pid, Signals.SIGXCPU)  # its handler answers in the stead of the event loop
 
     return Delegated(take)
 
 
-def _profile(operator: Operator, asked: dict[str, Any]) -> Answer:
+def _profile(operator: Operator, asked: Request) -> Answer:
     """Of the given worker, or else of the busiest: the most requests in flight, and the most answered so far."""
     living = [worker for worker in operator.snapshot().workers if worker.pid]
     if asked.get("worker") is None and living:
@@ -111,11 +154,63 @@ def _profile(operator: Operator, asked: dict[str, Any]) -> Answer:
     return _question(operator, asked)
 
 
-COMMANDS: dict[str, Callable[[Operator, dict[str, Any]], Answer]] = {
+def _dump(operator: Operator, asked: Request) -> Answer:
+    """The stack of a worker that answers no question: what faulthandler writes."""
+    worker = _worker(operator, asked)
+    fd = operator.dumps.get(worker.slot)
+    if fd is None:
+        raise Refused(f"worker {worker.slot} cannot show its stack: it does not serve yet, or no longer")
+    dump.request(worker.pid, fd)
+
+    def answer() -> bytes:
+        gone = operator.dumps.get(worker.slot) != fd
+        return _encoded({"ok": True, "worker": worker.slot, "text": "" if gone else dump.read(fd)})
+
+    return Later(time.monotonic() + dump.WRITTEN_AFTER_S, answer)
+
+
+def _worker(operator: Operator, asked: Request) -> WorkerView:
+    slot = _integer(asked, "worker", 0, SLOTS_MAX)
+    for worker in operator.snapshot().workers:
+        if worker.slot == slot and worker.pid:
+            return worker
+    raise Refused(f"there is no worker {slot}")
+
+
+def _integer(asked: Request, name: str, least: int, most: int) -> int:
+    value = asked.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise Refused(f"{name} has to be a whole number from {least} to {most}")
+    return value
+
+
+def _refuse_while_stopping(snapshot: Snapshot) -> None:
+    if snapshot.mode != "running":
+        raise Refused("the server stops")
+
+
+def _encoded(answer: dict[str, Any]) -> bytes:
+    return json.dumps(answer).encode() + b"\n"
+
+
+def _say(fd: int, answer: dict[str, Any]) -> None:
+    """A short answer to who else would get none. Never waits."""
+    try:
+        os.write(fd, _encoded(answer))
+    except OSError:  # the asker has left
+        pass
+
+
+COMMANDS: dict[str, Callable[[Operator, Request], Answer]] = {
+    "status": _status,
     "reload": _reload,
     "stop": _stop,
+    "workers": _workers,
     "log-reopen": _log_reopen,
     "settings": _settings,
     "requests": _question,
     "profile": _profile,
+    "stacks": _question,
+    "memory": _question,
+    "dump": _dump,
 }

@@ -1,15 +1,16 @@
-"""Which side doors a master has: one for each of --stats, --metrics and --control.
+"""Which side doors a master has: one for each of --stats, --metrics, --control and --master-fifo.
 
 Rules
 * The server matters more than its side doors: one that cannot be opened is said in the log, and all else goes on.
 """
 
-from collections.abc import Iterator
+import selectors
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 from wsgid import listener, log
-from wsgid.admin import commands, health, http, stats
+from wsgid.admin import commands, fifo, health, http, stats
 from wsgid.admin.commands import Operator
 from wsgid.admin.http import Page
 from wsgid.admin.server import Door, Responder, Response, guarded
@@ -31,6 +32,23 @@ def open_doors(operator: Operator, listeners: list[Listener]) -> list[Door]:
         listeners: where it serves; the control socket lies beside the first of them that is a file.
     """
     return list(_doors(operator, listeners))
+
+
+def open_fifos(operator: Operator, selector: selectors.BaseSelector, held: Mapping[str, int]) -> list[fifo.Fifo]:
+    """Those of --master-fifo that can be had.
+
+    Args:
+        held: descriptors, by path, that the master before this one has left; what is no longer wanted is closed.
+    """
+    opened = []
+    for path in operator.settings.master_fifo:
+        try:
+            opened.append(fifo.Fifo(path, operator, selector, held.get(path)))
+        except fifo.FifoError as error:
+            log.warning("--master-fifo: %s", error)
+    for path in held.keys() - set(operator.settings.master_fifo):
+        fifo.remove(path, held[path])
+    return opened
 
 
 def _doors(operator: Operator, listeners: list[Listener]) -> Iterator[Door]:

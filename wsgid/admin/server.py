@@ -16,6 +16,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from typing import Protocol
 
 from wsgid import log
 from wsgid.listener import Listener
@@ -42,7 +43,15 @@ class Delegated:
     take: Callable[[int], None]
 
 
-Response = bytes | Incomplete | Delegated
+@dataclass(frozen=True, slots=True)
+class Later:
+    """The answer is there at `at_s`, of time.monotonic(): then `answer` gives it. It must not fail."""
+
+    at_s: float
+    answer: Callable[[], bytes]
+
+
+Response = bytes | Incomplete | Delegated | Later
 Responder = Callable[[bytes], Response]
 
 
@@ -59,6 +68,16 @@ class Door:
     respond: Responder
 
 
+class Inlet(Protocol):
+    """A FIFO."""
+
+    def turn(self, now_s: float) -> None: ...
+
+    def next_turn_s(self) -> float: ...
+
+    def close(self) -> None: ...
+
+
 @dataclass
 class _Exchange:
     """One connection."""
@@ -68,6 +87,7 @@ class _Exchange:
     until_s: float
     request: bytearray = field(default_factory=bytearray)
     answer: memoryview | None = None
+    later: Later | None = None  # meanwhile nobody waits for the connection
 
 
 class Admin:
@@ -76,11 +96,13 @@ class Admin:
     Args:
         selector: the master's; everything that has to be waited for is registered there.
         doors: open; closed and unlinked by `close`.
+        inlets: open and registered; where something comes in and nothing goes out.
     """
 
-    def __init__(self, selector: selectors.BaseSelector, doors: Sequence[Door]) -> None:
+    def __init__(self, selector: selectors.BaseSelector, doors: Sequence[Door], inlets: Sequence[Inlet] = ()) -> None:
         self._selector = selector
         self._doors = tuple(doors)
+        self._inlets = tuple(inlets)
         self._exchanges: list[_Exchange] = []
         self._open_again_s = 0.0  # until then nothing is accepted; 0: the doors are open
         for door in doors:
@@ -88,20 +110,25 @@ class Admin:
 
     def turn(self, now_s: float) -> None:
         """Accept, read, answer, close: as far as it goes without waiting."""
+        for inlet in self._inlets:
+            inlet.turn(now_s)
         for door in self._doors:
             if self._accepts(now_s):
                 self._accept(door, now_s)
         for exchange in list(self._exchanges):
-            if now_s >= exchange.until_s or not self._advance(exchange):
+            if now_s >= exchange.until_s or not self._advance(exchange, now_s):
                 self._end(exchange)
 
     def next_turn_s(self) -> float:
-        """When the next patience ends."""
-        times = [exchange.until_s for exchange in self._exchanges]
-        return min([*times, self._open_again_s or inf])
+        """When the next patience ends, or the next answer is there."""
+        times = [exchange.later.at_s if exchange.later else exchange.until_s for exchange in self._exchanges]
+        return min([*times, *(inlet.next_turn_s() for inlet in self._inlets), self._open_again_s or inf])
 
     def close(self) -> None:
         """Take the doors away; cuts what is under way."""
+        for inlet in self._inlets:
+            inlet.close()
+        self._inlets = ()
         for exchange in list(self._exchanges):
             self._end(exchange)
         for door in self._doors:
@@ -141,9 +168,14 @@ class Admin:
                 self._selector.register(door.listener.socket, selectors.EVENT_READ)
         return True
 
-    def _advance(self, exchange: _Exchange) -> bool:
+    def _advance(self, exchange: _Exchange, now_s: float) -> bool:
         """Returns whether the exchange goes on."""
         try:
+            if exchange.later is not None:
+                if now_s < exchange.later.at_s:
+                    return True
+                exchange.answer, exchange.later = memoryview(exchange.later.answer()), None
+                self._selector.register(exchange.connection, selectors.EVENT_WRITE)
             if exchange.answer is None:
                 return self._read(exchange) and (exchange.answer is None or self._write(exchange))
             return self._write(exchange)
@@ -165,6 +197,9 @@ class Admin:
             return False
         if isinstance(response, bytes):
             exchange.answer = memoryview(response)
+        if isinstance(response, Later):
+            exchange.later = response
+            self._selector.unregister(exchange.connection)
         return True
 
     def _write(self, exchange: _Exchange) -> bool:
@@ -181,7 +216,8 @@ class Admin:
 
     def _end(self, exchange: _Exchange) -> None:
         self._exchanges.remove(exchange)
-        self._selector.unregister(exchange.connection)
+        if exchange.later is None:
+            self._selector.unregister(exchange.connection)
         exchange.connection.close()
 
 

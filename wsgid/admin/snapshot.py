@@ -8,16 +8,17 @@ Rules
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wsgid import __version__, process
+from wsgid.admin.failures import Failure
 from wsgid.options import Settings
 from wsgid.fleet import Fleet
 from wsgid.listener import Listener
 from wsgid.process import Memory
 from wsgid.scoreboard import COUNTERS, DURATION_BOUNDS_US, Cause, Scoreboard, Word
-from wsgid.slots import Slot, SlotState
+from wsgid.slots import Slot, SlotState, TemplateState
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class WorkerView:
     words: Sequence[int]
     since: Sequence[int]
     deaths: dict[Cause, int]
+    failures: int = 0  # short lives in a row
+    rests_s: float = 0.0  # so long until the next try, after them
 
     @property
     def in_flight(self) -> int:
@@ -57,6 +60,28 @@ class ListenerView:
     path: str  # of a unix socket; empty for others
     queue: int | None  # connections that wait to be accepted; None: the kernel does not say
     backlog: int | None  # how many can
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateView:
+    generation: int
+    state: TemplateState
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """What only the master knows of its processes, beside the fleet.
+
+    Args:
+        templates: their pids by generation.
+        spare_pid: of the process for the next template; 0 if there is none.
+        failure: why the last generation that could not boot could not.
+    """
+
+    templates: Mapping[int, int]
+    spare_pid: int
+    failure: Failure | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +110,10 @@ class Snapshot:
     places: int
     workers: tuple[WorkerView, ...]
     listeners: tuple[ListenerView, ...]
+    templates: tuple[TemplateView, ...] = ()
+    next_generation: int = 0  # that of the next template
+    spare_pid: int = 0
+    failure: Failure | None = None
 
     @property
     def ready(self) -> int:
@@ -93,7 +122,7 @@ class Snapshot:
 
 
 def take_snapshot(settings: Settings, fleet: Fleet, scoreboard: Scoreboard, listeners: Sequence[Listener],
-                  started_s: float) -> Snapshot:
+                  started_s: float, processes: Processes) -> Snapshot:
     """How things stand now.
 
     Args:
@@ -105,7 +134,10 @@ def take_snapshot(settings: Settings, fleet: Fleet, scoreboard: Scoreboard, list
         now_s=time.time(),
         started_s=started_s, generation=fleet.wanted_generation, wanted=fleet.target, places=settings.gevent,
         workers=tuple(_view(slot, scoreboard) for slot in fleet.slots),
-        listeners=tuple(map(_view_listener, listeners)))
+        listeners=tuple(map(_view_listener, listeners)),
+        templates=tuple(TemplateView(one.generation, one.state, processes.templates.get(one.generation, 0))
+                        for one in fleet.templates.values()),
+        next_generation=fleet.next_generation, spare_pid=processes.spare_pid, failure=processes.failure)
 
 
 def _directory() -> str:
@@ -131,4 +163,5 @@ def _view(slot: Slot, scoreboard: Scoreboard) -> WorkerView:
         slot=slot.number, state=slot.state, generation=slot.generation, pid=slot.pid, spawns=past[Word.SPAWNS],
         spawned_s=past[Word.SPAWNED_S], heartbeat_age_s=age_s,
         memory=process.memory(slot.pid) if slot.pid else Memory(0, 0), words=words, since=line,
-        deaths=scoreboard.deaths(slot.number))
+        deaths=scoreboard.deaths(slot.number), failures=slot.failures,
+        rests_s=max(slot.not_before_s - time.monotonic(), 0.0) if slot.state is SlotState.VACANT else 0.0)

@@ -7,38 +7,72 @@ Rules
 """
 
 import argparse
+import io
+import os
 import sys
 from types import ModuleType
 
 from wsgid import __version__
-from wsgid.ctl import client, profile, requests
+from wsgid.ctl import (client, log_reopen, memory, profile, reload, requests, settings, stacks, status, stop, top,
+                       workers)
 from wsgid.ctl.client import CtlError
+from wsgid.ctl.text import escaped
 
 SUBCOMMANDS: dict[str, ModuleType] = {
-    "profile": profile,
+    "status": status,
+    "reload": reload,
+    "stop": stop,
+    "workers": workers,
+    "log-reopen": log_reopen,
+    "settings": settings,
     "requests": requests,
+    "stacks": stacks,
+    "memory": memory,
+    "profile": profile,
+    "top": top,
 }
 
 
 def main() -> int:
     """The console script `wsgidctl`."""
+    _print_anywhere()
     given = build_parser().parse_args()
     try:
         code: int = SUBCOMMANDS[given.subcommand].run(client.find(given.control, given.pidfile), given)
+        sys.stdout.flush()
         return code
     except CtlError as error:
-        print(f"wsgidctl: {error}", file=sys.stderr)
+        return _failed(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would complain at its end
         return 1
-    except (KeyboardInterrupt, BrokenPipeError):
+    except KeyboardInterrupt:
         return 1
+    except OSError as error:
+        return _failed(f"the system refuses: {error}")
+    except Exception as error:
+        return _failed(f"this is a bug of wsgidctl's, please report it: {error!r}")
+
+
+def _print_anywhere() -> None:
+    """A terminal may know fewer characters than there are."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _failed(sentence: str) -> int:
+    print(f"wsgidctl: {escaped(sentence)}", file=sys.stderr)
+    return 1
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wsgidctl", allow_abbrev=False, description="See and steer a running wsgid.")
     parser.add_argument("--version", action="version", version=f"wsgidctl {__version__}")
-    parser.add_argument("--control", default="", metavar="PATH", help="the server's control socket "
-                        "(default: the one in the working directory)")
-    parser.add_argument("--pidfile", default="", metavar="PATH", help="find the control socket by the server's pid")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--control", default="", metavar="PATH", help="the server's control socket "
+                       "(default: the one in the working directory)")
+    which.add_argument("--pidfile", default="", metavar="PATH", help="find the control socket by the server's pid")
     subparsers = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
     for name, module in SUBCOMMANDS.items():
         subparser = subparsers.add_parser(name, help=module.HELP, description=module.HELP, allow_abbrev=False)

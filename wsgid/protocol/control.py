@@ -6,6 +6,7 @@
                          SpawnFailed     fork was refused
     worker -> master     Hello           I live in this slot, with this pid
                          Ready           I accept connections
+                         Dumps           here my stack is written when I am stuck (dump.py); the memfd rides along
                          Notice          something to say once for the whole server, however many workers see it
                          Tired           replace me
                          SourceChanged   a module of the application is not what was imported (--py-autoreload)
@@ -68,6 +69,11 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Dumps:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     key: str  # said once per key
     text: str
@@ -108,8 +114,8 @@ class Reopen:
     names: list[str]  # paths, or logfiles.STREAMS; one for each descriptor
 
 
-Message = (Boot | Spawn | TemplateReady | SpawnFailed | Hello | Ready | Notice | Tired | SourceChanged | BootFailed
-           | Drain | Question | Reopen)
+Message = (Boot | Spawn | TemplateReady | SpawnFailed | Hello | Ready | Dumps | Notice | Tired | SourceChanged
+           | BootFailed | Drain | Question | Reopen)
 
 _TYPES: dict[str, type[Message]] = {cls.__name__: cls for cls in get_args(Message)}
 

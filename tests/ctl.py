@@ -1,0 +1,34 @@
+"""Run the real `wsgidctl`, as an operator does."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PROGRAM = str(Path(sys.executable).with_name("wsgidctl"))
+PATIENCE_S = 60
+
+
+def wsgidctl(directory: Path, *arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """In the server's directory. No traceback, whatever is asked."""
+    done = subprocess.run([PROGRAM, *arguments], cwd=directory, capture_output=True, text=True, timeout=PATIENCE_S,
+                          **options)
+    assert "Traceback" not in done.stderr and "a bug" not in done.stderr, done.stderr
+    return done
+
+
+def said(directory: Path, *arguments: str, code: int = 0) -> Any:
+    """The object that `--json` prints."""
+    done = wsgidctl(directory, *arguments, "--json")
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout)
+
+
+def refusal(directory: Path, *arguments: str, code: int = 1) -> str:
+    """What it says when it cannot do it: one sentence."""
+    done = wsgidctl(directory, *arguments)
+    assert done.returncode == code and not done.stdout, done
+    [line] = done.stderr.splitlines() if code == 1 else [done.stderr]
+    assert line.startswith("wsgidctl: ") or code == 2
+    return line.removeprefix("wsgidctl: ")

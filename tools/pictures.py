@@ -1,0 +1,130 @@
+"""The pictures of the documentation: `python -m tools.pictures` runs a real server under load, and draws what
+`wsgidctl top` shows of it into docs/pictures/.
+
+Rules
+* Nothing is invented: the picture is one frame of this server, at this moment.
+* The picture holds no address of another site: its font is what the reader's machine calls monospace.
+"""
+
+import io
+import random
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from rich._export_format import CONSOLE_SVG_FORMAT
+from rich.console import Console
+
+from wsgid.ctl import frame, sample
+from wsgid.ctl.client import CtlError, Server
+from wsgid.ctl.sample import Sample
+from wsgid.protocol import uwsgi
+
+PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
+COLUMNS, LINES = 96, 26
+CLIENTS = 24
+WARM_UP_S = 6.0
+START_S = 30.0
+
+APPLICATION = """
+import random, time
+
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path.startswith(("/report", "/export")):
+        time.sleep(random.uniform(2, 9))
+    elif path.startswith("/search"):
+        time.sleep(random.uniform(0.05, 0.6))
+    elif path == "/broken":
+        start_response("503 Service Unavailable", [])
+        return [b"no"]
+    start_response("200 OK", [])
+    return [b"hello"]
+"""
+PATHS = ("/", "/articles/7", "/articles/12", "/basket", "/search", "/search/books", "/report/2026-11",
+         "/export/orders.csv", "/broken")
+WEIGHTS = (90, 20, 10, 5, 12, 12, 2, 2, 1)
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory(prefix="wsgid-") as name:
+        directory = Path(name)
+        (directory / "shop.py").write_text(APPLICATION)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "wsgid", "--socket", "shop.sock", "--workers", "4", "shop:application"],
+            cwd=directory, stderr=subprocess.DEVNULL)
+        ends = threading.Event()
+        clients = [threading.Thread(target=_ask, args=(directory / "shop.sock", ends)) for _ in range(CLIENTS)]
+        try:
+            server = Server(directory / "shop.ctl")
+            _wait(server)
+            for one in clients:
+                one.start()
+            time.sleep(WARM_UP_S)
+            _draw(_look(server))
+        finally:
+            ends.set()
+            process.terminate()
+            process.wait()
+            for one in clients:
+                if one.ident:
+                    one.join()
+    return 0
+
+
+def _wait(server: Server) -> None:
+    until_s = time.monotonic() + START_S
+    while True:
+        try:
+            if server.ask("status")["ready"] == 4:
+                return
+        except CtlError:
+            if time.monotonic() > until_s:
+                raise
+        time.sleep(0.1)
+
+
+def _ask(address: Path, ends: threading.Event) -> None:
+    """One client, as nginx is one: a connection for each request, with pauses."""
+    while not ends.is_set():
+        [path] = random.choices(PATHS, WEIGHTS)
+        variables = {"REQUEST_METHOD": "GET", "REQUEST_URI": path, "PATH_INFO": path, "QUERY_STRING": "",
+                     "CONTENT_TYPE": "", "CONTENT_LENGTH": "", "SERVER_PROTOCOL": "HTTP/1.1", "SERVER_NAME": "shop",
+                     "SERVER_PORT": "443", "REMOTE_ADDR": f"198.51.100.{random.randint(1, 250)}",
+                     "REMOTE_PORT": "40000", "REQUEST_SCHEME": "https", "HTTP_HOST": "shop"}
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(address))
+                connection.sendall(uwsgi.encode(variables.items()))
+                while connection.recv(65536):
+                    pass
+        except OSError:  # the server stops
+            return
+        time.sleep(random.uniform(0, 0.02))
+
+
+def _look(server: Server) -> Sample:
+    before = sample.take(server, None)
+    time.sleep(1)
+    return sample.take(server, before)
+
+
+def _draw(shown: Sample) -> None:
+    # The directory is this run's own and says nothing to the reader.
+    listeners = [{**one, "address": "/run/" + Path(one["address"]).name} for one in shown.status["listeners"]]
+    shown.status["listeners"] = listeners
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console.print(frame.draw(shown, LINES))
+    fonts = re.compile(r"@font-face \{\{.*?\}\}\n", re.DOTALL)
+    PICTURES.mkdir(exist_ok=True)
+    picture = console.export_svg(title="wsgidctl top", code_format=fonts.sub("", CONSOLE_SVG_FORMAT))
+    (PICTURES / "top.svg").write_text(picture)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""--master-fifo: uWSGI's commands of one letter, for scripts that `echo r > FIFO`.
+
+Rules
+* Opened for reading and writing: then who writes never has to wait in open(2), and there is never an end-of-file,
+  which would keep the selector awake (fifo(7)).
+* Whatever is written in there costs at most one block in PAUSE_S, and each letter of it once.
+* A FIFO that is there and that nobody reads is taken over, not replaced: somebody may wait in open(2) for its other
+  end.  When the master executes itself anew (SIGUSR2), its descriptor stays open, and no letter is lost.
+* A letter that wsgid cannot follow is said once, with what to do instead.
+"""
+
+import json
+import os
+import selectors
+import stat
+from collections.abc import Callable
+from math import inf
+
+from wsgid import log
+from wsgid.admin.commands import Operator
+from wsgid.admin.status import status
+from wsgid.errors import WsgidError
+
+MODE = 0o600
+PAUSE_S = 0.1
+_BLOCK_BYTES = 4096
+
+
+class FifoError(WsgidError):
+    """The FIFO cannot be had."""
+
+
+class Fifo:
+    """One FIFO; waits in the master's selector.
+
+    Args:
+        path: absolute; made if there is none.
+        operator: who follows the letters.
+        selector: the master's.
+        held: its descriptor, if the master before this one has left it.
+
+    Raises:
+        FifoError: with the path, the reason and the remedy.
+    """
+
+    def __init__(self, path: str, operator: Operator, selector: selectors.BaseSelector,
+                 held: int | None = None) -> None:
+        self.path = path
+        self._operator = operator
+        self._selector = selector
+        self._warned: set[str] = set()
+        self._listens_again_s = 0.0  # 0: it listens
+        self.fd = _open(path) if held is None else held
+        selector.register(self.fd, selectors.EVENT_READ)
+
+    def turn(self, now_s: float) -> None:
+        """Read and follow what has been written."""
+        if now_s < self._listens_again_s:
+            return
+        if self._listens_again_s:
+            self._listens_again_s = 0.0
+            self._selector.register(self.fd, selectors.EVENT_READ)
+        try:
+            letters = os.read(self.fd, _BLOCK_BYTES).decode("ascii", "backslashreplace")
+        except BlockingIOError:
+            return
+        self._selector.unregister(self.fd)
+        self._listens_again_s = now_s + PAUSE_S
+        for letter in dict.fromkeys("".join(letters.split())):
+            self._follow(letter, letters.count(letter))
+
+    def next_turn_s(self) -> float:
+        return self._listens_again_s or inf
+
+    def close(self) -> None:
+        """Remove the file, if it is still ours."""
+        if not self._listens_again_s:
+            self._selector.unregister(self.fd)
+        remove(self.path, self.fd)
+
+    def _follow(self, letter: str, times: int) -> None:
+        """However often a letter is in a block, it is followed once: + and - with their number."""
+        act = LETTERS.get(letter)
+        try:
+            if act is not None:
+                act(self._operator, f"FIFO {letter}", times)
+                return
+        except WsgidError as error:
+            log.error("FIFO %s: %s", letter, error)
+            return
+        if letter not in self._warned:
+            self._warned.add(letter)
+            log.warning("%s: the letter %r %s", self.path, letter, REFUSED.get(letter, "is no command of wsgid's"))
+
+
+def _reload(operator: Operator, who: str, times: int) -> None:
+    operator.reload(who)
+
+
+def _stop(operator: Operator, who: str, times: int) -> None:
+    operator.stop(who)
+
+
+def _stop_now(operator: Operator, who: str, times: int) -> None:
+    operator.stop_now(who)
+
+
+def _reopen(operator: Operator, who: str, times: int) -> None:
+    operator.reopen_logs(who)
+
+
+def _more(operator: Operator, who: str, times: int) -> None:
+    operator.resize(operator.snapshot().wanted + times, who)
+
+
+def _fewer(operator: Operator, who: str, times: int) -> None:
+    operator.resize(operator.snapshot().wanted - times, who)
+
+
+def _say_status(operator: Operator, who: str, times: int) -> None:
+    log.info("%s: %s", who, json.dumps(status(operator.snapshot(), operator.settings)))
+
+
+_Act = Callable[[Operator, str, int], None]
+LETTERS: dict[str, _Act] = {
+    **dict.fromkeys("crRwW", _reload),
+    "q": _stop, "Q": _stop_now, "l": _reopen, "s": _say_status, "+": _more, "-": _fewer,
+}
+REFUSED = {
+    "p": "is not followed: a server that takes no requests helps nobody; stop it (q), or have nginx answer",
+    "L": "is not followed: let logrotate rotate the log, then reopen it (l)",
+    "f": "is not followed: send SIGUSR2 to the master, which starts wsgid anew",
+    "C": "is not followed: there is no cheap mode; '-' takes a worker away",
+    "E": "is not followed: there is no emperor; run a service for each application",
+    "P": "is not followed: the pid of the master never changes",
+}
+
+
+# --- the file ---
+
+
+def remove(path: str, fd: int) -> None:
+    """Close it, and remove the file if it is still this one."""
+    try:
+        if _identity(os.lstat(path)) == _identity(os.fstat(fd)):
+            os.unlink(path)
+    except OSError:  # gone, or in a directory that is no longer ours
+        pass
+    os.close(fd)
+
+
+def _open(path: str) -> int:
+    try:
+        _make(path)
+        fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError as error:
+        raise FifoError(f"{path} cannot be had: {error.strerror}; choose another path") from error
+    held = os.fstat(fd)
+    if not stat.S_ISFIFO(held.st_mode) or held.st_uid != os.geteuid():  # replaced a moment ago
+        os.close(fd)
+        raise FifoError(f"{path} belongs to somebody else: move it away")
+    os.fchmod(fd, MODE)
+    return fd
+
+
+def _make(path: str) -> None:
+    """Make the FIFO, or see that the one there may be used.
+
+    Raises:
+        FifoError: it may not.
+    """
+    try:
+        there = os.lstat(path)
+    except FileNotFoundError:
+        os.mkfifo(path, MODE)
+        return
+    if not stat.S_ISFIFO(there.st_mode):
+        raise FifoError(f"{path} is no FIFO: move it away")
+    if there.st_uid != os.geteuid():
+        raise FifoError(f"{path} belongs to user {there.st_uid}: move it away")
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:  # ENXIO: nobody reads it
+        return
+    raise FifoError(f"{path} is read by another process: stop that server or choose another path")
+
+
+def _identity(status_of: os.stat_result) -> tuple[int, int]:
+    return status_of.st_dev, status_of.st_ino

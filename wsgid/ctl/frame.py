@@ -1,0 +1,102 @@
+"""One picture of `wsgidctl top`, for a terminal of any size. The only module that needs Rich.
+
+Rules
+* Every text goes in as rich.text.Text: a path is no markup.
+* What does not fit is left out, and counted: troubles first, then the busiest workers, then the oldest requests.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from wsgid.ctl.sample import Sample
+from wsgid.ctl.status import is_shown, known
+from wsgid.ctl.text import age, count, escaped, printable, size
+from wsgid.ctl.troubles import is_held_up
+
+WORKER_COLUMNS = ("worker", "state", "gen", "age", "req/s", "in flight", "lag", "rss", "restarts")
+REQUEST_COLUMNS = ("age", "worker", "method", "path", "peer")
+_LEFT = ("state", "method", "path", "peer")
+_TROUBLES_MAX = 4
+_FIXED_LINES = 9  # the head's three, a line between the parts, the names of the columns, the last line
+_SLOW_S = 1.0  # requests older than this stand out
+_STATE_STYLES = {"ready": "green", "spawning": "cyan", "draining": "yellow"}
+
+
+def draw(sample: Sample, lines: int) -> RenderableType:
+    """A frame of at most so many lines."""
+    status = sample.status
+    wrong = sample.wrong[:_TROUBLES_MAX]
+    workers = [one for one in status["workers"] if is_shown(one)]
+    room = max(lines - _FIXED_LINES - len(wrong), 2)
+    shown = _busiest(workers, max(room - min(len(sample.slowest), room // 2), 1), status)
+    requests = sample.slowest[:max(room - len(shown), 1)]
+    parts: list[RenderableType] = [*_head(sample), *(Text(f"! {escaped(one)}", "bold red") for one in wrong), Text()]
+    parts.append(_table(WORKER_COLUMNS, [_worker(one, sample) for one in shown]))
+    parts.append(Text(f"and {count(len(workers) - len(shown), 'more worker')}" if len(workers) > len(shown) else "",
+                      "dim"))
+    parts.append(_table(REQUEST_COLUMNS, list(map(_request, requests)), "path"))
+    if not requests:
+        parts.append(Text("no request in flight", "dim"))
+    for part in parts:
+        if isinstance(part, Text):
+            part.no_wrap, part.overflow = True, "ellipsis"
+    return Group(*parts)
+
+
+def _head(sample: Sample) -> list[Text]:
+    status, rates = sample.status, sample.rates
+    taken = sum(one["in_flight"] for one in status["workers"])
+    queues = "  ".join(f"{known(one['queue'])}/{known(one['backlog'])} at {one['address']}"
+                       for one in status["listeners"])
+    return [
+        Text.assemble((f"wsgid {status['version']}", "bold"), f"  {escaped(status['application'])}  ",
+                      (status["mode"], "green" if status["mode"] == "running" else "bold red"),
+                      f" {age(status['uptime_s'])}  generation {status['generation']}  pid {status['pid']}"),
+        Text.assemble((f"{rates['requests']:.1f} req/s", "bold cyan"), f"  {rates['5xx']:.1f} 5xx/s  ",
+                      f"{status['ready']} of {count(status['wanted'], 'worker')}  ",
+                      (f"{taken}/{status['ready'] * status['places']} in flight", "bold"),
+                      f"  timed out {status['totals']['timed_out']}  rejected {status['totals']['rejected']}"),
+        Text(f"waiting: {escaped(queues)}"),
+    ]
+
+
+def _busiest(workers: list[dict[str, Any]], most: int, status: dict[str, Any]) -> list[dict[str, Any]]:
+    """The held up and the busiest, in the order of their slots."""
+    ranked = sorted(workers, key=lambda one: (not is_held_up(one, status), -one["in_flight"], one["slot"]))
+    return sorted(ranked[:most], key=lambda one: int(one["slot"]))
+
+
+def _worker(one: dict[str, Any], sample: Sample) -> list[Text]:
+    if not one["pid"]:
+        return [Text(str(one["slot"])), Text(one["state"], "red"), *[Text("-")] * 6, _restarts(one)]
+    held_up = is_held_up(one, sample.status)
+    lag = f"held {age(one['heartbeat_age_s'])}" if held_up else f"{one['lag_s'] * 1000:.0f} ms"
+    rate = sample.worker_rates.get(one["slot"])
+    return [
+        Text(str(one["slot"])), Text(one["state"], _STATE_STYLES.get(one["state"], "bold red")),
+        Text(str(one["generation"])), Text(age(one["age_s"])), Text("-" if rate is None else f"{rate:.1f}", "cyan"),
+        Text(f"{one['in_flight']}/{sample.status['places']}"), Text(lag, "bold red" if held_up else ""),
+        Text(size(one["rss_bytes"])), _restarts(one)]
+
+
+def _restarts(one: dict[str, Any]) -> Text:
+    return Text(str(sum(one["restarts"].values())), "yellow" if "crash" in one["restarts"] else "")
+
+
+def _request(one: dict[str, Any]) -> list[Text]:
+    return [Text(age(one["age_s"]), "bold yellow" if one["age_s"] >= _SLOW_S else ""), Text(str(one["worker"])),
+            Text(printable(one["method"])), Text(printable(one["path"])), Text(printable(one["peer"]))]
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Text]], wide: str = "") -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold reverse", expand=bool(wide))
+    for name in columns:
+        table.add_column(name, justify="left" if name in _LEFT else "right", no_wrap=True, overflow="ellipsis",
+                         ratio=1 if name == wide else None)
+    for row in rows:
+        table.add_row(*row)
+    return table

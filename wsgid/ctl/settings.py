@@ -1,0 +1,31 @@
+"""`wsgidctl settings`: the options with which the server runs, and where each comes from."""
+
+import argparse
+import json
+
+from wsgid.ctl.client import Server
+from wsgid.ctl.text import show, table
+from wsgid.options import declared, from_dict
+
+HELP = "show the options with which the server runs"
+
+COLUMNS = ("option", "value", "from")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """None of its own."""
+
+
+def run(server: Server, given: argparse.Namespace) -> int:
+    answer = server.ask("settings")
+    if given.json:
+        print(json.dumps(answer))
+        return 0
+    settings = from_dict(answer["settings"])
+    rows = []
+    for one in declared():
+        value = getattr(settings, one.name)
+        texts = map(one.show, value) if one.repeatable else [] if value == one.default == "" else [one.show(value)]
+        rows.append((one.key, ", ".join(texts) or "-", answer["sources"].get(one.name, "default")))
+    show(table(COLUMNS, rows, COLUMNS))
+    return 0

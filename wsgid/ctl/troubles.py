@@ -1,0 +1,66 @@
+"""What is wrong with a server, in words: for status and top.
+
+Rules
+* Each sentence names the thing and its value. What is as it should be is not mentioned.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from wsgid.ctl.text import age, count
+
+QUEUE_SHARE = 0.5  # of the backlog: from there on it will soon be full
+
+
+def troubles(status: dict[str, Any]) -> list[str]:
+    """Sentences for the answer to `status`; the worst first."""
+    return [*_server(status), *_workers(status), *_listeners(status), *_failure(status)]
+
+
+def _server(status: dict[str, Any]) -> Iterator[str]:
+    if status["mode"] != "running":
+        yield f"the server stops ({status['mode']})"
+        return
+    if not status["ready"]:
+        yield "no worker serves: requests wait, or nginx answers with a 502"
+    elif status["ready"] < status["wanted"]:
+        yield f"{status['ready']} of {count(status['wanted'], 'worker')} serve"
+    if not status["templates"]:
+        yield "there is no template: no worker can be replaced until the next one is there"
+
+
+def _workers(status: dict[str, Any]) -> Iterator[str]:
+    for one in status["workers"]:
+        name = f"worker {one['slot']}"
+        if is_held_up(one, status):
+            yield (f"{name}'s event loop has not run for {one['heartbeat_age_s']:.1f} s: "
+                   f"see wsgidctl stacks --worker {one['slot']}")
+        if one["state"] in ("lost", "aborting"):
+            yield f"{name} (pid {one['pid']}) is {one['state']}: it ends"
+        if one["rests_s"] > 0 and status["mode"] == "running":
+            yield (f"{name} died young {count(one['failures'], 'time')} in a row: the next try is in "
+                   f"{one['rests_s']:.1f} s")
+        if one["in_flight"] >= status["places"] and one["state"] == "ready":
+            yield f"{name} is full: all {status['places']} places (--gevent) are taken"
+
+
+def is_held_up(worker: dict[str, Any], status: dict[str, Any]) -> bool:
+    """Whether its event loop stands still."""
+    beats = worker["state"] in ("ready", "stalled", "draining")
+    limit_s: float = min(status["hub_warn_s"], 1.0)
+    late: float = worker["heartbeat_age_s"]
+    return worker["state"] == "stalled" or beats and late > limit_s
+
+
+def _listeners(status: dict[str, Any]) -> Iterator[str]:
+    for one in status["listeners"]:
+        queue, backlog = one["queue"], one["backlog"]
+        if queue and backlog and queue >= QUEUE_SHARE * backlog:
+            yield f"{one['address']}: {queue} connections wait, and {backlog} can: more are refused"
+
+
+def _failure(status: dict[str, Any]) -> Iterator[str]:
+    failure = status["failure"]
+    if failure and failure["generation"] > status["generation"]:
+        yield (f"generation {failure['generation']} could not boot {age(failure['age_s'])} ago, generation "
+               f"{status['generation']} goes on serving: {failure['reason']}")
