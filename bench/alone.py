@@ -56,7 +56,8 @@ def main(count: int) -> None:
             os._exit(0)
         line = memoryview(bytearray(LINE_BYTES)).cast("Q")
         emptied = Event()
-        pipeline = Pipeline(Settings(application="-"), apps.hello, [listener.detach()], line, print, emptied.set)
+        listeners = [(listener.detach(), False)]
+        pipeline = Pipeline(Settings(application="-"), apps.hello, listeners, line, print, emptied.set)
         started_s = time.process_time()
         pipeline.open()
         while line[Word.REQUESTS] < count:

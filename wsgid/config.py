@@ -122,6 +122,16 @@ class Settings:
     application: str = option("", str, "MODULE:CALLABLE", "the WSGI application; MODULE:FACTORY() calls a factory")
     socket: tuple[str, ...] = option(
         (), str, "ADDRESS", "listen here: a path, host:port, :port, [::1]:port or fd://N; repeatable", names=("-s",))
+    http: tuple[str, ...] = option(
+        (), str, "ADDRESS", "speak HTTP/1.1 here, without nginx; as in --socket; repeatable", names=("--http-socket",))
+    http_keepalive: float = option(
+        65.0, _seconds, "SECONDS", "how long a connection without a request is kept: longer than by the load balancer")
+    http_keepalive_requests: int = option(1000, _count, "N", "requests of one connection")
+    http_idle: int = option(1000, _count, "N", "connections without a whole request, per worker; beyond that, the one "
+                            "that has waited longest is closed")
+    http_head_timeout: float = option(10.0, _seconds, "SECONDS", "how long a request's head may take to arrive")
+    http_line_size: int = option(8190, _size_bytes, "BYTES", "of a request line; longer ones are refused with a 414")
+    http_head_size: int = option(64 << 10, _size_bytes, "BYTES", "of a request's headers; more are refused with a 431")
     listen: int = option(0, _count, "N", "backlog: connections that may wait to be accepted "
                          "(default: as many as the kernel allows, up to 4096)", names=("-l",))
     chmod_socket: int | None = option(

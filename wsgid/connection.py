@@ -32,12 +32,14 @@ class Connection:
     Args:
         fd: an accepted, non-blocking stream socket; owned by this object.
         timeout_s: how long a single read or write may stand still.
+        http: whether the peer speaks HTTP, and not uwsgi.
     """
 
-    __slots__ = ("fd", "_timeout_s", "_begun")
+    __slots__ = ("fd", "http", "_timeout_s", "_begun")
 
-    def __init__(self, fd: int, timeout_s: float) -> None:
+    def __init__(self, fd: int, timeout_s: float, http: bool = False) -> None:
         self.fd = fd
+        self.http = http
         self._timeout_s = timeout_s
         self._begun: bytes | None = None
 
@@ -52,6 +54,11 @@ class Connection:
         """The first bytes, as `recv` gives them."""
         begun, self._begun = self._begun, None
         return self.recv(RECV_BYTES) if begun is None else begun
+
+    def take(self) -> bytes | None:
+        """What has arrived: None if nothing has, empty at end-of-file. Never waits."""
+        begun, self._begun = self._begun, None
+        return recv(self.fd) if begun is None else begun
 
     def recv(self, size_bytes: int = RECV_BYTES) -> bytes:
         """What has arrived, at most `size_bytes`; empty at end-of-file.
@@ -160,6 +167,15 @@ class Connection:
     def is_abandoned(self) -> bool:
         """Whether nobody waits for the response. A peer that has only ended its request is still there."""
         return bool(poll(self.fd, 0))  # POLLHUP: it has closed both ways
+
+    def names(self) -> dict[str, str]:
+        """What the environ says of both ends (RFC 3875, 4.1); nothing of the peer on a unix socket."""
+        said: list[Any] = []
+        self._socket_call(lambda one: said.extend((one.getpeername(), one.getsockname())))
+        if not said or not isinstance(said[0], tuple):
+            return {"REMOTE_ADDR": "", "SERVER_NAME": "", "SERVER_PORT": ""}
+        (address, port, *_), (_, own_port, *_) = said
+        return {"REMOTE_ADDR": address, "REMOTE_PORT": str(port), "SERVER_NAME": "", "SERVER_PORT": str(own_port)}
 
     def peer(self) -> str:
         """Who is at the other end, for the log: an address, or the process behind a unix socket (unix(7))."""

@@ -43,6 +43,7 @@ class Listener:
     spec: str  # as the operator said it
     path: Path | None = None  # the socket file, if it is ours
     identity: tuple[int, int] = (0, 0)  # its device and inode
+    http: bool = False  # what its peers speak, if not uwsgi
 
     def queue(self) -> tuple[int, int]:
         """How many connections wait to be accepted, and how many can."""
@@ -116,9 +117,9 @@ def inherit(number: str, backlog: int) -> Listener:
     return Listener(inherited, f"fd://{number}", f"fd://{number}")
 
 
-def hold(fd: int, spec: str, address: str, path: str, identity: tuple[int, int]) -> Listener:
+def hold(fd: int, spec: str, address: str, path: str, identity: tuple[int, int], http: bool) -> Listener:
     """A listener that an earlier image of this process has opened, and that is still ours."""
-    return Listener(socket.socket(fileno=fd), address, spec, Path(path) if path else None, identity)
+    return Listener(socket.socket(fileno=fd), address, spec, Path(path) if path else None, identity, http)
 
 
 def _open_tcp(address: str, host: str, port: int, backlog: int) -> Listener:

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import inf
 from signal import Signals
 from typing import Any
@@ -79,19 +80,20 @@ def open_listeners(settings: Settings, held: Sequence[HeldListener]) -> list[Lis
         log.warning("--listen %d is more than the kernel allows: the backlog is %d; raise net.core.somaxconn",
                     settings.listen, allowed)
     ownership = listener.Ownership(settings.chmod_socket, *settings.chown_socket)
-    opened = [listener.hold(one.fd, one.spec, one.address, one.path, one.identity) for one in held]
+    opened = [listener.hold(one.fd, one.spec, one.address, one.path, one.identity, one.http) for one in held]
     opened += listener.from_systemd(os.environ, backlog)
     known = {one.spec for one in opened}
     try:
-        for address in settings.socket:
+        for address in (*settings.socket, *settings.http):
             if address not in known:
-                opened.append(listener.open_listener(address, backlog, ownership))
+                made = listener.open_listener(address, backlog, ownership)
+                opened.append(replace(made, http=address in settings.http))
     except Exception:
         for earlier in opened:
             earlier.unlink()
         raise
     if not opened:
-        raise ConfigError("no socket to listen on: add --socket PATH or --socket HOST:PORT")
+        raise ConfigError("no socket to listen on: add --socket PATH for nginx, or --http HOST:PORT")
     return opened
 
 
@@ -269,8 +271,9 @@ class Master:
                       process.status_in_words(status))
             return
         log.info("wsgid starts anew, in this process")
-        held = tuple(HeldListener(one.socket.fileno(), one.spec, one.address, str(one.path or ""), one.identity)
-                     for one in self._listeners)
+        held = tuple(
+            HeldListener(one.socket.fileno(), one.spec, one.address, str(one.path or ""), one.identity, one.http)
+            for one in self._listeners)
         workers = tuple(HeldWorker(slot.number, slot.generation, slot.pid, self._workers[slot.number].fileno())
                         for slot in self._fleet.of_state(SlotState.READY, SlotState.STALLED))
         self._start.execute(Handover(self._scoreboard_fd, held, workers), [*_SIGNAL_HANDLERS, Signals.SIGCHLD])
@@ -421,8 +424,8 @@ class Master:
         self._templates[action.generation] = connection
         self._selector.register(connection, selectors.EVENT_READ)
         fds = [one.socket.fileno() for one in self._listeners]
-        connection.send(control.Boot(action.generation, self.settings.as_dict(), len(fds)),
-                        [*fds, self._scoreboard_fd])
+        http = [one.http for one in self._listeners]
+        connection.send(control.Boot(action.generation, self.settings.as_dict(), http), [*fds, self._scoreboard_fd])
 
     def _execute_template(self) -> tuple[int, Channel]:
         ours, theirs = channel.pair()

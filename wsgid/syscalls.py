@@ -25,12 +25,14 @@ class Listener:
 
     Args:
         fd: the descriptor; owned by this object.
+        http: what its peers speak, if not uwsgi.
     """
 
-    __slots__ = ("fd", "_socket")
+    __slots__ = ("fd", "http", "_socket")
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, http: bool = False) -> None:
         self.fd = fd
+        self.http = http
         self._socket = _socket.socket(fileno=fd)
         # Explicitly: after a socket.setdefaulttimeout() of the application's, accept would wait that long, in C.
         self._socket.setblocking(False)

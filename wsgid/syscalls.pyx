@@ -30,9 +30,11 @@ cdef char _buffer[256 * 1024]
 
 cdef class Listener:
     cdef readonly int fd
+    cdef readonly bint http
 
-    def __init__(self, int fd):
+    def __init__(self, int fd, bint http=False):
         self.fd = fd
+        self.http = http
         os.set_blocking(fd, False)
 
     def accept(self):

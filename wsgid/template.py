@@ -58,7 +58,8 @@ def main() -> ExitCode:
         _report(channel, error)
         return error.exit_code
     channel.send(control.TemplateReady(boot.generation))
-    return Template(settings, load, fds[:boot.listeners], Scoreboard(fds[boot.listeners]), channel).run()
+    listeners = list(zip(fds, boot.listeners))
+    return Template(settings, load, listeners, Scoreboard(fds[len(listeners)]), channel).run()
 
 
 class Template:
@@ -66,11 +67,11 @@ class Template:
 
     Args:
         load: gives the application.
-        listeners: file descriptors, for the workers.
+        listeners: file descriptors, for the workers, and whether each is HTTP's.
     """
 
-    def __init__(self, settings: Settings, load: Callable[[], application.Application], listeners: list[int],
-                 scoreboard: Scoreboard, channel: Channel) -> None:
+    def __init__(self, settings: Settings, load: Callable[[], application.Application],
+                 listeners: list[tuple[int, bool]], scoreboard: Scoreboard, channel: Channel) -> None:
         self._settings = settings
         self._load = load
         self._listeners = listeners

@@ -27,6 +27,7 @@ class HeldListener:
     address: str
     path: str  # empty: no file, or not ours
     identity: tuple[int, int]
+    http: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,13 +52,13 @@ class Worker:
         order: its place in the fleet.
         settings: the operator's.
         application: the WSGI callable.
-        listeners: non-blocking listening sockets, as file descriptors; shared with all siblings.
+        listeners: non-blocking listening sockets, as file descriptors, and whether each is HTTP's.
         channel: to the master.
         line: its own words of the scoreboard.
     """
 
-    def __init__(self, order: control.Spawn, settings: Settings, application: Application, listeners: Sequence[int],
-                 channel: Channel, line: memoryview) -> None:
+    def __init__(self, order: control.Spawn, settings: Settings, application: Application,
+                 listeners: Sequence[tuple[int, bool]], channel: Channel, line: memoryview) -> None:
         self._slot = order.slot
         self._settings = settings
         self._channel = channel
@@ -110,6 +110,7 @@ class Worker:
         now_s = time.monotonic()
         self._timeouts.end_overdue(self._pipeline.greenlets, now_s)
         self._pipeline.trim(now_s)
+        self._pipeline.look_after_parked(now_s)
         reason = self._retirement.reason(now_s, self._line[Word.REQUESTS])
         if reason:
             cause, text = reason
@@ -195,8 +196,8 @@ def _module_files() -> list[str]:
     return [path for one in list(sys.modules.values()) if (path := getattr(one, "__file__", None))]
 
 
-def run(order: control.Spawn, settings: Settings, load: Callable[[], Application], listeners: Sequence[int],
-        channel: Channel, line: memoryview) -> ExitCode:
+def run(order: control.Spawn, settings: Settings, load: Callable[[], Application],
+        listeners: Sequence[tuple[int, bool]], channel: Channel, line: memoryview) -> ExitCode:
     """Be a worker: the whole life of a freshly forked process.
 
     Args:

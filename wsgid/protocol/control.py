@@ -34,7 +34,7 @@ DATAGRAM_MAX_BYTES = 128 * 1024  # below the kernel's default socket buffer (net
 class Boot:
     generation: int
     settings: dict[str, Any]
-    listeners: int  # how many of the file descriptors are listeners; the scoreboard is the last
+    listeners: list[bool]  # the first file descriptors, and whether HTTP is spoken there; the scoreboard is the last
 
 
 @dataclass(frozen=True, slots=True)
