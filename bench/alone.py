@@ -25,6 +25,7 @@ from wsgid import forms  # noqa: E402
 from wsgid.config import Settings  # noqa: E402
 from wsgid.pipeline import Pipeline  # noqa: E402
 from wsgid.scoreboard import LINE_BYTES, Word  # noqa: E402
+from wsgid.spoken import Shared, Spoken  # noqa: E402
 
 TOGETHER = 24  # connections that wait while the first of them is served
 
@@ -56,7 +57,7 @@ def main(count: int) -> None:
             os._exit(0)
         line = memoryview(bytearray(LINE_BYTES)).cast("Q")
         emptied = Event()
-        listeners = [(listener.detach(), False)]
+        listeners = [Shared(listener.detach(), Spoken())]
         pipeline = Pipeline(Settings(application="-"), apps.hello, listeners, line, print, emptied.set)
         started_s = time.process_time()
         pipeline.open()

@@ -23,7 +23,8 @@ def test_every_option() -> None:
     settings = from_command_line([
         "-s", "a.sock", "--socket", ":0", "--http", ":8000", "--http-keepalive", "4", "--http-keepalive-requests", "9",
         "--http-idle", "8", "--http-head-timeout", "6", "--http-line-size", "1k", "--http-head-size", "2k",
-        "--listen", "128", "--chmod-socket=660", "--chown-socket", "0:0",
+        "--https", ":8443,/c,/k", "--ssl-socket", "a.ssl,/c,/k,/a", "--proxy-protocol",
+        "--forwarded-allow-ips", "10.0.0.0/8,unix", "--listen", "128", "--chmod-socket=660", "--chown-socket", "0:0",
         "--workers", "auto", "--gevent", "50", "--wsgi-file", "site.wsgi", "--callable", "site", "--chdir", "/",
         "--pythonpath", "/a", "--pythonpath", "/b", "--env", "A=B=C", "--env", "D=", "--virtualenv", "/tmp",
         "--lazy-apps", "--uid", "root", "--gid", "0", "--worker-reload-mercy", "5", "--socket-timeout", "2.5",
@@ -40,7 +41,9 @@ def test_every_option() -> None:
         "--pyargv", "a b", "--static-map", "/static=dir", "--static-safe", "/d"])
     assert settings == Settings(
         application="", socket=("a.sock", ":0"), http=(":8000",), http_keepalive=4.0, http_keepalive_requests=9,
-        http_idle=8, http_head_timeout=6.0, http_line_size=1024, http_head_size=2048, listen=128,
+        http_idle=8, http_head_timeout=6.0, http_line_size=1024, http_head_size=2048,
+        https=((":8443", "/c", "/k"),), ssl_socket=(("a.ssl", "/c", "/k", "/a"),), proxy_protocol=True,
+        forwarded_allow_ips="10.0.0.0/8,unix", listen=128,
         chmod_socket=0o660, chown_socket=(0, 0),
         workers=len(os.sched_getaffinity(0)), gevent=50, wsgi_file="site.wsgi", callable="site", chdir="/",
         pythonpath=("/a", "/b"), env=(("A", "B=C"), ("D", "")), virtualenv="/tmp", lazy_apps=True, uid=0, gid=0,

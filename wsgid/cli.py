@@ -16,6 +16,9 @@ def main() -> int:
     """The console script `wsgid`, and `python -m wsgid`."""
     try:
         settings = config.from_command_line(sys.argv[1:])
+        if settings.https or settings.ssl_socket:
+            from wsgid import certificates  # here: the master of all others need not carry OpenSSL
+            certificates.check(settings)
         if settings.check:
             return ExitCode.OK
         start = Start.now()

@@ -18,6 +18,7 @@ from typing import Any
 
 from wsgid import __version__, forms
 from wsgid.errors import ConfigError
+from wsgid.forwarded import Trusted
 
 # --- parsers: text -> value, ValueError says what was expected ---
 
@@ -95,6 +96,19 @@ def _static_map(text: str) -> tuple[str, str]:
     return prefix, directory
 
 
+def _with_tls(text: str) -> tuple[str, ...]:
+    """Address, certificate, key, and the authority of client certificates if there is one."""
+    address, *files = text.split(",")
+    if len(files) not in (2, 3) or not all((address, *files)):
+        raise ValueError("ADDRESS,CERTIFICATE,KEY or ADDRESS,CERTIFICATE,KEY,CA, the last three being PEM files")
+    return address, *map(os.path.abspath, files)
+
+
+def _peers(text: str) -> str:
+    Trusted(text)
+    return text
+
+
 def _level(text: str) -> str:
     if text not in ("debug", "info", "warning", "error"):
         raise ValueError("debug, info, warning or error")
@@ -132,6 +146,18 @@ class Settings:
     http_head_timeout: float = option(10.0, _seconds, "SECONDS", "how long a request's head may take to arrive")
     http_line_size: int = option(8190, _size_bytes, "BYTES", "of a request line; longer ones are refused with a 414")
     http_head_size: int = option(64 << 10, _size_bytes, "BYTES", "of a request's headers; more are refused with a 431")
+    https: tuple[tuple[str, ...], ...] = option(
+        (), _with_tls, "ADDRESS,CERT,KEY[,CA]", "speak HTTP/1.1 over TLS here; with CA, clients have to show a "
+        "certificate that it has signed; PEM files; repeatable", names=("--https-socket",))
+    ssl_socket: tuple[tuple[str, ...], ...] = option(
+        (), _with_tls, "ADDRESS,CERT,KEY[,CA]", "take nginx's `uwsgi_pass suwsgi://` here, files as in --https; "
+        "repeatable", names=("--suwsgi-socket",))
+    proxy_protocol: bool = option(
+        False, bool, "", "--http and --https connections begin with a PROXY header, version 1 or 2, from a peer that "
+        "--forwarded-allow-ips names")
+    forwarded_allow_ips: str = option(
+        "127.0.0.1,::1,unix", _peers, "LIST", "whose X-Forwarded-*, Forwarded and PROXY headers count, on --http and "
+        "--https: addresses, networks, 'unix' for unix sockets, '*' for everybody; '' for nobody")
     listen: int = option(0, _count, "N", "backlog: connections that may wait to be accepted "
                          "(default: as many as the kernel allows, up to 4096)", names=("-l",))
     chmod_socket: int | None = option(

@@ -164,6 +164,10 @@ class Connection:
 
     # --- the slow paths ---
 
+    def opening(self) -> str:
+        """What has to come before the protocol itself, if it has not come whole; there is nothing of the kind here."""
+        return ""
+
     def is_abandoned(self) -> bool:
         """Whether nobody waits for the response. A peer that has only ended its request is still there."""
         return bool(poll(self.fd, 0))  # POLLHUP: it has closed both ways

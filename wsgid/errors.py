@@ -80,6 +80,14 @@ class BadRequest(PeerError):
     """The bytes are no valid HTTP/1.1, or could be read in two ways."""
 
 
+class BadHandshake(PeerError):
+    """There is no TLS with this peer: it speaks something else, too old a version, or shows no certificate."""
+
+
+class BadProxyHeader(PeerError):
+    """The PROXY header is malformed or missing, or from somebody who is not trusted."""
+
+
 class UriTooLong(PeerError):
     """A request line longer than --http-line-size."""
 

@@ -14,7 +14,8 @@ from email.utils import formatdate
 from enum import Enum, auto
 
 from wsgid.connection import Connection
-from wsgid.errors import ClientDisconnected, PeerError
+from wsgid.errors import ClientDisconnected, HeadTimeout, PeerError
+from wsgid.forwarded import Trusted
 from wsgid.protocol.http import END, Decoder, End, Head
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -39,14 +40,18 @@ class Exchange:
     Args:
         connection: accepted; this object is its only user.
         decoder: of its requests.
+        trusted: the peers who speak for others.
     """
 
-    def __init__(self, connection: Connection, decoder: Decoder) -> None:
+    def __init__(self, connection: Connection, decoder: Decoder, trusted: Trusted) -> None:
         self.connection = connection
         self.keep_alive = False
         self.chunked = False  # response.Framing
         self.served = 0  # requests
+        self.is_trusted = False  # whether forwarded.py is to be asked
         self._decoder = decoder
+        self._trusted = trusted
+        self._introduced = False
         self._next: Head | bytes | End | None = None
         self.refused: PeerError | None = None  # nothing more is read then
         self._expects = False  # a 100, before the body
@@ -64,15 +69,39 @@ class Exchange:
                 self._next = self._decoder.take()
             if self._next is not None or self.refused is not None:
                 return Arrival.HEAD
+            arrival = self._take_in()
+            if arrival is not None:
+                return arrival
+
+    def _take_in(self) -> Arrival | None:
+        """None: something has come, and is to be looked at."""
+        try:
             block = self.connection.take()
-            if block is None:
-                return Arrival.NOTHING if self._decoder.is_between else Arrival.PART
-            if not block:
-                return Arrival.END
-            try:
-                self._decoder.feed(block)
-            except PeerError as error:
-                self.refused = error
+            if block:
+                self._feed(block)
+                return None
+        except PeerError as error:
+            self.refused = error
+            return None
+        except OSError:  # the client has left, whatever the kernel calls it
+            return Arrival.END
+        if block is not None:
+            return Arrival.END
+        between = self._decoder.is_between and not self.connection.opening()
+        return Arrival.NOTHING if between else Arrival.PART
+
+    def _feed(self, block: bytes) -> None:
+        if not self._introduced:  # at the first byte of HTTP everything is known about the connection
+            self._introduced = True
+            names = self.connection.names()
+            self.is_trusted = self._trusted.includes(names["REMOTE_ADDR"])
+            self._decoder.introduce(names)
+        self._decoder.feed(block)
+
+    def late(self) -> HeadTimeout:
+        """What is said if it takes too long."""
+        awaited = self.connection.opening() or "head of a request"
+        return HeadTimeout(f"the {awaited} did not arrive within --http-head-timeout")
 
     def next_head(self) -> Head:
         """The request of which `advance` has said that it is there.

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsgid.errors import ListenerError
+from wsgid.spoken import Spoken
 
 BACKLOG_WANTED = 4096
 _SYSTEMD_FIRST_FD = 3  # sd_listen_fds(3)
@@ -43,7 +44,7 @@ class Listener:
     spec: str  # as the operator said it
     path: Path | None = None  # the socket file, if it is ours
     identity: tuple[int, int] = (0, 0)  # its device and inode
-    http: bool = False  # what its peers speak, if not uwsgi
+    spoken: Spoken = Spoken()
 
     def queue(self) -> tuple[int, int]:
         """How many connections wait to be accepted, and how many can."""
@@ -117,9 +118,10 @@ def inherit(number: str, backlog: int) -> Listener:
     return Listener(inherited, f"fd://{number}", f"fd://{number}")
 
 
-def hold(fd: int, spec: str, address: str, path: str, identity: tuple[int, int], http: bool) -> Listener:
+def hold(fd: int, spec: str, address: str, path: str, identity: tuple[int, int],
+         spoken: Spoken) -> Listener:
     """A listener that an earlier image of this process has opened, and that is still ours."""
-    return Listener(socket.socket(fileno=fd), address, spec, Path(path) if path else None, identity, http)
+    return Listener(socket.socket(fileno=fd), address, spec, Path(path) if path else None, identity, spoken)
 
 
 def _open_tcp(address: str, host: str, port: int, backlog: int) -> Listener:

@@ -14,12 +14,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from math import inf
 from signal import Signals
 from typing import Any
 
-from wsgid import __version__, channel, fleet, listener, log, process, scoreboard, upgrade
+from wsgid import __version__, channel, fleet, listener, log, process, scoreboard, spoken, upgrade
 from wsgid.admin.doors import open_doors
 from wsgid.admin.server import Admin
 from wsgid.admin.snapshot import Snapshot, take_snapshot
@@ -31,6 +31,7 @@ from wsgid.listener import Listener
 from wsgid.protocol import control
 from wsgid.scoreboard import Cause, Word
 from wsgid.slots import Slot, SlotState, TemplateState
+from wsgid.spoken import Spoken
 from wsgid.upgrade import Handover, HeldListener, HeldWorker, Start
 from wsgid.watch import Watch
 
@@ -80,14 +81,15 @@ def open_listeners(settings: Settings, held: Sequence[HeldListener]) -> list[Lis
         log.warning("--listen %d is more than the kernel allows: the backlog is %d; raise net.core.somaxconn",
                     settings.listen, allowed)
     ownership = listener.Ownership(settings.chmod_socket, *settings.chown_socket)
-    opened = [listener.hold(one.fd, one.spec, one.address, one.path, one.identity, one.http) for one in held]
+    wanted = list(spoken.addresses(settings))
+    opened = [listener.hold(one.fd, one.spec, one.address, one.path, one.identity,
+                            _spoken_now(one, wanted)) for one in held]
     opened += listener.from_systemd(os.environ, backlog)
     known = {one.spec for one in opened}
     try:
-        for address in (*settings.socket, *settings.http):
+        for address, what in wanted:
             if address not in known:
-                made = listener.open_listener(address, backlog, ownership)
-                opened.append(replace(made, http=address in settings.http))
+                opened.append(replace(listener.open_listener(address, backlog, ownership), spoken=what))
     except Exception:
         for earlier in opened:
             earlier.unlink()
@@ -95,6 +97,12 @@ def open_listeners(settings: Settings, held: Sequence[HeldListener]) -> list[Lis
     if not opened:
         raise ConfigError("no socket to listen on: add --socket PATH for nginx, or --http HOST:PORT")
     return opened
+
+
+def _spoken_now(held: HeldListener, wanted: list[tuple[str, Spoken]]) -> Spoken:
+    """The options may have changed since it was opened."""
+    said = [what for address, what in wanted if address == held.spec]
+    return held.spoken if held.spoken in said or not said else said[0]
 
 
 def _announce(settings: Settings, listeners: list[Listener]) -> None:
@@ -272,7 +280,7 @@ class Master:
             return
         log.info("wsgid starts anew, in this process")
         held = tuple(
-            HeldListener(one.socket.fileno(), one.spec, one.address, str(one.path or ""), one.identity, one.http)
+            HeldListener(one.socket.fileno(), one.spec, one.address, str(one.path or ""), one.identity, one.spoken)
             for one in self._listeners)
         workers = tuple(HeldWorker(slot.number, slot.generation, slot.pid, self._workers[slot.number].fileno())
                         for slot in self._fleet.of_state(SlotState.READY, SlotState.STALLED))
@@ -424,8 +432,8 @@ class Master:
         self._templates[action.generation] = connection
         self._selector.register(connection, selectors.EVENT_READ)
         fds = [one.socket.fileno() for one in self._listeners]
-        http = [one.http for one in self._listeners]
-        connection.send(control.Boot(action.generation, self.settings.as_dict(), http), [*fds, self._scoreboard_fd])
+        what = [asdict(one.spoken) for one in self._listeners]
+        connection.send(control.Boot(action.generation, self.settings.as_dict(), what), [*fds, self._scoreboard_fd])
 
     def _execute_template(self) -> tuple[int, Channel]:
         ours, theirs = channel.pair()

@@ -39,7 +39,9 @@ cdef class Pipeline:
     cdef Py_ssize_t _http_requests
     cdef object _parking
     cdef object _ready
+    cdef object _trusted
 
+    @cython.locals(connection=Connection)
     cdef Connection _next(self, listener)
     cdef int _accept_one(self, listener) except -2
     cdef _serve_one(self, Connection connection, exchange, me)

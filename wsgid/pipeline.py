@@ -25,12 +25,13 @@ import gevent
 import greenlet
 from gevent.hub import get_hub
 
-from wsgid import log
+from wsgid import forwarded, log, tls
 from wsgid.application import Application
 from wsgid.config import Settings
 from wsgid.connection import READ, Connection
 from wsgid.errors import BadPacket, ClientDisconnected, HeadTimeout, PeerError
 from wsgid.exchange import Arrival, Exchange, date_line
+from wsgid.forwarded import Trusted
 from wsgid.limits import RateLimit
 from wsgid.parking import Parking
 from wsgid.protocol.http import Decoder, Limits
@@ -38,6 +39,7 @@ from wsgid.protocol.http import Head as HttpHead
 from wsgid.protocol.uwsgi import PONG, Head, Modifier, decode
 from wsgid.protocol.variables import roomy
 from wsgid.scoreboard import DURATION_BOUNDS_US, Word
+from wsgid.spoken import Protocol, Shared
 from wsgid.syscalls import NOTHING, Listener, poll
 from wsgid.timeouts import RequestGreenlet, set_harakiri
 from wsgid.wsgi.environ import base_environ, complete, make_environ
@@ -72,14 +74,14 @@ class Pipeline:
     Args:
         settings: the operator's.
         application: the WSGI callable.
-        listeners: listening sockets, as file descriptors; shared with all siblings; and whether each is HTTP's.
+        listeners: listening sockets, shared with all siblings, and what is spoken there.
         line: the worker's own words of the scoreboard.
         say_once: takes a key and a sentence, for what the operator has to be told once.
         on_empty: called when it is closed and nothing is in flight any more.
         wary: whether to look, at first, if clients still wait.
     """
 
-    def __init__(self, settings: Settings, application: Application, listeners: Sequence[tuple[int, bool]],
+    def __init__(self, settings: Settings, application: Application, listeners: Sequence[Shared],
                  line: memoryview, say_once: Callable[[str, str], None], on_empty: Callable[[], None],
                  wary: bool = False) -> None:
         self.greenlets: set[RequestGreenlet] = set()  # all, with or without a request
@@ -95,7 +97,8 @@ class Pipeline:
         base = base_environ(log.ErrorStream(), settings.workers > 1, FileWrapper)
         self._base = roomy({**base, "wsgid.harakiri": set_harakiri})
         self._hub = get_hub()
-        self._doors = [_Door(self._hub, fd, http) for fd, http in listeners]
+        self._trusted = Trusted(settings.forwarded_allow_ips)
+        self._doors = [_Door(self._hub, one, tls.wrapping(one, settings, self._trusted)) for one in listeners]
         self._closed = False
         self._accepts_left = 0  # of this wake-up
         self._slice_ends_s = 0.0
@@ -163,7 +166,10 @@ class Pipeline:
             if fd == NOTHING:
                 self._accepts_left = 0
                 break
-            connection = Connection(fd, self._timeout_s, listener.http)
+            if listener.wrap is None:
+                connection = Connection(fd, self._timeout_s, listener.http)
+            else:
+                connection = listener.wrap(fd)
             if connection.has_begun():
                 return connection
             self._early.append(connection)
@@ -276,13 +282,13 @@ class Pipeline:
     def look_after_parked(self, now_s: float) -> None:
         """Close the connections whose time is over."""
         for exchange in self._parking.expire(now_s):
-            exchange.refused = HeadTimeout("the head of a request did not arrive within --http-head-timeout")
+            exchange.refused = exchange.late()
             self._resume(exchange)
         if self._closed:
             self._look_whether_empty()
 
     def _new_exchange(self, connection: Connection) -> Exchange:
-        return Exchange(connection, Decoder(self._http_limits, {**self._base, **connection.names()}))
+        return Exchange(connection, Decoder(self._http_limits, self._base.copy()), self._trusted)
 
     def _resume(self, exchange: Exchange) -> None:
         """The next request of a parked connection is there. Runs in the hub."""
@@ -321,6 +327,8 @@ class Pipeline:
         exchange.keep_alive = head.keep_alive and not self._closed and exchange.served < self._http_requests
         me.started_s = _monotonic()
         me.deadline_s = me.started_s + self._harakiri_s
+        if exchange.is_trusted:
+            forwarded.apply(head.variables, self._trusted)
         length = head.content_length
         body = ChunkedBody(exchange) if length < 0 else Body(b"", length, exchange)
         environ = me.environ = make_environ(head.variables, body.stream)
@@ -345,11 +353,11 @@ class Pipeline:
         started_s = me.started_s = _monotonic()
         if started_s > self._slice_ends_s:
             self._accepts_left = 0
-        buffer = connection.begin()
-        if not buffer:  # a probe, or the next server asking whether we live
-            connection.close()
-            return
         try:
+            buffer = connection.begin()
+            if not buffer:  # a probe, or the next server asking whether we live
+                connection.close()
+                return
             head = decode(buffer, self._max_vars, self._base)
             if head is None:
                 buffer, head = self._read_on(connection, buffer)
@@ -392,6 +400,9 @@ class Pipeline:
             unsaid = self._refusals.take_refused()
             log.warning("refused a packet from %s: %s%s", connection.peer(), error,
                         f" ({unsaid} more were refused without a word)" if unsaid else "")
+        if connection.opening():  # what we said would not be understood
+            connection.close()
+            return
         text = f"{error}\n".encode("latin-1", "replace")
         last = f"{date_line()}Connection: close\r\n" if connection.http else ""
         connection.send(f"HTTP/1.1 {error.status_hint}\r\nContent-Type: text/plain; charset=latin-1\r\n"
@@ -443,9 +454,9 @@ class Pipeline:
 class _Door:
     """A listener and its watcher."""
 
-    def __init__(self, hub: Any, fd: int, http: bool) -> None:
-        self._listener = Listener(fd, http)
-        self._watcher = hub.loop.io(fd, READ)
+    def __init__(self, hub: Any, shared: Shared, wrap: Callable[[int], Connection] | None) -> None:
+        self._listener = Listener(shared.fd, shared.spoken.protocol is Protocol.HTTP, wrap)
+        self._watcher = hub.loop.io(shared.fd, READ)
 
     def open(self, callback: Callable[[Listener], None]) -> None:
         if not self._watcher.active:

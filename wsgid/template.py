@@ -28,12 +28,13 @@ from pathlib import Path  # noqa: E402
 
 from gevent.hub import get_hub  # noqa: E402
 
-from wsgid import application, config, log, process, worker  # noqa: E402
+from wsgid import application, certificates, config, log, process, spoken, worker  # noqa: E402
 from wsgid.channel import Channel  # noqa: E402
 from wsgid.config import Settings  # noqa: E402
-from wsgid.errors import ApplicationImportError, ExitCode  # noqa: E402
+from wsgid.errors import ApplicationImportError, BootError, ExitCode  # noqa: E402
 from wsgid.protocol import control  # noqa: E402
 from wsgid.scoreboard import Scoreboard  # noqa: E402
+from wsgid.spoken import Shared  # noqa: E402
 
 _TRACEBACK_MAX_CHARS = 20_000  # JSON may make six of one; a datagram holds 128 KiB
 
@@ -53,12 +54,12 @@ def main() -> ExitCode:
     log.speak_as(f"template {boot.generation}")
     process.set_title(f"template, generation {boot.generation}")
     try:
+        listeners = _listeners(boot, fds)  # now: only root may be allowed to read the keys
         load = _prepare(settings)
-    except ApplicationImportError as error:
+    except BootError as error:
         _report(channel, error)
         return error.exit_code
     channel.send(control.TemplateReady(boot.generation))
-    listeners = list(zip(fds, boot.listeners))
     return Template(settings, load, listeners, Scoreboard(fds[len(listeners)]), channel).run()
 
 
@@ -67,11 +68,11 @@ class Template:
 
     Args:
         load: gives the application.
-        listeners: file descriptors, for the workers, and whether each is HTTP's.
+        listeners: for the workers.
     """
 
     def __init__(self, settings: Settings, load: Callable[[], application.Application],
-                 listeners: list[tuple[int, bool]], scoreboard: Scoreboard, channel: Channel) -> None:
+                 listeners: list[Shared], scoreboard: Scoreboard, channel: Channel) -> None:
         self._settings = settings
         self._load = load
         self._listeners = listeners
@@ -120,6 +121,19 @@ class Template:
                 except (OSError, ValueError):  # a closed pipe, a full disk, a stream that the application closed
                     pass
             os._exit(code)
+
+
+def _listeners(boot: control.Boot, fds: list[int]) -> list[Shared]:
+    """The listening sockets, with their certificates as the files have them now.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+    shared = []
+    for fd, values in zip(fds, boot.listeners):
+        what = spoken.from_dict(values)
+        shared.append(Shared(fd, what, certificates.context(what) if what.tls else None))
+    return shared
 
 
 def _receive_boot(channel: Channel) -> tuple[control.Boot, list[int]] | None:
@@ -216,8 +230,8 @@ def _warn_of_lost_threads() -> None:
         log.warning("psycopg2 blocks all requests of a worker while it waits for the database: install psycogreen")
 
 
-def _report(channel: Channel, error: ApplicationImportError) -> None:
-    cause = error.__cause__
+def _report(channel: Channel, error: BootError) -> None:
+    cause = error.__cause__ if isinstance(error, ApplicationImportError) else None
     text = "".join(traceback.format_exception(cause)) if cause else ""
     channel.send(control.BootFailed(str(error)[:_TRACEBACK_MAX_CHARS], text[-_TRACEBACK_MAX_CHARS:]))
 

@@ -30,6 +30,7 @@ from wsgid.protocol import control
 from wsgid.questions import Questions
 from wsgid.retirement import Retirement
 from wsgid.scoreboard import Word
+from wsgid.spoken import Shared
 from wsgid.timeouts import Timeouts
 from wsgid.watch import Watch
 
@@ -52,13 +53,13 @@ class Worker:
         order: its place in the fleet.
         settings: the operator's.
         application: the WSGI callable.
-        listeners: non-blocking listening sockets, as file descriptors, and whether each is HTTP's.
+        listeners: the sockets, and what is spoken there.
         channel: to the master.
         line: its own words of the scoreboard.
     """
 
     def __init__(self, order: control.Spawn, settings: Settings, application: Application,
-                 listeners: Sequence[tuple[int, bool]], channel: Channel, line: memoryview) -> None:
+                 listeners: Sequence[Shared], channel: Channel, line: memoryview) -> None:
         self._slot = order.slot
         self._settings = settings
         self._channel = channel
@@ -197,7 +198,7 @@ def _module_files() -> list[str]:
 
 
 def run(order: control.Spawn, settings: Settings, load: Callable[[], Application],
-        listeners: Sequence[tuple[int, bool]], channel: Channel, line: memoryview) -> ExitCode:
+        listeners: Sequence[Shared], channel: Channel, line: memoryview) -> ExitCode:
     """Be a worker: the whole life of a freshly forked process.
 
     Args:

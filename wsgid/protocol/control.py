@@ -34,7 +34,7 @@ DATAGRAM_MAX_BYTES = 128 * 1024  # below the kernel's default socket buffer (net
 class Boot:
     generation: int
     settings: dict[str, Any]
-    listeners: list[bool]  # the first file descriptors, and whether HTTP is spoken there; the scoreboard is the last
+    listeners: list[dict[str, Any]]  # the first descriptors: what is spoken.Spoken there; the scoreboard is the last
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,10 @@ class Decoder:
         self._raw_bytes = -1  # of the body of a request with Upgrade, which the parser leaves alone; -1: there is none
         self._target = b""
 
+    def introduce(self, names: dict[str, str]) -> None:
+        """Add to the variables that every head gets, before the first."""
+        self._base |= names
+
     @property
     def is_between(self) -> bool:
         """Whether the last request is complete, and nothing of the next has come."""
