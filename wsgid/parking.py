@@ -20,7 +20,7 @@ from wsgid.exchange import Arrival, Exchange
 class _Parked:
     watcher: Any
     until_s: float
-    begun: bool  # a head
+    begun: bool  # a head, or what has to come before
 
 
 class Parking:
@@ -86,6 +86,9 @@ class Parking:
                 parked.until_s = time.monotonic() + self._head_s
             return
         if arrival is Arrival.NOTHING:
+            if parked.begun:  # a handshake, which is over
+                parked.begun = False
+                parked.until_s = time.monotonic() + self._quiet_s
             return
         if arrival is Arrival.END:
             self._close(exchange)
