@@ -123,6 +123,11 @@ class Connection:
                 self._wait(WRITE)
             rest = rest[sent:]
 
+    def try_send(self, block: bytes) -> None:
+        """As much as the kernel takes at once. Never waits, and does not say how much that was."""
+        with suppress(OSError):  # it has left
+            send(self.fd, block)
+
     def sendfile(self, fd: int, offset: int, size_bytes: int) -> int:
         """A part of a file, without copying it through this process.
 
@@ -163,6 +168,11 @@ class Connection:
         self.close()
 
     # --- the slow paths ---
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether what is on the socket is not what is read and written here."""
+        return False
 
     def opening(self) -> str:
         """What has to come before the protocol itself, if it has not come whole; there is nothing of the kind here."""

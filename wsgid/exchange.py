@@ -10,6 +10,7 @@ Rules
 """
 
 import time
+from collections.abc import Callable
 from email.utils import formatdate
 from enum import Enum, auto
 
@@ -17,6 +18,7 @@ from wsgid.connection import Connection
 from wsgid.errors import ClientDisconnected, HeadTimeout, PeerError
 from wsgid.forwarded import Trusted
 from wsgid.protocol.http import END, Decoder, End, Head
+from wsgid.rawsocket import RawSocket, raw_socket
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LEFT_MAX_BYTES = 256 * 1024  # of an ignored body: more, and a new connection costs less
@@ -47,6 +49,7 @@ class Exchange:
         self.connection = connection
         self.keep_alive = False
         self.chunked = False  # response.Framing
+        self.taken = False  # likewise
         self.served = 0  # requests
         self.is_trusted = False  # whether forwarded.py is to be asked
         self._decoder = decoder
@@ -143,6 +146,8 @@ class Exchange:
         return block
 
     def _receive(self) -> None:
+        if self.refused:
+            raise ClientDisconnected(f"the request body is refused: {self.refused}")
         if self._expects:
             self._expects = False
             self.connection.send(_CONTINUE)
@@ -151,9 +156,8 @@ class Exchange:
             raise ClientDisconnected("the client closed within the request body")
         try:
             self._decoder.feed(block)
-        except PeerError as error:  # within the body: the answer is under way, or will fail by this
+        except PeerError as error:  # what came before it may still be whole
             self.refused = error
-            raise ClientDisconnected(f"the request body is refused: {error}") from None
 
     def settle(self) -> bool:
         """After the response: throw away what is left of the request. Returns whether the connection can go on."""
@@ -169,6 +173,15 @@ class Exchange:
                 return True
             left -= len(block)
         return False
+
+    def raw_socket(self, on_use: Callable[[], None]) -> RawSocket:
+        """The socket, for an application that takes up an Upgrade; `on_use` is called when it does."""
+
+        def used() -> None:
+            self.taken = True
+            on_use()
+
+        return raw_socket(self.connection, self._decoder.beyond, used)
 
     # --- the response ---
 

@@ -68,10 +68,11 @@ class Parking:
                 self._close(exchange)
         return late
 
-    def hurry(self, until_s: float) -> None:
-        """The worker leaves: who has something to say has to begin until then."""
+    def hurry(self, now_s: float, grace_s: float) -> None:
+        """The worker leaves: who has something to say has to begin within this time."""
+        self._quiet_s = min(self._quiet_s, grace_s)
         for parked in self._parked.values():
-            parked.until_s = min(parked.until_s, until_s)
+            parked.until_s = min(parked.until_s, now_s + self._quiet_s)
 
     def close(self) -> None:
         for exchange in list(self._parked):

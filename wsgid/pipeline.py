@@ -51,6 +51,7 @@ ACCEPT_BATCH = 16  # connections that a wake-up takes, at most; see docs/decisio
 ACCEPT_SLICE_S = 0.001  # after this, those who wait in this worker have their turn
 OUT_OF_FDS_PAUSE_S = 0.1
 WARY_S = 5.0  # for so long, who replaces a worker that has died looks whether clients still wait
+HTTP_LINGER_S = 2.0  # of --drain-timeout, for clients whom nobody vouches for as one does for nginx
 PARKED_GRACE_S = 1.0  # when the worker leaves, HTTP's quiet connections have this long to say something
 TRIM_S = 10.0  # how often idle greenlets are let go
 REFUSALS_PER_S = 1.0  # refused packets are logged at this rate, however many there are
@@ -139,7 +140,7 @@ class Pipeline:
         for door in self._doors:
             door.close()
         self._doors = []
-        self._parking.hurry(_monotonic() + PARKED_GRACE_S)
+        self._parking.hurry(_monotonic(), PARKED_GRACE_S)
         self._look_whether_empty()
 
     def _look_whether_empty(self) -> None:
@@ -282,8 +283,7 @@ class Pipeline:
     def look_after_parked(self, now_s: float) -> None:
         """Close the connections whose time is over."""
         for exchange in self._parking.expire(now_s):
-            exchange.refused = exchange.late()
-            self._resume(exchange)
+            self._refuse_late(exchange)
         if self._closed:
             self._look_whether_empty()
 
@@ -332,7 +332,10 @@ class Pipeline:
         length = head.content_length
         body = ChunkedBody(exchange) if length < 0 else Body(b"", length, exchange)
         environ = me.environ = make_environ(head.variables, body.stream)
-        served = serve(self._application, environ, exchange.connection, exchange)
+        if head.upgrade:
+            served = self._serve_upgrade(exchange, environ, me)
+        else:
+            served = serve(self._application, environ, exchange.connection, exchange)
         me.environ = None
         self._record(served, int((_monotonic() - me.started_s) * 1e6))
         if served.outcome is _TORN:
@@ -345,6 +348,16 @@ class Pipeline:
             return True
         self._drain_and_close(exchange.connection)
         return False
+
+    def _serve_upgrade(self, exchange: Exchange, environ: dict[str, Any], me: RequestGreenlet) -> Served:
+        def used() -> None:
+            me.deadline_s = math.inf
+
+        raw = environ["wsgid.socket"] = environ["werkzeug.socket"] = exchange.raw_socket(used)
+        try:
+            return serve(self._application, environ, exchange.connection, exchange)
+        finally:
+            raw.close()
 
     # --- one connection ---
 
@@ -395,19 +408,33 @@ class Pipeline:
 
     def _refuse(self, connection: Connection, error: PeerError) -> None:
         """An answer that nginx can show, and one sentence in the log."""
+        answer = self._refusal(connection, error)
+        if connection.opening():  # what we said would not be understood
+            connection.close()
+            return
+        connection.send(*answer)
+        self._drain_and_close(connection)
+
+    def _refuse_late(self, exchange: Exchange) -> None:
+        """Without a greenlet: nothing of this client is unread, and what the kernel does not take at once is lost."""
+        connection = exchange.connection
+        answer = self._refusal(connection, exchange.late())
+        if not connection.opening():
+            connection.try_send(b"".join(answer))
+        connection.close()
+
+    def _refusal(self, connection: Connection, error: PeerError) -> tuple[bytes, bytes]:
+        """Head and body of the answer; counts and logs that there is one."""
         self._count(Word.REJECTED)
         if self._refusals.admit(time.monotonic()):
             unsaid = self._refusals.take_refused()
             log.warning("refused a packet from %s: %s%s", connection.peer(), error,
                         f" ({unsaid} more were refused without a word)" if unsaid else "")
-        if connection.opening():  # what we said would not be understood
-            connection.close()
-            return
         text = f"{error}\n".encode("latin-1", "replace")
         last = f"{date_line()}Connection: close\r\n" if connection.http else ""
-        connection.send(f"HTTP/1.1 {error.status_hint}\r\nContent-Type: text/plain; charset=latin-1\r\n"
-                        f"Content-Length: {len(text)}\r\n{last}\r\n".encode("ascii"), text)
-        self._drain_and_close(connection)
+        head = (f"HTTP/1.1 {error.status_hint}\r\nContent-Type: text/plain; charset=latin-1\r\n"
+                f"Content-Length: {len(text)}\r\n{last}\r\n")
+        return head.encode("ascii"), text
 
     def _respond(self, connection: Connection, head: Head, buffer: bytes, me: RequestGreenlet) -> None:
         missing = complete(head.variables)
@@ -443,7 +470,7 @@ class Pipeline:
 
     def _drain_and_close(self, connection: Connection) -> None:
         try:
-            connection.drain(self._drain_bytes, self._drain_s)
+            connection.drain(self._drain_bytes, min(self._drain_s, HTTP_LINGER_S) if connection.http else self._drain_s)
         finally:
             connection.close()
 

@@ -74,6 +74,10 @@ class TlsConnection(ProxiedConnection):
         self._unsent = b""  # what the kernel has not taken where nobody could wait
         self._opening_s = opening_s
 
+    @property
+    def is_secret(self) -> bool:
+        return True
+
     def opening(self) -> str:
         return super().opening() or ("TLS handshake" if self._stage in _UNSHAKEN else "")
 
@@ -158,16 +162,21 @@ class TlsConnection(ProxiedConnection):
             first, second = first + second, b""
         try:
             for block in (first, second):
-                self._encrypt(memoryview(block))
+                for at in range(0, len(block), _PIECE_BYTES):
+                    self._encrypt(memoryview(block)[at:at + _PIECE_BYTES])
+                    self._flush()
         except ssl.SSLError as error:
             raise ClientDisconnected(f"TLS has failed: {error.reason}") from None
-        self._flush()
 
-    def _encrypt(self, rest: memoryview) -> None:
-        while rest:
-            rest = rest[self._tls.write(rest):]  # a record at a time
-            if self._outgoing.pending >= _PIECE_BYTES:
-                self._flush()
+    def _encrypt(self, block: memoryview) -> None:
+        while block:
+            block = block[self._tls.write(block):]  # a record at a time
+
+    def try_send(self, block: bytes) -> None:
+        if self._stage is Stage.OPEN:
+            with suppress(ssl.SSLError):
+                self._encrypt(memoryview(block))
+            self._try_flush()
 
     def sendfile(self, fd: int, offset: int, size_bytes: int) -> int:
         """Without the kernel's help: it does not know the keys."""
