@@ -325,6 +325,18 @@ def test_a_handshake_that_does_not_come_holds_nobody_up(site: Site, authority: A
             client.read_all(one)  # to its end
 
 
+def test_after_the_handshake_a_visitor_may_take_its_time(start: Start, authority: Authority) -> None:
+    """Browsers connect before they know what to ask."""
+    server = start("--https", files(authority), "--http-head-timeout", "0.2", "app:application", app=APP).wait_ready(1)
+    with connect(addresses(server)[0], authority.context()) as connected:
+        connected.settimeout(0.6)
+        with pytest.raises(TimeoutError):
+            connected.recv(1)
+        connected.settimeout(20)
+        connected.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert client.read_all(connected).startswith(b"HTTP/1.1 200 ")
+
+
 def test_nginx_that_does_not_go_on_with_its_handshake_is_left(site: Site) -> None:
     with client.connect(site.uwsgi) as silent, client.connect(site.uwsgi) as slow:
         slow.sendall(hello()[:50])
