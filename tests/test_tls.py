@@ -446,6 +446,14 @@ def test_an_upgrade_keeps_the_socket_and_may_change_what_is_spoken(start: Start,
     server.assert_nothing_left()
 
 
+def test_a_socket_of_systemd_s_may_be_https(start: Start, authority: Authority) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        script = 'exec 3<&"$1"; export LISTEN_PID=$$ LISTEN_FDS=1; shift; exec "$@"'
+        start("--https", files(authority).replace("127.0.0.1:0", "fd://3"), "app:application", app=APP,
+              prefix=["bash", "-c", script, "bash", str(bound.fileno())], pass_fds=[bound.fileno()]).wait_ready(1)
+        assert ask(bound.getsockname(), authority.context()).status == 200
+
+
 @pytest.mark.parametrize(("certificate", "key", "ca", "complaint"), [
     ("none.crt", "server.key", "", r"--https cannot read \S+/none.crt: No such file or directory"),
     ("server.crt", "none.key", "", r"--https cannot read \S+/none.key: No such file or directory"),

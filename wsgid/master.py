@@ -82,9 +82,9 @@ def open_listeners(settings: Settings, held: Sequence[HeldListener]) -> list[Lis
                     settings.listen, allowed)
     ownership = listener.Ownership(settings.chmod_socket, *settings.chown_socket)
     wanted = list(spoken.addresses(settings))
-    opened = [listener.hold(one.fd, one.spec, one.address, one.path, one.identity,
-                            _spoken_now(one, wanted)) for one in held]
+    opened = [listener.hold(one.fd, one.spec, one.address, one.path, one.identity, one.spoken) for one in held]
     opened += listener.from_systemd(os.environ, backlog)
+    opened = [replace(one, spoken=_spoken_now(one, wanted)) for one in opened]
     known = {one.spec for one in opened}
     try:
         for address, what in wanted:
@@ -99,10 +99,10 @@ def open_listeners(settings: Settings, held: Sequence[HeldListener]) -> list[Lis
     return opened
 
 
-def _spoken_now(held: HeldListener, wanted: list[tuple[str, Spoken]]) -> Spoken:
-    """The options may have changed since it was opened."""
-    said = [what for address, what in wanted if address == held.spec]
-    return held.spoken if held.spoken in said or not said else said[0]
+def _spoken_now(opened: Listener, wanted: list[tuple[str, Spoken]]) -> Spoken:
+    """Who opened it did not know the options, or they have changed since."""
+    said = [what for address, what in wanted if address == opened.spec]
+    return opened.spoken if opened.spoken in said or not said else said[0]
 
 
 def _announce(settings: Settings, listeners: list[Listener]) -> None:
