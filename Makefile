@@ -17,7 +17,8 @@ demo: $(VENV)/.installed-demo
 # What is about the hot path is run on both of its forms: compiled, with all others, and pure Python.
 TWICE = tests/test_protocol_uwsgi.py tests/test_wsgi_environ.py tests/test_wsgi_input.py tests/test_wsgi_response.py \
 	tests/test_wire.py tests/test_behind_nginx.py tests/test_accept.py tests/test_greenlets.py tests/test_time_outs.py \
-	tests/test_text.py tests/test_access_log.py
+	tests/test_text.py tests/test_access_log.py \
+	tests/test_tls.py tests/test_proxied.py
 
 # nginx is needed, not wished for: without it this fails.
 test: $(VENV)/.installed-test

@@ -26,6 +26,7 @@ from wsgid import accesslog, forms  # noqa: E402
 from wsgid.options import Settings  # noqa: E402
 from wsgid.pipeline import Pipeline  # noqa: E402
 from wsgid.scoreboard import LINE_BYTES, Word  # noqa: E402
+from wsgid.spoken import Shared, Spoken  # noqa: E402
 
 TOGETHER = 24  # connections that wait while the first of them is served
 
@@ -60,7 +61,8 @@ def main(count: int, log_format: str = "") -> None:
         settings = Settings(application="-", access_log="access.log" if log_format else "", log_format=log_format)
         log_fd = os.open(Path(directory) / "access.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         access_log = accesslog.open_for(settings, 0, {str(Path("access.log").absolute()): log_fd})
-        pipeline = Pipeline(settings, apps.hello, [listener.detach()], line, print, emptied.set, access_log=access_log)
+        listeners = [Shared(listener.detach(), Spoken())]
+        pipeline = Pipeline(settings, apps.hello, listeners, line, print, emptied.set, access_log=access_log)
         started_s = time.process_time()
         pipeline.open()
         while line[Word.REQUESTS] < count:

@@ -26,7 +26,10 @@ def test_the_first_command_of_the_readme() -> None:
 
 def test_every_option() -> None:
     settings = from_command_line([
-        "-s", "a.sock", "--socket", ":0", "--listen", "128", "--chmod-socket=660", "--chown-socket", "0:0",
+        "-s", "a.sock", "--socket", ":0", "--http", ":8000", "--http-keepalive", "4", "--http-keepalive-requests", "9",
+        "--http-idle", "8", "--http-head-timeout", "6", "--http-line-size", "1k", "--http-head-size", "2k",
+        "--https", ":8443,/c,/k", "--ssl-socket", "a.ssl,/c,/k,/a", "--proxy-protocol",
+        "--forwarded-allow-ips", "10.0.0.0/8,unix", "--listen", "128", "--chmod-socket=660", "--chown-socket", "0:0",
         "--workers", "auto", "--gevent", "50", "--wsgi-file", "site.wsgi", "--callable", "site", "--chdir", "/",
         "--pythonpath", "/a", "--pythonpath", "/b", "--env", "A=B=C", "--env", "D=", "--virtualenv", "/tmp",
         "--lazy-apps", "--uid", "root", "--gid", "0", "--worker-reload-mercy", "5", "--socket-timeout", "2.5",
@@ -42,7 +45,11 @@ def test_every_option() -> None:
         "--daemonize", "/tmp/daemon", "--procname-prefix", "site", "--umask", "022", "--import", "a.b",
         "--pyargv", "a b", "--static-map", "/static=dir", "--static-safe", "/d"])
     assert settings == Settings(
-        application="", socket=("a.sock", ":0"), listen=128, chmod_socket=0o660, chown_socket=(0, 0),
+        application="", socket=("a.sock", ":0"), http=(":8000",), http_keepalive=4.0, http_keepalive_requests=9,
+        http_idle=8, http_head_timeout=6.0, http_line_size=1024, http_head_size=2048,
+        https=((":8443", "/c", "/k"),), ssl_socket=(("a.ssl", "/c", "/k", "/a"),), proxy_protocol=True,
+        forwarded_allow_ips="10.0.0.0/8,unix", listen=128,
+        chmod_socket=0o660, chown_socket=(0, 0),
         workers=len(os.sched_getaffinity(0)), gevent=50, wsgi_file="site.wsgi", callable="site", chdir="/",
         pythonpath=("/a", "/b"), env=(("A", "B=C"), ("D", "")), virtualenv="/tmp", lazy_apps=True, uid=0, gid=0,
         worker_reload_mercy=5.0, socket_timeout=2.5, hub_timeout=9.0, boot_timeout=8.0, max_vars=7,
@@ -141,6 +148,7 @@ def text_of(one: Option) -> st.SearchStrategy[str]:
         values.ENVIRONMENT: st.tuples(words.filter(lambda text: "=" not in text), words).map("=".join),
         values.LOGGER: st.sampled_from(["stdio", "syslog:a,local0", "rsyslog:h:1,a"]),
         values.LOG_FORMAT: st.sampled_from(["json", "%(uri) %(status)"]),
+        values.PEERS: st.sampled_from(["*", "10.0.0.0/8,unix"]), values.TLS_SOCKET: st.just(":1,/cert.pem,/key.pem"),
         values.STATIC_MAP: words.map("/{}=static".format),
         values.SECONDS: st.decimals("0.001", 999_999, places=3).map(str),
         values.SECONDS_OR_NONE: st.decimals("0.001", 999_999, places=3).map(str),
@@ -203,6 +211,7 @@ def test_the_environment_and_files_know_every_option(tmp_path: Path) -> None:
         for key in {one.key, one.name, *one.uwsgi}:
             text = "/tmp" if one.kind is values.DIRECTORY else "0" if one.kind in (values.USER, values.GROUP) else {
                 values.MODE: "660", values.ENVIRONMENT: "A=B", values.LEVEL: "info", values.STATIC_MAP: "/a=b",
+                values.PEERS: "*", values.TLS_SOCKET: ":1,a.pem,b.pem",
                 values.LOGGER: "stdio", values.LOG_FORMAT: "json"}.get(one.kind, "1")
             (tmp_path / "site.toml").write_text(f'{key} = "{text}"')
             other = [] if one.name in ("application", "wsgi_file") else NEEDED
@@ -327,7 +336,7 @@ def test_what_a_toml_file_gets_wrong_is_one_sentence(tmp_path: Path, text: str, 
     (["--uid", "4294967295"], "expected a user of this machine"), (["--no-harakiri"], "unknown option --no-harakiri"),
     (["uwsgi.yaml"], "uwsgi.yaml is no ini: write the options into an ini or into a TOML file"),
     (["b:c"], "'b:c' and 'app:application' both name an application"),
-    (["--http", ":80"], "--http is uWSGI's, and no option here: wsgid speaks uwsgi: put nginx in front"),
+    (["--https2", ":80"], "--https2 is uWSGI's, and no option here: use https = ADDRESS,CERTIFICATE,KEY, or nginx"),
     (["--master", "--workrs=3", "-L"], "--master is uWSGI's, and no option here: leave it out; there always is one; "
      "unknown option --workrs: did you mean '--workers'?"),
     (["--lazy-apps=1"], "the command line: argument --lazy-apps: ignored explicit argument '1'"),

@@ -24,7 +24,6 @@ ENVIRON = {
     "SERVER_NAME": "server", "HTTP_X_FORWARDED_FOR": "198.51.100.9, 192.0.2.7",
 }
 STARTED_S = 1795312795.25  # 2026-11-22 01:59:55.25 UTC
-HEAD = SimpleNamespace(size_bytes=415, content_length=7)
 MEMORY = SimpleNamespace(vsz_bytes=300 << 20, rss_bytes=50 << 20)
 
 
@@ -42,7 +41,7 @@ def line(text: str, environ: dict[str, Any] | None = None, served: Served | None
     """The line of a request that took 1.25 ms, the 17th of worker 1, pid 28."""
     served = served or Served(Outcome.COMPLETE, 200, 12, 79, 2)
     return compiled(text, 28, 1, **options)(
-        ENVIRON if environ is None else environ, served, HEAD, b"\x1e\x9b\x01\x05", 16, 0.00125, STARTED_S,
+        ENVIRON if environ is None else environ, served, 7, 411, b"\x1e\x9b\x01\x05", 16, 0.00125, STARTED_S,
         Moment(int(STARTED_S), date), MEMORY, 17)
 
 

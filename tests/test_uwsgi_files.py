@@ -152,8 +152,8 @@ def test_relative_paths_are_those_of_uwsgi(tmp_path: Path, monkeypatch: pytest.M
     ("chdir = /tmp ; home", "chdir = '/tmp ; home' cannot be used: expected a directory that exists"),
     ("check = true", "unknown option 'check'"),
     ("module = b:c\nwsgi-file = a.py", "both 'b:c' and --wsgi-file 'a.py' name an application"),
-    ("http = :80", "http = :80: wsgid does not have this: wsgid speaks uwsgi: put nginx in front"),
-    ("http-socket = :80", "uwsgi_pass unix:PATH"), ("protocol = http", "wsgid speaks uwsgi"),
+    ("https2 = :443", "https2 = :443: wsgid does not have this: use https = ADDRESS,CERTIFICATE,KEY, or nginx"),
+    ("protocol = http", "wsgid speaks uwsgi (socket) and HTTP (http): name the right one"),
     ("check-static = /srv", "let nginx serve files: location /static/ { alias DIRECTORY/; }"),
     ("static-map = /static", "expected a prefix and a directory, such as /static=/srv/app/static"),
     ("mount = /x=app.py", "uwsgi_param SCRIPT_NAME /x; uwsgi_modifier1 30;"),
@@ -180,7 +180,7 @@ def test_a_refusal_names_file_line_and_remedy(tmp_path: Path, line: str, says: s
 
 
 def test_all_mistakes_of_a_file_are_named_at_once(tmp_path: Path) -> None:
-    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = a:b\nhttp = :80\ndeamonize = x\nworkers = x\nmaster = 1\n")
+    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = a:b\nhttps2 = :80\ndeamonize = x\nworkers = x\nmaster = 1\n")
     with pytest.raises(ConfigError) as refusal:
         read(str(tmp_path / "uwsgi.ini"))
     assert [line.split(": ")[0].rpartition(":")[2] for line in str(refusal.value).splitlines()] == ["3", "4", "5"]
@@ -264,8 +264,8 @@ def test_a_container_like_file_with_includes_serves_and_upgrades(start: Start, t
 
 
 def test_a_file_that_is_refused_starts_nothing(start: Start, tmp_path: Path) -> None:
-    (tmp_path / "site.ini").write_text("[uwsgi]\nmodule = app:application\nsocket = app.sock\nhttp = :80\n")
+    (tmp_path / "site.ini").write_text("[uwsgi]\nmodule = app:application\nsocket = app.sock\nhttps2 = :80\n")
     server = start("site.ini", app=APP)
     assert server.wait() == 2
-    server.wait_for("site.ini:4: http = :80: wsgid does not have this: wsgid speaks uwsgi: put nginx in front")
+    server.wait_for("site.ini:4: https2 = :80: wsgid does not have this: use https")
     server.assert_nothing_left()

@@ -19,7 +19,6 @@ from wsgid.options import Settings
 from wsgid.destination import Kind
 from wsgid.logformat import Moment
 from wsgid.outlet import Outlet, Stream, SyslogOutlet
-from wsgid.protocol.uwsgi import Head
 from wsgid.syslogger import Syslog
 from wsgid.wsgi.response import Served
 
@@ -74,16 +73,18 @@ class AccessLog:
         self._tell_at_s = 0.0
         self._has_failed = False
 
-    def note(self, environ: dict[str, Any], served: Served, started_s: float, head: Head, buffer: bytes,
-             variables: int) -> None:
+    def note(self, environ: dict[str, Any], served: Served, started_s: float, length_bytes: int,
+             size_bytes: int, buffer: bytes, variables: int) -> None:
         """One request is over.
 
         Args:
             environ: as the application has left it.
             served: what it was sent.
             started_s: when it came, by the monotonic clock.
-            head, buffer: of the packet.
-            variables: how many that had.
+            length_bytes: of the body, as the head has said.
+            size_bytes: of the variables or headers.
+            buffer: the packet, or its first bytes.
+            variables: how many there were.
         """
         self._requests += 1
         took_s = _monotonic() - started_s
@@ -92,7 +93,7 @@ class AccessLog:
         started_s += self._epoch_s
         second = int(started_s)
         try:
-            line = self._render(environ, served, head, buffer, variables, took_s, started_s,
+            line = self._render(environ, served, length_bytes, size_bytes, buffer, variables, took_s, started_s,
                                 self._moments.get(second) or self._moment(second), self._memory, self._requests)
         except Exception:  # of an object that the application has put into the environ
             self._fail()

@@ -29,6 +29,9 @@ def _run() -> ExitCode:
     restarted = upgrade.is_due(os.environ)
     configuration = config.read(sys.argv[1:], os.environ, restarted)
     settings = configuration.settings
+    if settings.https or settings.ssl_socket:
+        from wsgid import certificates  # here: the master of all others need not carry OpenSSL
+        certificates.check(settings)
     if settings.check:
         from wsgid import check  # no server has a use for it
         return check.run(configuration)

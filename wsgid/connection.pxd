@@ -2,12 +2,14 @@
 
 cdef class Connection:
     cdef readonly int fd
+    cdef readonly bint http
     cdef double _timeout_s
 
     cdef bytes _begun
 
     cpdef bint has_begun(self) except -1
     cpdef bytes begin(self)
+    cpdef bytes take(self)
     cpdef bytes recv(self, size_bytes=*)
     cpdef send(self, first, second=*)
     cpdef close(self)

@@ -32,12 +32,14 @@ class Connection:
     Args:
         fd: an accepted, non-blocking stream socket; owned by this object.
         timeout_s: how long a single read or write may stand still.
+        http: whether the peer speaks HTTP, and not uwsgi.
     """
 
-    __slots__ = ("fd", "_timeout_s", "_begun")
+    __slots__ = ("fd", "http", "_timeout_s", "_begun")
 
-    def __init__(self, fd: int, timeout_s: float) -> None:
+    def __init__(self, fd: int, timeout_s: float, http: bool = False) -> None:
         self.fd = fd
+        self.http = http
         self._timeout_s = timeout_s
         self._begun: bytes | None = None
 
@@ -52,6 +54,11 @@ class Connection:
         """The first bytes, as `recv` gives them."""
         begun, self._begun = self._begun, None
         return self.recv(RECV_BYTES) if begun is None else begun
+
+    def take(self) -> bytes | None:
+        """What has arrived: None if nothing has, empty at end-of-file. Never waits."""
+        begun, self._begun = self._begun, None
+        return recv(self.fd) if begun is None else begun
 
     def recv(self, size_bytes: int = RECV_BYTES) -> bytes:
         """What has arrived, at most `size_bytes`; empty at end-of-file.
@@ -116,6 +123,11 @@ class Connection:
                 self._wait(WRITE)
             rest = rest[sent:]
 
+    def try_send(self, block: bytes) -> None:
+        """As much as the kernel takes at once. Never waits, and does not say how much that was."""
+        with suppress(OSError):  # it has left
+            send(self.fd, block)
+
     def sendfile(self, fd: int, offset: int, size_bytes: int) -> int:
         """A part of a file, without copying it through this process.
 
@@ -157,9 +169,27 @@ class Connection:
 
     # --- the slow paths ---
 
+    @property
+    def is_secret(self) -> bool:
+        """Whether what is on the socket is not what is read and written here."""
+        return False
+
+    def opening(self) -> str:
+        """What has to come before the protocol itself, if it has not come whole; there is nothing of the kind here."""
+        return ""
+
     def is_abandoned(self) -> bool:
         """Whether nobody waits for the response. A peer that has only ended its request is still there."""
         return bool(poll(self.fd, 0))  # POLLHUP: it has closed both ways
+
+    def names(self) -> dict[str, str]:
+        """What the environ says of both ends (RFC 3875, 4.1); nothing of the peer on a unix socket."""
+        said: list[Any] = []
+        self._socket_call(lambda one: said.extend((one.getpeername(), one.getsockname())))
+        if not said or not isinstance(said[0], tuple):
+            return {"REMOTE_ADDR": "", "SERVER_NAME": "", "SERVER_PORT": ""}
+        (address, port, *_), (_, own_port, *_) = said
+        return {"REMOTE_ADDR": address, "REMOTE_PORT": str(port), "SERVER_NAME": "", "SERVER_PORT": str(own_port)}
 
     def peer(self) -> str:
         """Who is at the other end, for the log: an address, or the process behind a unix socket (unix(7))."""

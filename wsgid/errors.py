@@ -76,6 +76,42 @@ class TooManyVariables(PeerError):
     status_hint = "431 Request Header Fields Too Large"
 
 
+class BadRequest(PeerError):
+    """The bytes are no valid HTTP/1.1, or could be read in two ways."""
+
+
+class BadHandshake(PeerError):
+    """There is no TLS with this peer: it speaks something else, too old a version, or shows no certificate."""
+
+
+class BadProxyHeader(PeerError):
+    """The PROXY header is malformed or missing, or from somebody who is not trusted."""
+
+
+class UriTooLong(PeerError):
+    """A request line longer than --http-line-size."""
+
+    status_hint = "414 URI Too Long"
+
+
+class HeadTooLarge(PeerError):
+    """More headers, or more bytes of them, than --max-vars and --http-head-size."""
+
+    status_hint = "431 Request Header Fields Too Large"
+
+
+class NotImplementedByServer(PeerError):
+    """A transfer coding that is not known here."""
+
+    status_hint = "501 Not Implemented"
+
+
+class VersionNotSupported(PeerError):
+    """Neither HTTP/1.0 nor HTTP/1.1."""
+
+    status_hint = "505 HTTP Version Not Supported"
+
+
 class HeadTimeout(PeerError):
     """The peer did not send the whole head within --socket-timeout."""
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from wsgid.backlog import Backlog, backlog_of
 from wsgid.errors import ListenerError
+from wsgid.spoken import Spoken
 
 BACKLOG_WANTED = 4096
 _SYSTEMD_FIRST_FD = 3  # sd_listen_fds(3)
@@ -44,6 +45,7 @@ class Listener:
     spec: str  # as the operator said it
     path: Path | None = None  # the socket file, if it is ours
     identity: tuple[int, int] = (0, 0)  # its device and inode
+    spoken: Spoken = Spoken()
 
     def queue(self) -> Backlog | None:
         """How many connections wait to be accepted, and how many can; None if nobody can tell."""
@@ -119,9 +121,10 @@ def inherit(number: str, backlog: int) -> Listener:
     return Listener(inherited, f"fd://{number}", f"fd://{number}")
 
 
-def hold(fd: int, spec: str, address: str, path: str, identity: tuple[int, int]) -> Listener:
+def hold(fd: int, spec: str, address: str, path: str, identity: tuple[int, int],
+         spoken: Spoken) -> Listener:
     """A listener that an earlier image of this process has opened, and that is still ours."""
-    return Listener(socket.socket(fileno=fd), address, spec, Path(path) if path else None, identity)
+    return Listener(socket.socket(fileno=fd), address, spec, Path(path) if path else None, identity, spoken)
 
 
 def _open_tcp(address: str, host: str, port: int, backlog: int) -> Listener:

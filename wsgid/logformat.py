@@ -1,6 +1,6 @@
 """Formats of the access log: from the operator's text, once, to a function that makes a request's line.
 
-    text with %(variables) -> Python source -> render(environ, served, head, ...) -> the line
+    text with %(variables) -> Python source -> render(environ, served, length_bytes, ...) -> the line
 
 Rules
 * A line is one line, whatever the client sends: in its values, control characters, quotes, backslashes and everything
@@ -19,7 +19,7 @@ from typing import Any
 
 from wsgid.text import is_plain
 
-Render = Callable[..., str]  # environ, served, head, buffer, variables, took_s, started_s, moment, memory, request
+Render = Callable[..., str]  # what it takes is said by `compiled`
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ FORWARDED_ADDR = "first(get('HTTP_X_FORWARDED_FOR')) or get('REMOTE_ADDR')"
 NUMBERS = {  # from the server, and nothing but letters, digits and such
     "status": "digits[served.status]", "rsize": "digits[served.sent_bytes]", "hsize": "digits[served.head_bytes]",
     "size": "served.head_bytes + served.sent_bytes", "headers": "digits[served.headers]",
-    "cl": "digits[head.content_length]", "pktsize": "digits[head.size_bytes - 4]", "modifier1": "buffer[0]",
+    "cl": "digits[length_bytes]", "pktsize": "digits[size_bytes]", "modifier1": "buffer[0]",
     "modifier2": "buffer[3]", "vars": "digits[2 * variables]", "micros": "int(took_s * 1e6)",
     "msecs": "digits[int(took_s * 1e3)]", "secs": "f'{took_s:f}'",
     "time": "int(started_s)", "tmsecs": "int(started_s * 1e3)", "tmicros": "int(started_s * 1e6)",
@@ -97,8 +97,9 @@ def compiled(text: str, pid: int, wid: int, *, forwarded: bool = False, memory_r
 
         environ      as the application has left it
         served       status, sent_bytes, head_bytes, headers; an outcome whose name is DISCONNECTED if the client left
-        head         of the packet: size_bytes, content_length
-        buffer       the packet's first bytes
+        length_bytes of the request's body, as its head has said
+        size_bytes   of the request's variables
+        buffer       a uwsgi packet's first bytes
         variables    how many the packet had
         took_s       how long the request took
         started_s    when it began, since the epoch
@@ -118,7 +119,7 @@ def compiled(text: str, pid: int, wid: int, *, forwarded: bool = False, memory_r
         preset = Preset(MEMORY_REPORT + preset.text, preset.empty)
     literals, values = _parsed(preset, {"pid": str(pid), "wid": str(wid), "switches": "0", "core": "0"}, forwarded)
     literal = "".join(literals)
-    takes = "environ, served, head, buffer, variables, took_s, started_s, moment, memory, request"
+    takes = "environ, served, length_bytes, size_bytes, buffer, variables, took_s, started_s, moment, memory, request"
     # A constant text % a tuple of the same length: CPython compiles it as it does an f-string.
     form = "%s".join(one.replace("%", "%%") for one in literals)
     source = f"""

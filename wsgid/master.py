@@ -14,11 +14,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from math import inf
 from signal import Signals
 from typing import Any
 
-from wsgid import __version__, channel, daemon, fleet, listener, log, pidfile, process, scoreboard, upgrade
+from wsgid import __version__, channel, daemon, fleet, listener, log, pidfile, process, scoreboard, spoken, upgrade
 from wsgid.admin.doors import open_doors, open_fifos
 from wsgid.admin.failures import Failures
 from wsgid.admin.server import Admin
@@ -33,6 +34,7 @@ from wsgid.logfiles import LogFiles
 from wsgid.protocol import control
 from wsgid.scoreboard import Cause, Word
 from wsgid.slots import Slot, SlotState, TemplateState
+from wsgid.spoken import Spoken
 from wsgid.systemd import Notifier
 from wsgid.upgrade import Handover, HeldListener, HeldWorker, Start
 from wsgid.watch import Watch
@@ -92,20 +94,28 @@ def open_listeners(settings: Settings, held: Sequence[HeldListener]) -> list[Lis
         log.warning("--listen %d is more than the kernel allows: the backlog is %d; raise net.core.somaxconn",
                     settings.listen, allowed)
     ownership = listener.Ownership(settings.chmod_socket, *settings.chown_socket)
-    opened = [listener.hold(one.fd, one.spec, one.address, one.path, one.identity) for one in held]
+    wanted = list(spoken.addresses(settings))
+    opened = [listener.hold(one.fd, one.spec, one.address, one.path, one.identity, one.spoken) for one in held]
     opened += listener.from_systemd(os.environ, backlog)
+    opened = [replace(one, spoken=_spoken_now(one, wanted)) for one in opened]
     known = {one.spec for one in opened}
     try:
-        for address in settings.socket:
+        for address, what in wanted:
             if address not in known:
-                opened.append(listener.open_listener(address, backlog, ownership))
+                opened.append(replace(listener.open_listener(address, backlog, ownership), spoken=what))
     except Exception:
         for earlier in opened:
             earlier.unlink()
         raise
     if not opened:
-        raise ConfigError("no socket to listen on: add --socket PATH or --socket HOST:PORT")
+        raise ConfigError("no socket to listen on: add --socket PATH for nginx, or --http HOST:PORT")
     return opened
+
+
+def _spoken_now(opened: Listener, wanted: list[tuple[str, Spoken]]) -> Spoken:
+    """Who opened it did not know the options, or they have changed since."""
+    said = [what for address, what in wanted if address == opened.spec]
+    return opened.spoken if opened.spoken in said or not said else said[0]
 
 
 def _announce(settings: Settings, listeners: list[Listener]) -> None:
@@ -307,8 +317,9 @@ class Master:
                       process.status_in_words(status))
             return
         log.info("wsgid starts anew, in this process")
-        held = tuple(HeldListener(one.socket.fileno(), one.spec, one.address, str(one.path or ""), one.identity)
-                     for one in self._listeners)
+        held = tuple(
+            HeldListener(one.socket.fileno(), one.spec, one.address, str(one.path or ""), one.identity, one.spoken)
+            for one in self._listeners)
         workers = tuple(HeldWorker(slot.number, slot.generation, slot.pid, self._workers[slot.number].fileno(),
                                    self.dumps.get(slot.number, -1))
                         for slot in self._fleet.of_state(SlotState.READY, SlotState.STALLED))
@@ -471,7 +482,8 @@ class Master:
         self._templates[action.generation] = connection
         self._selector.register(connection, selectors.EVENT_READ)
         fds = [one.socket.fileno() for one in self._listeners]
-        connection.send(control.Boot(action.generation, self.settings.as_dict(), len(fds)),
+        what = [asdict(one.spoken) for one in self._listeners]
+        connection.send(control.Boot(action.generation, self.settings.as_dict(), what),
                         [*fds, self._scoreboard_fd, *self._files.fds.values()])
 
     def _execute_template(self) -> tuple[int, Channel]:

@@ -25,6 +25,7 @@ class Group(Enum):
     APPLICATION = "The application"
     SOURCES = "Where options come from"
     SOCKETS = "Sockets"
+    HTTP = "HTTP"
     WORKERS = "Workers and processes"
     TIMES = "Time limits"
     RECYCLING = "Replacing workers"
@@ -59,7 +60,7 @@ class Settings:
         "", values.TEXT, "MODULE:CALLABLE", "the WSGI application; MODULE:FACTORY() calls a factory", G.APPLICATION,
         uwsgi=("module", "wsgi"), flags=("--module", "--wsgi", "-w"))
     wsgi_file: str = option("", values.TEXT, "PATH", "load the application from this file", G.APPLICATION,
-                            uwsgi=("wsgi-file", "file"), flags=("--file",), common=True)
+                            uwsgi=("wsgi-file", "file"), flags=("--file",))
     callable: str = option("", values.TEXT, "NAME", "the application's name in its module "
                            "(default: application, then app)", G.APPLICATION, uwsgi=("callable",))
     chdir: str = option("", values.DIRECTORY, "DIR", "change to this directory before anything else", G.APPLICATION,
@@ -107,12 +108,41 @@ class Settings:
                          "(default: as many as the kernel allows, up to 4096)", G.SOCKETS,
                          uwsgi=("listen",), flags=("-l",))
 
+    http: tuple[str, ...] = option(
+        (), values.TEXT, "ADDRESS", "speak HTTP/1.1 here, without nginx; as in --socket; repeatable", G.HTTP,
+        uwsgi=("http", "http-socket", "http11-socket"), flags=("--http-socket",), common=True)
+    http_keepalive: float = option(
+        65.0, values.SECONDS, "SECONDS", "how long a connection without a request is kept: longer than by the load "
+        "balancer", G.HTTP)
+    http_keepalive_requests: int = option(1000, values.COUNT, "N", "requests of one connection", G.HTTP)
+    http_idle: int = option(1000, values.COUNT, "N", "connections without a whole request, per worker; beyond that, "
+                            "the one that has waited longest is closed", G.HTTP)
+    http_head_timeout: float = option(
+        10.0, values.SECONDS, "SECONDS", "how long a request's head may take to arrive", G.HTTP)
+    http_line_size: int = option(
+        8190, values.SIZE, "BYTES", "of a request line; longer ones are refused with a 414", G.HTTP)
+    http_head_size: int = option(
+        64 << 10, values.SIZE, "BYTES", "of a request's headers; more are refused with a 431", G.HTTP)
+    https: tuple[tuple[str, ...], ...] = option(
+        (), values.TLS_SOCKET, "ADDRESS,CERT,KEY[,CA]", "speak HTTP/1.1 over TLS here; with CA, clients have to show a "
+        "certificate that it has signed; PEM files; repeatable", G.HTTP, uwsgi=("https", "https-socket"),
+        flags=("--https-socket",))
+    ssl_socket: tuple[tuple[str, ...], ...] = option(
+        (), values.TLS_SOCKET, "ADDRESS,CERT,KEY[,CA]", "take nginx's `uwsgi_pass suwsgi://` here, files as in "
+        "--https; repeatable", G.HTTP, uwsgi=("suwsgi-socket",), flags=("--suwsgi-socket",))
+    proxy_protocol: bool = option(
+        False, values.FLAG, "", "--http and --https connections begin with a PROXY header, version 1 or 2, from a peer "
+        "that --forwarded-allow-ips names", G.HTTP, uwsgi=("enable-proxy-protocol",))
+    forwarded_allow_ips: str = option(
+        "127.0.0.1,::1,unix", values.PEERS, "LIST", "whose X-Forwarded-*, Forwarded and PROXY headers count, on --http "
+        "and --https: addresses, networks, 'unix' for unix sockets, '*' for everybody; '' for nobody", G.HTTP)
+
     static_map: tuple[tuple[str, str], ...] = option(
         (), values.STATIC_MAP, "/PREFIX=DIR", "send files of this directory by ourselves, where nginx does not; "
-        "repeatable", G.SOCKETS, uwsgi=("static-map",))
+        "repeatable", G.HTTP, uwsgi=("static-map",))
     static_safe: tuple[str, ...] = option(
         (), values.PATH, "DIR", "symbolic links of a --static-map may lead into this directory too; repeatable",
-        G.SOCKETS, uwsgi=("static-safe",))
+        G.HTTP, uwsgi=("static-safe",))
 
     workers: int = option(1, values.WORKERS, "N", "worker processes, or 'auto' for one per processor", G.WORKERS,
                           uwsgi=("workers", "processes"), flags=("-p", "--processes"), common=True)

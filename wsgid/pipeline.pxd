@@ -36,11 +36,22 @@ cdef class Pipeline:
     cdef double _slice_ends_s
 
     cdef list _early
+    cdef object _http_limits
+    cdef Py_ssize_t _http_requests
+    cdef object _parking
+    cdef object _ready
+    cdef object _trusted
 
+    @cython.locals(connection=Connection)
     cdef Connection _next(self, listener)
     cdef int _accept_one(self, listener) except -2
-    cdef _serve_one(self, Connection connection, me)
+    cdef _serve_one(self, Connection connection, exchange, me)
     cdef _release(self)
+    cdef _take_place(self)
+    @cython.locals(connection=Connection)
+    cdef bint _serve_http(self, exchange, me) except -1
+    @cython.locals(served=Served)
+    cdef bint _answer(self, exchange, head, me) except -1
     cdef _park(self, me)
     @cython.locals(started_s=double, head=Head)
     cdef _serve(self, Connection connection, me)

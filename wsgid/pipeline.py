@@ -1,6 +1,7 @@
 """What happens to a connection in a worker: the way from accept to close.
 
-    listener readable -> idle greenlet: accept, recv, decode, call the application, send, close; accept ... -> idle
+    uwsgi: listener readable -> idle greenlet: accept, recv, decode, call the application, send, close; accept ...
+    HTTP:  listener readable -> idle greenlet: accept, park; head has come -> idle greenlet: call, send, park ...
 
 Rules
 * A greenlet serves one request at a time, and is reused: a new greenlet that runs Python maps and unmaps its own frame
@@ -16,6 +17,7 @@ import math
 import select
 import time
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,27 +25,35 @@ import gevent
 import greenlet
 from gevent.hub import get_hub
 
-from wsgid import log
+from wsgid import forwarded, log, tls
 from wsgid.accesslog import AccessLog
 from wsgid.application import Application
 from wsgid.options import Settings
 from wsgid.connection import READ, Connection
 from wsgid.errors import BadPacket, ClientDisconnected, HeadTimeout, PeerError
+from wsgid.exchange import Arrival, Exchange, date_line
+from wsgid.forwarded import Trusted
 from wsgid.limits import RateLimit
-from wsgid.protocol.uwsgi import PONG, Head, Modifier, decode
+from wsgid.parking import Parking
+from wsgid.protocol.http import Decoder, Limits
+from wsgid.protocol.http import Head as HttpHead
+from wsgid.protocol.uwsgi import HEADER_SIZE_BYTES, PONG, Head, Modifier, decode
 from wsgid.protocol.variables import roomy
 from wsgid.scoreboard import DURATION_BOUNDS_US, Word
+from wsgid.spoken import Protocol, Shared
 from wsgid.syscalls import NOTHING, Listener, poll
 from wsgid.timeouts import RequestGreenlet, set_harakiri
 from wsgid.wsgi.environ import base_environ, complete, make_environ
 from wsgid.wsgi.filewrapper import FileWrapper
-from wsgid.wsgi.input import Body
+from wsgid.wsgi.input import Body, ChunkedBody
 from wsgid.wsgi.response import Outcome, Served, serve
 
 ACCEPT_BATCH = 16  # connections that a wake-up takes, at most; see docs/decisions/009-accept.md
 ACCEPT_SLICE_S = 0.001  # after this, those who wait in this worker have their turn
 OUT_OF_FDS_PAUSE_S = 0.1
 WARY_S = 5.0  # for so long, who replaces a worker that has died looks whether clients still wait
+HTTP_LINGER_S = 2.0  # of --drain-timeout, for clients whom nobody vouches for as one does for nginx
+PARKED_GRACE_S = 1.0  # when the worker leaves, HTTP's quiet connections have this long to say something
 TRIM_S = 10.0  # how often idle greenlets are let go
 REFUSALS_PER_S = 1.0  # refused packets are logged at this rate, however many there are
 REFUSALS_BURST = 50
@@ -56,6 +66,7 @@ _IN_FLIGHT, _REQUESTS, _SENT_BYTES = int(Word.IN_FLIGHT), int(Word.REQUESTS), in
 _BUSY_US, _AVERAGE_US, _DURATIONS = int(Word.BUSY_US), int(Word.AVERAGE_US), int(Word.DURATIONS)
 _STATUS_0XX = int(Word.STATUS_1XX) - 1
 _PING = Modifier.PING
+_NO_PACKET = bytes(HEADER_SIZE_BYTES)  # what the access log shows of modifiers in HTTP
 
 _monotonic = time.monotonic
 
@@ -66,7 +77,7 @@ class Pipeline:
     Args:
         settings: the operator's.
         application: the WSGI callable.
-        listeners: listening sockets, as file descriptors; shared with all siblings.
+        listeners: listening sockets, shared with all siblings, and what is spoken there.
         line: the worker's own words of the scoreboard.
         say_once: takes a key and a sentence, for what the operator has to be told once.
         on_empty: called when it is closed and nothing is in flight any more.
@@ -74,9 +85,9 @@ class Pipeline:
         access_log: gets every request; None if nobody wants it.
     """
 
-    def __init__(self, settings: Settings, application: Application, listeners: Sequence[int], line: memoryview,
-                 say_once: Callable[[str, str], None], on_empty: Callable[[], None], wary: bool = False,
-                 access_log: AccessLog | None = None) -> None:
+    def __init__(self, settings: Settings, application: Application, listeners: Sequence[Shared],
+                 line: memoryview, say_once: Callable[[str, str], None], on_empty: Callable[[], None],
+                 wary: bool = False, access_log: AccessLog | None = None) -> None:
         self.greenlets: set[RequestGreenlet] = set()  # all, with or without a request
         self._application = application
         self._line = line
@@ -91,7 +102,8 @@ class Pipeline:
         base = base_environ(log.ErrorStream(), settings.workers > 1, FileWrapper)
         self._base = roomy({**base, "wsgid.harakiri": set_harakiri})
         self._hub = get_hub()
-        self._doors = [_Door(self._hub, fd) for fd in listeners]
+        self._trusted = Trusted(settings.forwarded_allow_ips)
+        self._doors = [_Door(self._hub, one, tls.wrapping(one, settings, self._trusted)) for one in listeners]
         self._closed = False
         self._accepts_left = 0  # of this wake-up
         self._slice_ends_s = 0.0
@@ -102,6 +114,11 @@ class Pipeline:
         self._trim_at_s = 0.0
         self._wary_until_s = time.monotonic() + WARY_S if wary else 0.0
         self._refusals = RateLimit(REFUSALS_PER_S, REFUSALS_BURST)
+        self._http_limits = Limits(settings.http_line_size, settings.max_vars, settings.http_head_size)
+        self._http_requests = settings.http_keepalive_requests
+        self._parking = Parking(self._hub, settings.http_keepalive, settings.http_head_timeout, settings.http_idle,
+                                self._resume)
+        self._ready: deque[Exchange] = deque()  # parked once; their next requests wait for a place
         self._pause = self._hub.loop.timer(OUT_OF_FDS_PAUSE_S, OUT_OF_FDS_PAUSE_S)
 
     # --- accepting ---
@@ -127,7 +144,11 @@ class Pipeline:
         for door in self._doors:
             door.close()
         self._doors = []
-        if not self._in_flight:
+        self._parking.hurry(_monotonic(), PARKED_GRACE_S)
+        self._look_whether_empty()
+
+    def _look_whether_empty(self) -> None:
+        if self._closed and not self._in_flight and not self._ready and not len(self._parking):
             self._on_empty()
 
     def _accept(self, listener: Listener) -> None:
@@ -150,7 +171,10 @@ class Pipeline:
             if fd == NOTHING:
                 self._accepts_left = 0
                 break
-            connection = Connection(fd, self._timeout_s)
+            if listener.wrap is None:
+                connection = Connection(fd, self._timeout_s, listener.http)
+            else:
+                connection = listener.wrap(fd)
             if connection.has_begun():
                 return connection
             self._early.append(connection)
@@ -164,12 +188,15 @@ class Pipeline:
             return NOTHING
         if fd != NOTHING:
             self._accepts_left -= 1
-            self._in_flight += 1
-            self._line[_IN_FLIGHT] = self._in_flight
-            if self._in_flight >= self._places:
-                self._accepts_left = 0
-                self._shut()
+            self._take_place()
         return fd
+
+    def _take_place(self) -> None:
+        self._in_flight += 1
+        self._line[_IN_FLIGHT] = self._in_flight
+        if self._in_flight >= self._places:
+            self._accepts_left = 0
+            self._shut()
 
     def _accept_failed(self, error: OSError) -> None:
         """Out of descriptors or memory: the listener stays readable, so pause instead of spinning. The peer may also
@@ -193,26 +220,34 @@ class Pipeline:
         self.greenlets.add(made)
         return made
 
-    def _serve_forever(self, listener: Listener | None) -> None:
-        """The life of a greenlet: one connection after the other."""
+    def _serve_forever(self, source: Listener | Exchange | None) -> None:
+        """The life of a greenlet: one connection after the other, or one that was parked."""
         me: Any = greenlet.getcurrent()
-        while listener is not None:
-            while connection := self._next(listener):
-                self._serve_one(connection, me)
-            listener = self._park(me)
+        while source is not None:
+            if isinstance(source, Exchange):
+                self._serve_one(source.connection, source, me)
+            else:
+                while connection := self._next(source):
+                    self._serve_one(connection, None, me)
+            source = self._park(me)
         self.greenlets.discard(me)
 
-    def _serve_one(self, connection: Connection, me: RequestGreenlet) -> None:
+    def _serve_one(self, connection: Connection, exchange: Exchange | None, me: RequestGreenlet) -> None:
         me.gr_context = None  # an empty context, made when the application first sets a variable (PEP 567)
+        kept = False
         try:
-            self._serve(connection, me)
+            if connection.http:
+                kept = self._serve_http(exchange or self._new_exchange(connection), me)
+            else:
+                self._serve(connection, me)
         except ClientDisconnected:
             self._count(Word.DISCONNECTED)
         except BaseException:  # a time-out or kill that the application has left behind; nobody above us could tell
             log.error("a connection was cut by an exception outside of its application call", exc_info=True)
             connection.cut()
         finally:
-            connection.close()
+            if not kept:
+                connection.close()
             self._release()
 
     def _release(self) -> None:
@@ -220,16 +255,18 @@ class Pipeline:
         self._line[_IN_FLIGHT] = self._in_flight
         if self._in_flight == self._places - 1:
             self.open()
-        if self._closed and not self._in_flight:
-            self._on_empty()
+        if self._ready:
+            self._hub.loop.run_callback(self._resume, self._ready.popleft())
+        if self._closed:
+            self._look_whether_empty()
 
-    def _park(self, me: RequestGreenlet) -> Listener | None:
-        """Wait until a listener is readable; None says that it is time to end."""
+    def _park(self, me: RequestGreenlet) -> Listener | Exchange | None:
+        """Wait until there is something to do; None says that it is time to end."""
         self._idle.append(me)
         while True:
             try:
-                listener: Listener | None = self._hub.switch()
-                return listener
+                source: Listener | Exchange | None = self._hub.switch()
+                return source
             except BaseException as error:  # a gevent.Timeout, say, that an earlier request did not cancel
                 log.warning("an idle greenlet got %r from an earlier request: cancel time-outs that you start", error)
 
@@ -245,6 +282,90 @@ class Pipeline:
         self._unused = len(self._idle)
         self._trim_at_s = now_s + TRIM_S
 
+    # --- HTTP ---
+
+    def look_after_parked(self, now_s: float) -> None:
+        """Close the connections whose time is over."""
+        for exchange in self._parking.expire(now_s):
+            self._refuse_late(exchange)
+        if self._closed:
+            self._look_whether_empty()
+
+    def _new_exchange(self, connection: Connection) -> Exchange:
+        return Exchange(connection, Decoder(self._http_limits, self._base.copy()), self._trusted)
+
+    def _resume(self, exchange: Exchange) -> None:
+        """The next request of a parked connection is there. Runs in the hub."""
+        if self._in_flight >= self._places:
+            self._ready.append(exchange)
+            return
+        self._take_place()
+        self._slice_ends_s = _monotonic() + ACCEPT_SLICE_S
+        one = self._idle.pop() if self._idle else self._new_greenlet()
+        one.switch(exchange)
+
+    def _serve_http(self, exchange: Exchange, me: RequestGreenlet) -> bool:
+        """The requests of one connection, as long as they are there already. Returns whether it is parked."""
+        connection = exchange.connection
+        while True:
+            arrival = exchange.advance()
+            if arrival is Arrival.END:
+                return False
+            if arrival is not Arrival.HEAD:
+                self._parking.keep(exchange, arrival, _monotonic())
+                return True
+            try:
+                head = exchange.next_head()
+            except PeerError as error:
+                self._refuse(connection, error)
+                return False
+            if not self._answer(exchange, head, me):
+                return False
+            if _monotonic() > self._slice_ends_s:  # others have waited long enough, the heartbeat too
+                self._accepts_left = 0
+                self._hub.loop.run_callback(self._resume, exchange)
+                return True
+
+    def _answer(self, exchange: Exchange, head: HttpHead, me: RequestGreenlet) -> bool:
+        """One request. Returns whether the connection can go on."""
+        exchange.keep_alive = head.keep_alive and not self._closed and exchange.served < self._http_requests
+        me.started_s = _monotonic()
+        me.deadline_s = me.started_s + self._harakiri_s
+        if exchange.is_trusted:
+            forwarded.apply(head.variables, self._trusted)
+        length = head.content_length
+        body = ChunkedBody(exchange) if length < 0 else Body(b"", length, exchange)
+        environ = me.environ = make_environ(head.variables, body.stream)
+        if head.upgrade:
+            served = self._serve_upgrade(exchange, environ, me)
+        else:
+            served = serve(self._application, environ, exchange.connection, exchange)
+        me.environ = None
+        self._record(served, int((_monotonic() - me.started_s) * 1e6))
+        if self._access_log is not None:
+            self._access_log.note(environ, served, me.started_s, max(length, 0), head.size_bytes, _NO_PACKET,
+                                  head.count)
+        if served.outcome is _TORN:
+            exchange.connection.cut()
+        if served.outcome is _DISCONNECTED and exchange.refused and not served.status:
+            self._refuse(exchange.connection, exchange.refused)
+        if served.outcome is not _COMPLETE and served.outcome is not _FAILED:
+            return False
+        if exchange.settle():
+            return True
+        self._drain_and_close(exchange.connection)
+        return False
+
+    def _serve_upgrade(self, exchange: Exchange, environ: dict[str, Any], me: RequestGreenlet) -> Served:
+        def used() -> None:
+            me.deadline_s = math.inf
+
+        raw = environ["wsgid.socket"] = environ["werkzeug.socket"] = exchange.raw_socket(used)
+        try:
+            return serve(self._application, environ, exchange.connection, exchange)
+        finally:
+            raw.close()
+
     # --- one connection ---
 
     def _serve(self, connection: Connection, me: RequestGreenlet) -> None:
@@ -252,11 +373,11 @@ class Pipeline:
         started_s = me.started_s = _monotonic()
         if started_s > self._slice_ends_s:
             self._accepts_left = 0
-        buffer = connection.begin()
-        if not buffer:  # a probe, or the next server asking whether we live
-            connection.close()
-            return
         try:
+            buffer = connection.begin()
+            if not buffer:  # a probe, or the next server asking whether we live
+                connection.close()
+                return
             head = decode(buffer, self._max_vars, self._base)
             if head is None:
                 buffer, head = self._read_on(connection, buffer)
@@ -294,15 +415,33 @@ class Pipeline:
 
     def _refuse(self, connection: Connection, error: PeerError) -> None:
         """An answer that nginx can show, and one sentence in the log."""
+        answer = self._refusal(connection, error)
+        if connection.opening():  # what we said would not be understood
+            connection.close()
+            return
+        connection.send(*answer)
+        self._drain_and_close(connection)
+
+    def _refuse_late(self, exchange: Exchange) -> None:
+        """Without a greenlet: nothing of this client is unread, and what the kernel does not take at once is lost."""
+        connection = exchange.connection
+        answer = self._refusal(connection, exchange.late())
+        if not connection.opening():
+            connection.try_send(b"".join(answer))
+        connection.close()
+
+    def _refusal(self, connection: Connection, error: PeerError) -> tuple[bytes, bytes]:
+        """Head and body of the answer; counts and logs that there is one."""
         self._count(Word.REJECTED)
         if self._refusals.admit(time.monotonic()):
             unsaid = self._refusals.take_refused()
             log.warning("refused a packet from %s: %s%s", connection.peer(), error,
                         f" ({unsaid} more were refused without a word)" if unsaid else "")
         text = f"{error}\n".encode("latin-1", "replace")
-        connection.send(f"HTTP/1.1 {error.status_hint}\r\nContent-Type: text/plain; charset=latin-1\r\n"
-                        f"Content-Length: {len(text)}\r\n\r\n".encode("ascii"), text)
-        self._drain_and_close(connection)
+        last = f"{date_line()}Connection: close\r\n" if connection.http else ""
+        head = (f"HTTP/1.1 {error.status_hint}\r\nContent-Type: text/plain; charset=latin-1\r\n"
+                f"Content-Length: {len(text)}\r\n{last}\r\n")
+        return head.encode("ascii"), text
 
     def _respond(self, connection: Connection, head: Head, buffer: bytes, me: RequestGreenlet) -> None:
         variables = len(head.variables)
@@ -318,7 +457,8 @@ class Pipeline:
         outcome = served.outcome
         self._record(served, int((_monotonic() - me.started_s) * 1e6))
         if self._access_log is not None:
-            self._access_log.note(environ, served, me.started_s, head, buffer, variables - len(self._base))
+            self._access_log.note(environ, served, me.started_s, head.content_length,
+                                  head.size_bytes - HEADER_SIZE_BYTES, buffer, variables - len(self._base))
         if outcome is _TORN:
             connection.cut()
         elif body.unread_bytes and outcome is not _DISCONNECTED:
@@ -341,7 +481,7 @@ class Pipeline:
 
     def _drain_and_close(self, connection: Connection) -> None:
         try:
-            connection.drain(self._drain_bytes, self._drain_s)
+            connection.drain(self._drain_bytes, min(self._drain_s, HTTP_LINGER_S) if connection.http else self._drain_s)
         finally:
             connection.close()
 
@@ -352,9 +492,9 @@ class Pipeline:
 class _Door:
     """A listener and its watcher."""
 
-    def __init__(self, hub: Any, fd: int) -> None:
-        self._listener = Listener(fd)
-        self._watcher = hub.loop.io(fd, READ)
+    def __init__(self, hub: Any, shared: Shared, wrap: Callable[[int], Connection] | None) -> None:
+        self._listener = Listener(shared.fd, shared.spoken.protocol is Protocol.HTTP, wrap)
+        self._watcher = hub.loop.io(shared.fd, READ)
 
     def open(self, callback: Callable[[Listener], None]) -> None:
         if not self._watcher.active:

@@ -11,6 +11,8 @@ Rules
 import _socket
 import os
 import posix
+from collections.abc import Callable
+from typing import Any
 
 from gevent.monkey import get_original
 
@@ -25,12 +27,16 @@ class Listener:
 
     Args:
         fd: the descriptor; owned by this object.
+        http: what its peers speak, if not uwsgi.
+        wrap: makes a connection of a descriptor, where there is more to it than that.
     """
 
-    __slots__ = ("fd", "_socket")
+    __slots__ = ("fd", "http", "wrap", "_socket")
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, http: bool = False, wrap: Callable[[int], Any] | None = None) -> None:
         self.fd = fd
+        self.http = http
+        self.wrap = wrap
         self._socket = _socket.socket(fileno=fd)
         # Explicitly: after a socket.setdefaulttimeout() of the application's, accept would wait that long, in C.
         self._socket.setblocking(False)

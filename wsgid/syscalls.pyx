@@ -30,9 +30,13 @@ cdef char _buffer[256 * 1024]
 
 cdef class Listener:
     cdef readonly int fd
+    cdef readonly bint http
+    cdef readonly object wrap
 
-    def __init__(self, int fd):
+    def __init__(self, int fd, bint http=False, wrap=None):
         self.fd = fd
+        self.http = http
+        self.wrap = wrap
         os.set_blocking(fd, False)
 
     def accept(self):

@@ -28,13 +28,14 @@ from pathlib import Path  # noqa: E402
 
 from gevent.hub import get_hub  # noqa: E402
 
-from wsgid import accesslog, application, log, logfiles, options, process, worker  # noqa: E402
+from wsgid import accesslog, application, certificates, log, logfiles, options, process, spoken, worker  # noqa: E402
 from wsgid.channel import Channel  # noqa: E402
 from wsgid.options import Settings  # noqa: E402
-from wsgid.errors import ApplicationImportError, ExitCode  # noqa: E402
+from wsgid.errors import ApplicationImportError, BootError, ExitCode  # noqa: E402
 from wsgid.logfiles import LogFiles  # noqa: E402
 from wsgid.protocol import control  # noqa: E402
 from wsgid.scoreboard import Scoreboard  # noqa: E402
+from wsgid.spoken import Shared  # noqa: E402
 
 _TRACEBACK_MAX_CHARS = 20_000  # JSON may make six of one; a datagram holds 128 KiB
 
@@ -52,18 +53,19 @@ def main() -> ExitCode:
         return ExitCode.OK
     boot, fds = received
     settings = options.from_dict(boot.settings)
-    files = LogFiles(fds=dict(zip(logfiles.paths(settings), fds[boot.listeners + 1:])))
+    files = LogFiles(fds=dict(zip(logfiles.paths(settings), fds[len(boot.listeners) + 1:])))
     log.speak_as(f"template {boot.generation}")
     log.set_up(settings.log_level, settings.log_json, settings.logger, files.fds)
     accesslog.prepare(settings)
     process.set_title(f"template, generation {boot.generation}")
     try:
+        listeners = _listeners(boot, fds)  # now: only root may be allowed to read the keys
         load = prepare(settings)
-    except ApplicationImportError as error:
+    except BootError as error:
         _report(channel, error)
         return error.exit_code
     channel.send(control.TemplateReady(boot.generation))
-    return Template(settings, load, fds[:boot.listeners], Scoreboard(fds[boot.listeners]), files, channel).run()
+    return Template(settings, load, listeners, Scoreboard(fds[len(listeners)]), files, channel).run()
 
 
 class Template:
@@ -71,11 +73,11 @@ class Template:
 
     Args:
         load: gives the application.
-        listeners: file descriptors, for the workers.
+        listeners: for the workers.
     """
 
-    def __init__(self, settings: Settings, load: Callable[[], application.Application], listeners: list[int],
-                 scoreboard: Scoreboard, files: LogFiles, channel: Channel) -> None:
+    def __init__(self, settings: Settings, load: Callable[[], application.Application],
+                 listeners: list[Shared], scoreboard: Scoreboard, files: LogFiles, channel: Channel) -> None:
         self._settings = settings
         self._load = load
         self._listeners = listeners
@@ -125,6 +127,19 @@ class Template:
                 except (OSError, ValueError):  # a closed pipe, a full disk, a stream that the application closed
                     pass
             os._exit(code)
+
+
+def _listeners(boot: control.Boot, fds: list[int]) -> list[Shared]:
+    """The listening sockets, with their certificates as the files have them now.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+    shared = []
+    for fd, values in zip(fds, boot.listeners):
+        what = spoken.from_dict(values)
+        shared.append(Shared(fd, what, certificates.context(what) if what.tls else None))
+    return shared
 
 
 def _receive_boot(channel: Channel) -> tuple[control.Boot, list[int]] | None:
@@ -222,8 +237,8 @@ def _warn_of_lost_threads() -> None:
         log.warning("psycopg2 blocks all requests of a worker while it waits for the database: install psycogreen")
 
 
-def _report(channel: Channel, error: ApplicationImportError) -> None:
-    cause = error.__cause__
+def _report(channel: Channel, error: BootError) -> None:
+    cause = error.__cause__ if isinstance(error, ApplicationImportError) else None
     text = "".join(traceback.format_exception(cause)) if cause else ""
     channel.send(control.BootFailed(str(error)[:_TRACEBACK_MAX_CHARS], text[-_TRACEBACK_MAX_CHARS:]))
 

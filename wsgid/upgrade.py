@@ -17,6 +17,9 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from wsgid import spoken
+from wsgid.spoken import Spoken
+
 _VARIABLE = "WSGID_HANDOVER"
 
 
@@ -27,6 +30,7 @@ class HeldListener:
     address: str
     path: str  # empty: no file, or not ours
     identity: tuple[int, int]
+    spoken: Spoken
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,8 @@ def take_over(environ: MutableMapping[str, str]) -> Handover | None:
     fields = json.loads(text)
     handover = Handover(
         fields["scoreboard_fd"],
-        tuple(HeldListener(**{**one, "identity": tuple(one["identity"])}) for one in fields["listeners"]),
+        tuple(HeldListener(**{**one, "identity": tuple(one["identity"]), "spoken": spoken.from_dict(one["spoken"])})
+              for one in fields["listeners"]),
         tuple(HeldWorker(**one) for one in fields["workers"]),
         tuple((path, fd) for path, fd in fields.get("fifos", ())))
     for fd in handover.fds():

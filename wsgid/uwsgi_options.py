@@ -28,9 +28,8 @@ class Row:
 
 
 N, R = Verdict.NEEDLESS, Verdict.REFUSED
-_ROUTER = "of uWSGI's HTTP router; nginx speaks HTTP with the visitors"
-_NGINX_HTTP = ("wsgid speaks uwsgi: put nginx in front, location / { include uwsgi_params; uwsgi_pass unix:PATH; }, "
-               "and use socket = PATH")
+_ROUTER = "of uWSGI's HTTP router; here the workers speak HTTP themselves (--http), or nginx does"
+_NGINX_HTTP = "use https = ADDRESS,CERTIFICATE,KEY, or nginx"
 _STATIC = "let nginx serve files: location /static/ { alias DIRECTORY/; }"
 _SIDE = "start it as a service of its own: a systemd unit, or a container"
 _JOBS = "use a task queue such as Celery, or a systemd timer"
@@ -93,8 +92,8 @@ TABLE: tuple[Row, ...] = (
     Row("reaper", N, "the master always reaps"),
     Row("master-as-root", N, "the master keeps its privileges; only the application runs as --uid"),
     Row("drop-after-init drop-after-apps no-initgroups", N, "the application is imported as --uid already"),
-    Row("protocol socket-protocol", N, "sockets always speak uwsgi", when="uwsgi"),
-    Row("protocol socket-protocol", R, _NGINX_HTTP),
+    Row("protocol socket-protocol", N, "what socket names always speaks uwsgi", when="uwsgi"),
+    Row("protocol socket-protocol", R, "wsgid speaks uwsgi (socket) and HTTP (http): name the right one"),
     Row("wsgi-disable-file-wrapper", N, "wsgi.file_wrapper costs nothing where it is not used"),
     Row("wsgi-strict wsgi-accept-buffer wsgi-accept-buffers wsgi-env-behaviour wsgi-env-behavior reload-os-env "
         "start_response-nodelay", N, "wsgid does what PEP 3333 says"),
@@ -119,12 +118,16 @@ TABLE: tuple[Row, ...] = (
     Row("start-time", N, "a variable that nothing uses"),
     Row("add-header", N, "the connection to nginx is always closed", when="connection: *close"),
     # HTTP.
-    Row("http-socket http11-socket https-socket http-socket-modifier* https-socket-modifier* http https https2 "
-        "httprouter http-to-https", R, _NGINX_HTTP),
+    Row("https2 httprouter http-to-https", R, _NGINX_HTTP),
+    Row("http-socket-modifier* https-socket-modifier*", N, "there is one application"),
     Row("http-subscription-* http-zerg http-to", R, "use an upstream block of nginx"),
-    Row("http-* https-*", N, _ROUTER),
-    Row("fastcgi-* scgi-* raw-* puwsgi-socket suwsgi-socket ssl-* map-socket shared-socket undeferred-shared-socket "
-        "udp enable-proxy-protocol sni* multicast*", R, "wsgid speaks uwsgi: use socket, and uwsgi_pass in nginx"),
+    Row("http-timeout http-auto-chunked http-auto-gzip http-raw-body http-websockets http-chunked-* http-use-* "
+        "http-gracetime http-quiet http-cheap http-stats* http-processes http-workers http-modifier* http-uid http-gid "
+        "http-resubscribe http-buffer-size http-server-name-* http-headers-timeout http-connect-timeout http-manage-* "
+        "http-client-* http-events http-max-retries http-enable-* http-parachute http-harakiri https-modifier* "
+        "https-export-cert https-session-context", N, _ROUTER),
+    Row("fastcgi-* scgi-* raw-* puwsgi-socket ssl-* map-socket shared-socket undeferred-shared-socket "
+        "udp sni* multicast*", R, "wsgid speaks uwsgi and HTTP: use socket, and uwsgi_pass in nginx, or http"),
     Row("abstract-socket", R, "write socket = @NAME"),
     Row("freebind", R, "use a systemd socket unit with FreeBind="),
     Row("static-index static-expires* static-gzip* static-skip-ext static-cache-paths* static-map2 check-static "

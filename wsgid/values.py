@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wsgid import destination, logformat
+from wsgid.forwarded import Trusted
 
 _TRUE, _FALSE = ("true", "on", "yes"), ("false", "off", "no")
 
@@ -158,6 +159,19 @@ def _static_map(text: str) -> tuple[str, str]:
     return prefix, directory
 
 
+def _tls_socket(text: str) -> tuple[str, ...]:
+    """Address, certificate, key, and the authority of client certificates if there is one."""
+    address, *files = text.split(",")
+    if len(files) not in (2, 3) or not all((address, *files)):
+        raise ValueError("ADDRESS,CERTIFICATE,KEY or ADDRESS,CERTIFICATE,KEY,CA, the last three being PEM files")
+    return address, *map(os.path.abspath, files)
+
+
+def _peers(text: str) -> str:
+    Trusted(text)
+    return text
+
+
 def _level(text: str) -> str:
     if text not in ("debug", "info", "warning", "error"):
         raise ValueError("debug, info, warning or error")
@@ -196,6 +210,8 @@ DIRECTORY = Kind("directory", _directory)
 DIRECTORIES = Kind("directory, or a pattern of some", _directories)  # the one kind of which a text makes several values
 PATH = Kind("path", _path)
 ENVIRONMENT = Kind("NAME=VALUE", _environment, "=".join)
+TLS_SOCKET = Kind("address,certificate,key[,CA]", _tls_socket, ",".join)
+PEERS = Kind("addresses and networks", _peers)
 STATIC_MAP = Kind("/prefix=directory", _static_map, "=".join)
 LEVEL = Kind("debug, info, warning, error", _level)
 LOGGER = Kind("stdio, file:, syslog: or rsyslog:", _logger)

@@ -32,6 +32,7 @@ from wsgid.protocol import control
 from wsgid.questions import AT_ONCE, Questions
 from wsgid.retirement import Retirement
 from wsgid.scoreboard import Word
+from wsgid.spoken import Shared
 from wsgid.timeouts import Timeouts
 from wsgid.watch import Watch
 
@@ -54,14 +55,14 @@ class Worker:
         order: its place in the fleet.
         settings: the operator's.
         application: the WSGI callable.
-        listeners: non-blocking listening sockets, as file descriptors; shared with all siblings.
+        listeners: the sockets, and what is spoken there.
         channel: to the master.
         line: its own words of the scoreboard.
         files: the logs', open.
     """
 
-    def __init__(self, order: control.Spawn, settings: Settings, application: Application, listeners: Sequence[int],
-                 channel: Channel, line: memoryview, files: LogFiles) -> None:
+    def __init__(self, order: control.Spawn, settings: Settings, application: Application,
+                 listeners: Sequence[Shared], channel: Channel, line: memoryview, files: LogFiles) -> None:
         self._slot = order.slot
         self._settings = settings
         self._channel = channel
@@ -131,6 +132,7 @@ class Worker:
         now_s = time.monotonic()
         self._timeouts.end_overdue(self._pipeline.greenlets, now_s)
         self._pipeline.trim(now_s)
+        self._pipeline.look_after_parked(now_s)
         if self._access_log:
             self._access_log.flush()
         reason = self._retirement.reason(now_s, self._line[Word.REQUESTS])
@@ -258,8 +260,8 @@ def _module_files() -> list[str]:
     return [path for one in list(sys.modules.values()) if (path := getattr(one, "__file__", None))]
 
 
-def run(order: control.Spawn, settings: Settings, load: Callable[[], Application], listeners: Sequence[int],
-        channel: Channel, line: memoryview, files: LogFiles) -> ExitCode:
+def run(order: control.Spawn, settings: Settings, load: Callable[[], Application],
+        listeners: Sequence[Shared], channel: Channel, line: memoryview, files: LogFiles) -> ExitCode:
     """Be a worker: the whole life of a freshly forked process.
 
     Args:

@@ -35,7 +35,8 @@ DATAGRAM_MAX_BYTES = 128 * 1024  # below the kernel's default socket buffer (net
 class Boot:
     generation: int
     settings: dict[str, Any]
-    listeners: int  # how many of the file descriptors are listeners; the scoreboard follows, then the log files
+    # The first descriptors, and what is spoken.Spoken there; the scoreboard follows, then the log files.
+    listeners: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,40 @@ class _Wire(io.RawIOBase):
         return f"{self.content_length - self.unread_bytes} of {self.content_length} bytes came"
 
 
+class ChunkedBody:
+    """The body of a request that says nothing of its size: HTTP's chunks, without their frames.
+
+    Args:
+        peer: who sends it; its `recv` is empty at the end of the body, and raises if the body breaks off.
+    """
+
+    __slots__ = ("stream",)
+
+    stream: BinaryIO
+
+    def __init__(self, peer: Peer) -> None:
+        self.stream = io.BufferedReader(_Chunks(peer), _BUFFER_BYTES)
+
+
+class _Chunks(io.RawIOBase):
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self._broken = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        if self._broken:
+            raise ClientDisconnected("the request body broke off")
+        view = memoryview(buffer).cast("B")
+        self._broken = True  # until this read has succeeded: see _Wire
+        block = self._peer.recv(len(view))
+        self._broken = False
+        view[:len(block)] = block
+        return len(block)
+
+
 class _Stream(io.BufferedReader):
     """A BufferedReader that never allocates more than the body can fill: read(2**40) would try to."""
 

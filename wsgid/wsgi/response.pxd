@@ -28,6 +28,7 @@ cdef class _Response:
     cdef str _head
     cdef object _length
     cdef bint _bodiless
+    cdef object _framing
 
     cpdef write(self, block)
 
@@ -47,4 +48,4 @@ cdef class _Response:
 
 
 @cython.locals(response=_Response)
-cpdef Served serve(object application, dict environ, object transport)
+cpdef Served serve(object application, dict environ, object transport, object framing=*)

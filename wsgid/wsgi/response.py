@@ -31,6 +31,7 @@ _FIRST_BLOCK_MAX_BYTES = 64 * 1024  # of a file; the kernel sends the rest
 _STATUS = re.compile(r"(101|[2-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _CONTROL = re.compile(r"[\x00-\x08\n-\x1f\x7f]")  # RFC 9110, 5.5
+_LAST_CHUNK = b"0\r\n\r\n"
 _BODILESS = frozenset({204, 304})  # RFC 9110, 6.4.1
 _LENGTHLESS = frozenset({101, 204})  # RFC 9110, 8.6
 
@@ -43,6 +44,16 @@ class Transport(Protocol):
 
     def sendfile(self, fd: int, offset: int, size_bytes: int) -> int:
         """Returns the bytes sent: fewer if the file is shorter. Raises ClientDisconnected."""
+
+
+class Framing(Protocol):
+    """How the other end learns where a response ends; without one, it ends with the connection."""
+
+    chunked: bool  # whether blocks have to be framed
+    taken: bool  # the application has the socket, and answers there
+
+    def head_lines(self, code: int, head: str, length: int | None, bodiless: bool) -> str:
+        """What the server adds to the head, which decides on `chunked`."""
 
 
 class Outcome(Enum):
@@ -197,15 +208,16 @@ class _Response:
     """The response to one request, on its way out."""
 
     __slots__ = ("stage", "code", "sent_bytes", "head_bytes", "headers", "_transport", "_method", "_path", "_head",
-                 "_length", "_bodiless")
+                 "_length", "_bodiless", "_framing")
 
-    def __init__(self, environ: dict[str, Any], transport: Transport) -> None:
+    def __init__(self, environ: dict[str, Any], transport: Transport, framing: Framing | None) -> None:
         self.stage = _SILENT
         self.code = 0
         self.sent_bytes = 0
         self.head_bytes = 0
         self.headers = 0
         self._transport = transport
+        self._framing = framing
         self._method = environ["REQUEST_METHOD"]  # now: the application may change its environ
         self._path = environ["PATH_INFO"]
         self._length: int | None = None
@@ -263,12 +275,18 @@ class _Response:
 
     def finish(self) -> Outcome:
         """The application has nothing more to say."""
+        if self._framing is not None and self._framing.taken:
+            self.code = 101
+            return _COMPLETE
         if self.stage is _FULL:
             return _COMPLETE
         if self.stage is _SILENT:
             raise ApplicationError("the application did not call start_response")
         if self.stage is _STARTED:
             self._send_head(0)
+        if self.stage is _STREAMING and self._length is None and self._framing is not None and self._framing.chunked:
+            self._send(_LAST_CHUNK)
+            return _COMPLETE
         if self.stage is _STREAMING and self._length is not None:
             log.error("%s: the response ends after %d of the %d bytes that its Content-Length says; it is cut off",
                       self._request(), self.sent_bytes, self._length)
@@ -277,6 +295,8 @@ class _Response:
 
     def fail(self, error: BaseException) -> Outcome:
         """The application raised this, or broke PEP 3333."""
+        if self._framing is not None and self._framing.taken:
+            self.stage = _STREAMING
         if not isinstance(error, RequestTimeout):  # who raises that one has said where the request was
             log.error("%s: the application failed", self._request(), exc_info=error)
         if self.stage not in _HEADLESS:
@@ -307,6 +327,8 @@ class _Response:
         Args:
             alone: whether there is no other block.
         """
+        if self._framing is not None and self._framing.taken:
+            return False
         head = b""
         if self.stage is _STARTED:
             if self._bodiless:
@@ -317,10 +339,13 @@ class _Response:
             return self._refuse()
         room = len(block) if self._length is None else self._length - self.sent_bytes
         sent = block if len(block) <= room else block[:room]
+        framed = sent
+        if self._framing is not None and self._framing.chunked:
+            framed = b"%x\r\n%b\r\n" % (len(sent), sent)  # RFC 9112, 7.1
         if head:
-            self._send(head, sent)
+            self._send(head, framed)
         else:
-            self._send(sent)
+            self._send(framed)
         self.sent_bytes += len(sent)
         return self._settle(len(block) - len(sent))
 
@@ -343,6 +368,8 @@ class _Response:
         if size_bytes is not None and self._length is None and self.code != 101:
             self._length = size_bytes
             self._head += f"Content-Length: {size_bytes}\r\n"
+        if self._framing is not None:
+            self._head += self._framing.head_lines(self.code, self._head, self._length, self._bodiless)
         head = (self._head + "\r\n").encode("latin-1")
         self.head_bytes = len(head)
         return head
@@ -363,6 +390,8 @@ class _Response:
     def _send_file(self, wrapper: FileWrapper) -> bool:
         """Have the kernel send the file, if it can. Returns whether it could."""
         if self.stage is not _STREAMING and (self.stage is not _STARTED or self._bodiless):
+            return False
+        if self._framing is not None and self._framing.chunked:
             return False
         region = sendable(wrapper)
         if region is None:
@@ -397,6 +426,7 @@ class _Response:
         self.code, self._head, _ = render_head(status, [("Content-Type", "text/plain; charset=latin-1")])
         self._length = None
         self.headers = 1
+        self._bodiless = self._method == "HEAD"
         head = self._end_head(len(text))
         if self._method == "HEAD":
             self._send(head)
@@ -428,15 +458,17 @@ def _check_block(block: object) -> None:
         raise TypeError(f"the application answers with a {type(block).__name__} where PEP 3333 demands bytes")
 
 
-def serve(application: Callable[..., Any], environ: dict[str, Any], transport: Transport) -> Served:
+def serve(application: Callable[..., Any], environ: dict[str, Any], transport: Transport,
+          framing: Framing | None = None) -> Served:
     """Call the application and send what it answers. Raises nothing: what happened is logged, and in the result.
 
     Args:
         application: the WSGI callable.
         environ: made by `environ.make_environ`.
         transport: to the client.
+        framing: of the response; None for nginx's uwsgi_pass, where the end of the connection is the end.
     """
-    response = _Response(environ, transport)
+    response = _Response(environ, transport, framing)
     iterable = None
     try:
         iterable = application(environ, response.start_response)

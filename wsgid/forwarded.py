@@ -1,0 +1,195 @@
+"""What a proxy says of the client that it speaks for: X-Forwarded-* and Forwarded (RFC 7239).
+
+    Trusted("127.0.0.1,10.0.0.0/8").includes(peer) -> apply(variables, trusted): the environ is the client's
+
+Rules
+* Only a peer that is trusted is asked; from anybody else these headers are variables like any other.
+* A list grows at its right end, one entry for each proxy: it is read from there, as long as who has written the entry
+  is trusted.  What the client itself has put in front is never reached.
+* Where there is any X-Forwarded-*, Forwarded is not read: a proxy that sets those passes the other on, as it came.
+* A value that cannot be read changes nothing.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
+
+UNIX = "unix"  # all peers of unix sockets: they have no address, and the file's mode says who they are
+ANYBODY = "*"
+
+_X_FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT")
+_NODE = re.compile(r"\[(?P<six>[0-9A-Fa-f:.]+)\](?::(?P<six_port>[^:]+))?|(?P<four>[0-9.]+)(?::(?P<four_port>[^:]+))?|"
+                   r"(?P<bare>[0-9A-Fa-f:.]+)")
+_HOST = re.compile(r"(?P<name>[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, 5.6.2
+_PAIR = re.compile(rf'[ \t]*({_TOKEN})=({_TOKEN}|"(?:[^"\\]|\\.)*")[ \t]*')  # RFC 7239, 4
+_SCHEMES = ("http", "https")
+_PORTS = {"http": "80", "https": "443"}
+
+
+class Trusted:
+    """The peers whose word counts.
+
+    Args:
+        text: addresses and networks between commas, `unix`, or `*` for everybody.
+
+    Raises:
+        ValueError: something in it is none of these.
+    """
+
+    def __init__(self, text: str) -> None:
+        said = {one.strip() for one in text.split(",")} - {""}
+        self._anybody = ANYBODY in said
+        self._unix = UNIX in said or self._anybody
+        self._networks = [_network(one) for one in said - {ANYBODY, UNIX}]
+        self.includes = lru_cache(1024)(self._includes)
+
+    def _includes(self, address: str) -> bool:
+        """Whether this is one of them; empty stands for the peer of a unix socket."""
+        if not address:
+            return self._unix
+        if self._anybody:
+            return True
+        found = _parse_address(address)
+        return found is not None and any(found in network for network in self._networks)
+
+
+def apply(variables: dict[str, Any], trusted: Trusted) -> None:
+    """Say in the variables of a request what a trusted peer says of its client.
+
+    Args:
+        variables: REMOTE_ADDR is the peer's; they are changed.
+    """
+    for name in _X_FORWARDED:
+        if name in variables:
+            _apply_each(variables, trusted)
+            return
+    if "HTTP_FORWARDED" in variables:
+        _apply_forwarded(variables, trusted)
+
+
+# --- X-Forwarded-For, -Proto, -Host, -Port ---
+
+
+def _apply_each(variables: dict[str, Any], trusted: Trusted) -> None:
+    for node in reversed(_listed(variables, "HTTP_X_FORWARDED_FOR")):
+        if not _set_client(variables, node) or not trusted.includes(variables["REMOTE_ADDR"]):
+            break
+    # Of the others, the last is what the peer has said.
+    _set_scheme(variables, _last(variables, "HTTP_X_FORWARDED_PROTO"))
+    _set_host(variables, _last(variables, "HTTP_X_FORWARDED_HOST"))
+    port = _last(variables, "HTTP_X_FORWARDED_PORT")
+    if _is_port(port):
+        variables["SERVER_PORT"] = port
+
+
+def _listed(variables: dict[str, Any], name: str) -> list[str]:
+    text: str = variables.get(name, "")
+    return [one.strip(" \t") for one in text.split(",")] if text else []
+
+
+def _last(variables: dict[str, Any], name: str) -> str:
+    listed = _listed(variables, name)
+    return listed[-1] if listed else ""
+
+
+# --- Forwarded ---
+
+
+def _apply_forwarded(variables: dict[str, Any], trusted: Trusted) -> None:
+    try:
+        elements = list(_elements(variables["HTTP_FORWARDED"]))
+    except ValueError:
+        return
+    for element in reversed(elements):
+        said = element
+        if not _set_client(variables, element.get("for", "")) or not trusted.includes(variables["REMOTE_ADDR"]):
+            break
+    _set_scheme(variables, said.get("proto", ""))
+    _set_host(variables, said.get("host", ""))
+
+
+def _elements(text: str) -> Iterator[dict[str, str]]:
+    """The elements of a Forwarded header, each with its parameters (RFC 7239, 4).
+
+    Raises:
+        ValueError: it is none.
+    """
+    element: dict[str, str] = {}
+    at = 0
+    while True:
+        pair = _PAIR.match(text, at)
+        if pair is None or pair[1].lower() in element:
+            raise ValueError
+        value = pair[2]
+        element[pair[1].lower()] = re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
+        at = pair.end()
+        after = text[at:at + 1]
+        if after not in ("", ",", ";"):
+            raise ValueError
+        if after != ";":
+            yield element
+            element = {}
+        if not after:
+            return
+        at += 1
+
+
+# --- into the variables ---
+
+
+def _set_client(variables: dict[str, Any], node: str) -> bool:
+    """Returns whether the node is an address, and now is the client's. It may hide itself: `unknown`, `_name`."""
+    match = _NODE.fullmatch(node)
+    if match is None:
+        return False
+    address = match["six"] or match["four"] or match["bare"]
+    if _parse_address(address) is None:
+        return False
+    port = match["six_port"] or match["four_port"] or ""
+    variables["REMOTE_ADDR"] = address
+    variables.pop("REMOTE_PORT", None)
+    if _is_port(port):
+        variables["REMOTE_PORT"] = port
+    return True
+
+
+def _set_scheme(variables: dict[str, Any], scheme: str) -> None:
+    scheme = scheme.lower()
+    if scheme in _SCHEMES:
+        variables["REQUEST_SCHEME"] = scheme
+        variables.pop("HTTPS", None)
+        if scheme == "https":
+            variables["HTTPS"] = "on"
+
+
+def _set_host(variables: dict[str, Any], host: str) -> None:
+    match = _HOST.fullmatch(host)
+    if match is None or match["port"] and not _is_port(match["port"]):
+        return
+    variables["HTTP_HOST"] = host
+    variables["SERVER_NAME"] = match["name"]
+    variables["SERVER_PORT"] = match["port"] or _PORTS[variables.get("REQUEST_SCHEME", "http")]
+
+
+def _is_port(text: str) -> bool:
+    return bool(re.fullmatch(r"[1-9][0-9]{0,4}", text)) and int(text) <= 65535
+
+
+def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """An IPv4 address in IPv6's clothes (RFC 4291, 2.5.5.2) is taken for what it is."""
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"addresses and networks between commas, such as 127.0.0.1,10.0.0.0/8, or '{UNIX}', or "
+                         f"'{ANYBODY}' for everybody") from None

@@ -1,0 +1,105 @@
+"""HTTP connections between two requests: each has a watcher in the hub, and neither a greenlet nor a place.
+
+Rules
+* A client that is quiet, or sends its head drop by drop (slowloris), costs a descriptor and some bytes.
+* At most so many are kept: beyond that, the one that has been here longest is closed.
+* A quiet one is closed without a word after --http-keepalive; one that has begun a head is late after
+  --http-head-timeout, and is told so.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from wsgid.connection import READ
+from wsgid.exchange import Arrival, Exchange
+
+
+@dataclass(slots=True)
+class _Parked:
+    watcher: Any
+    until_s: float
+    begun: bool  # a head, or what has to come before
+
+
+class Parking:
+    """The quiet connections of one worker.
+
+    Args:
+        hub: gevent's.
+        quiet_s: --http-keepalive.
+        head_s: --http-head-timeout.
+        places: how many are kept at most.
+        resume: called in the hub with a connection whose next request, or whose end, is there.
+    """
+
+    def __init__(self, hub: Any, quiet_s: float, head_s: float, places: int,
+                 resume: Callable[[Exchange], None]) -> None:
+        self._hub = hub
+        self._quiet_s = quiet_s
+        self._head_s = head_s
+        self._places = places
+        self._resume = resume
+        self._parked: dict[Exchange, _Parked] = {}
+
+    def __len__(self) -> int:
+        return len(self._parked)
+
+    def keep(self, exchange: Exchange, arrival: Arrival, now_s: float) -> None:
+        """Wait for the next request of this connection; `arrival` is NOTHING or PART."""
+        begun = arrival is Arrival.PART
+        watcher = self._hub.loop.io(exchange.connection.fd, READ)
+        self._parked[exchange] = _Parked(watcher, now_s + (self._head_s if begun else self._quiet_s), begun)
+        watcher.start(self._wake, exchange)
+        if len(self._parked) > self._places:
+            self._close(next(iter(self._parked)))
+
+    def expire(self, now_s: float) -> list[Exchange]:
+        """Close those whose time is over; but for the late ones, which are the caller's from now on."""
+        late = []
+        for exchange, parked in list(self._parked.items()):
+            if now_s < parked.until_s:
+                continue
+            if parked.begun:
+                self._forget(exchange)
+                late.append(exchange)
+            else:
+                self._close(exchange)
+        return late
+
+    def hurry(self, now_s: float, grace_s: float) -> None:
+        """The worker leaves: who has something to say has to begin within this time."""
+        self._quiet_s = min(self._quiet_s, grace_s)
+        for parked in self._parked.values():
+            parked.until_s = min(parked.until_s, now_s + self._quiet_s)
+
+    def close(self) -> None:
+        for exchange in list(self._parked):
+            self._close(exchange)
+
+    def _wake(self, exchange: Exchange) -> None:
+        parked = self._parked[exchange]
+        arrival = exchange.advance()
+        if arrival is Arrival.PART:
+            if not parked.begun:
+                parked.begun = True
+                parked.until_s = time.monotonic() + self._head_s
+            return
+        if arrival is Arrival.NOTHING:
+            if parked.begun:  # a handshake, which is over
+                parked.begun = False
+                parked.until_s = time.monotonic() + self._quiet_s
+            return
+        if arrival is Arrival.END:
+            self._close(exchange)
+            return
+        self._forget(exchange)
+        self._resume(exchange)
+
+    def _forget(self, exchange: Exchange) -> None:
+        self._parked.pop(exchange).watcher.close()
+
+    def _close(self, exchange: Exchange) -> None:
+        self._forget(exchange)
+        exchange.connection.close()
