@@ -23,7 +23,8 @@ def test_every_option() -> None:
     settings = from_command_line([
         "-s", "a.sock", "--socket", ":0", "--http", ":8000", "--http-keepalive", "4", "--http-keepalive-requests", "9",
         "--http-idle", "8", "--http-head-timeout", "6", "--http-line-size", "1k", "--http-head-size", "2k",
-        "--listen", "128", "--chmod-socket=660", "--chown-socket", "0:0",
+        "--listen", "128", "--reuse-port", "--cpu-affinity", "2",
+        "--chmod-socket=660", "--chown-socket", "0:0",
         "--workers", "auto", "--gevent", "50", "--wsgi-file", "site.wsgi", "--callable", "site", "--chdir", "/",
         "--pythonpath", "/a", "--pythonpath", "/b", "--env", "A=B=C", "--env", "D=", "--virtualenv", "/tmp",
         "--lazy-apps", "--uid", "root", "--gid", "0", "--worker-reload-mercy", "5", "--socket-timeout", "2.5",
@@ -41,7 +42,7 @@ def test_every_option() -> None:
     assert settings == Settings(
         application="", socket=("a.sock", ":0"), http=(":8000",), http_keepalive=4.0, http_keepalive_requests=9,
         http_idle=8, http_head_timeout=6.0, http_line_size=1024, http_head_size=2048, listen=128,
-        chmod_socket=0o660, chown_socket=(0, 0),
+        reuse_port=True, cpu_affinity=2, chmod_socket=0o660, chown_socket=(0, 0),
         workers=len(os.sched_getaffinity(0)), gevent=50, wsgi_file="site.wsgi", callable="site", chdir="/",
         pythonpath=("/a", "/b"), env=(("A", "B=C"), ("D", "")), virtualenv="/tmp", lazy_apps=True, uid=0, gid=0,
         worker_reload_mercy=5.0, socket_timeout=2.5, hub_timeout=9.0, boot_timeout=8.0, max_vars=7,

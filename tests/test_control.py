@@ -14,7 +14,7 @@ from wsgid.protocol import control
 
 MESSAGES: list[control.Message] = [
     control.Boot(3, {"workers": 4, "socket": ["a.sock"]}, [False, True]),
-    control.Spawn(1, 3, True), control.TemplateReady(3),
+    control.Spawn(1, 3, True, 2), control.Share(0, [True]), control.Unshare(0), control.TemplateReady(3),
     control.SpawnFailed(1, "no"), control.Hello(1, 3, 4711), control.Ready(1), control.Notice("key", "text"),
     control.BootFailed("reason", "Traceback ...\n"), control.Drain("leave", 60.0),
     control.Tired("max-requests", "old"), control.SourceChanged("app.py", "1"), control.Reopen(),

@@ -21,7 +21,7 @@ FLOORS = {
     "wsgid.syscalls": 3, "wsgid.connection": 3, "wsgid.timeouts": 3,
     "wsgid.exchange": 3, "wsgid.parking": 3, "wsgid.pipeline": 3, "wsgid.worker": 3,
     "wsgid.template": 3,
-    "wsgid.questions": 3,
+    "wsgid.questions": 3, "wsgid.shares": 3,
     "wsgid.admin": 3, "wsgid.admin.server": 3, "wsgid.admin.doors": 3, "wsgid.admin.snapshot": 3,
     "wsgid.admin.commands": 3,
     "wsgid.master": 4,

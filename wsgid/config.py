@@ -134,11 +134,14 @@ class Settings:
     http_head_size: int = option(64 << 10, _size_bytes, "BYTES", "of a request's headers; more are refused with a 431")
     listen: int = option(0, _count, "N", "backlog: connections that may wait to be accepted "
                          "(default: as many as the kernel allows, up to 4096)", names=("-l",))
+    reuse_port: bool = option(False, bool, "", "each worker has a listening socket of its own (SO_REUSEPORT): for TCP")
     chmod_socket: int | None = option(
         None, _mode, "MODE", "mode of the socket file; without a value 666", names=("-C",), bare="666")
     chown_socket: tuple[int, int] = option((-1, -1), _owner, "USER:GROUP", "owner of the socket file")
     workers: int = option(1, _workers, "N", "worker processes, or 'auto' for one per processor",
                           names=("-p", "--processes"))
+    cpu_affinity: int = option(0, _count, "N", "bind each worker to N processors, one worker after the other, of those "
+                               "that wsgid itself may use (default: to all of them)")
     gevent: int = option(1000, _count, "N", "requests in flight per worker; at this limit it stops accepting")
     wsgi_file: str = option("", str, "PATH", "load the application from this file", names=("--file",))
     callable: str = option("", str, "NAME", "the application's name in its module "

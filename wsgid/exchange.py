@@ -9,7 +9,9 @@ Rules
 * The connection is kept only if the request was read to its end, or nearly: what is left is thrown away within limits.
 """
 
+import math
 import time
+from dataclasses import dataclass
 from email.utils import formatdate
 from enum import Enum, auto
 
@@ -33,16 +35,25 @@ class Arrival(Enum):
     END = auto()  # the client has closed
 
 
+@dataclass(slots=True)
+class Leaving:
+    """Whether the worker leaves: then each connection ends with the last request that has come by `until_s`."""
+
+    until_s: float = math.inf
+
+
 class Exchange:
     """The state of one connection between its requests.
 
     Args:
         connection: accepted; this object is its only user.
         decoder: of its requests.
+        leaving: of the worker.
     """
 
-    def __init__(self, connection: Connection, decoder: Decoder) -> None:
+    def __init__(self, connection: Connection, decoder: Decoder, leaving: Leaving) -> None:
         self.connection = connection
+        self._leaving = leaving
         self.keep_alive = False
         self.chunked = False  # response.Framing
         self.served = 0  # requests
@@ -69,10 +80,7 @@ class Exchange:
                 return Arrival.NOTHING if self._decoder.is_between else Arrival.PART
             if not block:
                 return Arrival.END
-            try:
-                self._decoder.feed(block)
-            except PeerError as error:
-                self.refused = error
+            self._feed(block)
 
     def next_head(self) -> Head:
         """The request of which `advance` has said that it is there.
@@ -120,11 +128,9 @@ class Exchange:
         block = self.connection.recv()
         if not block:
             raise ClientDisconnected("the client closed within the request body")
-        try:
-            self._decoder.feed(block)
-        except PeerError as error:  # within the body: the answer is under way, or will fail by this
-            self.refused = error
-            raise ClientDisconnected(f"the request body is refused: {error}") from None
+        self._feed(block)
+        if self.refused is not None:  # within the body: the answer is under way, or will fail by this
+            raise ClientDisconnected(f"the request body is refused: {self.refused}")
 
     def settle(self) -> bool:
         """After the response: throw away what is left of the request. Returns whether the connection can go on."""
@@ -141,6 +147,21 @@ class Exchange:
             left -= len(block)
         return False
 
+    def _has_next(self) -> bool:
+        """Whether another request follows the one that is being answered: a client that pipelines has sent it by now.
+        Who is told that the connection ends would have to ask again (RFC 9112, 9.3.2)."""
+        if not self._decoder.has_next and self.refused is None:
+            block = self.connection.take()
+            if block:
+                self._feed(block)
+        return self._decoder.has_next
+
+    def _feed(self, block: bytes) -> None:
+        try:
+            self._decoder.feed(block)
+        except PeerError as error:
+            self.refused = error
+
     # --- the response ---
 
     def head_lines(self, code: int, head: str, length: int | None, bodiless: bool) -> str:
@@ -148,6 +169,8 @@ class Exchange:
         lines = "" if "\r\nDate: " in head else date_line()
         if code == 101:
             return lines
+        if self._leaving.until_s < math.inf and self.keep_alive:
+            self.keep_alive = time.monotonic() < self._leaving.until_s and self._has_next()
         self.chunked = length is None and not bodiless and not self._old
         self._close_delimited = length is None and not bodiless and self._old
         if self.chunked:

@@ -68,10 +68,11 @@ class Parking:
                 self._close(exchange)
         return late
 
-    def hurry(self, until_s: float) -> None:
-        """The worker leaves: who has something to say has to begin until then."""
+    def hurry(self, grace_s: float, now_s: float) -> None:
+        """The worker leaves: from now on, who has something to say has this long to say it."""
+        self._quiet_s, self._head_s = min(self._quiet_s, grace_s), min(self._head_s, grace_s)
         for parked in self._parked.values():
-            parked.until_s = min(parked.until_s, until_s)
+            parked.until_s = min(parked.until_s, now_s + grace_s)
 
     def close(self) -> None:
         for exchange in list(self._parked):

@@ -22,6 +22,7 @@ cdef class Pipeline:
     cdef dict _base
     cdef object _hub
     cdef list _doors
+    cdef dict _shares
     cdef bint _closed
     cdef Py_ssize_t _in_flight
     cdef list _idle
@@ -38,6 +39,7 @@ cdef class Pipeline:
     cdef object _http_limits
     cdef Py_ssize_t _http_requests
     cdef object _parking
+    cdef object _leaving
     cdef object _ready
 
     cdef Connection _next(self, listener)

@@ -30,7 +30,7 @@ from wsgid.application import Application
 from wsgid.config import Settings
 from wsgid.connection import READ, Connection
 from wsgid.errors import BadPacket, ClientDisconnected, HeadTimeout, PeerError
-from wsgid.exchange import Arrival, Exchange, date_line
+from wsgid.exchange import Arrival, Exchange, Leaving, date_line
 from wsgid.limits import RateLimit
 from wsgid.parking import Parking
 from wsgid.protocol.http import Decoder, Limits
@@ -96,6 +96,7 @@ class Pipeline:
         self._base = roomy({**base, "wsgid.harakiri": set_harakiri})
         self._hub = get_hub()
         self._doors = [_Door(self._hub, fd, http) for fd, http in listeners]
+        self._shares: dict[int, list[_Door]] = {}  # those among them that are lent to this worker, by number
         self._closed = False
         self._accepts_left = 0  # of this wake-up
         self._slice_ends_s = 0.0
@@ -110,6 +111,7 @@ class Pipeline:
         self._http_requests = settings.http_keepalive_requests
         self._parking = Parking(self._hub, settings.http_keepalive, settings.http_head_timeout, settings.http_idle,
                                 self._resume)
+        self._leaving = Leaving()
         self._ready: deque[Exchange] = deque()  # parked once; their next requests wait for a place
         self._pause = self._hub.loop.timer(OUT_OF_FDS_PAUSE_S, OUT_OF_FDS_PAUSE_S)
 
@@ -120,6 +122,24 @@ class Pipeline:
         if not self._closed and self._in_flight < self._places:
             for door in self._doors:
                 door.open(self._accept)
+
+    def take_share(self, number: int, listeners: Sequence[tuple[int, bool]]) -> None:
+        """Accept from these too (--reuse-port); they are as in __init__, but for this worker."""
+        self.leave_share(number)
+        doors = [_Door(self._hub, fd, http) for fd, http in listeners]
+        if self._closed:
+            for door in doors:
+                door.close()
+            return
+        self._shares[number] = doors
+        self._doors += doors
+        self.open()
+
+    def leave_share(self, number: int) -> None:
+        """Accept from these no more: somebody else does."""
+        for door in self._shares.pop(number, ()):
+            self._doors.remove(door)
+            door.close()
 
     def _shut(self) -> None:
         for door in self._doors:
@@ -136,7 +156,10 @@ class Pipeline:
         for door in self._doors:
             door.close()
         self._doors = []
-        self._parking.hurry(_monotonic() + PARKED_GRACE_S)
+        self._shares = {}
+        now_s = _monotonic()
+        self._parking.hurry(PARKED_GRACE_S, now_s)
+        self._leaving.until_s = now_s + PARKED_GRACE_S
         self._look_whether_empty()
 
     def _look_whether_empty(self) -> None:
@@ -282,7 +305,7 @@ class Pipeline:
             self._look_whether_empty()
 
     def _new_exchange(self, connection: Connection) -> Exchange:
-        return Exchange(connection, Decoder(self._http_limits, {**self._base, **connection.names()}))
+        return Exchange(connection, Decoder(self._http_limits, {**self._base, **connection.names()}), self._leaving)
 
     def _resume(self, exchange: Exchange) -> None:
         """The next request of a parked connection is there. Runs in the hub."""
@@ -318,8 +341,10 @@ class Pipeline:
 
     def _answer(self, exchange: Exchange, head: HttpHead, me: RequestGreenlet) -> bool:
         """One request. Returns whether the connection can go on."""
-        exchange.keep_alive = head.keep_alive and not self._closed and exchange.served < self._http_requests
+        exchange.keep_alive = head.keep_alive and exchange.served < self._http_requests
         me.started_s = _monotonic()
+        if me.started_s > self._slice_ends_s:
+            self._accepts_left = 0
         me.deadline_s = me.started_s + self._harakiri_s
         length = head.content_length
         body = ChunkedBody(exchange) if length < 0 else Body(b"", length, exchange)

@@ -106,6 +106,7 @@ class Template:
             channel = Channel(worker_fd)
             channel.send(control.Hello(order.slot, order.generation, os.getpid()))
             try:
+                process.bind_to_processors(order.seat, self._settings.cpu_affinity)
                 code = worker.run(order, self._settings, self._load, self._listeners, channel,
                                   self._scoreboard.line(order.slot))
             except ApplicationImportError as error:

@@ -28,6 +28,7 @@ class HeldListener:
     path: str  # empty: no file, or not ours
     identity: tuple[int, int]
     http: bool
+    reuse_port: bool
 
 
 @dataclass(frozen=True, slots=True)

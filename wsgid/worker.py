@@ -142,6 +142,10 @@ class Worker:
             match message:
                 case control.Drain(backlog=backlog, mercy_s=mercy_s):
                     self.drain(Backlog(backlog), mercy_s)
+                case control.Share(number=number, http=http):
+                    self._pipeline.take_share(number, list(zip(fds, http)))
+                case control.Unshare(number=number):
+                    self._pipeline.leave_share(number)
                 case control.Question(kind=kind, arguments=arguments):
                     self._questions.take(kind, arguments, fds[0])
                 case control.Reopen():

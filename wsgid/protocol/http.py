@@ -93,6 +93,11 @@ class Decoder:
         """Whether the last request is complete, and nothing of the next has come."""
         return not self._begun and not self._events
 
+    @property
+    def has_next(self) -> bool:
+        """Whether something has come of the request behind the one whose head was taken last."""
+        return self._begun or any(isinstance(event, Head) for event in self._events)
+
     def feed(self, data: bytes) -> None:
         """Take what has arrived.
 
