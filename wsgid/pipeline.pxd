@@ -40,6 +40,7 @@ cdef class Pipeline:
     cdef Py_ssize_t _http_requests
     cdef object _parking
     cdef object _leaving
+    cdef Py_ssize_t _resuming
     cdef object _ready
 
     cdef Connection _next(self, listener)

@@ -111,6 +111,7 @@ class Pipeline:
         self._http_requests = settings.http_keepalive_requests
         self._parking = Parking(self._hub, settings.http_keepalive, settings.http_head_timeout, settings.http_idle,
                                 self._resume)
+        self._resuming = 0  # have their turn soon
         self._leaving = Leaving()
         self._ready: deque[Exchange] = deque()  # parked once; their next requests wait for a place
         self._pause = self._hub.loop.timer(OUT_OF_FDS_PAUSE_S, OUT_OF_FDS_PAUSE_S)
@@ -163,7 +164,7 @@ class Pipeline:
         self._look_whether_empty()
 
     def _look_whether_empty(self) -> None:
-        if self._closed and not self._in_flight and not self._ready and not len(self._parking):
+        if self._closed and not (self._in_flight or self._ready or self._resuming or len(self._parking)):
             self._on_empty()
 
     def _accept(self, listener: Listener) -> None:
@@ -268,7 +269,7 @@ class Pipeline:
         if self._in_flight == self._places - 1:
             self.open()
         if self._ready:
-            self._hub.loop.run_callback(self._resume, self._ready.popleft())
+            self._resume_soon(self._ready.popleft())
         if self._closed:
             self._look_whether_empty()
 
@@ -307,6 +308,15 @@ class Pipeline:
     def _new_exchange(self, connection: Connection) -> Exchange:
         return Exchange(connection, Decoder(self._http_limits, {**self._base, **connection.names()}), self._leaving)
 
+    def _resume_soon(self, exchange: Exchange) -> None:
+        """In the hub's next turn; until then it is neither in flight nor parked, and yet the worker may not leave."""
+        self._resuming += 1
+        self._hub.loop.run_callback(self._resume_now, exchange)
+
+    def _resume_now(self, exchange: Exchange) -> None:
+        self._resuming -= 1
+        self._resume(exchange)
+
     def _resume(self, exchange: Exchange) -> None:
         """The next request of a parked connection is there. Runs in the hub."""
         if self._in_flight >= self._places:
@@ -336,7 +346,7 @@ class Pipeline:
                 return False
             if _monotonic() > self._slice_ends_s:  # others have waited long enough, the heartbeat too
                 self._accepts_left = 0
-                self._hub.loop.run_callback(self._resume, exchange)
+                self._resume_soon(exchange)
                 return True
 
     def _answer(self, exchange: Exchange, head: HttpHead, me: RequestGreenlet) -> bool:
