@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from bench import apps
 from bench.load import Measure, load
 from bench.memory import idle_worker, in_flight
-from bench.server import Request
+from bench.server import Request, Route
 
 SERVERS = ("wsgid", "uwsgi-sync", "uwsgi-gevent", "gunicorn-uwsgi", "gunicorn-http", "granian")
 ALL = (*SERVERS, "wsgid-pure", "floor")
+OVER_HTTP = ("wsgid-http", "gunicorn-http", "granian")
 WEIGHED = ("wsgid", "uwsgi-gevent")
 ONE_AT_A_TIME = {"uwsgi-sync": "a worker has one request at a time"}
 
@@ -25,6 +26,7 @@ class Shape:
         peers: who takes part.
         measure: how a sample is made.
         request: what is asked.
+        route: how the load gets there.
         waiting: requests that a worker has to have in flight together.
         cannot: peers that cannot do it, and why.
     """
@@ -36,6 +38,7 @@ class Shape:
     measure: Measure
     request: Request = Request(apps.HELLO)
     peers: tuple[str, ...] = SERVERS
+    route: Route = Route.NGINX
     waiting: int = 1
     cannot: dict[str, str] = field(default_factory=dict)
 
@@ -43,6 +46,10 @@ class Shape:
 SHAPES: dict[str, Shape] = {shape.name: shape for shape in (
     Shape("hello", "Hello, 1 worker", "bench.apps:hello", 1, load(), peers=ALL),
     Shape("hello-4", "Hello, 4 workers", "bench.apps:hello", 4, load()),
+    Shape("http-kept", "Hello over HTTP, nginx keeps its connections, 1 worker", "bench.apps:hello", 1, load(),
+          peers=OVER_HTTP, route=Route.NGINX_KEPT),
+    Shape("http-straight", "Hello over HTTP without nginx, 1 worker", "bench.apps:hello", 1, load(),
+          peers=OVER_HTTP, route=Route.STRAIGHT),
     Shape("flask", "Flask's hello, 1 worker", "bench.flask_app:application", 1, load()),
     Shape("wait", "10 ms of waiting, 500 connections, 2 workers", "bench.apps:wait", 2, load(500), waiting=500,
           cannot=ONE_AT_A_TIME),
