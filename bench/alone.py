@@ -1,4 +1,4 @@
-"""python -m bench.alone REQUESTS: one worker's pipeline in this process, and its client in another, for profilers.
+"""python -m bench.alone REQUESTS [http]: one worker's pipeline in this process, and its client in another, for profilers.
 
     valgrind --tool=callgrind --toggle-collect=ev_invoke_pending python -m bench.alone 4000
 
@@ -44,7 +44,21 @@ def ask(path: Path, count: int) -> None:
             connected.close()
 
 
-def main(count: int) -> None:
+def ask_http(path: Path, count: int) -> None:
+    """The client that keeps its connections, each with one request after the other."""
+    kept = [socket.socket(socket.AF_UNIX) for _ in range(TOGETHER)]
+    for connected in kept:
+        connected.connect(str(path))
+    for start in range(0, count, TOGETHER):
+        asked = kept[:count - start]
+        for connected in asked:
+            connected.sendall(b"GET /http HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for connected in asked:
+            while not connected.recv(65536).endswith(apps.HELLO):
+                pass
+
+
+def main(count: int, http: bool) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "app.sock"
         listener = socket.socket(socket.AF_UNIX)
@@ -52,11 +66,11 @@ def main(count: int) -> None:
         listener.listen()
         client_pid = monkey.get_original("os", "fork")()
         if client_pid == 0:
-            ask(path, count)
+            (ask_http if http else ask)(path, count)
             os._exit(0)
         line = memoryview(bytearray(LINE_BYTES)).cast("Q")
         emptied = Event()
-        listeners = [(listener.detach(), False)]
+        listeners = [(listener.detach(), http)]
         pipeline = Pipeline(Settings(application="-"), apps.hello, listeners, line, print, emptied.set)
         started_s = time.process_time()
         pipeline.open()
@@ -70,4 +84,4 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2:] == ["http"])
