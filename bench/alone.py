@@ -1,4 +1,4 @@
-"""python -m bench.alone REQUESTS [http]: one worker's pipeline in this process, and its client in another, for profilers.
+"""python -m bench.alone REQUESTS [http]: one worker's pipeline here, and its client in another process, for profilers.
 
     valgrind --tool=callgrind --toggle-collect=ev_invoke_pending python -m bench.alone 4000
 

@@ -11,6 +11,7 @@ Rules
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from enum import Enum, auto
@@ -18,6 +19,7 @@ from enum import Enum, auto
 from wsgid.connection import Connection
 from wsgid.errors import ClientDisconnected, PeerError
 from wsgid.protocol.http import END, Decoder, End, Head
+from wsgid.rawsocket import RawSocket
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LEFT_MAX_BYTES = 256 * 1024  # of an ignored body: more, and a new connection costs less
@@ -56,6 +58,7 @@ class Exchange:
         self._leaving = leaving
         self.keep_alive = False
         self.chunked = False  # response.Framing
+        self.taken = False  # likewise
         self.served = 0  # requests
         self._decoder = decoder
         self._next: Head | bytes | End | None = None
@@ -122,15 +125,15 @@ class Exchange:
         return block
 
     def _receive(self) -> None:
+        if self.refused:
+            raise ClientDisconnected(f"the request body is refused: {self.refused}")
         if self._expects:
             self._expects = False
             self.connection.send(_CONTINUE)
         block = self.connection.recv()
         if not block:
             raise ClientDisconnected("the client closed within the request body")
-        self._feed(block)
-        if self.refused is not None:  # within the body: the answer is under way, or will fail by this
-            raise ClientDisconnected(f"the request body is refused: {self.refused}")
+        self._feed(block)  # if it is refused, what came before may still be whole
 
     def settle(self) -> bool:
         """After the response: throw away what is left of the request. Returns whether the connection can go on."""
@@ -161,6 +164,15 @@ class Exchange:
             self._decoder.feed(block)
         except PeerError as error:
             self.refused = error
+
+    def raw_socket(self, on_use: Callable[[], None]) -> RawSocket:
+        """The socket, for an application that takes up an Upgrade; `on_use` is called when it does."""
+
+        def used() -> None:
+            self.taken = True
+            on_use()
+
+        return RawSocket(self.connection.fd, self._decoder.beyond, used)
 
     # --- the response ---
 

@@ -68,7 +68,7 @@ class Parking:
                 self._close(exchange)
         return late
 
-    def hurry(self, grace_s: float, now_s: float) -> None:
+    def hurry(self, now_s: float, grace_s: float) -> None:
         """The worker leaves: from now on, who has something to say has this long to say it."""
         self._quiet_s, self._head_s = min(self._quiet_s, grace_s), min(self._head_s, grace_s)
         for parked in self._parked.values():

@@ -38,7 +38,7 @@ from wsgid.protocol.http import Head as HttpHead
 from wsgid.protocol.uwsgi import PONG, Head, Modifier, decode
 from wsgid.protocol.variables import roomy
 from wsgid.scoreboard import DURATION_BOUNDS_US, Word
-from wsgid.syscalls import NOTHING, Listener, poll
+from wsgid.syscalls import NOTHING, Listener, poll, send
 from wsgid.timeouts import RequestGreenlet, set_harakiri
 from wsgid.wsgi.environ import base_environ, complete, make_environ
 from wsgid.wsgi.filewrapper import FileWrapper
@@ -49,6 +49,7 @@ ACCEPT_BATCH = 16  # connections that a wake-up takes, at most; see docs/decisio
 ACCEPT_SLICE_S = 0.001  # after this, those who wait in this worker have their turn
 OUT_OF_FDS_PAUSE_S = 0.1
 WARY_S = 5.0  # for so long, who replaces a worker that has died looks whether clients still wait
+HTTP_LINGER_S = 2.0  # of --drain-timeout, for clients whom nobody vouches for as one does for nginx
 PARKED_GRACE_S = 1.0  # when the worker leaves, HTTP's quiet connections have this long to say something
 TRIM_S = 10.0  # how often idle greenlets are let go
 REFUSALS_PER_S = 1.0  # refused packets are logged at this rate, however many there are
@@ -159,7 +160,7 @@ class Pipeline:
         self._doors = []
         self._shares = {}
         now_s = _monotonic()
-        self._parking.hurry(PARKED_GRACE_S, now_s)
+        self._parking.hurry(now_s, PARKED_GRACE_S)
         self._leaving.until_s = now_s + PARKED_GRACE_S
         self._look_whether_empty()
 
@@ -300,8 +301,7 @@ class Pipeline:
     def look_after_parked(self, now_s: float) -> None:
         """Close the connections whose time is over."""
         for exchange in self._parking.expire(now_s):
-            exchange.refused = HeadTimeout("the head of a request did not arrive within --http-head-timeout")
-            self._resume(exchange)
+            self._refuse_late(exchange.connection)
         if self._closed:
             self._look_whether_empty()
 
@@ -359,7 +359,10 @@ class Pipeline:
         length = head.content_length
         body = ChunkedBody(exchange) if length < 0 else Body(b"", length, exchange)
         environ = me.environ = make_environ(head.variables, body.stream)
-        served = serve(self._application, environ, exchange.connection, exchange)
+        if head.upgrade:
+            served = self._serve_upgrade(exchange, environ, me)
+        else:
+            served = serve(self._application, environ, exchange.connection, exchange)
         me.environ = None
         self._record(served, int((_monotonic() - me.started_s) * 1e6))
         if served.outcome is _TORN:
@@ -372,6 +375,16 @@ class Pipeline:
             return True
         self._drain_and_close(exchange.connection)
         return False
+
+    def _serve_upgrade(self, exchange: Exchange, environ: dict[str, Any], me: RequestGreenlet) -> Served:
+        def used() -> None:
+            me.deadline_s = math.inf
+
+        raw = environ["wsgid.socket"] = environ["werkzeug.socket"] = exchange.raw_socket(used)
+        try:
+            return serve(self._application, environ, exchange.connection, exchange)
+        finally:
+            raw.close()
 
     # --- one connection ---
 
@@ -422,6 +435,20 @@ class Pipeline:
 
     def _refuse(self, connection: Connection, error: PeerError) -> None:
         """An answer that nginx can show, and one sentence in the log."""
+        connection.send(*self._refusal(connection, error))
+        self._drain_and_close(connection)
+
+    def _refuse_late(self, connection: Connection) -> None:
+        """Without a greenlet: nothing of this client is unread, and what the kernel does not take at once is lost."""
+        error = HeadTimeout("the head of a request did not arrive within --http-head-timeout")
+        try:
+            send(connection.fd, b"".join(self._refusal(connection, error)))
+        except OSError:  # it has left
+            pass
+        connection.close()
+
+    def _refusal(self, connection: Connection, error: PeerError) -> tuple[bytes, bytes]:
+        """Head and body of the answer; counts and logs that there is one."""
         self._count(Word.REJECTED)
         if self._refusals.admit(time.monotonic()):
             unsaid = self._refusals.take_refused()
@@ -429,9 +456,9 @@ class Pipeline:
                         f" ({unsaid} more were refused without a word)" if unsaid else "")
         text = f"{error}\n".encode("latin-1", "replace")
         last = f"{date_line()}Connection: close\r\n" if connection.http else ""
-        connection.send(f"HTTP/1.1 {error.status_hint}\r\nContent-Type: text/plain; charset=latin-1\r\n"
-                        f"Content-Length: {len(text)}\r\n{last}\r\n".encode("ascii"), text)
-        self._drain_and_close(connection)
+        head = (f"HTTP/1.1 {error.status_hint}\r\nContent-Type: text/plain; charset=latin-1\r\n"
+                f"Content-Length: {len(text)}\r\n{last}\r\n")
+        return head.encode("ascii"), text
 
     def _respond(self, connection: Connection, head: Head, buffer: bytes, me: RequestGreenlet) -> None:
         missing = complete(head.variables)
@@ -467,7 +494,7 @@ class Pipeline:
 
     def _drain_and_close(self, connection: Connection) -> None:
         try:
-            connection.drain(self._drain_bytes, self._drain_s)
+            connection.drain(self._drain_bytes, min(self._drain_s, HTTP_LINGER_S) if connection.http else self._drain_s)
         finally:
             connection.close()
 

@@ -13,7 +13,7 @@ Rules
 
 from collections import deque
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, auto
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -22,6 +22,7 @@ import httptools
 from wsgid.errors import (BadRequest, ForeignProtocol, HeadTooLarge, NotImplementedByServer, PeerError, UriTooLong,
                           VersionNotSupported)
 
+_STEP_BYTES = 4096  # of a head; the parser does not say how long a header is that has not ended yet
 _NAMES_MAX = 1024  # header names whose variables are remembered
 _DROPPED = frozenset({"HTTP_PROXY"})  # httpoxy, CVE-2016-5385
 _BARE = {"HTTP_CONTENT_TYPE": "CONTENT_TYPE", "HTTP_CONTENT_LENGTH": "CONTENT_LENGTH"}  # RFC 3875, 4.1.2 and 4.1.3
@@ -38,6 +39,17 @@ class End(Enum):
 
 
 END = End.END
+
+
+class Part(Enum):
+    """Of a request: what the next byte belongs to."""
+
+    BETWEEN = auto()
+    HEAD = auto()
+    BODY = auto()
+
+
+_BETWEEN, _HEAD, _BODY = Part
 
 
 @dataclass(slots=True)
@@ -82,7 +94,7 @@ class Decoder:
         self._parser = httptools.HttpRequestParser(self)
         self._events: deque[Head | bytes | End] = deque()
         self._error: PeerError | None = None
-        self._begun = False  # within a head
+        self._part = _BETWEEN
         self._unseen_bytes = 0  # of a header that has not ended yet
         self.beyond = b""  # what came behind a request with Upgrade: of whatever protocol they agree on
         self._raw_bytes = -1  # of the body of a request with Upgrade, which the parser leaves alone; -1: there is none
@@ -91,12 +103,12 @@ class Decoder:
     @property
     def is_between(self) -> bool:
         """Whether the last request is complete, and nothing of the next has come."""
-        return not self._begun and not self._events
+        return self._part is _BETWEEN and not self._events
 
     @property
     def has_next(self) -> bool:
         """Whether something has come of the request behind the one whose head was taken last."""
-        return self._begun or any(isinstance(event, Head) for event in self._events)
+        return self._part is _HEAD or any(isinstance(event, Head) for event in self._events)
 
     def feed(self, data: bytes) -> None:
         """Take what has arrived.
@@ -104,6 +116,12 @@ class Decoder:
         Raises:
             PeerError: it is refused; nothing can be read from this connection any more.
         """
+        while len(data) > _STEP_BYTES and self._part is not _BODY and self._raw_bytes < 0:
+            self._feed(data[:_STEP_BYTES])
+            data = data[_STEP_BYTES:]
+        self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
         if self._raw_bytes >= 0:
             self._take_raw(data)
             return
@@ -114,8 +132,8 @@ class Decoder:
             self._take_raw(data[upgrade.args[0]:])
         except httptools.HttpParserError as error:
             raise self._error or _refusal(data, error) from None
-        if self._begun and self._unseen_bytes > self._limits.head_bytes:
-            raise HeadTooLarge(f"a request has more than {self._limits.head_bytes} bytes of headers: raise "
+        if self._part is _HEAD and self._unseen_bytes > self._limits.head_bytes:
+            raise HeadTooLarge(f"a request has a header of more than {self._limits.head_bytes} bytes: raise "
                                "--http-head-size if that is wanted")
 
     def take(self) -> Head | bytes | End | None:
@@ -140,7 +158,7 @@ class Decoder:
     # --- what the parser calls ---
 
     def on_message_begin(self) -> None:
-        self._begun = True
+        self._part = _HEAD
         self._target = b""
         self._count = self._size_bytes = 0
         self._variables = self._base.copy()
@@ -152,7 +170,7 @@ class Decoder:
                                     "--http-line-size if that is wanted"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._begun:  # a trailer: RFC 9110, 6.5.1 lets a recipient discard it
+        if self._part is not _HEAD:  # a trailer: RFC 9110, 6.5.1 lets a recipient discard it
             return
         self._unseen_bytes = 0
         self._count += 1
@@ -191,7 +209,7 @@ class Decoder:
         if upgrade and length < 0:
             self._refuse(NotImplementedByServer("a request has an Upgrade and a chunked body"))
         expects = version == "1.1" and length != 0 and variables.get("HTTP_EXPECT", "").lower() == "100-continue"
-        self._begun = False
+        self._part = _BODY
         self._unseen_bytes = 0
         self._events.append(Head(variables, length, parser.should_keep_alive() and not upgrade, expects, upgrade))
 
@@ -199,6 +217,7 @@ class Decoder:
         self._events.append(block)
 
     def on_message_complete(self) -> None:
+        self._part = _BETWEEN
         self._events.append(END)
 
     # --- the parts of a head ---

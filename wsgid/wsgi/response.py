@@ -50,6 +50,7 @@ class Framing(Protocol):
     """How the other end learns where a response ends; without one, it ends with the connection."""
 
     chunked: bool  # whether blocks have to be framed
+    taken: bool  # the application has the socket, and answers there
 
     def head_lines(self, code: int, head: str, length: int | None, bodiless: bool) -> str:
         """What the server adds to the head, which decides on `chunked`."""
@@ -269,6 +270,9 @@ class _Response:
 
     def finish(self) -> Outcome:
         """The application has nothing more to say."""
+        if self._framing is not None and self._framing.taken:
+            self.code = 101
+            return _COMPLETE
         if self.stage is _FULL:
             return _COMPLETE
         if self.stage is _SILENT:
@@ -286,6 +290,8 @@ class _Response:
 
     def fail(self, error: BaseException) -> Outcome:
         """The application raised this, or broke PEP 3333."""
+        if self._framing is not None and self._framing.taken:
+            self.stage = _STREAMING
         if not isinstance(error, RequestTimeout):  # who raises that one has said where the request was
             log.error("%s: the application failed", self._request(), exc_info=error)
         if self.stage not in _HEADLESS:
@@ -316,6 +322,8 @@ class _Response:
         Args:
             alone: whether there is no other block.
         """
+        if self._framing is not None and self._framing.taken:
+            return False
         head = b""
         if self.stage is _STARTED:
             if self._bodiless:
