@@ -2,6 +2,8 @@
 cimport cython
 
 from wsgid.connection cimport Connection
+from wsgid.exchange cimport Exchange
+from wsgid.protocol.http cimport Head as HttpHead
 from wsgid.protocol.uwsgi cimport Head
 from wsgid.wsgi.input cimport Body
 from wsgid.wsgi.response cimport Served
@@ -49,9 +51,9 @@ cdef class Pipeline:
     cdef _release(self)
     cdef _take_place(self)
     @cython.locals(connection=Connection)
-    cdef bint _serve_http(self, exchange, me) except -1
-    @cython.locals(served=Served)
-    cdef bint _answer(self, exchange, head, me) except -1
+    cdef bint _serve_http(self, Exchange exchange, me) except -1
+    @cython.locals(served=Served, environ=dict)
+    cdef bint _answer(self, Exchange exchange, HttpHead head, me) except -1
     cdef _park(self, me)
     @cython.locals(started_s=double, head=Head)
     cdef _serve(self, Connection connection, me)
