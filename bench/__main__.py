@@ -7,7 +7,6 @@ import argparse
 import os
 import resource
 import shlex
-import shutil
 import signal
 import sys
 import tempfile
@@ -80,8 +79,7 @@ def interrupt(_number: int, _frame: object) -> None:
 
 
 def bench(options: Options) -> dict[str, Table]:
-    if not shutil.which("wrk"):
-        apt.install("wrk", "wrk")
+    apt.ensure("wrk", "wrk")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the servers inherit it
     os.environ[apps.TURNS_NAME] = str(calibrate())

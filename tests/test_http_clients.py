@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -53,14 +52,6 @@ def url(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
     return "http://{}:{}".format(*address_of(server))
 
 
-def program(name: str, package: str) -> str:
-    if not shutil.which(name):
-        apt.install(package, name)
-    path = shutil.which(name)
-    assert path
-    return path
-
-
 def blocks() -> Iterator[bytes]:
     """A body whose length nobody says beforehand: it is sent in chunks."""
     for at in range(0, len(BODY), 50_000):
@@ -71,7 +62,7 @@ def blocks() -> Iterator[bytes]:
 
 
 def curl(*arguments: str) -> str:
-    command = [program("curl", "curl"), "--silent", "--show-error", "--fail", "--max-time", "20", *arguments]
+    command = [apt.ensure("curl", "curl"), "--silent", "--show-error", "--fail", "--max-time", "20", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
@@ -140,7 +131,7 @@ def test_httpx_does_all_of_it_on_one_connection(url: str) -> None:
 
 def ab(url: str, *options: str) -> dict[str, int]:
     """What ApacheBench has counted."""
-    command = [program("ab", "apache2-utils"), "-q", "-s", "20", *options, url]
+    command = [apt.ensure("ab", "apache2-utils"), "-q", "-s", "20", *options, url]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return {name: int(number) for name, number in re.findall(r"(?m)^([A-Z][\w -]*):\s+(\d+)$", said)}
 
@@ -170,7 +161,7 @@ def reload(server: Server) -> None:
 
 
 def test_wrk_meets_no_error_while_the_server_is_reloaded(server: Server, url: str) -> None:
-    command = [program("wrk", "wrk"), "--threads", "1", "--connections", "20", "--duration", "60s", url]
+    command = [apt.ensure("wrk", "wrk"), "--threads", "1", "--connections", "20", "--duration", "60s", url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as wrk:
         reload(server)
         wrk.send_signal(Signals.SIGINT)  # it says then what it has met

@@ -1,7 +1,7 @@
 """`make demo`: examples/flask_app.py under wsgid, over HTTP and behind nginx, until Ctrl-C.
 
-Where nginx is not, and cannot be installed from here, HTTP alone has to do.  Everything but the virtual environment is in
-temporary directories, and is gone afterwards.
+Where nginx is not, and cannot be installed from here, HTTP alone has to do.  Everything but the virtual environment is
+in temporary directories, and is gone afterwards.
 """
 
 import http.client
