@@ -171,6 +171,22 @@ def test_a_slot_that_rests_after_crashes_leaves_its_socket_to_others(start: Star
     settled(server, address, 2)
 
 
+def test_what_waits_for_a_worker_that_stands_still_is_answered_by_another(start: Start) -> None:
+    server = serve(start, "--hub-timeout", "1")
+    address = address_of(server)
+    settled(server, address, 2)
+    os.kill(server.worker_pids()[0], Signals.SIGSTOP)
+    waiting = [client.connect(address) for _ in range(100)]
+    for one in waiting:
+        one.sendall(GET)
+    answers = [client.parse(client.read_all(one)) for one in waiting]
+    assert [answer.status for answer in answers] == [200] * 100
+    for one in waiting:
+        one.close()
+    server.wait_ready(3)  # it was ended, and there is another
+    settled(server, address, 2)
+
+
 def test_several_addresses(start: Start) -> None:
     server = serve(start, "--socket", "127.0.0.2:0")
     (said,) = server.wait_for(r"listens on \S+:(\d+), \S+:(\d+) with 2 workers$")
