@@ -15,9 +15,13 @@ from typing import Any
 from wsgid.connection import READ
 from wsgid.exchange import Arrival, Exchange
 
+_NOTHING, _PART, _HEAD, _END = Arrival  # see exchange.py
 
-@dataclass(slots=True)
+
+@dataclass
 class _Parked:
+    __slots__ = ("watcher", "until_s", "begun")
+
     watcher: Any
     until_s: float
     begun: bool  # a head
@@ -48,7 +52,7 @@ class Parking:
 
     def keep(self, exchange: Exchange, arrival: Arrival, now_s: float) -> None:
         """Wait for the next request of this connection; `arrival` is NOTHING or PART."""
-        begun = arrival is Arrival.PART
+        begun = arrival is _PART
         watcher = self._hub.loop.io(exchange.connection.fd, READ)
         self._parked[exchange] = _Parked(watcher, now_s + (self._head_s if begun else self._quiet_s), begun)
         watcher.start(self._wake, exchange)
@@ -81,14 +85,14 @@ class Parking:
     def _wake(self, exchange: Exchange) -> None:
         parked = self._parked[exchange]
         arrival = exchange.advance()
-        if arrival is Arrival.PART:
+        if arrival is _PART:
             if not parked.begun:
                 parked.begun = True
                 parked.until_s = time.monotonic() + self._head_s
             return
-        if arrival is Arrival.NOTHING:
+        if arrival is _NOTHING:
             return
-        if arrival is Arrival.END:
+        if arrival is _END:
             self._close(exchange)
             return
         self._forget(exchange)

@@ -63,6 +63,7 @@ _IN_FLIGHT, _REQUESTS, _SENT_BYTES = int(Word.IN_FLIGHT), int(Word.REQUESTS), in
 _BUSY_US, _AVERAGE_US, _DURATIONS = int(Word.BUSY_US), int(Word.AVERAGE_US), int(Word.DURATIONS)
 _STATUS_0XX = int(Word.STATUS_1XX) - 1
 _PING = Modifier.PING
+_, _, _ARRIVAL_HEAD, _ARRIVAL_END = Arrival
 
 _monotonic = time.monotonic
 
@@ -332,9 +333,9 @@ class Pipeline:
         connection = exchange.connection
         while True:
             arrival = exchange.advance()
-            if arrival is Arrival.END:
+            if arrival is _ARRIVAL_END:
                 return False
-            if arrival is not Arrival.HEAD:
+            if arrival is not _ARRIVAL_HEAD:
                 self._parking.keep(exchange, arrival, _monotonic())
                 return True
             try:
