@@ -1,4 +1,4 @@
-# make demo   a page on a local port, served by wsgid behind nginx
+# make demo   a page on local ports, served by wsgid alone and behind nginx
 # make test   everything that has to hold before a commit
 # make faults the long runs: kills, reloads, floods, leaks, with every request counted
 # make bench  what a request costs, beside other servers, in one run
@@ -20,9 +20,11 @@ TWICE = tests/test_protocol_uwsgi.py tests/test_wsgi_environ.py tests/test_wsgi_
 	tests/test_text.py tests/test_access_log.py \
 	tests/test_tls.py tests/test_proxied.py
 
-# nginx is needed, not wished for: without it this fails.
+# These are needed, not wished for: without them this fails. nginx, and who visits what it serves.
+VISITORS = curl:curl ab:apache2-utils wrk:wrk chromium:chromium chromedriver:chromium-driver
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m tools.nginx >/dev/null
+	@$(BIN)/python -m tools.apt $(VISITORS)
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest
 	@WSGID_PURE=1 $(BIN)/python -m pytest $(TWICE)

@@ -7,7 +7,6 @@ import argparse
 import os
 import resource
 import shlex
-import shutil
 import signal
 import sys
 import tempfile
@@ -18,12 +17,12 @@ from pathlib import Path
 from bench import apps, bars, report
 from bench.front import front
 from bench.load import calibrate
-from bench.peers import PEERS, Launch
+from bench.peers import HOST, PEERS, Launch
 from bench.sample import Failed, Metric, Sample, Table
-from bench.server import ServerError, running
+from bench.server import Route, ServerError, running
 from bench.shapes import SHAPES, Shape
 from tools import apt
-from tools.nginx import Nginx, NginxError
+from tools.nginx import Nginx, NginxError, free_port
 
 DESCRIPTORS = 16384
 
@@ -80,8 +79,7 @@ def interrupt(_number: int, _frame: object) -> None:
 
 
 def bench(options: Options) -> dict[str, Table]:
-    if not shutil.which("wrk"):
-        apt.install("wrk", "wrk")
+    apt.ensure("wrk", "wrk")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the servers inherit it
     os.environ[apps.TURNS_NAME] = str(calibrate())
@@ -110,9 +108,10 @@ def measure(shape: Shape, options: Options, nginx: Nginx, socket: Path) -> Table
 def once(shape: Shape, name: str, nginx: Nginx, socket: Path, duration_s: int) -> Sample | Failed:
     if name in shape.cannot:
         return Failed(shape.cannot[name])
-    launch = Launch(shape.application, shape.workers, shape.waiting, socket)
+    port = free_port(HOST) if shape.route is Route.STRAIGHT else 0
+    launch = Launch(shape.application, shape.workers, shape.waiting, socket, port)
     try:
-        with running(PEERS[name], launch, nginx, shape.request) as server:
+        with running(PEERS[name], launch, nginx, shape.request, shape.route) as server:
             return shape.measure(server, shape.request, duration_s)
     except ServerError as error:
         return Failed(str(error))

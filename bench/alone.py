@@ -1,4 +1,4 @@
-"""python -m bench.alone REQUESTS [FORMAT]: one worker's pipeline here, its client in another process, for profilers.
+"""python -m bench.alone REQUESTS [http|FORMAT]: one worker's pipeline, its client in another process, for profilers.
 
     valgrind --tool=callgrind --toggle-collect=ev_invoke_pending python -m bench.alone 4000
 
@@ -26,7 +26,7 @@ from wsgid import accesslog, forms  # noqa: E402
 from wsgid.options import Settings  # noqa: E402
 from wsgid.pipeline import Pipeline  # noqa: E402
 from wsgid.scoreboard import LINE_BYTES, Word  # noqa: E402
-from wsgid.spoken import Shared, Spoken  # noqa: E402
+from wsgid.spoken import Protocol, Shared, Spoken  # noqa: E402
 
 TOGETHER = 24  # connections that wait while the first of them is served
 
@@ -46,7 +46,22 @@ def ask(path: Path, count: int) -> None:
             connected.close()
 
 
-def main(count: int, log_format: str = "") -> None:
+def ask_http(path: Path, count: int) -> None:
+    """The client that keeps its connections, each with one request after the other."""
+    kept = [socket.socket(socket.AF_UNIX) for _ in range(TOGETHER)]
+    for connected in kept:
+        connected.connect(str(path))
+    for start in range(0, count, TOGETHER):
+        asked = kept[:count - start]
+        for connected in asked:
+            connected.sendall(b"GET /http HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for connected in asked:
+            while not connected.recv(65536).endswith(apps.HELLO):
+                pass
+
+
+def main(count: int, what: str = "") -> None:
+    http, log_format = what == "http", what.replace("http", "")
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "app.sock"
         listener = socket.socket(socket.AF_UNIX)
@@ -54,14 +69,14 @@ def main(count: int, log_format: str = "") -> None:
         listener.listen()
         client_pid = monkey.get_original("os", "fork")()
         if client_pid == 0:
-            ask(path, count)
+            (ask_http if http else ask)(path, count)
             os._exit(0)
         line = memoryview(bytearray(LINE_BYTES)).cast("Q")
         emptied = Event()
         settings = Settings(application="-", access_log="access.log" if log_format else "", log_format=log_format)
         log_fd = os.open(Path(directory) / "access.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         access_log = accesslog.open_for(settings, 0, {str(Path("access.log").absolute()): log_fd})
-        listeners = [Shared(listener.detach(), Spoken())]
+        listeners = [Shared(listener.detach(), Spoken(Protocol.HTTP if http else Protocol.UWSGI))]
         pipeline = Pipeline(settings, apps.hello, listeners, line, print, emptied.set, access_log=access_log)
         started_s = time.process_time()
         pipeline.open()

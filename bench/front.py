@@ -8,6 +8,11 @@ from pathlib import Path
 from tools.nginx import Nginx
 
 SITE = """\
+upstream kept {{
+    server unix:{socket};
+    keepalive 64;  # idle connections: more than the load has
+}}
+
 server {{
     listen 80;
     server_name bench.example;  # as every site has one
@@ -28,6 +33,13 @@ server {{
     location /http {{
         proxy_set_header Host $host;
         proxy_pass http://unix:{socket};
+    }}
+
+    location /kept {{
+        proxy_set_header Host $host;
+        proxy_set_header Connection "";
+        proxy_http_version 1.1;
+        proxy_pass http://kept;
     }}
 }}
 """

@@ -17,12 +17,13 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
+HOST = "127.0.0.1"
 GEVENT_PLACES = 1000
 BACKLOG = 4096  # the kernel's own limit on most machines (net.core.somaxconn)
 
 
 class Protocol(Enum):
-    """What nginx speaks to it; the value is its location in bench/front.py."""
+    """What it speaks; the value is its location in bench/front.py, where nginx makes a connection for each request."""
 
     UWSGI = "uwsgi"
     HTTP = "http"
@@ -37,12 +38,14 @@ class Launch:
         workers: processes.
         waiting: requests that a worker has to have in flight together; 1 where none ever waits.
         socket: the path to listen on.
+        port: of the loopback, to listen on instead; 0: none.
     """
 
     application: str
     workers: int
     waiting: int
     socket: Path
+    port: int = 0
 
     @property
     def places(self) -> int:
@@ -71,6 +74,12 @@ def _wsgid_access_log_combined(launch: Launch) -> list[str]:
     return [*_wsgid_access_log(launch), "--log-format", "combined"]
 
 
+def _wsgid_http(launch: Launch) -> list[str]:
+    address = f"{HOST}:{launch.port}" if launch.port else str(launch.socket)
+    return [sys.executable, "-m", "wsgid", "--http", address, "--workers", str(launch.workers),
+            "--gevent", str(launch.places), "--harakiri", "30", launch.application]
+
+
 def _uwsgi(launch: Launch) -> list[str]:
     return [str(BIN / "uwsgi"), "--socket", str(launch.socket), "--module", launch.application,
             "--virtualenv", sys.prefix, "--master", "--processes", str(launch.workers), "--listen", str(BACKLOG),
@@ -83,7 +92,8 @@ def _uwsgi_gevent(launch: Launch) -> list[str]:
 
 def _gunicorn(launch: Launch) -> list[str]:
     """Its control socket would be made in the home directory."""
-    return [str(BIN / "gunicorn"), "--bind", f"unix:{launch.socket}", "--workers", str(launch.workers),
+    address = f"{HOST}:{launch.port}" if launch.port else f"unix:{launch.socket}"
+    return [str(BIN / "gunicorn"), "--bind", address, "--workers", str(launch.workers),
             "--worker-class", "gevent", "--worker-connections", str(launch.places), "--backlog", str(BACKLOG),
             "--no-control-socket", launch.application]
 
@@ -94,7 +104,8 @@ def _gunicorn_uwsgi(launch: Launch) -> list[str]:
 
 def _granian(launch: Launch) -> list[str]:
     """Threads only where requests wait: for others its manual has one, and more would only fight for the GIL."""
-    return [str(BIN / "granian"), "--interface", "wsgi", "--uds", str(launch.socket), "--workers", str(launch.workers),
+    address = ["--host", HOST, "--port", str(launch.port)] if launch.port else ["--uds", str(launch.socket)]
+    return [str(BIN / "granian"), "--interface", "wsgi", *address, "--workers", str(launch.workers),
             "--blocking-threads", str(launch.waiting), "--backpressure", str(launch.places), "--backlog", str(BACKLOG),
             "--http", "1", "--no-ws", launch.application]
 
@@ -110,6 +121,7 @@ PEERS: dict[str, Peer] = {peer.name: peer for peer in (
     Peer("wsgid-pure", Protocol.UWSGI, _wsgid, {"WSGID_PURE": "1"}),
     Peer("wsgid-access-log", Protocol.UWSGI, _wsgid_access_log),
     Peer("wsgid-access-log-combined", Protocol.UWSGI, _wsgid_access_log_combined),
+    Peer("wsgid-http", Protocol.HTTP, _wsgid_http),
     Peer("uwsgi-sync", Protocol.UWSGI, _uwsgi),
     Peer("uwsgi-gevent", Protocol.UWSGI, _uwsgi_gevent),
     Peer("gunicorn-uwsgi", Protocol.UWSGI, _gunicorn_uwsgi),

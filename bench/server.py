@@ -1,4 +1,4 @@
-"""A peer that runs behind nginx, from `with` to the end of its block: then nothing of it is left."""
+"""A peer that runs, behind nginx or without it, from `with` to the end of its block: then nothing of it is left."""
 
 import http.client
 import os
@@ -9,10 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import IO
 
-from bench.peers import Launch, Peer
+from bench.peers import HOST, Launch, Peer
 from tools import child
 from tools.nginx import Nginx
 
@@ -38,20 +39,28 @@ class Request:
     posted_bytes: int = 0
 
 
+class Route(Enum):
+    """How the load gets to the server."""
+
+    NGINX = auto()  # whose upstream is a new connection for each request
+    NGINX_KEPT = auto()  # whose upstream is connections that are kept
+    STRAIGHT = auto()  # without nginx
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     pid: int
     socket: Path
-    nginx: Nginx
+    port: int  # of the loopback, where the load asks
     path: str
 
     @property
     def url(self) -> str:
-        return self.nginx.url + self.path
+        return f"http://{HOST}:{self.port}{self.path}"
 
     def check(self, request: Request) -> None:
-        """Raises ServerError unless it answers exactly so, through nginx."""
-        connection = http.client.HTTPConnection(self.nginx.host, self.nginx.port, timeout=ANSWER_DEADLINE_S)
+        """Raises ServerError unless it answers exactly so, on its route."""
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=ANSWER_DEADLINE_S)
         body = bytes(request.posted_bytes) or None
         try:
             connection.request("POST" if body else "GET", self.path, body)
@@ -68,12 +77,13 @@ class Server:
 
 
 @contextmanager
-def running(peer: Peer, launch: Launch, nginx: Nginx, request: Request) -> Iterator[Server]:
+def running(peer: Peer, launch: Launch, nginx: Nginx, request: Request, route: Route) -> Iterator[Server]:
     launch.socket.unlink(missing_ok=True)
     with tempfile.TemporaryFile() as log:
         process = _start(peer, launch, log)
         try:
-            server = Server(process.pid, launch.socket, nginx, f"/{peer.protocol.value}")
+            path = "/kept" if route is Route.NGINX_KEPT else f"/{peer.protocol.value}"
+            server = Server(process.pid, launch.socket, launch.port or nginx.port, path)
             try:
                 _wait_until_up(process, server, request)
             except ServerError as error:

@@ -6,11 +6,12 @@ from bench import apps
 from bench.load import Measure, load
 from bench.memory import idle_worker, in_flight
 from bench.profiled import profiled
-from bench.server import Request
+from bench.server import Request, Route
 
 SERVERS = ("wsgid", "uwsgi-sync", "uwsgi-gevent", "gunicorn-uwsgi", "gunicorn-http", "granian")
 ALL = (*SERVERS, "wsgid-pure", "floor")
 LOGGING = ("wsgid", "wsgid-access-log", "wsgid-access-log-combined")
+OVER_HTTP = ("wsgid-http", "gunicorn-http", "granian")
 WEIGHED = ("wsgid", "uwsgi-gevent")
 ONE_AT_A_TIME = {"uwsgi-sync": "a worker has one request at a time"}
 
@@ -27,6 +28,7 @@ class Shape:
         peers: who takes part.
         measure: how a sample is made.
         request: what is asked.
+        route: how the load gets there.
         waiting: requests that a worker has to have in flight together.
         cannot: peers that cannot do it, and why.
     """
@@ -38,6 +40,7 @@ class Shape:
     measure: Measure
     request: Request = Request(apps.HELLO)
     peers: tuple[str, ...] = SERVERS
+    route: Route = Route.NGINX
     waiting: int = 1
     cannot: dict[str, str] = field(default_factory=dict)
 
@@ -46,6 +49,10 @@ SHAPES: dict[str, Shape] = {shape.name: shape for shape in (
     Shape("hello", "Hello, 1 worker", "bench.apps:hello", 1, load(), peers=ALL),
     Shape("access-log", "Hello with an access log, 1 worker", "bench.apps:hello", 1, load(), peers=LOGGING),
     Shape("hello-4", "Hello, 4 workers", "bench.apps:hello", 4, load()),
+    Shape("http-kept", "Hello over HTTP, nginx keeps its connections, 1 worker", "bench.apps:hello", 1, load(),
+          peers=OVER_HTTP, route=Route.NGINX_KEPT),
+    Shape("http-straight", "Hello over HTTP without nginx, 1 worker", "bench.apps:hello", 1, load(),
+          peers=OVER_HTTP, route=Route.STRAIGHT),
     Shape("flask", "Flask's hello, 1 worker", "bench.flask_app:application", 1, load()),
     Shape("profile", "Hello, 1 worker, and while it is profiled", "bench.apps:hello", 1, profiled(), peers=("wsgid",)),
     Shape("profile-flask", "Flask's hello, 1 worker, and while it is profiled", "bench.flask_app:application", 1,

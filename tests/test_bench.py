@@ -67,7 +67,8 @@ def test_a_spread_of_one_value_is_that_value() -> None:
     assert spread([1.0, 1.0], "{:.0f}") == "1" and spread([1.0, 3.0], "{:.0f}") == "2 (1–3)"
 
 
-def test_the_pipeline_runs_alone_for_a_profiler() -> None:
-    command = [sys.executable, "-m", "bench.alone", "50"]
+@pytest.mark.parametrize("protocol", [[], ["http"]])
+def test_the_pipeline_runs_alone_for_a_profiler(protocol: list[str]) -> None:
+    command = [sys.executable, "-m", "bench.alone", "50", *protocol]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("us of processor time a request\n")

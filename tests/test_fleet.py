@@ -470,3 +470,19 @@ def test_a_stop_always_ends_even_if_nobody_obeys(events: list[tuple[str, int]], 
         if world.exit_code is not None:
             break
     assert world.exit_code is ExitCode.OK
+
+
+def test_those_who_serve_together_have_seats_of_their_own_whatever_their_slots() -> None:
+    world = running(3)
+    assert [slot.seat for slot in world.ready()] == [0, 1, 2]
+    world.fleet.request_reload()
+    world.boot()
+    assert sorted(slot.seat for slot in world.ready()) == [0, 1, 2]
+    assert [slot.number for slot in world.ready()] != [0, 1, 2]
+    middle = next(slot for slot in world.ready() if slot.seat == 1)
+    world.fleet.gone(middle.number, world.now_s)
+    world.boot()
+    assert sorted(slot.seat for slot in world.ready()) == [0, 1, 2]
+    world.fleet.target = 4
+    world.boot()
+    assert sorted(slot.seat for slot in world.ready()) == [0, 1, 2, 3]

@@ -1,5 +1,7 @@
 """Install one Debian or Ubuntu package, or say in one sentence that it has to be installed.
 
+    python -m tools.apt PROGRAM:PACKAGE ...
+
 Runs under whatever python3 the machine has, hence nothing newer than Python 3.8 here.
 """
 
@@ -18,6 +20,16 @@ LOCK_WAIT_S = 300  # a fresh machine is often busy with its own first upgrade
 
 class MissingPackage(Exception):
     """Something is not installed and cannot be installed from here; the message says what to do."""
+
+
+def ensure(program: str, package: str) -> str:
+    """The path of a program, which root gets installed where it is missing."""
+    if not shutil.which(program):
+        install(package, program)
+    path = shutil.which(program)
+    if path is None:
+        raise MissingPackage("{} was installed, but {} is not on PATH".format(package, program))
+    return path
 
 
 def install(package: str, purpose: str) -> None:
@@ -50,3 +62,11 @@ def services_not_started() -> Iterator[None]:
         yield
     finally:
         POLICY.unlink()
+
+
+if __name__ == "__main__":
+    try:
+        for pair in sys.argv[1:]:
+            ensure(*pair.split(":"))
+    except MissingPackage as missing:
+        sys.exit(str(missing))

@@ -1,6 +1,7 @@
-"""`make demo`: examples/flask_app.py under wsgid behind nginx, until Ctrl-C.
+"""`make demo`: examples/flask_app.py under wsgid, over HTTP and behind nginx, until Ctrl-C.
 
-Everything but the virtual environment is in temporary directories, and is gone afterwards.
+Where nginx is not, and cannot be installed from here, HTTP alone has to do.  Everything but the virtual environment is
+in temporary directories, and is gone afterwards.
 """
 
 import http.client
@@ -10,13 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Iterator
 
 from tools import child
-from tools.nginx import EXAMPLES, Nginx, NginxError, ensure_nginx, example
+from tools.nginx import EXAMPLES, Nginx, NginxError, ensure_nginx, example, free_port
 
+HOST = "127.0.0.1"
 WORKERS = 2
 START_DEADLINE_S = 30.0
 POLL_S = 0.1
@@ -41,12 +43,17 @@ class StopRequest:
 def main() -> int:
     stop = StopRequest()
     try:
-        ensure_nginx()
-        with tempfile.TemporaryDirectory(prefix="wsgid-demo-") as directory:
+        with_nginx = has_nginx()
+        with tempfile.TemporaryDirectory(prefix="wsgid-demo-") as directory, ExitStack() as running:
             socket_path = Path(directory) / "app.sock"
             Path(directory).chmod(0o711)  # nginx's usual user could get in, as on a real site
-            with wsgid(socket_path) as server, Nginx(example("flask_nginx.conf", f"unix:{socket_path}")) as nginx:
-                serve(nginx, server, stop)
+            port = free_port(HOST)
+            server = running.enter_context(wsgid(socket_path, port))
+            urls = {f"http://{HOST}:{port}": "straight from wsgid, which speaks HTTP"}
+            if with_nginx:
+                nginx = running.enter_context(Nginx(example("flask_nginx.conf", f"unix:{socket_path}")))
+                urls[nginx.url] = "through nginx"
+            serve(urls, server, stop)
     except (DemoError, NginxError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -54,21 +61,32 @@ def main() -> int:
     return 0
 
 
-def serve(nginx: Nginx, server: subprocess.Popen[bytes], stop: StopRequest) -> None:
-    """Returns when it is asked to stop."""
+def has_nginx() -> bool:
+    """Whether nginx is here, by now; if not, says how to get it."""
+    try:
+        ensure_nginx()
+    except NginxError as missing:
+        print(f"{missing}\nWithout nginx, this is served over HTTP alone.", file=sys.stderr, flush=True)
+        return False
+    return True
+
+
+def serve(urls: Mapping[str, str], server: subprocess.Popen[bytes], stop: StopRequest) -> None:
+    """Returns when it is asked to stop. The addresses are shown, each with what it is, once they are answered."""
     deadline = time.monotonic() + START_DEADLINE_S
-    while not stop.made and not is_answered(nginx):
+    while not stop.made and not all(map(is_answered, urls)):
         if time.monotonic() > deadline:
-            raise DemoError(f"{nginx.url} was not answered within {START_DEADLINE_S:.0f} s")
+            raise DemoError(f"{' and '.join(urls)} were not answered within {START_DEADLINE_S:.0f} s")
         pause(server)
     if not stop.made:
-        print(f"\n  {nginx.url}/\n\n  curl -i {nginx.url}/\n\nCtrl-C ends it.\n", flush=True)
+        shown = "".join(f"  {url}/    {what}\n" for url, what in urls.items())
+        print(f"\n{shown}\n  curl -i {list(urls)[-1]}/\n\nCtrl-C ends it.\n", flush=True)
     while not stop.made:
         pause(server)
 
 
-def is_answered(nginx: Nginx) -> bool:
-    connection = http.client.HTTPConnection(nginx.host, nginx.port, timeout=1.0)
+def is_answered(url: str) -> bool:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=1.0)
     try:
         connection.request("GET", "/")
         return connection.getresponse().status == http.client.OK  # 502 as long as wsgid is not there
@@ -87,10 +105,10 @@ def pause(server: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def wsgid(socket_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def wsgid(socket_path: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     program = Path(sys.executable).parent / "wsgid"
-    command = [str(program), "--socket", str(socket_path), "--chmod-socket", "666", "--workers", str(WORKERS),
-               "flask_app:application"]
+    command = [str(program), "--socket", str(socket_path), "--chmod-socket", "666", "--http", f"{HOST}:{port}",
+               "--workers", str(WORKERS), "flask_app:application"]
     # A process group of its own, like nginx's: Ctrl-C comes to us alone, and we end them one after the other.
     process = subprocess.Popen(command, cwd=EXAMPLES, env=dict(os.environ, PYTHONDONTWRITEBYTECODE="1"),
                                stdin=subprocess.DEVNULL, process_group=0)

@@ -3,21 +3,24 @@
 Rules
 * They are read twice: by the command, so that whatever is wrong is said at once, in one sentence; and by each template
   as it starts, before privileges are dropped.  So a reload serves the renewed files, and a key may be root's alone.
+* Once read, they are kept: a worker that is lent a socket later (--reuse-port) could not read them any more.
 * TLS 1.2 and 1.3 (RFC 8996); what else is allowed is OpenSSL's business, and its configuration's.
 * Nobody is asked for a passphrase: servers start unattended.
 """
 
 import ssl
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from wsgid import spoken
 from wsgid.options import Settings
 from wsgid.errors import ConfigError
-from wsgid.spoken import Protocol, Spoken
+from wsgid.spoken import Protocol, Shared, Spoken
 
 
-def check(settings: Settings) -> None:
-    """See whether all files of the options can be used.
+def read(settings: Settings) -> None:
+    """Read all files of the options: to see whether they can be used, and for what is forked later.
 
     Raises:
         ConfigError: one of them cannot.
@@ -27,6 +30,17 @@ def check(settings: Settings) -> None:
             context(what)
 
 
+def shared(fd: int, values: dict[str, Any]) -> Shared:
+    """A listening socket for a worker, with the files as `read` has found them.
+
+    Args:
+        values: a Spoken, as JSON has carried it.
+    """
+    what = spoken.from_dict(values)
+    return Shared(fd, what, context(what) if what.tls else None)
+
+
+@cache
 def context(what: Spoken) -> ssl.SSLContext:
     """What a socket's TLS connections are made with.
 

@@ -9,8 +9,10 @@ Rules
 * The connection is kept only if the request was read to its end, or nearly: what is left is thrown away within limits.
 """
 
+import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from email.utils import formatdate
 from enum import Enum, auto
 
@@ -36,6 +38,16 @@ class Arrival(Enum):
     END = auto()  # the client has closed
 
 
+_NOTHING, _PART, _HEAD, _END = Arrival  # reading a member through its class costs several times as much
+
+
+@dataclass(slots=True)
+class Leaving:
+    """Whether the worker leaves: then each connection ends with the last request that has come by `until_s`."""
+
+    until_s: float = math.inf
+
+
 class Exchange:
     """The state of one connection between its requests.
 
@@ -43,10 +55,12 @@ class Exchange:
         connection: accepted; this object is its only user.
         decoder: of its requests.
         trusted: the peers who speak for others.
+        leaving: of the worker.
     """
 
-    def __init__(self, connection: Connection, decoder: Decoder, trusted: Trusted) -> None:
+    def __init__(self, connection: Connection, decoder: Decoder, trusted: Trusted, leaving: Leaving) -> None:
         self.connection = connection
+        self._leaving = leaving
         self.keep_alive = False
         self.chunked = False  # response.Framing
         self.taken = False  # likewise
@@ -71,7 +85,7 @@ class Exchange:
             if self._next is None:
                 self._next = self._decoder.take()
             if self._next is not None or self.refused is not None:
-                return Arrival.HEAD
+                return _HEAD
             arrival = self._take_in()
             if arrival is not None:
                 return arrival
@@ -87,11 +101,11 @@ class Exchange:
             self.refused = error
             return None
         except OSError:  # the client has left, whatever the kernel calls it
-            return Arrival.END
+            return _END
         if block is not None:
-            return Arrival.END
+            return _END
         between = self._decoder.is_between and not self.connection.opening()
-        return Arrival.NOTHING if between else Arrival.PART
+        return _NOTHING if between else _PART
 
     def _feed(self, block: bytes) -> None:
         if not self._introduced:  # at the first byte of HTTP everything is known about the connection
@@ -155,7 +169,7 @@ class Exchange:
         if not block:
             raise ClientDisconnected("the client closed within the request body")
         try:
-            self._decoder.feed(block)
+            self._feed(block)
         except PeerError as error:  # what came before it may still be whole
             self.refused = error
 
@@ -174,6 +188,13 @@ class Exchange:
             left -= len(block)
         return False
 
+    def _has_next(self) -> bool:
+        """Whether another request follows the one that is being answered: a client that pipelines has sent it by now.
+        Who is told that the connection ends would have to ask again (RFC 9112, 9.3.2)."""
+        if not self._decoder.has_next and self.refused is None:
+            self._take_in()
+        return self._decoder.has_next
+
     def raw_socket(self, on_use: Callable[[], None]) -> RawSocket:
         """The socket, for an application that takes up an Upgrade; `on_use` is called when it does."""
 
@@ -190,6 +211,8 @@ class Exchange:
         lines = "" if "\r\nDate: " in head else date_line()
         if code == 101:
             return lines
+        if self._leaving.until_s < math.inf and self.keep_alive:
+            self.keep_alive = time.monotonic() < self._leaving.until_s and self._has_next()
         self.chunked = length is None and not bodiless and not self._old
         self._close_delimited = length is None and not bodiless and self._old
         if self.chunked:

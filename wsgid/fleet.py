@@ -171,7 +171,7 @@ class Fleet:
     def adopt(self, number: int, generation: int, pid: int, now_s: float) -> None:
         """A worker of the master before this one (SIGUSR2): it serves until a new one replaces it."""
         self.recall(number + 1)
-        self.slots[number] = Slot(number, SlotState.READY, generation, pid, ready_s=now_s, since_s=now_s)
+        self.slots[number] = Slot(number, SlotState.READY, generation, pid, number, ready_s=now_s, since_s=now_s)
         self.next_generation = self.wanted_generation = max(self.wanted_generation, generation + 1)
         self.proven = True
 
@@ -333,7 +333,7 @@ class Fleet:
             slot = self._vacancy(now_s)
             if slot is None:
                 return
-            self.slots[slot.number] = replace(slot, generation=template.generation)
+            self.slots[slot.number] = replace(slot, generation=template.generation, seat=self._free_seat())
             self._step(slot.number, SlotEvent.SPAWN, now_s, now_s + self.deadlines.boot_s)
             yield Spawn(slot.number, template.generation, slot.wary)
 
@@ -440,6 +440,12 @@ class Fleet:
             return None
         self.slots.append(Slot(len(self.slots)))
         return self.slots[-1]
+
+    def _free_seat(self) -> int:
+        """The lowest number that no worker of now has. What of the machine is a worker's own, its socket and its
+        processors, goes by this: while workers are replaced there are more slots than workers, and numbers move."""
+        taken = {slot.seat for slot in self.of_state(*LIVE) if not self._outdated(slot)}
+        return next(seat for seat in range(SLOTS_MAX + 1) if seat not in taken)
 
     def _forgive_lost_time(self, now_s: float) -> None:
         """After a gap (SIGSTOP, a suspended machine) nobody had a chance to meet a deadline: move all of them."""

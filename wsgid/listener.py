@@ -15,7 +15,7 @@ import re
 import socket
 import stat
 from collections.abc import MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wsgid.backlog import Backlog, backlog_of
@@ -45,7 +45,8 @@ class Listener:
     spec: str  # as the operator said it
     path: Path | None = None  # the socket file, if it is ours
     identity: tuple[int, int] = (0, 0)  # its device and inode
-    spoken: Spoken = Spoken()
+    spoken: Spoken = Spoken()  # what its peers speak
+    reuse_port: bool = False  # one of several that share an address
 
     def queue(self) -> Backlog | None:
         """How many connections wait to be accepted, and how many can; None if nobody can tell."""
@@ -81,6 +82,34 @@ def open_listener(address: str, backlog: int, ownership: Ownership) -> Listener:
     if address.startswith("@"):
         return _open_abstract(address, backlog)
     return _open_unix(address, backlog, ownership)
+
+
+def open_shares(address: str, backlog: int, count: int) -> list[Listener]:
+    """Bind and listen so many times on one TCP address: the kernel spreads the connections over them (socket(7),
+    SO_REUSEPORT).
+
+    Raises:
+        ListenerError: somebody else listens there, or the address is none of TCP.
+    """
+    tcp = _TCP.fullmatch(address)
+    if tcp is None:
+        raise ListenerError(f"--reuse-port cannot be had on {address}: SO_REUSEPORT is for TCP; name a host:port, or "
+                            "leave --reuse-port out")
+    host, port = tcp["host"].strip("[]") or "0.0.0.0", int(tcp["port"])
+    _probe(address, host, port)
+    first = _open_tcp(address, host, port, backlog, reuse_port=True)
+    return [first, *(open_share(first, backlog) for _ in range(count - 1))]
+
+
+def open_share(other: Listener, backlog: int) -> Listener:
+    """One more socket on the address of one that has been opened with SO_REUSEPORT.
+
+    Raises:
+        ListenerError: the kernel refuses it.
+    """
+    host, _, port = other.address.rpartition(":")
+    made = _open_tcp(other.address, host.strip("[]"), int(port), backlog, reuse_port=True)
+    return replace(made, spec=other.spec, spoken=other.spoken)
 
 
 def allowed_backlog() -> int:
@@ -121,13 +150,27 @@ def inherit(number: str, backlog: int) -> Listener:
     return Listener(inherited, f"fd://{number}", f"fd://{number}")
 
 
-def hold(fd: int, spec: str, address: str, path: str, identity: tuple[int, int],
-         spoken: Spoken) -> Listener:
+def hold(fd: int, spec: str, address: str, path: str, identity: tuple[int, int], spoken: Spoken,
+         reuse_port: bool) -> Listener:
     """A listener that an earlier image of this process has opened, and that is still ours."""
-    return Listener(socket.socket(fileno=fd), address, spec, Path(path) if path else None, identity, spoken)
+    held = socket.socket(fileno=fd)
+    return Listener(held, address, spec, Path(path) if path else None, identity, spoken, reuse_port)
 
 
-def _open_tcp(address: str, host: str, port: int, backlog: int) -> Listener:
+def _open_tcp(address: str, host: str, port: int, backlog: int, reuse_port: bool = False) -> Listener:
+    bound = _bind_tcp(address, host, port, reuse_port)
+    try:
+        bound.listen(backlog)
+    except OSError as error:
+        bound.close()
+        raise ListenerError(f"cannot listen on {address}: {_reason(error)}") from error
+    bound.setblocking(False)
+    name = bound.getsockname()
+    shown = f"[{name[0]}]:{name[1]}" if bound.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+    return Listener(bound, shown, address, reuse_port=reuse_port)
+
+
+def _bind_tcp(address: str, host: str, port: int, reuse_port: bool) -> socket.socket:
     if port > 65535:  # getaddrinfo would take it modulo 65536
         raise ListenerError(f"cannot listen on {address}: a port is at most 65535")
     try:
@@ -138,19 +181,22 @@ def _open_tcp(address: str, host: str, port: int, backlog: int) -> Listener:
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         # Accepted sockets inherit it (tcp(7)): a response of several blocks must not wait for acknowledgements.
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         bound.bind(target)
-        bound.listen(backlog)
     except OSError as error:
         bound.close()
         raise ListenerError(f"cannot listen on {address}: {_reason(error)}") from error
-    bound.setblocking(False)
-    name = bound.getsockname()
-    shown = f"[{name[0]}]:{name[1]}" if family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
-    return Listener(bound, shown, address)
+    return bound
+
+
+def _probe(address: str, host: str, port: int) -> None:
+    """With SO_REUSEPORT, another server of the same user would not be refused: it would get its part of ours."""
+    _bind_tcp(address, host, port, reuse_port=False).close()
 
 
 def _open_unix(address: str, backlog: int, ownership: Ownership) -> Listener:

@@ -27,12 +27,13 @@ from wsgid.admin.snapshot import Processes, Snapshot, take_snapshot
 from wsgid.channel import Channel
 from wsgid.config import Configuration
 from wsgid.options import Settings
-from wsgid.errors import ConfigError, ControlError, ExitCode
+from wsgid.errors import ConfigError, ControlError, ExitCode, ListenerError
 from wsgid.fleet import Fleet, Mode
 from wsgid.listener import Listener
 from wsgid.logfiles import LogFiles
 from wsgid.protocol import control
 from wsgid.scoreboard import Cause, Word
+from wsgid.shares import Shares
 from wsgid.slots import Slot, SlotState, TemplateState
 from wsgid.spoken import Spoken
 from wsgid.systemd import Notifier
@@ -88,21 +89,25 @@ def open_listeners(settings: Settings, held: Sequence[HeldListener]) -> list[Lis
     Raises:
         ListenerError: one of them cannot be had; those before it are closed and unlinked again.
     """
-    allowed = listener.allowed_backlog()
-    backlog = min(settings.listen or listener.BACKLOG_WANTED, allowed)
-    if settings.listen > allowed:
+    backlog = allowed_backlog(settings)
+    if settings.listen > backlog:
         log.warning("--listen %d is more than the kernel allows: the backlog is %d; raise net.core.somaxconn",
-                    settings.listen, allowed)
+                    settings.listen, backlog)
     ownership = listener.Ownership(settings.chmod_socket, *settings.chown_socket)
     wanted = list(spoken.addresses(settings))
-    opened = [listener.hold(one.fd, one.spec, one.address, one.path, one.identity, one.spoken) for one in held]
+    opened = [listener.hold(one.fd, one.spec, one.address, one.path, one.identity, one.spoken, one.reuse_port)
+              for one in held]
     opened += listener.from_systemd(os.environ, backlog)
     opened = [replace(one, spoken=_spoken_now(one, wanted)) for one in opened]
-    known = {one.spec for one in opened}
+    known = {one.spec: one for one in opened}
     try:
         for address, what in wanted:
-            if address not in known:
-                opened.append(replace(listener.open_listener(address, backlog, ownership), spoken=what))
+            if address in known:
+                _warn_if_kept(known[address], settings)
+            else:
+                made = [listener.open_listener(address, backlog, ownership)] if not settings.reuse_port else (
+                    listener.open_shares(address, backlog, settings.workers))
+                opened += [replace(one, spoken=what) for one in made]
     except Exception:
         for earlier in opened:
             earlier.unlink()
@@ -118,9 +123,20 @@ def _spoken_now(opened: Listener, wanted: list[tuple[str, Spoken]]) -> Spoken:
     return opened.spoken if opened.spoken in said or not said else said[0]
 
 
+def _warn_if_kept(held: Listener, settings: Settings) -> None:
+    if held.reuse_port is not settings.reuse_port:
+        log.warning("%s stays as it was bound: --reuse-port begins and ends with a restart, not with SIGUSR2",
+                    held.address)
+
+
+def allowed_backlog(settings: Settings) -> int:
+    return min(settings.listen or listener.BACKLOG_WANTED, listener.allowed_backlog())
+
+
 def _announce(settings: Settings, listeners: list[Listener]) -> None:
-    log.info("wsgid %s listens on %s with %d worker%s", __version__, ", ".join(one.address for one in listeners),
-             settings.workers, "s" * (settings.workers > 1))
+    addresses = dict.fromkeys(one.address for one in listeners)  # with --reuse-port an address has several
+    log.info("wsgid %s listens on %s with %d worker%s", __version__, ", ".join(addresses), settings.workers,
+             "s" * (settings.workers > 1))
     user = listener.nginx_user()
     for one in listeners:
         trouble = listener.keeps_out(one.path, user) if one.path and user else None
@@ -166,6 +182,8 @@ class Master:
         self._said: set[str] = set()  # notices, tracebacks and changes, each of which counts once
         self._interrupts = 0
         self._started_s = time.time()
+        self._shares = Shares(listeners, allowed_backlog(settings))
+        self._grow_shares()  # after SIGUSR2 there may be fewer than --workers now says
         self._causes: dict[int, Cause] = {}  # by slot: why its worker is about to go, where that was said
         self._notifier = Notifier(os.environ, self._scoreboard.in_flight, handover is not None)
         self.dumps: dict[int, int] = {}  # by slot: the memfd of dump.py
@@ -191,6 +209,7 @@ class Master:
                 log.debug("the plan says %s", action)
                 _ACTIONS[type(action)](self, action)
             self._notifier.turn(self._fleet, now_s)
+            self._deal_shares()
             next_s = min(self._fleet.next_plan_s(now_s), self.admin.next_turn_s(), self._notifier.next_turn_s())
             self._selector.select(max(next_s - time.monotonic(), 0))
             self._turn()
@@ -208,6 +227,7 @@ class Master:
             self._read_worker(slot)
         for pid, status in dead:
             self._bury(pid, status)
+        self._deal_shares()  # before the plan: it may close our sockets
         self.admin.turn(time.monotonic())
 
     def _read_heartbeats(self) -> None:
@@ -280,6 +300,7 @@ class Master:
         """From 1 up to half of the slots: the other half is for those who replace them."""
         self._fleet.target = min(max(workers, 1), fleet.SLOTS_MAX // 2)
         log.info("%s: %d workers from now on", who, self._fleet.target)
+        self._grow_shares()
 
     def ask(self, slot: int, kind: str, arguments: dict[str, Any], fd: int) -> bool:
         """Hand a question to a worker, with the connection that waits for the answer."""
@@ -318,7 +339,8 @@ class Master:
             return
         log.info("wsgid starts anew, in this process")
         held = tuple(
-            HeldListener(one.socket.fileno(), one.spec, one.address, str(one.path or ""), one.identity, one.spoken)
+            HeldListener(one.socket.fileno(), one.spec, one.address, str(one.path or ""), one.identity, one.spoken,
+                         one.reuse_port)
             for one in self._listeners)
         workers = tuple(HeldWorker(slot.number, slot.generation, slot.pid, self._workers[slot.number].fileno(),
                                    self.dumps.get(slot.number, -1))
@@ -481,10 +503,11 @@ class Master:
         self._template_pids[action.generation] = pid
         self._templates[action.generation] = connection
         self._selector.register(connection, selectors.EVENT_READ)
-        fds = [one.socket.fileno() for one in self._listeners]
-        what = [asdict(one.spoken) for one in self._listeners]
-        connection.send(control.Boot(action.generation, self.settings.as_dict(), what),
-                        [*fds, self._scoreboard_fd, *self._files.fds.values()])
+        inherited = [one for one in self._listeners if not one.reuse_port]
+        what = [asdict(one.spoken) for one in inherited]
+        connection.send(
+            control.Boot(action.generation, self.settings.as_dict(), what),
+            [*(one.socket.fileno() for one in inherited), self._scoreboard_fd, *self._files.fds.values()])
 
     def _execute_template(self) -> tuple[int, Channel]:
         ours, theirs = channel.pair()
@@ -511,10 +534,22 @@ class Master:
     def _spawn(self, action: fleet.Spawn) -> None:
         ours, theirs = channel.pair()
         self._add_worker(action.slot, ours)
-        order = control.Spawn(action.slot, action.generation, action.wary)
+        order = control.Spawn(action.slot, action.generation, action.wary, self._fleet.slots[action.slot].seat)
         self._templates[action.generation].send(order, [theirs])
         self._scoreboard.note_spawn(action.slot, int(time.time()))
         os.close(theirs)  # if the template cannot take it, our end reads end-of-file: the spawn has failed
+
+    def _deal_shares(self) -> None:
+        """With --reuse-port: see to it that each socket has a worker."""
+        if self._fleet.listening:
+            serving = {slot.number: slot.seat for slot in self._fleet.of_state(SlotState.READY)}
+            self._shares.deal({worker: serving.get(slot) for slot, worker in self._workers.items()})
+
+    def _grow_shares(self) -> None:
+        try:
+            self._listeners += self._shares.grow(self._fleet.target)
+        except ListenerError as error:
+            log.error("%s: workers share the sockets that there are", error)
 
     def _add_worker(self, slot: int, fd: int) -> None:
         self._workers[slot] = Channel(fd)

@@ -108,6 +108,9 @@ class Settings:
                          "(default: as many as the kernel allows, up to 4096)", G.SOCKETS,
                          uwsgi=("listen",), flags=("-l",))
 
+    reuse_port: bool = option(False, values.FLAG, "", "each worker has a listening socket of its own (SO_REUSEPORT): "
+                              "for TCP", G.SOCKETS, uwsgi=("reuse-port",))
+
     http: tuple[str, ...] = option(
         (), values.TEXT, "ADDRESS", "speak HTTP/1.1 here, without nginx; as in --socket; repeatable", G.HTTP,
         uwsgi=("http", "http-socket", "http11-socket"), flags=("--http-socket",), common=True)
@@ -146,6 +149,9 @@ class Settings:
 
     workers: int = option(1, values.WORKERS, "N", "worker processes, or 'auto' for one per processor", G.WORKERS,
                           uwsgi=("workers", "processes"), flags=("-p", "--processes"), common=True)
+    cpu_affinity: int = option(
+        0, values.LIMIT, "N", "bind each worker to N processors, one worker after the other, of those that wsgid "
+        "itself may use (default: to all of them)", G.WORKERS, uwsgi=("cpu-affinity",))
     gevent: int = option(1000, values.COUNT, "N", "requests in flight per worker; at this limit it stops accepting",
                          G.WORKERS, uwsgi=("gevent",), common=True)
     uid: int = option(-1, values.USER, "USER", "run the application as this user", G.WORKERS, uwsgi=("uid",),

@@ -15,9 +15,13 @@ from typing import Any
 from wsgid.connection import READ
 from wsgid.exchange import Arrival, Exchange
 
+_NOTHING, _PART, _HEAD, _END = Arrival  # see exchange.py
 
-@dataclass(slots=True)
+
+@dataclass
 class _Parked:
+    __slots__ = ("watcher", "until_s", "begun")
+
     watcher: Any
     until_s: float
     begun: bool  # a head, or what has to come before
@@ -48,7 +52,7 @@ class Parking:
 
     def keep(self, exchange: Exchange, arrival: Arrival, now_s: float) -> None:
         """Wait for the next request of this connection; `arrival` is NOTHING or PART."""
-        begun = arrival is Arrival.PART
+        begun = arrival is _PART
         watcher = self._hub.loop.io(exchange.connection.fd, READ)
         self._parked[exchange] = _Parked(watcher, now_s + (self._head_s if begun else self._quiet_s), begun)
         watcher.start(self._wake, exchange)
@@ -69,10 +73,10 @@ class Parking:
         return late
 
     def hurry(self, now_s: float, grace_s: float) -> None:
-        """The worker leaves: who has something to say has to begin within this time."""
-        self._quiet_s = min(self._quiet_s, grace_s)
+        """The worker leaves: from now on, who has something to say has this long to say it."""
+        self._quiet_s, self._head_s = min(self._quiet_s, grace_s), min(self._head_s, grace_s)
         for parked in self._parked.values():
-            parked.until_s = min(parked.until_s, now_s + self._quiet_s)
+            parked.until_s = min(parked.until_s, now_s + grace_s)
 
     def close(self) -> None:
         for exchange in list(self._parked):
@@ -81,17 +85,17 @@ class Parking:
     def _wake(self, exchange: Exchange) -> None:
         parked = self._parked[exchange]
         arrival = exchange.advance()
-        if arrival is Arrival.PART:
+        if arrival is _PART:
             if not parked.begun:
                 parked.begun = True
                 parked.until_s = time.monotonic() + self._head_s
             return
-        if arrival is Arrival.NOTHING:
+        if arrival is _NOTHING:
             if parked.begun:  # a handshake, which is over
                 parked.begun = False
                 parked.until_s = time.monotonic() + self._quiet_s
             return
-        if arrival is Arrival.END:
+        if arrival is _END:
             self._close(exchange)
             return
         self._forget(exchange)

@@ -2,6 +2,8 @@
 cimport cython
 
 from wsgid.connection cimport Connection
+from wsgid.exchange cimport Exchange
+from wsgid.protocol.http cimport Head as HttpHead
 from wsgid.protocol.uwsgi cimport Head
 from wsgid.wsgi.input cimport Body
 from wsgid.wsgi.response cimport Served
@@ -23,6 +25,7 @@ cdef class Pipeline:
     cdef dict _base
     cdef object _hub
     cdef list _doors
+    cdef dict _shares
     cdef bint _closed
     cdef Py_ssize_t _in_flight
     cdef list _idle
@@ -39,8 +42,11 @@ cdef class Pipeline:
     cdef object _http_limits
     cdef Py_ssize_t _http_requests
     cdef object _parking
+    cdef object _leaving
+    cdef Py_ssize_t _resuming
     cdef object _ready
     cdef object _trusted
+    cdef object _wrapping
 
     @cython.locals(connection=Connection)
     cdef Connection _next(self, listener)
@@ -49,9 +55,10 @@ cdef class Pipeline:
     cdef _release(self)
     cdef _take_place(self)
     @cython.locals(connection=Connection)
-    cdef bint _serve_http(self, exchange, me) except -1
-    @cython.locals(served=Served)
-    cdef bint _answer(self, exchange, head, me) except -1
+    cdef bint _serve_http(self, Exchange exchange, me) except -1
+    @cython.locals(served=Served, environ=dict)
+    cdef bint _answer(self, Exchange exchange, HttpHead head, me) except -1
+    cdef bint _settle(self, Exchange exchange, Served served) except -1
     cdef _park(self, me)
     @cython.locals(started_s=double, head=Head)
     cdef _serve(self, Connection connection, me)

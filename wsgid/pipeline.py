@@ -19,6 +19,7 @@ import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import gevent
@@ -31,7 +32,7 @@ from wsgid.application import Application
 from wsgid.options import Settings
 from wsgid.connection import READ, Connection
 from wsgid.errors import BadPacket, ClientDisconnected, HeadTimeout, PeerError
-from wsgid.exchange import Arrival, Exchange, date_line
+from wsgid.exchange import Arrival, Exchange, Leaving, date_line
 from wsgid.forwarded import Trusted
 from wsgid.limits import RateLimit
 from wsgid.parking import Parking
@@ -67,6 +68,7 @@ _BUSY_US, _AVERAGE_US, _DURATIONS = int(Word.BUSY_US), int(Word.AVERAGE_US), int
 _STATUS_0XX = int(Word.STATUS_1XX) - 1
 _PING = Modifier.PING
 _NO_PACKET = bytes(HEADER_SIZE_BYTES)  # what the access log shows of modifiers in HTTP
+_, _, _ARRIVAL_HEAD, _ARRIVAL_END = Arrival
 
 _monotonic = time.monotonic
 
@@ -103,7 +105,9 @@ class Pipeline:
         self._base = roomy({**base, "wsgid.harakiri": set_harakiri})
         self._hub = get_hub()
         self._trusted = Trusted(settings.forwarded_allow_ips)
-        self._doors = [_Door(self._hub, one, tls.wrapping(one, settings, self._trusted)) for one in listeners]
+        self._wrapping = partial(tls.wrapping, settings=settings, trusted=self._trusted)
+        self._doors = [_Door(self._hub, one, self._wrapping(one)) for one in listeners]
+        self._shares: dict[int, list[_Door]] = {}  # those among them that are lent to this worker, by number
         self._closed = False
         self._accepts_left = 0  # of this wake-up
         self._slice_ends_s = 0.0
@@ -118,6 +122,8 @@ class Pipeline:
         self._http_requests = settings.http_keepalive_requests
         self._parking = Parking(self._hub, settings.http_keepalive, settings.http_head_timeout, settings.http_idle,
                                 self._resume)
+        self._resuming = 0  # have their turn soon
+        self._leaving = Leaving()
         self._ready: deque[Exchange] = deque()  # parked once; their next requests wait for a place
         self._pause = self._hub.loop.timer(OUT_OF_FDS_PAUSE_S, OUT_OF_FDS_PAUSE_S)
 
@@ -128,6 +134,24 @@ class Pipeline:
         if not self._closed and self._in_flight < self._places:
             for door in self._doors:
                 door.open(self._accept)
+
+    def take_share(self, number: int, listeners: Sequence[Shared]) -> None:
+        """Accept from these too (--reuse-port); they are as in __init__, but for this worker."""
+        self.leave_share(number)
+        doors = [_Door(self._hub, one, self._wrapping(one)) for one in listeners]
+        if self._closed:
+            for door in doors:
+                door.close()
+            return
+        self._shares[number] = doors
+        self._doors += doors
+        self.open()
+
+    def leave_share(self, number: int) -> None:
+        """Accept from these no more: somebody else does."""
+        for door in self._shares.pop(number, ()):
+            self._doors.remove(door)
+            door.close()
 
     def _shut(self) -> None:
         for door in self._doors:
@@ -144,11 +168,14 @@ class Pipeline:
         for door in self._doors:
             door.close()
         self._doors = []
-        self._parking.hurry(_monotonic(), PARKED_GRACE_S)
+        self._shares = {}
+        now_s = _monotonic()
+        self._parking.hurry(now_s, PARKED_GRACE_S)
+        self._leaving.until_s = now_s + PARKED_GRACE_S
         self._look_whether_empty()
 
     def _look_whether_empty(self) -> None:
-        if self._closed and not self._in_flight and not self._ready and not len(self._parking):
+        if self._closed and not (self._in_flight or self._ready or self._resuming or len(self._parking)):
             self._on_empty()
 
     def _accept(self, listener: Listener) -> None:
@@ -256,7 +283,7 @@ class Pipeline:
         if self._in_flight == self._places - 1:
             self.open()
         if self._ready:
-            self._hub.loop.run_callback(self._resume, self._ready.popleft())
+            self._resume_soon(self._ready.popleft())
         if self._closed:
             self._look_whether_empty()
 
@@ -292,7 +319,16 @@ class Pipeline:
             self._look_whether_empty()
 
     def _new_exchange(self, connection: Connection) -> Exchange:
-        return Exchange(connection, Decoder(self._http_limits, self._base.copy()), self._trusted)
+        return Exchange(connection, Decoder(self._http_limits, self._base.copy()), self._trusted, self._leaving)
+
+    def _resume_soon(self, exchange: Exchange) -> None:
+        """In the hub's next turn; until then it is neither in flight nor parked, and yet the worker may not leave."""
+        self._resuming += 1
+        self._hub.loop.run_callback(self._resume_now, exchange)
+
+    def _resume_now(self, exchange: Exchange) -> None:
+        self._resuming -= 1
+        self._resume(exchange)
 
     def _resume(self, exchange: Exchange) -> None:
         """The next request of a parked connection is there. Runs in the hub."""
@@ -309,9 +345,9 @@ class Pipeline:
         connection = exchange.connection
         while True:
             arrival = exchange.advance()
-            if arrival is Arrival.END:
+            if arrival is _ARRIVAL_END:
                 return False
-            if arrival is not Arrival.HEAD:
+            if arrival is not _ARRIVAL_HEAD:
                 self._parking.keep(exchange, arrival, _monotonic())
                 return True
             try:
@@ -323,13 +359,15 @@ class Pipeline:
                 return False
             if _monotonic() > self._slice_ends_s:  # others have waited long enough, the heartbeat too
                 self._accepts_left = 0
-                self._hub.loop.run_callback(self._resume, exchange)
+                self._resume_soon(exchange)
                 return True
 
     def _answer(self, exchange: Exchange, head: HttpHead, me: RequestGreenlet) -> bool:
         """One request. Returns whether the connection can go on."""
-        exchange.keep_alive = head.keep_alive and not self._closed and exchange.served < self._http_requests
+        exchange.keep_alive = head.keep_alive and exchange.served < self._http_requests
         me.started_s = _monotonic()
+        if me.started_s > self._slice_ends_s:
+            self._accepts_left = 0
         me.deadline_s = me.started_s + self._harakiri_s
         if exchange.is_trusted:
             forwarded.apply(head.variables, self._trusted)
@@ -345,6 +383,10 @@ class Pipeline:
         if self._access_log is not None:
             self._access_log.note(environ, served, me.started_s, max(length, 0), head.size_bytes, _NO_PACKET,
                                   head.count)
+        return self._settle(exchange, served)
+
+    def _settle(self, exchange: Exchange, served: Served) -> bool:
+        """After a response. Returns whether the connection can go on."""
         if served.outcome is _TORN:
             exchange.connection.cut()
         if served.outcome is _DISCONNECTED and exchange.refused and not served.status:

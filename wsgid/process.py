@@ -156,6 +156,18 @@ def rss_bytes(pid: int | str = "self") -> int:
     return memory(pid).rss_bytes
 
 
+def bind_to_processors(seat: int, count: int) -> None:
+    """Let this process run on `count` processors alone, those that are a seat's: the first seat has the first ones, the
+    next the following, round and round, as with uWSGI's cpu-affinity. Only those that this process may use count:
+    taskset and a cgroup's cpuset take others away (sched_setaffinity(2), cpuset(7)); a quota (cpu.max) does not. 0: on
+    all."""
+    if not count:
+        return
+    allowed = sorted(os.sched_getaffinity(0))
+    first = seat * count
+    os.sched_setaffinity(0, {allowed[(first + step) % len(allowed)] for step in range(count)})
+
+
 _PARTS = ("Rss", "Pss", "Private_Clean", "Private_Dirty", "Shared_Clean", "Shared_Dirty", "Swap")
 
 

@@ -74,6 +74,7 @@ class Slot:
     state: SlotState = SlotState.VACANT
     generation: int = 0
     pid: int = 0  # 0: nobody said Hello yet
+    seat: int = 0  # what of the machine is its own: see Fleet._free_seat
     ready_s: float = inf  # when it said Ready
     since_s: float = 0.0  # when it entered its state
     deadline_s: float = inf  # when its state has lasted too long

@@ -28,7 +28,7 @@ from pathlib import Path  # noqa: E402
 
 from gevent.hub import get_hub  # noqa: E402
 
-from wsgid import accesslog, application, certificates, log, logfiles, options, process, spoken, worker  # noqa: E402
+from wsgid import accesslog, application, certificates, log, logfiles, options, process, worker  # noqa: E402
 from wsgid.channel import Channel  # noqa: E402
 from wsgid.options import Settings  # noqa: E402
 from wsgid.errors import ApplicationImportError, BootError, ExitCode  # noqa: E402
@@ -59,7 +59,7 @@ def main() -> ExitCode:
     accesslog.prepare(settings)
     process.set_title(f"template, generation {boot.generation}")
     try:
-        listeners = _listeners(boot, fds)  # now: only root may be allowed to read the keys
+        listeners = _listeners(settings, boot, fds)  # now: only root may be allowed to read the keys
         load = prepare(settings)
     except BootError as error:
         _report(channel, error)
@@ -113,6 +113,7 @@ class Template:
             channel = Channel(worker_fd)
             channel.send(control.Hello(order.slot, order.generation, os.getpid()))
             try:
+                process.bind_to_processors(order.seat, self._settings.cpu_affinity)
                 code = worker.run(order, self._settings, self._load, self._listeners, channel,
                                   self._scoreboard.line(order.slot), self._files)
             except ApplicationImportError as error:
@@ -129,17 +130,14 @@ class Template:
             os._exit(code)
 
 
-def _listeners(boot: control.Boot, fds: list[int]) -> list[Shared]:
+def _listeners(settings: Settings, boot: control.Boot, fds: list[int]) -> list[Shared]:
     """The listening sockets, with their certificates as the files have them now.
 
     Raises:
         ConfigError: a file cannot be used.
     """
-    shared = []
-    for fd, values in zip(fds, boot.listeners):
-        what = spoken.from_dict(values)
-        shared.append(Shared(fd, what, certificates.context(what) if what.tls else None))
-    return shared
+    certificates.read(settings)
+    return [certificates.shared(fd, values) for fd, values in zip(fds, boot.listeners)]
 
 
 def _receive_boot(channel: Channel) -> tuple[control.Boot, list[int]] | None:

@@ -31,6 +31,7 @@ class HeldListener:
     path: str  # empty: no file, or not ours
     identity: tuple[int, int]
     spoken: Spoken
+    reuse_port: bool
 
 
 @dataclass(frozen=True, slots=True)

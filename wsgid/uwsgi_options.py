@@ -105,12 +105,12 @@ TABLE: tuple[Row, ...] = (
         "SCRIPT_NAME is nginx's to say: uwsgi_param SCRIPT_NAME /x; uwsgi_modifier1 30;"),
     Row("honour-stdin honour-range skip-zero safe-fd fd-safe heartbeat notify-socket check-interval pcre-jit profiler "
         "backtrace-depth no-fd-passing disable-async-warn-on-queue-full", N, "nothing to do here"),
-    Row("so-keepalive tcp-nodelay no-defer-accept reuse-port tcp-fast-open* tcp-fastopen* socket-sndbuf "
+    Row("so-keepalive tcp-nodelay no-defer-accept tcp-fast-open* tcp-fastopen* socket-sndbuf "
         "socket-rcvbuf", N, "sockets are set up for nginx on the same machine or network"),
     Row("so-send-timeout socket-send-timeout so-write-timeout socket-write-timeout", N,
         "--socket-timeout is for writing too"),
     Row("stats-min stats-minified stats-no-cores stats-no-metrics", N, "the statistics are whole"),
-    Row("memory-report-* ksm never-swap mem-collector-freq cpu-affinity clock forkbomb-delay", N,
+    Row("memory-report-* ksm never-swap mem-collector-freq clock forkbomb-delay", N,
         "the kernel does well by itself"),
     Row("websocket* websockets*", N, "of uWSGI's own websockets"),
     Row("max-apps no-default-app", N, "there is one application"),

@@ -19,7 +19,7 @@ from typing import Any
 from gevent.event import Event
 from gevent.hub import get_hub
 
-from wsgid import accesslog, dump, log, process
+from wsgid import accesslog, certificates, dump, log, process
 from wsgid.application import Application
 from wsgid.channel import Channel
 from wsgid.options import Settings
@@ -183,6 +183,10 @@ class Worker:
         match message:
             case control.Drain(backlog=backlog, mercy_s=mercy_s):
                 self.drain(Backlog(backlog), mercy_s)
+            case control.Share(number=number, spoken=values):
+                self._pipeline.take_share(number, [certificates.shared(fd, one) for fd, one in zip(fds, values)])
+            case control.Unshare(number=number):
+                self._pipeline.leave_share(number)
             case control.Question(kind=kind, arguments=arguments):
                 self._questions.take(kind, arguments, fds[0])
             case control.Reopen(names=names):

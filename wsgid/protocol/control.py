@@ -11,7 +11,9 @@
                          Tired           replace me
                          SourceChanged   a module of the application is not what was imported (--py-autoreload)
     either -> master     BootFailed      the application could not be imported
-    master -> worker     Drain           stop accepting, finish what is in flight, leave
+    master -> worker     Share           accept from these sockets too; they ride along (--reuse-port)
+                         Unshare         leave these to others
+                         Drain           stop accepting, finish what is in flight, leave
                          Question        wsgidctl's; who asks rides along and gets the answer from the worker itself
     master -> either     Reopen          write to these log files from now on; they ride along
 
@@ -44,6 +46,7 @@ class Spawn:
     slot: int
     generation: int
     wary: bool  # the last worker in this slot died
+    seat: int  # which of the workers that serve together it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,17 @@ class SourceChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    number: int
+    spoken: list[dict[str, Any]]  # what spoken.Spoken of each file descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class Unshare:
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     backlog: str  # a fleet.Backlog value
     mercy_s: float
@@ -116,7 +130,7 @@ class Reopen:
 
 
 Message = (Boot | Spawn | TemplateReady | SpawnFailed | Hello | Ready | Dumps | Notice | Tired | SourceChanged
-           | BootFailed | Drain | Question | Reopen)
+           | BootFailed | Share | Unshare | Drain | Question | Reopen)
 
 _TYPES: dict[str, type[Message]] = {cls.__name__: cls for cls in get_args(Message)}
 

@@ -52,7 +52,7 @@ class Part(Enum):
 _BETWEEN, _HEAD, _BODY = Part
 
 
-@dataclass(slots=True)
+@dataclass
 class Head:
     """One request, without its body.
 
@@ -65,6 +65,8 @@ class Head:
         size_bytes: of target and headers.
         count: of headers.
     """
+
+    __slots__ = ("variables", "content_length", "keep_alive", "expects", "upgrade")
 
     variables: dict[str, Any]
     content_length: int
@@ -93,7 +95,7 @@ class Decoder:
     """
 
     def __init__(self, limits: Limits, base: dict[str, Any]) -> None:
-        self._limits = limits
+        self._line_bytes, self._headers, self._head_bytes = limits.line_bytes, limits.headers, limits.head_bytes
         self._base = base
         self._parser = httptools.HttpRequestParser(self)
         self._events: deque[Head | bytes | End] = deque()
@@ -103,6 +105,8 @@ class Decoder:
         self.beyond = b""  # what came behind a request with Upgrade: of whatever protocol they agree on
         self._raw_bytes = -1  # of the body of a request with Upgrade, which the parser leaves alone; -1: there is none
         self._target = b""
+        self._count = self._size_bytes = 0  # headers of this head
+        self._variables: dict[str, Any] = {}
 
     def introduce(self, names: dict[str, str]) -> None:
         """Add to the variables that every head gets, before the first."""
@@ -112,6 +116,11 @@ class Decoder:
     def is_between(self) -> bool:
         """Whether the last request is complete, and nothing of the next has come."""
         return self._part is _BETWEEN and not self._events
+
+    @property
+    def has_next(self) -> bool:
+        """Whether something has come of the request behind the one whose head was taken last."""
+        return self._part is _HEAD or any(isinstance(event, Head) for event in self._events)
 
     def feed(self, data: bytes) -> None:
         """Take what has arrived.
@@ -135,8 +144,8 @@ class Decoder:
             self._take_raw(data[upgrade.args[0]:])
         except httptools.HttpParserError as error:
             raise self._error or _refusal(data, error) from None
-        if self._part is _HEAD and self._unseen_bytes > self._limits.head_bytes:
-            raise HeadTooLarge(f"a request has a header of more than {self._limits.head_bytes} bytes: raise "
+        if self._part is _HEAD and self._unseen_bytes > self._head_bytes:
+            raise HeadTooLarge(f"a request has a header of more than {self._head_bytes} bytes: raise "
                                "--http-head-size if that is wanted")
 
     def take(self) -> Head | bytes | End | None:
@@ -168,8 +177,8 @@ class Decoder:
 
     def on_url(self, part: bytes) -> None:
         self._target += part
-        if len(self._target) > self._limits.line_bytes:
-            self._refuse(UriTooLong(f"a request line is longer than {self._limits.line_bytes} bytes: raise "
+        if len(self._target) > self._line_bytes:
+            self._refuse(UriTooLong(f"a request line is longer than {self._line_bytes} bytes: raise "
                                     "--http-line-size if that is wanted"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -178,9 +187,9 @@ class Decoder:
         self._unseen_bytes = 0
         self._count += 1
         self._size_bytes += len(name) + len(value) + 4
-        if self._count > self._limits.headers or self._size_bytes > self._limits.head_bytes:
-            self._refuse(HeadTooLarge(f"a request has more than {self._limits.headers} headers, or "
-                                      f"{self._limits.head_bytes} bytes of them"))
+        if self._count > self._headers or self._size_bytes > self._head_bytes:
+            self._refuse(HeadTooLarge(f"a request has more than {self._headers} headers, or "
+                                      f"{self._head_bytes} bytes of them"))
         key = _names.get(name)
         if key is None:
             key = _variable(name)
