@@ -168,6 +168,8 @@ def test_what_was_counted_in_a_vacant_slot_stays_in_sight_through_an_upgrade(sta
 def test_no_worker_is_asked_so_none_can_hold_it_up(start: Start) -> None:
     server = serve(start, workers=2)
     get(server)
+    # The answer has come before the worker has given the place back.
+    eventually(lambda: scrape(server).sum("wsgid_requests_in_flight") == 0, "the request is over")
     stopped, blocked = server.worker_pids()
     os.kill(stopped, Signals.SIGSTOP)
     with client.connect(server.directory / "app.sock") as slow:

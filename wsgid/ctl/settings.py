@@ -10,6 +10,7 @@ from wsgid.options import declared, from_dict
 HELP = "show the options with which the server runs"
 
 COLUMNS = ("option", "value", "from")
+_NOTHING = ("", None, -1, (-1, -1))  # an option that nobody gave, and whose default says nothing
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,7 @@ def run(server: Server, given: argparse.Namespace) -> int:
     rows = []
     for one in declared():
         value = getattr(settings, one.name)
-        texts = map(one.show, value) if one.repeatable else [] if value == one.default == "" else [one.show(value)]
+        texts = map(one.show, value) if one.repeatable else [] if value in _NOTHING else [one.show(value)]
         rows.append((one.key, ", ".join(texts) or "-", answer["sources"].get(one.name, "default")))
     show(table(COLUMNS, rows, COLUMNS))
     return 0
