@@ -17,17 +17,19 @@ demo: $(VENV)/.installed-demo
 # What is about the hot path is run on both of its forms: compiled, with all others, and pure Python.
 TWICE = tests/test_protocol_uwsgi.py tests/test_wsgi_environ.py tests/test_wsgi_input.py tests/test_wsgi_response.py \
 	tests/test_wire.py tests/test_behind_nginx.py tests/test_accept.py tests/test_greenlets.py tests/test_time_outs.py \
-	tests/test_text.py tests/test_access_log.py \
-	tests/test_tls.py tests/test_proxied.py
+	tests/test_text.py tests/test_access_log.py tests/test_http.py tests/test_protocol_http.py tests/test_tls.py \
+	tests/test_proxied.py
 
 # These are needed, not wished for: without them this fails. nginx, and who visits what it serves.
 VISITORS = curl:curl ab:apache2-utils wrk:wrk chromium:chromium chromedriver:chromium-driver
+# Tests wait for servers most of their time: three processes on two processors halve it.
+TOGETHER = --numprocesses 3 --dist worksteal
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m tools.nginx >/dev/null
 	@$(BIN)/python -m tools.apt $(VISITORS)
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest
-	@WSGID_PURE=1 $(BIN)/python -m pytest $(TWICE)
+	@$(BIN)/python -m pytest $(TOGETHER)
+	@WSGID_PURE=1 $(BIN)/python -m pytest $(TOGETHER) $(TWICE)
 
 # make test on each supported Python of this machine, each in .venv-3.X.
 test-all:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import subprocess
 import sys
@@ -98,6 +99,12 @@ def asleep(server: Server) -> Iterator[None]:
         yield
 
 
+def is_share(one: int, other: int, share: float, samples: int) -> bool:
+    """Whether one has this share of both, as exactly as so many samples can tell: four standard errors. On a busy
+    machine the kernel gives fewer samples, which weigh more."""
+    return abs(one / (one + other) - share) < 4 * math.sqrt(share * (1 - share) / samples)
+
+
 def wsgidctl(server: Server, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen([WSGIDCTL, "profile", *arguments], cwd=server.directory, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True)
@@ -170,8 +177,8 @@ def test_time_is_shared_out_by_request_and_function(start: Start) -> None:
     with asleep(server):
         said, stacks = profile_of(server, 40, ("/heavy/1/x", ""), ("/light", ""))
     by_root = {root: sum(us for stack, us in stacks.items() if stack[0] == root) for root in {one[0] for one in stacks}}
-    assert 1.8 < by_root["GET /heavy/*/x"] / by_root["GET /light"] < 5
-    assert 1.8 < time_of(stacks, "heavy_work") / time_of(stacks, "light_work") < 5
+    assert is_share(by_root["GET /heavy/*/x"], by_root["GET /light"], 0.75, said["samples"])
+    assert is_share(time_of(stacks, "heavy_work"), time_of(stacks, "light_work"), 0.75, said["samples"])
     assert ("GET /light", "application", "light_work", "burn") in stacks
     assert "GET /sleep" not in by_root  # waiting costs nothing
     assert said["top"][0]["function"] == "burn" and said["top"][0]["file"].endswith("app.py")
@@ -186,7 +193,7 @@ def test_a_long_call_of_c_counts_for_what_it_took(start: Start) -> None:
     rounds = str(int(100_000 * 0.3 / (time.thread_time() - began_s)))
     server = serve(start)
     said, stacks = profile_of(server, 6, ("/hash", rounds), ("/light", ""))
-    assert time_of(stacks, "long_call_of_c") > 10 * time_of(stacks, "light_work") > 0
+    assert time_of(stacks, "long_call_of_c") > 0.85 * sum(stacks.values())  # 1.8 of 1.86 s
     assert said["samples"] < 100
 
 

@@ -207,7 +207,8 @@ def uwsgitop(server: Server, address: str) -> Iterator[tuple[Callable[[], str], 
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
     running = subprocess.Popen(
         [sys.executable, str(Path(sys.executable).with_name("uwsgitop")), address], cwd=server.directory,
-        stdin=terminal, stdout=terminal, stderr=terminal, env={**os.environ, "TERM": "xterm", "no_proxy": "127.0.0.1"})
+        stdin=terminal, stdout=terminal, stderr=terminal,
+        env={**os.environ, "TERM": "xterm", "no_proxy": "127.0.0.1", "COLUMNS": "200", "LINES": "50"})
     os.close(terminal)
     os.set_blocking(screen, False)
     drawn = bytearray()

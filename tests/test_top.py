@@ -40,7 +40,7 @@ class Terminal:
         self.process = subprocess.Popen(
             [PROGRAM, *arguments], cwd=directory, stdin=self.theirs, stdout=self.theirs, stderr=self.theirs,
             start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # for Ctrl-C
-            env={**os.environ, "TERM": "xterm-256color"})
+            env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "", "LINES": ""})  # its size is the terminal's
 
     def read_until(self, pattern: bytes) -> bytes:
         deadline_s = time.monotonic() + PATIENCE_S

@@ -309,7 +309,7 @@ BROKEN: dict[str, tuple[Callable[..., Any], str]] = {
         ("200 O\r\nK", "no status"), ("200 OK\n", "no status"), ("200 \x00", "no status"), ("200 \u20ac", "no status"),
         ("\u0662\u0660\u0660 OK", "no status"),
     ]},
-    **{f"headers {headers!r}": (app_of([], headers), text) for headers, text in [
+    **{f"headers {number}": (app_of([], headers), text) for number, (headers, text) in enumerate([
         (None, "not a list"), ((("A", "b"),), "not a list"), ({"A": "b"}, "not a list"), (iter(()), "not a list"),
         ([["A", "b"]], "no tuple"), (["Ab"], "no tuple"), ([("A",)], "no tuple"), ([("A", "b", "c")], "no tuple"),
         ([(b"A", "b")], "not a str"), ([("A", b"b")], "not a str"), ([("A", 5)], "not a str"),
@@ -324,7 +324,7 @@ BROKEN: dict[str, tuple[Callable[..., Any], str]] = {
         ([("Content-Length", "")], "not a number"), ([("Content-Length", "\xb2")], "not a number"),
         ([("Content-Length", "1_0")], "not a number"), ([("Content-Length", "9" * 19)], "not a number"),
         ([("Content-Length", "5"), ("content-length", "6")], "two Content-Lengths"),
-    ]},
+    ])},
 }
 
 

@@ -9,6 +9,10 @@ from wsgid.wsgi.input cimport Body
 from wsgid.wsgi.response cimport Served
 
 
+cdef Py_ssize_t _IN_FLIGHT, _REQUESTS, _SENT_BYTES, _BUSY_US, _AVERAGE_US, _DURATIONS, _STATUS_0XX
+cdef unsigned long long _FIRST_BOUND_US
+
+
 cdef class Pipeline:
     cdef readonly set greenlets
     cdef object _application
