@@ -66,7 +66,7 @@ class Head:
         count: of headers.
     """
 
-    __slots__ = ("variables", "content_length", "keep_alive", "expects", "upgrade")
+    __slots__ = ("variables", "content_length", "keep_alive", "expects", "upgrade", "size_bytes", "count")
 
     variables: dict[str, Any]
     content_length: int
@@ -143,6 +143,8 @@ class Decoder:
         except httptools.HttpParserUpgrade as upgrade:
             self._take_raw(data[upgrade.args[0]:])
         except httptools.HttpParserError as error:
+            if self._error is None and isinstance(error, httptools.HttpParserCallbackError):
+                raise  # a fault of ours, not the peer's
             raise self._error or _refusal(data, error) from None
         if self._part is _HEAD and self._unseen_bytes > self._head_bytes:
             raise HeadTooLarge(f"a request has a header of more than {self._head_bytes} bytes: raise "

@@ -157,3 +157,13 @@ class _Stream(io.BufferedReader):
 
     def read1(self, size: int = -1, /) -> bytes:
         return super().read1(min(size, _BUFFER_BYTES))
+
+    def readlines(self, hint: int | None = -1, /) -> list[bytes]:
+        if hint is None or hint <= 0:
+            return super().readlines()
+        lines: list[bytes] = []
+        size_bytes = 0
+        while size_bytes < hint and (line := self.readline()):  # io.BufferedReader goes on to one byte more
+            lines.append(line)
+            size_bytes += len(line)
+        return lines
