@@ -124,9 +124,15 @@ def test_what_went_wrong_is_logged_with_what_was_sent(start: Start, tmp_path: Pa
 def test_all_workers_write_whole_lines_to_one_file(start: Start, tmp_path: Path) -> None:
     server = serve(start, "--access-log", "access.log", "--log-format", "json", workers=2)
     long = "/" + "x" * 8192
+
+    def wids() -> set[int]:
+        whole, _, _ = (tmp_path / "access.log").read_text().rpartition("\n")
+        return {json.loads(one)["wid"] for one in whole.splitlines()}
+
     with Load(server) as load:
         for number in range(20):
             client.get(tmp_path / "app.sock", REQUEST_URI=f"{long}{number}")
+        eventually(lambda: wids() == {1, 2}, "both workers have had requests")
     assert load.wrong == [] and server.stop() == 0
     records = [json.loads(one) for one in (tmp_path / "access.log").read_text().splitlines()]
     assert len(records) == load.right + 20
