@@ -283,6 +283,19 @@ def test_a_block_reaches_the_visitor_before_the_next_one_is_made(site: Site) -> 
         assert b"".join(blocks) == b"second"
 
 
+def test_nginx_sends_what_the_application_allows(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "internal").mkdir()
+    (tmp_path / "internal" / "report").write_bytes(b"the report")
+    _, nginx = site("""
+        def application(environ, start_response):
+            start_response("200 OK", [("X-Accel-Redirect", "/internal/report"), ("Content-Type", "application/x-report")])
+            return [b"never seen"]
+    """, nginx=f"location /internal/ {{ internal; alias {tmp_path}/internal/; }}")
+    answer = requests.get(f"{nginx.url}/report")
+    assert answer.content == b"the report" and answer.headers["Content-Type"] == "application/x-report"
+    assert requests.get(f"{nginx.url}/internal/report").status_code == 404
+
+
 @pytest.mark.parametrize(("tcp", "length"), [(False, "100"), (True, "100"), (True, None)])
 def test_a_torn_body_is_never_taken_for_a_whole_one(site: Site, tcp: bool, length: str | None) -> None:
     server, nginx = site(f"""
