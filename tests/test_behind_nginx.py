@@ -288,7 +288,8 @@ def test_nginx_sends_what_the_application_allows(site: Site, tmp_path: Path) -> 
     (tmp_path / "internal" / "report").write_bytes(b"the report")
     _, nginx = site("""
         def application(environ, start_response):
-            start_response("200 OK", [("X-Accel-Redirect", "/internal/report"), ("Content-Type", "application/x-report")])
+            headers = [("X-Accel-Redirect", "/internal/report"), ("Content-Type", "application/x-report")]
+            start_response("200 OK", headers)
             return [b"never seen"]
     """, nginx=f"location /internal/ {{ internal; alias {tmp_path}/internal/; }}")
     answer = requests.get(f"{nginx.url}/report")

@@ -383,6 +383,11 @@ def test_the_log_is_reopened(start: Start, tmp_path: Path) -> None:
     assert "reopened" in (tmp_path / "log").read_text()
 
 
+def test_without_a_log_file_there_is_none_to_reopen(start: Start, tmp_path: Path) -> None:
+    serve(start)
+    assert "there is no log to reopen" in refusal(tmp_path, "log-reopen")
+
+
 # --- manners ---
 
 

@@ -302,7 +302,8 @@ def test_the_application_may_take_sigprof_at_any_time(start: Start) -> None:
         get(server, "/take")
         said, _ = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 0 and "ended its profile early" in said
-    assert "applications_own" in get(server, "/")[0]
+    handler, interval_s = get(server, "/")
+    assert "applications_own" in handler and interval_s == 0.0
 
 
 @pytest.mark.parametrize("signo", [Signals.SIGHUP, Signals.SIGTERM])

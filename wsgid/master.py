@@ -309,8 +309,9 @@ class Master:
             return False
         return worker.send(control.Question(kind, arguments), [fd])
 
-    def reopen_logs(self, reason: str) -> None:
-        """After a log rotation: open all log files anew, here and, by their descriptors, in all processes.
+    def reopen_logs(self, reason: str) -> bool:
+        """After a log rotation: open all log files anew, here and, by their descriptors, in all processes. Returns
+        whether there is one.
 
         Args:
             reason: who wants it, for the log.
@@ -318,13 +319,14 @@ class Master:
         held = self._files.held()
         if not held:
             log.warning("%s: there is no log to reopen; --logto, --logger file: or --access-log name one", reason)
-            return
+            return False
         for trouble in self._files.reopen():
             log.error("%s: %s; the old file stays in use", reason, trouble)
         log.info("%s: the log is reopened", reason)
         spare = [self._spare[1]] if self._spare else []
         for channel_ in (*self._templates.values(), *self._workers.values(), *spare):
             channel_.send(control.Reopen(list(held)), list(held.values()))
+        return True
 
     def _on_upgrade(self, signo: Signals) -> None:
         if self._rehearsal_pid == 0 and self._fleet.mode is Mode.RUNNING:

@@ -270,10 +270,11 @@ class CpuSource:
         self._arm()
 
     def stop(self) -> None:
+        self._stopped = True
+        if abs(signal.getitimer(signal.ITIMER_PROF)[1] - self._interval_s) < 1e-5:  # else it is the application's by now
+            signal.setitimer(signal.ITIMER_PROF, 0)
         if not self.goes_on():
             return
-        self._stopped = True
-        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, signal.SIG_IGN)  # this discards one that is pending; the default would kill us
         signal.signal(signal.SIGPROF, self._before)
 

@@ -41,7 +41,8 @@ class Operator(Protocol):
 
     def resize(self, workers: int, who: str) -> None: ...
 
-    def reopen_logs(self, who: str) -> None: ...
+    def reopen_logs(self, who: str) -> bool:
+        """Returns False if there is none that could be."""
 
     def ask(self, slot: int, kind: str, arguments: dict[str, Any], fd: int) -> bool:
         """Hand a question and the connection that asks it to a worker. Returns False if there is none in the slot."""
@@ -120,7 +121,8 @@ def _workers(operator: Operator, asked: Request) -> Answer:
 
 
 def _log_reopen(operator: Operator, asked: Request) -> Answer:
-    operator.reopen_logs(WHO)
+    if not operator.reopen_logs(WHO):
+        raise Refused("there is no log to reopen; --logto, --logger file: or --access-log name one")
     return {"ok": True}
 
 

@@ -75,7 +75,7 @@ def output_format(output: Path | None, form: str | None) -> str:
 
 
 def _workers(server: Server) -> list[int]:
-    return list(range(server.ask("settings")["settings"]["workers"]))
+    return [one["slot"] for one in server.ask("status")["workers"] if one["pid"]]
 
 
 def _ask_all(server: Server, workers: Sequence[int | None], wish: dict[str, Any]) -> list[dict[str, Any]]:
