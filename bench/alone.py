@@ -22,8 +22,9 @@ from gevent.event import Event  # noqa: E402
 
 from bench import apps  # noqa: E402
 from tests import client  # noqa: E402
-from wsgid import accesslog, forms  # noqa: E402
-from wsgid.options import Settings  # noqa: E402
+from wsgid import forms  # noqa: E402
+from wsgid.logs import accesslog  # noqa: E402
+from wsgid.config.options import Settings  # noqa: E402
 from wsgid.pipeline import Pipeline  # noqa: E402
 from wsgid.scoreboard import LINE_BYTES, Word  # noqa: E402
 from wsgid.spoken import Protocol, Shared, Spoken  # noqa: E402

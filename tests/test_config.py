@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsgid import commandline, config, values
-from wsgid.config import Settings, from_command_line, from_dict
+from wsgid.config import commandline, values
+from wsgid.config import merge
+from wsgid.config.merge import Settings, from_command_line, from_dict
 from wsgid.errors import ConfigError
-from wsgid.options import Option, declared
+from wsgid.config.options import Option, declared
 
 
 def test_the_first_command_of_the_readme() -> None:
@@ -164,7 +165,7 @@ NEEDED = ["--wsgi-file", "needed.py"]
 
 def settings_of(argv: list[str], **environ: str) -> Settings | str:
     try:
-        return config.read([*argv], environ).settings
+        return merge.read([*argv], environ).settings
     except ConfigError as error:
         return str(error).partition("expected")[2]
 
@@ -216,11 +217,11 @@ def test_the_environment_and_files_know_every_option(tmp_path: Path) -> None:
                 values.LOGGER: "stdio", values.LOG_FORMAT: "json"}.get(one.kind, "1")
             (tmp_path / "site.toml").write_text(f'{key} = "{text}"')
             other = [] if one.name in ("application", "wsgi_file") else NEEDED
-            assert one.name in config.read([*other, "--config", str(tmp_path / "site.toml")], {}).given
-            assert one.name in config.read(other, {one.variable: text}).given
+            assert one.name in merge.read([*other, "--config", str(tmp_path / "site.toml")], {}).given
+            assert one.name in merge.read(other, {one.variable: text}).given
             if "_" not in key:
                 (tmp_path / "site.ini").write_text(f"[uwsgi]\n{key} = {text}")
-                assert one.name in config.read([*other, "--ini", str(tmp_path / "site.ini")], {}).given
+                assert one.name in merge.read([*other, "--ini", str(tmp_path / "site.ini")], {}).given
 
 
 # --- which source wins ---
@@ -228,8 +229,8 @@ def test_the_environment_and_files_know_every_option(tmp_path: Path) -> None:
 
 def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
     (tmp_path / "site.ini").write_text("[uwsgi]\nmodule = a:b\nworkers = 1\ngevent = 1\nharakiri = 1\nsocket = a\n")
-    read = config.read([str(tmp_path / "site.ini"), "--workers", "3", "--socket", "b"],
-                       {"WSGID_WORKERS": "2", "WSGID_GEVENT": "2"})
+    read = merge.read([str(tmp_path / "site.ini"), "--workers", "3", "--socket", "b"],
+                      {"WSGID_WORKERS": "2", "WSGID_GEVENT": "2"})
     settings = read.settings
     assert (settings.workers, settings.gevent, settings.harakiri, settings.socket_timeout) == (3, 2, 1.0, 30.0)
     assert settings.socket == ("b",)  # a repeatable option is whole in one source
@@ -240,26 +241,26 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_p
 
 def test_variables_add_up_over_all_sources(tmp_path: Path) -> None:
     (tmp_path / "site.ini").write_text("[uwsgi]\nmodule = a:b\nenv = A=file\nenv = B=file\n")
-    settings = config.read(["--ini", str(tmp_path / "site.ini"), "--env", "A=line"], {"WSGID_ENV": "C=1;D=2"}).settings
+    settings = merge.read(["--ini", str(tmp_path / "site.ini"), "--env", "A=line"], {"WSGID_ENV": "C=1;D=2"}).settings
     assert dict(settings.env) == {"A": "line", "B": "file", "C": "1", "D": "2"}
 
 
 def test_the_higher_source_names_the_application(tmp_path: Path) -> None:
     (tmp_path / "site.ini").write_text("[uwsgi]\nwsgi-file = site.py\n")
-    settings = config.read(["--ini", str(tmp_path / "site.ini"), "app:app"], {}).settings
+    settings = merge.read(["--ini", str(tmp_path / "site.ini"), "app:app"], {}).settings
     assert (settings.application, settings.wsgi_file) == ("app:app", "")
 
 
 def test_a_flag_can_be_denied(tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text('application = "a:b"\nlazy-apps = true\nlog-4xx = true\n')
-    settings = config.read([str(tmp_path / "site.toml"), "--no-lazy-apps"], {}).settings
+    settings = merge.read([str(tmp_path / "site.toml"), "--no-lazy-apps"], {}).settings
     assert (settings.lazy_apps, settings.log_4xx) == (False, True)
 
 
 def test_none_takes_a_limit_away(tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text('[wsgid]\napplication = "a:b"\nharakiri = 1.5\nmax_requests = 9\n')
     line = ["--config", str(tmp_path / "site.toml"), "--harakiri", "0", "--max-requests", "0"]
-    settings = config.read(line, {}).settings
+    settings = merge.read(line, {}).settings
     assert (settings.harakiri, settings.max_requests) == (0.0, 0)
 
 
@@ -269,7 +270,7 @@ def test_files_can_be_named_as_in_uwsgi(tmp_path: Path, monkeypatch: pytest.Monk
     assert from_command_line(["uwsgi.ini"]).workers == 2
     assert from_command_line(["uwsgi.ini:fast"]).workers == 8
     assert from_command_line(["--ini", "uwsgi.ini", "--ini", "uwsgi.ini:fast"]).workers == 8
-    assert config.read([], {"WSGID_INI": "uwsgi.ini"}).settings.workers == 2
+    assert merge.read([], {"WSGID_INI": "uwsgi.ini"}).settings.workers == 2
     assert from_command_line(["uwsgi.ini", "c:d"]).application == "c:d"
     (tmp_path / "named.ini").write_text("[uwsgi]\nmodule = %(name):app\n")
     assert from_command_line(["named.ini", "--set", "name=site"]).application == "site:app"
@@ -292,21 +293,21 @@ def test_arguments_in_a_file_and_a_value_that_begins_with_at(tmp_path: Path) -> 
 ])
 def test_what_the_environment_gets_wrong_is_one_sentence(environ: dict[str, str], says: str) -> None:
     with pytest.raises(ConfigError) as refusal:
-        config.read(["app:application"], environ)
+        merge.read(["app:application"], environ)
     assert says in str(refusal.value)
 
 
 def test_the_environment_takes_an_options_other_names_but_not_two_at_once() -> None:
     environ = {"WSGID_PROCESSES": "3", "WSGID_PROCNAME_PREFIX_SPACED": "shop", "WSGID_PP": "/a;/b"}
-    settings = config.read(["a:b"], environ).settings
+    settings = merge.read(["a:b"], environ).settings
     assert (settings.workers, settings.procname_prefix, settings.pythonpath) == (3, "shop ", ("/a", "/b"))
     with pytest.raises(ConfigError, match="WSGID_PROCESSES and WSGID_WORKERS are the same option: leave one of them"):
-        config.read(["a:b"], {"WSGID_PROCESSES": "3", "WSGID_WORKERS": "3"})
+        merge.read(["a:b"], {"WSGID_PROCESSES": "3", "WSGID_WORKERS": "3"})
 
 
 def test_the_environment_of_others_is_none_of_our_business() -> None:
     environ = {"WSGID_METRICS_PORT": "tcp://10.0.0.1", "WSGID_PURE": "1", "WSGID_WORKERS": "", "HOME": "/"}
-    read = config.read(["a:b"], environ)
+    read = merge.read(["a:b"], environ)
     assert read.settings == Settings(application="a:b")
     assert read.warnings == ["the environment's WSGID_METRICS_PORT is no option: ignored"]
 
@@ -324,7 +325,7 @@ def test_the_environment_of_others_is_none_of_our_business() -> None:
 def test_what_a_toml_file_gets_wrong_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "site.toml").write_text(text)
     with pytest.raises(ConfigError) as refusal:
-        config.read(["app:application", "--config", str(tmp_path / "site.toml")], {})
+        merge.read(["app:application", "--config", str(tmp_path / "site.toml")], {})
     assert says in str(refusal.value)
 
 
@@ -383,7 +384,7 @@ def test_any_command_line_is_settings_or_one_sentence(argv: list[str]) -> None:
                        st.text(max_size=8), max_size=4))
 def test_any_environment_is_settings_or_one_sentence(environ: dict[str, str]) -> None:
     try:
-        config.read([], environ)
+        merge.read([], environ)
     except ConfigError as error:
         assert str(error)
 
@@ -399,6 +400,6 @@ def test_any_toml_is_settings_or_one_sentence(tmp_path_factory: pytest.TempPathF
     lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
     path.write_text("\n".join(lines).replace("Infinity", "inf").replace("NaN", "nan"))
     try:
-        config.read(["--config", str(path)], {})
+        merge.read(["--config", str(path)], {})
     except ConfigError as error:
         assert str(error)

@@ -17,7 +17,7 @@ import yaml
 from tests import client
 from tests.conftest import Start
 from tools.nginx import EXAMPLES
-from wsgid import config
+from wsgid.config import merge
 from wsgid.config import Settings
 
 UNITS = sorted(path.name for path in EXAMPLES.glob("wsgid*.s*"))
@@ -61,7 +61,7 @@ def docker(instruction: str) -> list[str]:
 
 def settings(arguments: list[str], tmp_path: Path) -> Settings:
     """What wsgid makes of them; only the directory is not there."""
-    return config.from_command_line([str(tmp_path) if one == "/srv/app" else one for one in arguments])
+    return merge.from_command_line([str(tmp_path) if one == "/srv/app" else one for one in arguments])
 
 
 def test_there_are_units() -> None:

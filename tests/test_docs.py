@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tools import options_doc
-from wsgid import config
-from wsgid.options import declared
+from wsgid.config import merge
+from wsgid.config.options import declared
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -36,14 +36,14 @@ def test_the_examples_of_configurations_are_taken(name: str, tmp_path: Path) -> 
     assert found
     for kind, text in found:
         (tmp_path / f"site.{kind}").write_text(text)
-        assert config.read([str(tmp_path / f"site.{kind}")], {}).warnings == []
+        assert merge.read([str(tmp_path / f"site.{kind}")], {}).warnings == []
 
 
 def test_the_two_files_of_the_uwsgi_example_mean_the_same(tmp_path: Path) -> None:
     read = []
     for kind, text in re.findall(r"```(ini|toml)\n(.*?)```", (DOCS / "migrating-from-uwsgi.md").read_text(), re.DOTALL):
         (tmp_path / f"site.{kind}").write_text(text)
-        read.append({**config.read([str(tmp_path / f"site.{kind}")], {}).settings.as_dict(), "ini": (), "config": ""})
+        read.append({**merge.read([str(tmp_path / f"site.{kind}")], {}).settings.as_dict(), "ini": (), "config": ""})
     assert len(read) == 2 and read[0] == read[1]
 
 

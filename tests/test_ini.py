@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wsgid import config, ini
+from wsgid.config import ini
+from wsgid.config import merge
 from wsgid.errors import ConfigError
 
 Read = Callable[..., list[tuple[str, str]]]
@@ -99,7 +100,7 @@ def test_the_magic_variables(read: Read, tmp_path: Path) -> None:
 
 
 def test_the_hash_of_a_path_is_uwsgis(tmp_path: Path) -> None:
-    from wsgid import expand
+    from wsgid.config import expand
     assert expand.magic_of_file("/tmp/or/main.ini", "")["j"] == "353096AA"
 
 
@@ -247,6 +248,6 @@ def test_whatever_a_file_says_the_answer_is_settings_or_one_sentence(text: str) 
         path = Path(place, "main.ini")
         path.write_text("[uwsgi]\n" + text, encoding="utf-8", errors="surrogatepass")
         try:
-            config.read(["--ini", str(path), "app:app"], {"A": "a"})
+            merge.read(["--ini", str(path), "app:app"], {"A": "a"})
         except ConfigError as error:
             assert str(error)

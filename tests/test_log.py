@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from tests import client
 from tests.conftest import Start
 from tests.server import Server, eventually
-from wsgid import destination, log
-from wsgid.destination import Destination, Kind
-from wsgid.syslogger import INFO, Syslog
+from wsgid import log
+from wsgid.logs import destination
+from wsgid.logs.destination import Destination, Kind
+from wsgid.logs.syslogger import INFO, Syslog
 
 APP = """
     import logging, sys, time

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgid import logformat
-from wsgid.logformat import Moment, compiled
+from wsgid.logs import logformat
+from wsgid.logs.logformat import Moment, compiled
 from wsgid.wsgi.response import Outcome, Served
 
 DOCS = Path(__file__).parent.parent / "docs" / "logging.md"

@@ -11,11 +11,12 @@ import pytest
 
 from tests import client
 from tests.conftest import Start
-from wsgid import config, uwsgi_options
-from wsgid.config import Configuration
+from wsgid.config import uwsgi_options
+from wsgid.config import merge
+from wsgid.config.merge import Configuration
 from wsgid.errors import ConfigError
-from wsgid.options import by_key, declared
-from wsgid.uwsgi_options import Verdict
+from wsgid.config.options import by_key, declared
+from wsgid.config.uwsgi_options import Verdict
 
 FILES = Path(__file__).parent / "uwsgi_files"
 PROCESSORS = len(os.sched_getaffinity(0))
@@ -29,7 +30,7 @@ APP = """
 
 
 def read(name: str, **environ: str) -> Configuration:
-    return config.read(["--ini", str(FILES / name)], environ)
+    return merge.read(["--ini", str(FILES / name)], environ)
 
 
 def of(configuration: Configuration) -> dict[str, Any]:
@@ -125,12 +126,12 @@ def test_relative_paths_are_those_of_uwsgi(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "site").mkdir()
     (tmp_path / "u.ini").write_text("[uwsgi]\nmodule = a:b\npythonpath = lib\ntouch-reload = stamp\nlogto = log\n"
                                     "chdir = site\npidfile = pid\n")
-    settings = config.read(["u.ini"], {}).settings
+    settings = merge.read(["u.ini"], {}).settings
     assert settings.pythonpath == (f"{tmp_path}/site/lib",) and settings.touch_reload == (f"{tmp_path}/site/stamp",)
     assert (settings.logto, settings.pidfile) == (f"{tmp_path}/log", f"{tmp_path}/pid")
-    assert config.read(["u.ini", "--chdir", "/"], {}).settings.pythonpath == ("/lib",)
+    assert merge.read(["u.ini", "--chdir", "/"], {}).settings.pythonpath == ("/lib",)
     (tmp_path / "u.toml").write_text("application = 'a:b'\nchdir = 'site'\npythonpath = ['lib']\n")  # as on the line
-    assert config.read(["u.toml"], {}).settings.pythonpath == (f"{tmp_path}/lib",)
+    assert merge.read(["u.toml"], {}).settings.pythonpath == (f"{tmp_path}/lib",)
 
 
 # --- what is refused ---

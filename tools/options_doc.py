@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from wsgid import uwsgi_options, values
-from wsgid.options import Group, Option, declared
-from wsgid.uwsgi_options import Verdict
+from wsgid.config import uwsgi_options, values
+from wsgid.config.options import Group, Option, declared
+from wsgid.config.uwsgi_options import Verdict
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from wsgid.options import Settings
+from wsgid.config.options import Settings
 from wsgid.errors import ApplicationImportError
 from wsgid.wsgi.static import StaticMaps
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wsgid import spoken
-from wsgid.options import Settings
+from wsgid.config.options import Settings
 from wsgid.errors import ConfigError
 from wsgid.spoken import Protocol, Shared, Spoken
 

@@ -12,10 +12,11 @@ import os
 import subprocess
 import sys
 
-from wsgid import log, logfiles
-from wsgid.config import Configuration
+from wsgid import log
+from wsgid.logs import logfiles
+from wsgid.config.merge import Configuration
 from wsgid.errors import ExitCode
-from wsgid.options import Option, Settings, declared
+from wsgid.config.options import Option, Settings, declared
 
 
 def run(configuration: Configuration) -> ExitCode:

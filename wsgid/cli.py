@@ -7,7 +7,8 @@ Rules
 import os
 import sys
 
-from wsgid import config, daemon, log, master, upgrade
+from wsgid import daemon, log, master, upgrade
+from wsgid.config import merge
 from wsgid.errors import BootError, ExitCode
 from wsgid.upgrade import Start
 
@@ -27,7 +28,7 @@ def main() -> int:
 
 def _run() -> ExitCode:
     restarted = upgrade.is_due(os.environ)
-    configuration = config.read(sys.argv[1:], os.environ, restarted)
+    configuration = merge.read(sys.argv[1:], os.environ, restarted)
     settings = configuration.settings
     if settings.https or settings.ssl_socket:
         from wsgid import certificates  # here: the master of all others need not carry OpenSSL

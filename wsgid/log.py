@@ -18,10 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from wsgid import destination
-from wsgid.destination import Destination, Kind
+from wsgid.logs import destination
+from wsgid.logs.destination import Destination, Kind
 from wsgid.errors import ConfigError
-from wsgid.syslogger import Syslog
+from wsgid.logs.syslogger import Syslog
 
 _TEXT = "%(asctime)s [%(process)d] wsgid %(role)s %(levelname)s: %(message)s"
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}  # syslog(3)

@@ -25,12 +25,12 @@ from wsgid.admin.failures import Failures
 from wsgid.admin.server import Admin
 from wsgid.admin.snapshot import Processes, Snapshot, take_snapshot
 from wsgid.channel import Channel
-from wsgid.config import Configuration
-from wsgid.options import Settings
+from wsgid.config.merge import Configuration
+from wsgid.config.options import Settings
 from wsgid.errors import ConfigError, ControlError, ExitCode, ListenerError
 from wsgid.fleet import Fleet, Mode
 from wsgid.listener import Listener
-from wsgid.logfiles import LogFiles
+from wsgid.logs.logfiles import LogFiles
 from wsgid.protocol import control
 from wsgid.scoreboard import Cause, Word
 from wsgid.shares import Shares

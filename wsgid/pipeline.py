@@ -27,9 +27,9 @@ import greenlet
 from gevent.hub import get_hub
 
 from wsgid import forwarded, log, tls
-from wsgid.accesslog import AccessLog
+from wsgid.logs.accesslog import AccessLog
 from wsgid.application import Application
-from wsgid.options import Settings
+from wsgid.config.options import Settings
 from wsgid.connection import READ, Connection
 from wsgid.errors import BadPacket, ClientDisconnected, HeadTimeout, PeerError
 from wsgid.exchange import Arrival, Exchange, Leaving, date_line

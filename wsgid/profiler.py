@@ -271,7 +271,7 @@ class CpuSource:
 
     def stop(self) -> None:
         self._stopped = True
-        if abs(signal.getitimer(signal.ITIMER_PROF)[1] - self._interval_s) < 1e-5:  # else it is the application's by now
+        if abs(signal.getitimer(signal.ITIMER_PROF)[1] - self._interval_s) < 1e-5:  # else it is the application's
             signal.setitimer(signal.ITIMER_PROF, 0)
         if not self.goes_on():
             return

@@ -9,7 +9,7 @@ import random
 import time
 
 from wsgid import process
-from wsgid.options import Settings
+from wsgid.config.options import Settings
 from wsgid.scoreboard import Cause
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from wsgid.options import Settings
+from wsgid.config.options import Settings
 
 
 class Protocol(StrEnum):

@@ -28,11 +28,13 @@ from pathlib import Path  # noqa: E402
 
 from gevent.hub import get_hub  # noqa: E402
 
-from wsgid import accesslog, application, certificates, log, logfiles, options, process, worker  # noqa: E402
+from wsgid import application, certificates, log, process, worker  # noqa: E402
+from wsgid.config import options  # noqa: E402
+from wsgid.logs import accesslog, logfiles  # noqa: E402
 from wsgid.channel import Channel  # noqa: E402
-from wsgid.options import Settings  # noqa: E402
+from wsgid.config.options import Settings  # noqa: E402
 from wsgid.errors import ApplicationImportError, BootError, ExitCode  # noqa: E402
-from wsgid.logfiles import LogFiles  # noqa: E402
+from wsgid.logs.logfiles import LogFiles  # noqa: E402
 from wsgid.protocol import control  # noqa: E402
 from wsgid.scoreboard import Scoreboard  # noqa: E402
 from wsgid.spoken import Shared  # noqa: E402

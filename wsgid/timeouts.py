@@ -14,7 +14,7 @@ from typing import Any
 import greenlet
 
 from wsgid import log
-from wsgid.options import Settings
+from wsgid.config.options import Settings
 from wsgid.errors import RequestTimeout
 from wsgid.scoreboard import Word
 

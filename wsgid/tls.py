@@ -22,7 +22,7 @@ import greenlet
 from gevent.hub import get_hub
 
 from wsgid import syscalls
-from wsgid.options import Settings
+from wsgid.config.options import Settings
 from wsgid.connection import READ, Connection
 from wsgid.errors import BadHandshake, ClientDisconnected, ForeignProtocol, HeadTimeout
 from wsgid.forwarded import Trusted

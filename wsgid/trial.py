@@ -8,7 +8,8 @@ import os  # noqa: E402
 import sys  # noqa: E402
 import traceback  # noqa: E402
 
-from wsgid import log, options  # noqa: E402
+from wsgid import log  # noqa: E402
+from wsgid.config import options  # noqa: E402
 from wsgid.errors import ApplicationImportError, ExitCode  # noqa: E402
 
 

@@ -19,14 +19,15 @@ from typing import Any
 from gevent.event import Event
 from gevent.hub import get_hub
 
-from wsgid import accesslog, certificates, dump, log, process
+from wsgid import certificates, dump, log, process
+from wsgid.logs import accesslog
 from wsgid.application import Application
 from wsgid.channel import Channel
-from wsgid.options import Settings
+from wsgid.config.options import Settings
 from wsgid.connection import READ
 from wsgid.errors import ControlError, ExitCode
 from wsgid.fleet import Backlog
-from wsgid.logfiles import LogFiles
+from wsgid.logs.logfiles import LogFiles
 from wsgid.pipeline import Pipeline
 from wsgid.protocol import control
 from wsgid.questions import AT_ONCE, Questions

@@ -20,7 +20,7 @@ from wsgid.admin.snapshot import Snapshot, WorkerView
 from wsgid.admin.status import status
 from wsgid.errors import WsgidError
 from wsgid.fleet import SLOTS_MAX
-from wsgid.options import Settings
+from wsgid.config.options import Settings
 from wsgid.scoreboard import Word
 
 

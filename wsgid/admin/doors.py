@@ -14,7 +14,7 @@ from wsgid.admin import commands, fifo, health, http, stats
 from wsgid.admin.commands import Operator
 from wsgid.admin.http import Page
 from wsgid.admin.server import Door, Responder, Response, guarded
-from wsgid.options import Settings
+from wsgid.config.options import Settings
 from wsgid.errors import ListenerError
 from wsgid.listener import Listener, Ownership
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from wsgid import __version__, process
 from wsgid.admin.failures import Failure
-from wsgid.options import Settings
+from wsgid.config.options import Settings
 from wsgid.fleet import Fleet
 from wsgid.listener import Listener
 from wsgid.process import Memory

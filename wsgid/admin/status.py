@@ -8,7 +8,7 @@ Rules
 from typing import Any
 
 from wsgid.admin.snapshot import ListenerView, Snapshot, WorkerView
-from wsgid.options import Settings
+from wsgid.config.options import Settings
 from wsgid.scoreboard import Word
 from wsgid.slots import SlotState
 

@@ -5,7 +5,7 @@ import json
 
 from wsgid.ctl.client import Server
 from wsgid.ctl.text import show, table
-from wsgid.options import declared, from_dict
+from wsgid.config.options import declared, from_dict
 
 HELP = "show the options with which the server runs"
 

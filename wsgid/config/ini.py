@@ -16,7 +16,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from wsgid import expand
+from wsgid.config import expand
 from wsgid.errors import ConfigError
 
 _BLANKS = " \t\r"

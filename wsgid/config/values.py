@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from wsgid import destination, logformat
+from wsgid.logs import destination, logformat
 from wsgid.forwarded import Trusted
 
 _TRUE, _FALSE = ("true", "on", "yes"), ("false", "off", "no")

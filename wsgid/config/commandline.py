@@ -2,7 +2,7 @@
 
 Rules
 * Every flag comes from a declaration in options.py; of a flag without value there is also its denial, --no-X.
-* What the command line says is not judged here but where all sources meet (config.py).
+* What the command line says is not judged here but where all sources meet (merge.py).
 """
 
 import argparse
@@ -12,10 +12,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from wsgid import __version__, forms, uwsgi_options, values
+from wsgid import __version__, forms
+from wsgid.config import uwsgi_options, values
 from wsgid.errors import ConfigError
-from wsgid.options import Given, Group, Option, by_key, declared, nearest
-from wsgid.uwsgi_options import Verdict
+from wsgid.config.options import Given, Group, Option, by_key, declared, nearest
+from wsgid.config.uwsgi_options import Verdict
 
 _USAGE = "wsgid [OPTIONS] [FILE.ini] [MODULE:CALLABLE]"
 _EPILOG = """example: wsgid --socket app.sock --workers 4 app:application

@@ -9,9 +9,10 @@ Rules
 import os
 from collections.abc import Mapping, Sequence
 
-from wsgid import destination, log
-from wsgid.options import Settings
-from wsgid.destination import Kind
+from wsgid import log
+from wsgid.logs import destination
+from wsgid.config.options import Settings
+from wsgid.logs.destination import Kind
 from wsgid.errors import ConfigError
 
 STREAMS = ""  # stands, among paths, for standard output and error, which --logto has put into a file

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from wsgid.syscalls import poll
-from wsgid.syslogger import INFO, Syslog
+from wsgid.logs.syslogger import INFO, Syslog
 
 WAITING_MAX_BYTES = 1 << 20
 AGAIN_S = 0.01  # how often one that leaves looks whether there is room

@@ -14,9 +14,9 @@ from enum import Enum
 from functools import cache
 from typing import Any
 
-from wsgid import values
+from wsgid.config import values
 from wsgid.errors import ConfigError
-from wsgid.values import Kind
+from wsgid.config.values import Kind
 
 
 class Group(Enum):

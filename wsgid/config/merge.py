@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from wsgid import commandline, sources
+from wsgid.config import commandline, sources
 from wsgid.errors import ConfigError
-from wsgid.options import Given, Settings, from_dict
-from wsgid.sources import Said
+from wsgid.config.options import Given, Settings, from_dict
+from wsgid.config.sources import Said
 
 __all__ = ["Configuration", "Settings", "from_command_line", "from_dict", "read"]
 

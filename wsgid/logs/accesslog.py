@@ -14,12 +14,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from wsgid import destination, log, logformat, process
-from wsgid.options import Settings
-from wsgid.destination import Kind
-from wsgid.logformat import Moment
-from wsgid.outlet import Outlet, Stream, SyslogOutlet
-from wsgid.syslogger import Syslog
+from wsgid import log, process
+from wsgid.logs import destination, logformat
+from wsgid.config.options import Settings
+from wsgid.logs.destination import Kind
+from wsgid.logs.logformat import Moment
+from wsgid.logs.outlet import Outlet, Stream, SyslogOutlet
+from wsgid.logs.syslogger import Syslog
 from wsgid.wsgi.response import Served
 
 FLUSH_BYTES = 64 * 1024

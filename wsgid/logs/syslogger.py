@@ -14,7 +14,7 @@ import syslog
 import time
 from typing import Any
 
-from wsgid.destination import Destination, Kind
+from wsgid.logs.destination import Destination, Kind
 
 _RETRY_S = 1.0  # how often a syslog that is not there is looked for
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from wsgid import ini, uwsgi_options, values
+from wsgid.config import ini, uwsgi_options, values
 from wsgid.errors import ConfigError
-from wsgid.ini import Entry, Ini
-from wsgid.options import Given, Option, by_key, declared, nearest
-from wsgid.uwsgi_options import Verdict
+from wsgid.config.ini import Entry, Ini
+from wsgid.config.options import Given, Option, by_key, declared, nearest
+from wsgid.config.uwsgi_options import Verdict
 
 _OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER")  # forms.py, upgrade.py
 _OF_KUBERNETES = re.compile("WSGID_(.*_)?(PORT|SERVICE)(_.*)?")  # of a service called wsgid or wsgid-x
