@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wsgid import application
-from wsgid.config import Settings
+from wsgid.config.options import Settings
 from wsgid.errors import ApplicationImportError
 
 

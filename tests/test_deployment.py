@@ -18,7 +18,7 @@ from tests import client
 from tests.conftest import Start
 from tools.nginx import EXAMPLES
 from wsgid.config import merge
-from wsgid.config import Settings
+from wsgid.config.options import Settings
 
 UNITS = sorted(path.name for path in EXAMPLES.glob("wsgid*.s*"))
 SERVICES = [name for name in UNITS if name.endswith(".service")]

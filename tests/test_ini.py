@@ -12,8 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wsgid.config import ini
-from wsgid.config import merge
+from wsgid.config import ini, merge
 from wsgid.errors import ConfigError
 
 Read = Callable[..., list[tuple[str, str]]]

@@ -16,7 +16,7 @@ from tests.ctl import refusal, said, wsgidctl
 from tests.server import Server, eventually
 from tests.test_ctl import send
 from wsgid import dump
-from wsgid.config import Settings
+from wsgid.config.options import Settings
 from wsgid.ctl.stacks import ALL_THERE_IS
 from wsgid.errors import RequestTimeout
 from wsgid.scoreboard import Word

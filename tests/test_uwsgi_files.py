@@ -11,8 +11,7 @@ import pytest
 
 from tests import client
 from tests.conftest import Start
-from wsgid.config import uwsgi_options
-from wsgid.config import merge
+from wsgid.config import merge, uwsgi_options
 from wsgid.config.merge import Configuration
 from wsgid.errors import ConfigError
 from wsgid.config.options import by_key, declared
