@@ -3,6 +3,7 @@ cimport cython
 
 from wsgid.connection cimport Connection
 from wsgid.exchange cimport Exchange
+from wsgid.logs.accesslog cimport AccessLog
 from wsgid.protocol.http cimport Head as HttpHead
 from wsgid.protocol.uwsgi cimport Head
 from wsgid.wsgi.input cimport Body
@@ -17,7 +18,7 @@ cdef class Pipeline:
     cdef readonly set greenlets
     cdef object _application
     cdef unsigned long long[::1] _line
-    cdef object _access_log
+    cdef AccessLog _access_log
     cdef object _say_once
     cdef object _on_empty
     cdef Py_ssize_t _places
@@ -60,13 +61,13 @@ cdef class Pipeline:
     cdef _take_place(self)
     @cython.locals(connection=Connection)
     cdef bint _serve_http(self, Exchange exchange, me) except -1
-    @cython.locals(served=Served, environ=dict)
+    @cython.locals(served=Served, environ=dict, took_s=double)
     cdef bint _answer(self, Exchange exchange, HttpHead head, me) except -1
     cdef bint _settle(self, Exchange exchange, Served served) except -1
     cdef _park(self, me)
     @cython.locals(started_s=double, head=Head)
     cdef _serve(self, Connection connection, me)
-    @cython.locals(body=Body, environ=dict, served=Served, variables=Py_ssize_t)
+    @cython.locals(body=Body, environ=dict, served=Served, variables=Py_ssize_t, took_s=double)
     cdef _respond(self, Connection connection, Head head, bytes buffer, me)
     @cython.locals(line="unsigned long long[::1]")
     cdef _record(self, Served served, unsigned long long duration_us)

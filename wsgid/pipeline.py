@@ -380,9 +380,10 @@ class Pipeline:
         else:
             served = serve(self._application, environ, exchange.connection, exchange)
         me.environ = None
-        self._record(served, int((_monotonic() - me.started_s) * 1e6))
+        took_s = _monotonic() - me.started_s
+        self._record(served, int(took_s * 1e6))
         if self._access_log is not None:
-            self._access_log.note(environ, served, me.started_s, max(length, 0), head.size_bytes, _NO_PACKET,
+            self._access_log.note(environ, served, me.started_s, took_s, max(length, 0), head.size_bytes, _NO_PACKET,
                                   head.count)
         return self._settle(exchange, served)
 
@@ -498,9 +499,10 @@ class Pipeline:
         served = serve(self._application, environ, connection)
         me.environ = None  # now: what follows may wait for the peer, and is no matter of --harakiri
         outcome = served.outcome
-        self._record(served, int((_monotonic() - me.started_s) * 1e6))
+        took_s = _monotonic() - me.started_s
+        self._record(served, int(took_s * 1e6))
         if self._access_log is not None:
-            self._access_log.note(environ, served, me.started_s, head.content_length,
+            self._access_log.note(environ, served, me.started_s, took_s, head.content_length,
                                   head.size_bytes - HEADER_SIZE_BYTES, buffer, variables - len(self._base))
         if outcome is _TORN:
             connection.cut()

@@ -74,7 +74,7 @@ class AccessLog:
         self._tell_at_s = 0.0
         self._has_failed = False
 
-    def note(self, environ: dict[str, Any], served: Served, started_s: float, length_bytes: int,
+    def note(self, environ: dict[str, Any], served: Served, started_s: float, took_s: float, length_bytes: int,
              size_bytes: int, buffer: bytes, variables: int) -> None:
         """One request is over.
 
@@ -82,13 +82,13 @@ class AccessLog:
             environ: as the application has left it.
             served: what it was sent.
             started_s: when it came, by the monotonic clock.
+            took_s: how long it took.
             length_bytes: of the body, as the head has said.
             size_bytes: of the variables or headers.
             buffer: the packet, or its first bytes.
             variables: how many there were.
         """
         self._requests += 1
-        took_s = _monotonic() - started_s
         if not self._all and not self._is_wanted(served.status, took_s):
             return
         started_s += self._epoch_s
