@@ -3,6 +3,7 @@
 cdef class Connection:
     cdef readonly int fd
     cdef readonly bint http
+    cdef public object watcher
     cdef double _timeout_s
 
     cdef bytes _begun

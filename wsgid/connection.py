@@ -35,11 +35,12 @@ class Connection:
         http: whether the peer speaks HTTP, and not uwsgi.
     """
 
-    __slots__ = ("fd", "http", "_timeout_s", "_begun")
+    __slots__ = ("fd", "http", "watcher", "_timeout_s", "_begun")
 
     def __init__(self, fd: int, timeout_s: float, http: bool = False) -> None:
         self.fd = fd
         self.http = http
+        self.watcher: Any = None  # of the hub, that waits for its next request (parking.py); closed with it
         self._timeout_s = timeout_s
         self._begun: bytes | None = None
 
@@ -156,6 +157,8 @@ class Connection:
         """Once: a second time would close whatever connection has the number by then."""
         fd, self.fd = self.fd, NOTHING
         if fd != NOTHING:
+            if self.watcher is not None:
+                self.watcher.close()
             close(fd)
 
     def cut(self) -> None:

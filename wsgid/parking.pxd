@@ -1,11 +1,11 @@
 # The types with which parking.py is compiled.
 cimport cython
 
+from wsgid.connection cimport Connection
 from wsgid.exchange cimport Exchange
 
 
 cdef class _Parked:
-    cdef readonly object watcher
     cdef public double until_s
     cdef public bint begun
 
@@ -18,10 +18,9 @@ cdef class Parking:
     cdef object _resume
     cdef dict _parked
 
-    @cython.locals(begun=bint)
+    @cython.locals(begun=bint, connection=Connection)
     cpdef keep(self, Exchange exchange, object arrival, double now_s)
     @cython.locals(parked=_Parked)
     cpdef _wake(self, Exchange exchange)
-    @cython.locals(parked=_Parked)
     cdef _forget(self, Exchange exchange)
     cdef _close(self, Exchange exchange)

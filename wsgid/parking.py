@@ -20,9 +20,8 @@ _NOTHING, _PART, _HEAD, _END = Arrival  # see exchange.py
 
 @dataclass
 class _Parked:
-    __slots__ = ("watcher", "until_s", "begun")
+    __slots__ = ("until_s", "begun")
 
-    watcher: Any
     until_s: float
     begun: bool  # a head, or what has to come before
 
@@ -53,9 +52,11 @@ class Parking:
     def keep(self, exchange: Exchange, arrival: Arrival, now_s: float) -> None:
         """Wait for the next request of this connection; `arrival` is NOTHING or PART."""
         begun = arrival is _PART
-        watcher = self._hub.loop.io(exchange.connection.fd, READ)
-        self._parked[exchange] = _Parked(watcher, now_s + (self._head_s if begun else self._quiet_s), begun)
-        watcher.start(self._wake, exchange)
+        connection = exchange.connection
+        if connection.watcher is None:  # one for all its requests: stopped and started again, libev tells epoll nothing
+            connection.watcher = self._hub.loop.io(connection.fd, READ)
+        self._parked[exchange] = _Parked(now_s + (self._head_s if begun else self._quiet_s), begun)
+        connection.watcher.start(self._wake, exchange)
         if len(self._parked) > self._places:
             self._close(next(iter(self._parked)))
 
@@ -102,7 +103,8 @@ class Parking:
         self._resume(exchange)
 
     def _forget(self, exchange: Exchange) -> None:
-        self._parked.pop(exchange).watcher.close()
+        del self._parked[exchange]
+        exchange.connection.watcher.stop()
 
     def _close(self, exchange: Exchange) -> None:
         self._forget(exchange)
