@@ -205,6 +205,15 @@ def test_the_backlog_of_each_listener_is_there(start: Start) -> None:
         one.close()
 
 
+def test_sockets_that_share_an_address_are_one_listener(start: Start) -> None:
+    server = start("--http", "127.0.0.1:0", "--reuse-port", "--workers", "2", "--listen", "40",
+                   "--metrics", "metrics.sock", "app:application", app=APP).wait_ready(2)
+    found = scrape(server)
+    [backlog] = [one for one in found.samples if one.name == "wsgid_listen_backlog"]
+    assert backlog.value == 80  # of both
+    assert found.sum("uwsgi_socket_max_queue_length", proto="http") == 80
+
+
 def test_what_a_scrape_costs_can_be_measured() -> None:
     said = subprocess.run([sys.executable, "-m", "tools.scrape_cost", "3"], check=True, capture_output=True, text=True,
                           cwd=Path(__file__).parent.parent).stdout

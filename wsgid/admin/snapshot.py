@@ -8,7 +8,7 @@ Rules
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wsgid import __version__, process
@@ -60,6 +60,7 @@ class ListenerView:
     path: str  # of a unix socket; empty for others
     queue: int | None  # connections that wait to be accepted; None: the kernel does not say
     backlog: int | None  # how many can
+    protocol: str = "uwsgi"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def take_snapshot(settings: Settings, fleet: Fleet, scoreboard: Scoreboard, list
         now_s=time.time(),
         started_s=started_s, generation=fleet.wanted_generation, wanted=fleet.target, places=settings.gevent,
         workers=tuple(_view(slot, scoreboard) for slot in fleet.slots),
-        listeners=tuple(map(_view_listener, listeners)),
+        listeners=tuple(_view_listeners(listeners)),
         templates=tuple(TemplateView(one.generation, one.state, processes.templates.get(one.generation, 0))
                         for one in fleet.templates.values()),
         next_generation=fleet.next_generation, spare_pid=processes.spare_pid, failure=processes.failure)
@@ -147,10 +148,17 @@ def _directory() -> str:
         return ""
 
 
-def _view_listener(listener: Listener) -> ListenerView:
-    backlog = listener.queue()
-    return ListenerView(listener.address, str(listener.path or ""), backlog.waiting if backlog else None,
-                        backlog.size if backlog else None)
+def _view_listeners(listeners: Sequence[Listener]) -> Iterable[ListenerView]:
+    """One an address: those that share one (--reuse-port) are added up."""
+    addresses: dict[str, list[Listener]] = {}
+    for one in listeners:
+        addresses.setdefault(one.address, []).append(one)
+    for address, sharing in addresses.items():
+        known = [backlog for one in sharing if (backlog := one.queue())]
+        complete = len(known) == len(sharing)
+        yield ListenerView(
+            address, str(sharing[0].path or ""), sum(one.waiting for one in known) if complete else None,
+            sum(one.size for one in known) if complete else None, sharing[0].spoken.protocol.value)
 
 
 def _view(slot: Slot, scoreboard: Scoreboard) -> WorkerView:

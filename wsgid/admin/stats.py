@@ -35,7 +35,7 @@ def statistics(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _socket(listener: ListenerView) -> dict[str, Any]:
-    return {"name": listener.address, "proto": "uwsgi", "queue": listener.queue or 0,
+    return {"name": listener.address, "proto": listener.protocol, "queue": listener.queue or 0,
             "max_queue": listener.backlog or 0, "shared": 0, "can_offload": 0}
 
 
