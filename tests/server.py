@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -25,6 +26,14 @@ PATIENCE_S = 20.0  # how long a test waits for an event before it fails; nothing
 MARK = "TEST_MARK_OF_WSGID"  # not WSGID_...: that would be an option
 
 T = TypeVar("T")
+
+
+def open_to_all(directory: Path) -> None:
+    """Let everybody into a test's directory: pytest makes those above it for their owner alone."""
+    for one in (directory, *directory.parents):
+        if one == Path(tempfile.gettempdir()):
+            return
+        one.chmod(0o755)
 
 
 def eventually(question: Callable[[], T], what: str) -> T:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests import client
 from tests.conftest import Start
 from tests.ctl import PROGRAM, refusal, said, wsgidctl
-from tests.server import Server, eventually
+from tests.server import Server, eventually, open_to_all
 from wsgid.admin import fifo
 from wsgid.ctl import frame, memory, requests, settings, status, text
 from wsgid.ctl.main import SUBCOMMANDS
@@ -126,8 +126,7 @@ def test_a_socket_that_is_no_control_socket_is_said(start: Start, tmp_path: Path
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 def test_a_server_of_somebody_else_is_said(start: Start, tmp_path: Path) -> None:
     server = serve(start)
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
+    open_to_all(tmp_path)
     (tmp_path / "pid").write_text(str(server.pid))
     code = textwrap.dedent("""
         import os, sys

@@ -15,7 +15,7 @@ import pytest
 
 from tests import client
 from tests.conftest import Start
-from tests.server import PATIENCE_S, Server, eventually
+from tests.server import PATIENCE_S, Server, eventually, open_to_all
 
 HELLO = """
     import os, time
@@ -170,8 +170,7 @@ def test_privileges_are_dropped_for_the_application_and_kept_for_the_master(star
             start_response("200 OK", [])
             return [f"{os.getresuid()} {os.getresgid()} {os.getgroups()}".encode()]
     """
-    for directory in (tmp_path, *tmp_path.parents[:3]):
-        directory.chmod(0o755)
+    open_to_all(tmp_path)
     server = serve(start, "--uid", "www-data", "--gid", "www-data", "--chown-socket", "www-data:www-data",
                    "--chmod-socket", "660", app=app, prefix=KEEP_READING)
     uid, gid = client.get(tmp_path / "app.sock").body.decode().partition(") ")[::2]
