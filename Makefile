@@ -22,13 +22,16 @@ TWICE = tests/test_protocol_uwsgi.py tests/test_wsgi_environ.py tests/test_wsgi_
 
 # These are needed, not wished for: without them this fails. nginx, and who visits what it serves.
 VISITORS = curl:curl ab:apache2-utils wrk:wrk chromium:chromium chromedriver:chromium-driver
-# Tests wait for servers most of their time: three processes on two processors halve it.
-TOGETHER = --numprocesses 3 --dist worksteal
+# Tests wait for servers most of their time, and run two at a time; those that need the processors for a load do not.
+TOGETHER = --numprocesses 2 --dist worksteal
+ALONE = tests/test_faults_load.py tests/test_faults_resources.py tests/test_http_clients.py tests/test_profile.py \
+	tests/test_reuse_port.py
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m tools.nginx >/dev/null
 	@$(BIN)/python -m tools.apt $(VISITORS)
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest $(TOGETHER)
+	@$(BIN)/python -m pytest $(ALONE)
+	@$(BIN)/python -m pytest $(TOGETHER) $(addprefix --ignore=,$(ALONE))
 	@WSGID_PURE=1 $(BIN)/python -m pytest $(TOGETHER) $(TWICE)
 
 # make test on each supported Python of this machine, each in .venv-3.X.
