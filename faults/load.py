@@ -253,7 +253,7 @@ def stop_at_the_socket(clients: int = 128) -> list[Result]:
     unlink nobody has taken its connection, so nothing of it is lost."""
     with serving("--gevent", str(PLACES), "app:application", workers=2) as server:
         with Load(Plan(f"{server.directory}/app.sock", MIXED, clients, ends_with=(REFUSED,))) as load:
-            term_s, end = _term(server)
+            term_s, end = _term(server, load)
     outcomes = load.outcomes()
     lost = len(load.records) - outcomes[RIGHT] - outcomes[REFUSED]
     return [_open_at(load, term_s), Result("0 lost, at the socket", _of(lost, load), lost == 0), end]
@@ -263,7 +263,7 @@ def stop_behind_nginx(clients: int = 128) -> list[Result]:
     """The same through nginx, which says 502 when it is refused: as many as its log has failed connects are no loss."""
     with serving("--gevent", str(PLACES), "app:application", workers=2) as server, nginx_for(server) as nginx:
         with Load(Plan(http(nginx), MIXED, clients, ends_with=("status 502",))) as load:
-            term_s, end = _term(server)
+            term_s, end = _term(server, load)
         refused = len(re.findall(r"connect\(\) to unix:\S+ failed", nginx.error_log()))
         others = [line for line in nginx.error_log().splitlines() if "[error]" in line and "connect()" not in line]
     outcomes = load.outcomes()
@@ -274,17 +274,28 @@ def stop_behind_nginx(clients: int = 128) -> list[Result]:
                    lost == 0 and not others), end]
 
 
-def _term(server: Server) -> tuple[float, Result]:
-    """Let the load run for a second, then stop. Returns when, and how it ended."""
-    time.sleep(1.0)
+def _term(server: Server, load: Load) -> tuple[float, Result]:
+    """Stop at a moment when enough requests are open. Returns when, and how it ended."""
+    wanted = _open_wanted(load) * 9 // 8  # some end between the look and the signal
+    eventually(lambda: _connections(server) >= wanted, f"{wanted} requests are open")
     term_s = time.monotonic()
     return term_s, ended(server)
+
+
+def _connections(server: Server) -> int:
+    """On app.sock, accepted or waiting: the kernel names both after the listener (proc(5), /proc/net/unix)."""
+    name = f" {server.directory}/app.sock"
+    return sum(line.endswith(name) for line in Path("/proc/net/unix").read_text().splitlines()) - 1
+
+
+def _open_wanted(load: Load) -> int:
+    return min(72, load.plan.clients // 2)
 
 
 def _open_at(load: Load, moment_s: float) -> Result:
     """Requests that had begun before that moment and ended after it: so many were in flight, or waited for a place."""
     count = sum(one.started_s < moment_s < one.ended_s for one in load.records)
-    bar = min(72, load.plan.clients // 2)
+    bar = _open_wanted(load)
     return Result(f"at least {bar} requests open at SIGTERM; --gevent has places for {2 * PLACES}", str(count),
                   count >= bar > 2 * PLACES)
 
