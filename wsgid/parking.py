@@ -79,10 +79,6 @@ class Parking:
         for parked in self._parked.values():
             parked.until_s = min(parked.until_s, now_s + grace_s)
 
-    def close(self) -> None:
-        for exchange in list(self._parked):
-            self._close(exchange)
-
     def _wake(self, exchange: Exchange) -> None:
         parked = self._parked[exchange]
         arrival = exchange.advance()
