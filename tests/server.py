@@ -2,6 +2,8 @@
 
 Rules
 * A test waits for what the server says in its log, or for what the kernel says; never for time to pass.
+* `lines` has all that the server has written by the time it is looked at.  A test that shares its server with other
+  tests takes `len(server.lines)` first, and looks at what comes behind: the lines before it belong to others.
 * At the end nothing may be left: each server gets a mark in its environment, which all its descendants inherit; whoever
   still carries it after the end is a failure, as is a socket file.  SPT_NOENV keeps setproctitle from writing titles
   over the environment that proc(5) shows.
@@ -9,6 +11,7 @@ Rules
 
 import os
 import re
+import select
 import subprocess
 import sys
 import tempfile
@@ -59,38 +62,67 @@ class Server:
                  prefix: Sequence[str] = (), **options: Any) -> None:
         self.directory = directory
         self.mark = uuid.uuid4().hex
-        self.lines: list[str] = []
+        self._lines: list[str] = []
+        self._rest = b""  # of a line that has not ended yet
         self._changed = threading.Condition()
         self._process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "wsgid", *arguments], cwd=directory, stderr=subprocess.PIPE, text=True,
+            [*prefix, sys.executable, "-m", "wsgid", *arguments], cwd=directory, stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(directory), **(environ or {}), MARK: self.mark, "SPT_NOENV": "1"},
             **options)
         self.pid = self._process.pid
+        assert self._process.stderr is not None
+        self._stderr = self._process.stderr.fileno()
+        os.set_blocking(self._stderr, False)
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
     def _read(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
+        """The thread that keeps the pipe empty, so that the server never waits for the test."""
+        readable = select.poll()
+        readable.register(self._stderr, select.POLLIN)
+        while True:
+            readable.poll()
             with self._changed:
-                self.lines.append(line.rstrip("\n"))
+                ended = self._take_in()
                 self._changed.notify_all()
+            if ended:
+                return
+
+    def _take_in(self) -> bool:
+        """Read what is in the pipe. Returns whether it has ended. The caller holds the lock."""
+        while True:
+            try:
+                block = os.read(self._stderr, 1 << 16)
+            except BlockingIOError:
+                return False
+            *lines, self._rest = (self._rest + block).split(b"\n")
+            if not block and self._rest:
+                lines, self._rest = [self._rest], b""
+            self._lines += [line.decode(errors="backslashreplace") for line in lines]
+            if not block:
+                return True
+
+    @property
+    def lines(self) -> list[str]:
+        """What the server has said, up to now; the list itself."""
         with self._changed:
-            self._changed.notify_all()
+            if self._reader.is_alive():
+                self._take_in()
+        return self._lines
 
     @property
     def log(self) -> str:
         return "\n".join(self.lines)
 
-    def wait_for(self, pattern: str, count: int = 1) -> list[re.Match[str]]:
-        """Wait until that many log lines match."""
+    def wait_for(self, pattern: str, count: int = 1, since: int = 0) -> list[re.Match[str]]:
+        """Wait until that many log lines match, of those from number `since` on."""
 
         def found() -> list[re.Match[str]]:
-            return [match for line in self.lines if (match := re.search(pattern, line))]
+            return [match for line in self._lines[since:] if (match := re.search(pattern, line))]
 
         with self._changed:
             ended = self._changed.wait_for(lambda: len(found()) >= count or not self._reader.is_alive(), PATIENCE_S)
-            assert ended and len(found()) >= count, f"no {count} x {pattern!r} in the log:\n{self.log}"
+            assert ended and len(found()) >= count, f"no {count} x {pattern!r} in the log:\n" + "\n".join(self._lines)
         return found()
 
     def wait_ready(self, workers: int) -> "Server":

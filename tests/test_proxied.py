@@ -137,13 +137,13 @@ def test_it_comes_before_the_handshake(proxied: Site) -> None:
     (b"", "the PROXY header did not arrive within --http-head-timeout"),
 ])
 def test_without_a_valid_header_there_is_no_answer(proxied: Site, data: bytes, complaint: str) -> None:
-    proxied.server.lines.clear()
+    before = len(proxied.server.lines)
     try:
         assert client.exchange(proxied.addresses[0], data) == b""
     except ConnectionResetError:
         pass  # what was not read
-    proxied.server.wait_for(rf"refused a packet from 127.0.0.1:\d+: .*{re.escape(complaint)}")
-    assert len(proxied.server.lines) == 1
+    proxied.server.wait_for(rf"refused a packet from 127.0.0.1:\d+: .*{re.escape(complaint)}", since=before)
+    assert len(proxied.server.lines) == before + 1
 
 
 def test_a_refused_request_is_its_client_s(proxied: Site) -> None:

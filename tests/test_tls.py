@@ -314,12 +314,12 @@ def hello() -> bytes:
 
 def test_a_handshake_that_does_not_come_holds_nobody_up(site: Site, authority: Authority) -> None:
     """More of them than there are places (--gevent 4)."""
-    site.server.lines.clear()
+    before = len(site.server.lines)
     waiting = [client.connect(site.https) for _ in range(12)]
     for number, one in enumerate(waiting):
         one.sendall(hello()[:number * 20] if number < 8 else hello())
     assert ask(site.https, authority.context()).status == 200
-    site.server.wait_for("refused .* the TLS handshake did not arrive within --http-head-timeout", 12)
+    site.server.wait_for("refused .* the TLS handshake did not arrive within --http-head-timeout", 12, before)
     for one in waiting:
         with one:
             client.read_all(one)  # to its end

@@ -83,8 +83,8 @@ def test_what_is_refused_gets_an_answer_and_one_sentence_that_names_the_peer(
     assert client.parse(client.exchange(unix, data)).status == status
     assert client.parse(client.exchange(tcp, data)).status == status
     assert client.get(unix).body == b"fine"
-    server.wait_for(rf"refused a packet from process \d+ of user \d+: .*{says}")
-    server.wait_for(rf"refused a packet from 127.0.0.1:\d+: .*{says}")
+    server.wait_for(rf"refused a packet from process \d+ of user \d+: .*{says}", since=before)
+    server.wait_for(rf"refused a packet from 127.0.0.1:\d+: .*{says}", since=before)
     assert len(server.lines) == before + 2
 
 
