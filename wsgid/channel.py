@@ -13,6 +13,7 @@ import fcntl
 import sys
 import termios
 from collections.abc import Sequence
+from contextlib import suppress
 
 from wsgid.errors import ControlError
 from wsgid.protocol import control
@@ -30,19 +31,38 @@ class Channel:
     def __init__(self, fd: int) -> None:
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fileno=fd)
         self._socket.setblocking(False)
+        self._unsent: list[tuple[control.Message, Sequence[int]]] = []
+        self.refusal: OSError | None = None  # why the last message was not sent
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def send(self, message: control.Message, fds: Sequence[int] = ()) -> bool:
-        """Send one message. Returns False when the other end is gone or does not read: its EOF or its deadline,
-        and not this call, decide what happens to it."""
+        """Send one message. Returns False, and leaves the reason in `refusal`, when the other end is gone or does not
+        read: its EOF or its deadline, and not this call, decide what happens to it; or when the kernel has no room."""
         ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self.refusal = None
         try:
             self._socket.sendmsg([control.encode(message)], ancillary, _socket.MSG_NOSIGNAL)
-        except (BlockingIOError, ConnectionError):
-            return False
-        return True
+        except OSError as error:
+            self.refusal = error
+        return self.refusal is None
+
+    def order(self, message: control.Message, fds: Sequence[int] = ()) -> None:
+        """Send a message that must not be lost: what cannot be sent now is sent by `flush`, in order.
+
+        Args:
+            fds: stay open until then.
+        """
+        self._unsent.append((message, fds))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits, as far as it goes. What a process that has left would have got is dropped."""
+        while self._unsent:
+            if not self.send(*self._unsent[0]) and not isinstance(self.refusal, ConnectionError):
+                return
+            del self._unsent[0]
 
     def unread_bytes(self) -> int:
         """How much of what was sent has not been received (unix(7), SIOCOUTQ; the kernel counts its own buffers in)."""
@@ -74,7 +94,9 @@ class Channel:
         return control.decode(datagram), list(fds)
 
     def close(self) -> None:
-        self._socket.close()
+        """Whatever the kernel says: on Linux the descriptor is gone even then (close(2))."""
+        with suppress(OSError):
+            self._socket.close()
 
 
 def pair() -> tuple[int, int]:

@@ -10,19 +10,25 @@ import sys
 from wsgid import daemon, log, master, upgrade
 from wsgid.config import merge
 from wsgid.errors import BootError, ExitCode
+from wsgid.refusals import REFUSALS, words
 from wsgid.upgrade import Start
 
 
 def main() -> int:
     """The console script `wsgid`, and `python -m wsgid`."""
     code: int = ExitCode.FAILURE
+    environ = dict(os.environ)
     try:
         code = _run()
     except BootError as error:
         log.error("%s", error)
         code = error.exit_code
+    except (*REFUSALS, ImportError) as error:
+        log.error("wsgid cannot start: %s", words(error))
     finally:
         daemon.tell_foreground(code)
+    if upgrade.is_due(os.environ):
+        return upgrade.try_again(environ)
     return code
 
 

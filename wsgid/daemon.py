@@ -11,6 +11,7 @@ import os
 import sys
 
 from wsgid.errors import ConfigError, ExitCode
+from wsgid.refusals import close
 
 _foreground_fd = -1  # where the foreground waits for one line; -1: nobody does
 
@@ -50,9 +51,9 @@ def tell_foreground(code: int) -> None:
         return
     try:
         os.write(fd, b"%d" % code)
-    except BrokenPipeError:  # somebody has ended it
+    except OSError:  # EPIPE: somebody has ended it
         pass
-    os.close(fd)
+    close(fd)
 
 
 def _open_log(path: str) -> int:

@@ -49,6 +49,18 @@ class ApplicationImportError(BootError):
     exit_code = ExitCode.APPLICATION
 
 
+# --- the machine's refusals, met at any time --------------------------------------------------------------------------
+
+
+class Refused(WsgidError, OSError):
+    """The kernel has refused a system call, which `call` names, with what it was for: "chdir /srv/site".
+
+    An OSError, hence with errno and strerror (errno(3)).
+    """
+
+    call = ""
+
+
 # --- the peer's faults, met on a connection --------------------------------------------------------------------------
 
 

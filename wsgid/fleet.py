@@ -149,12 +149,15 @@ class Fleet:
     templates: dict[int, Template] = field(default_factory=dict)
     template_failures: int = 0
     template_not_before_s: float = -inf
+    launch_failures: int = 0  # how often in a row the kernel has refused to start a template
+    launch_not_before_s: float = -inf
     last_plan_s: float | None = None
 
     # --- events: what the master saw ---
 
     def request_reload(self) -> None:
         self.reload_requested = True
+        self.launch_not_before_s = -inf  # whoever asks anew may know that it works now
 
     def request_stop(self, at_s: float) -> None:
         """Stop gracefully, from `at_s` on; until then everything goes on."""
@@ -181,8 +184,20 @@ class Fleet:
         if template is None or template.state is not TemplateState.BOOTING:
             return
         self.templates[generation] = replace(template, state=TemplateState.READY, ready_s=now_s, deadline_s=inf)
+        self.launch_failures = 0
         if template.purpose is not Purpose.REPLACE:
             self.wanted_generation = generation
+
+    def launch_failed(self, generation: int, now_s: float) -> float:
+        """The kernel has refused to start this template. A server that never served ends by that; any other tries
+        again, and a reload stays asked for. Returns the pause until then, in seconds."""
+        template = self.templates.pop(generation)
+        self.launch_failures += 1
+        pause_s = backoff_s(self.launch_failures + 1)
+        self.launch_not_before_s = now_s + pause_s
+        self.reload_requested |= template.purpose is Purpose.RELOAD
+        self._boot_failed(ExitCode.FAILURE)
+        return pause_s
 
     def template_closed(self, generation: int, now_s: float) -> None:
         """A template's end of its channel is gone: it cannot spawn any more and has to leave."""
@@ -267,8 +282,11 @@ class Fleet:
             times.append(self.stop_at_s)
         times += [slot.not_before_s for slot in self.slots if slot.not_before_s > now_s]
         times += [template.deadline_s for template in self.templates.values()]
-        if not self.templates and self.mode is Mode.RUNNING:
-            times.append(max(self.template_not_before_s, now_s))
+        if self.mode is Mode.RUNNING:
+            if not self.templates:
+                times.append(max(self.template_not_before_s, self.launch_not_before_s, now_s))
+            elif self.reload_requested:
+                times.append(max(self.launch_not_before_s, now_s))
         return min([now_s + TICK_S, *times])
 
     @property
@@ -307,12 +325,15 @@ class Fleet:
 
     def _check_templates(self, now_s: float) -> Iterable[Action]:
         able = self.template()
+        rested = now_s >= self.launch_not_before_s
         for template in list(self.templates.values()):
             superseded = able is not None and template.generation < able.generation
-            unwanted = self.reload_requested and template.state is TemplateState.BOOTING
+            unwanted = self.reload_requested and rested and template.state is TemplateState.BOOTING
             if (superseded or unwanted) and template.state in (TemplateState.BOOTING, TemplateState.READY):
                 yield self._dismiss(template, now_s)
         alive = any(template.state is not TemplateState.DISMISSED for template in self.templates.values())
+        if not rested:
+            return
         if self.reload_requested:
             yield self._launch(Purpose.RELOAD, now_s)
         elif not alive and now_s >= self.template_not_before_s:
@@ -418,11 +439,11 @@ class Fleet:
             return KillTemplate(template.generation)
         return DismissTemplate(template.generation)
 
-    def _boot_failed(self) -> None:
+    def _boot_failed(self, code: ExitCode = ExitCode.APPLICATION) -> None:
         """Nobody was ever Ready: the first generation is broken, and trying again would only hide it."""
         if not self.proven and self.mode is Mode.RUNNING:
             self.mode = Mode.STOPPING
-            self.exit_code = ExitCode.APPLICATION
+            self.exit_code = code
 
     def _outdated(self, slot: Slot) -> bool:
         return slot.tired or slot.generation < self.wanted_generation
@@ -454,6 +475,7 @@ class Fleet:
             return
         lost_s = now_s - last_s
         self.template_not_before_s += lost_s
+        self.launch_not_before_s += lost_s
         self.slots = [
             replace(slot, since_s=now_s, ready_s=slot.ready_s + lost_s, deadline_s=slot.deadline_s + lost_s,
                     not_before_s=slot.not_before_s + lost_s)

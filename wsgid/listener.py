@@ -18,6 +18,7 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wsgid import log
 from wsgid.backlog import Backlog, backlog_of
 from wsgid.errors import ListenerError
 from wsgid.spoken import Spoken
@@ -53,7 +54,7 @@ class Listener:
         return backlog_of(self.socket)
 
     def unlink(self) -> None:
-        """Remove the socket file, if it is still ours."""
+        """Remove the socket file, if it is still ours. One that cannot be removed is named: the next start does it."""
         if self.path is None:
             return
         try:
@@ -61,6 +62,8 @@ class Listener:
                 self.path.unlink()
         except FileNotFoundError:
             pass
+        except OSError as error:
+            log.warning("the socket file %s cannot be removed: %s", self.path, error.strerror)
 
 
 def open_listener(address: str, backlog: int, ownership: Ownership) -> Listener:
@@ -74,6 +77,14 @@ def open_listener(address: str, backlog: int, ownership: Ownership) -> Listener:
     Raises:
         ListenerError: with the address, the reason and the remedy.
     """
+    try:
+        return _open(address, backlog, ownership)
+    except OSError as error:  # wherever it comes from: no descriptor left, say
+        raise ListenerError(f"cannot listen on {address}: {_reason(error)}") from error
+
+
+def _open(address: str, backlog: int, ownership: Ownership) -> Listener:
+    """Raises ListenerError and OSError."""
     if address.startswith("fd://"):
         return inherit(address.removeprefix("fd://"), backlog)
     tcp = _TCP.fullmatch(address)
@@ -96,6 +107,14 @@ def open_shares(address: str, backlog: int, count: int) -> list[Listener]:
         raise ListenerError(f"--reuse-port cannot be had on {address}: SO_REUSEPORT is for TCP; name a host:port, or "
                             "leave --reuse-port out")
     host, port = tcp["host"].strip("[]") or "0.0.0.0", int(tcp["port"])
+    try:
+        return _open_shares(address, host, port, backlog, count)
+    except OSError as error:
+        raise ListenerError(f"cannot listen on {address}: {_reason(error)}") from error
+
+
+def _open_shares(address: str, host: str, port: int, backlog: int, count: int) -> list[Listener]:
+    """Raises ListenerError and OSError."""
     _probe(address, host, port)
     first = _open_tcp(address, host, port, backlog, reuse_port=True)
     return [first, *(open_share(first, backlog) for _ in range(count - 1))]
@@ -108,7 +127,10 @@ def open_share(other: Listener, backlog: int) -> Listener:
         ListenerError: the kernel refuses it.
     """
     host, _, port = other.address.rpartition(":")
-    made = _open_tcp(other.address, host.strip("[]"), int(port), backlog, reuse_port=True)
+    try:
+        made = _open_tcp(other.address, host.strip("[]"), int(port), backlog, reuse_port=True)
+    except OSError as error:
+        raise ListenerError(f"cannot listen on {other.address}: {_reason(error)}") from error
     return replace(made, spec=other.spec, spoken=other.spoken)
 
 
@@ -148,13 +170,6 @@ def inherit(number: str, backlog: int) -> Listener:
     inherited.setblocking(False)
     inherited.set_inheritable(False)
     return Listener(inherited, f"fd://{number}", f"fd://{number}")
-
-
-def hold(fd: int, spec: str, address: str, path: str, identity: tuple[int, int], spoken: Spoken,
-         reuse_port: bool) -> Listener:
-    """A listener that an earlier image of this process has opened, and that is still ours."""
-    held = socket.socket(fileno=fd)
-    return Listener(held, address, spec, Path(path) if path else None, identity, spoken, reuse_port)
 
 
 def _open_tcp(address: str, host: str, port: int, backlog: int, reuse_port: bool = False) -> Listener:
@@ -207,19 +222,23 @@ def _open_unix(address: str, backlog: int, ownership: Ownership) -> Listener:
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # The file is made with its final mode: between bind and a chmod, anybody could connect.
     umask = os.umask(0o777 & ~ownership.mode) if ownership.mode is not None else None
+    made = False
     try:
         bound.bind(os.fspath(path))
+        made = True
         if (ownership.uid, ownership.gid) != (-1, -1):
             os.chown(path, ownership.uid, ownership.gid)
         bound.listen(backlog)
+        bound.setblocking(False)
+        return Listener(bound, os.fspath(path), address, path, _identity(path))
     except OSError as error:
         bound.close()
+        if made:
+            path.unlink(missing_ok=True)
         raise ListenerError(f"cannot listen on {path}: {_reason(error)}") from error
     finally:
         if umask is not None:
             os.umask(umask)
-    bound.setblocking(False)
-    return Listener(bound, os.fspath(path), address, path, _identity(path))
 
 
 def _open_abstract(address: str, backlog: int) -> Listener:
@@ -251,6 +270,10 @@ _REMEDIES = {
     errno.ENOENT: "create the directory first",
     errno.ENOTDIR: "a part of the path is no directory",
     errno.EROFS: "choose a writable directory",
+    errno.EMFILE: "raise the limit of open files (ulimit -n, LimitNOFILE=)",
+    errno.ENFILE: "raise fs.file-max (sysctl)",
+    errno.ENOMEM: "give this machine, or this service, more memory",
+    errno.ENOBUFS: "give this machine, or this service, more memory",
 }
 
 

@@ -188,7 +188,13 @@ def write_to(path: str) -> None:
 
 
 def use(fd: int) -> None:
-    """Let standard output and error be this open file; closes `fd`."""
-    os.dup2(fd, 1)
-    os.dup2(fd, 2)
-    os.close(fd)
+    """Let standard output and error be this open file; closes `fd`.
+
+    Raises:
+        OSError: dup2(2) was refused; at least one of them is still the file of before.
+    """
+    try:
+        os.dup2(fd, 1)
+        os.dup2(fd, 2)
+    finally:
+        os.close(fd)

@@ -6,23 +6,27 @@ Rules
 * One wait point: the signal pipe and all channels sit in one selector, with the fleet's next deadline as time-out.
 * A turn reads in this order: signals, then the dead (waitpid), then all channels, then the deaths are applied.  What a
   process said before it died is in its channel by the time it can be reaped, so nothing is missed.
+* What the kernel refuses ends neither the master nor the rest of a turn (refusals.py).  Where something follows from
+  it, the fleet or an Again is told; under all parts of a turn is a Net.
 """
 
 import os
 import selectors
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from math import inf
+from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from wsgid import __version__, channel, daemon, fleet, listener, log, pidfile, process, scoreboard, spoken, upgrade
+from wsgid import (__version__, channel, daemon, fleet, launch, listener, log, pidfile, process, scoreboard, spoken,
+                   upgrade)
 from wsgid.admin.doors import open_doors, open_fifos
 from wsgid.admin.failures import Failures
-from wsgid.admin.server import Admin
+from wsgid.admin.server import Admin, forget
 from wsgid.admin.snapshot import Processes, Snapshot, take_snapshot
 from wsgid.channel import Channel
 from wsgid.config.merge import Configuration
@@ -32,6 +36,7 @@ from wsgid.fleet import Fleet, Mode
 from wsgid.listener import Listener
 from wsgid.logs.logfiles import LogFiles
 from wsgid.protocol import control
+from wsgid.refusals import Again, Net, close, named, words
 from wsgid.scoreboard import Cause, Word
 from wsgid.shares import Shares
 from wsgid.slots import Slot, SlotState, TemplateState
@@ -65,21 +70,24 @@ def run(configuration: Configuration, start: Start) -> ExitCode:
     log.set_up(settings.log_level, settings.log_json, settings.logger, files.fds)
     handover = upgrade.take_over(os.environ)
     listeners = open_listeners(settings, handover.listeners if handover else ())
+    is_up = handover is None  # an image that goes on with another's sockets leaves them alone until it has started
     try:
         if settings.pidfile:
             pidfile.write(settings.pidfile)
         process.become_subreaper()
         _announce(settings, listeners)
         master = Master(configuration, start, listeners, files, signals, handover)
+        upgrade.arrive(os.environ)
+        is_up = True
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [*_SIGNAL_HANDLERS, Signals.SIGCHLD])
         try:
             return master.run()
         finally:
             master.admin.close()
     finally:
-        for opened in listeners:
+        for opened in listeners if is_up else ():
             opened.unlink()
-        if settings.pidfile:
+        if settings.pidfile and is_up:
             pidfile.remove(settings.pidfile)
 
 
@@ -95,8 +103,7 @@ def open_listeners(settings: Settings, held: Sequence[HeldListener]) -> list[Lis
                     settings.listen, backlog)
     ownership = listener.Ownership(settings.chmod_socket, *settings.chown_socket)
     wanted = list(spoken.addresses(settings))
-    opened = [listener.hold(one.fd, one.spec, one.address, one.path, one.identity, one.spoken, one.reuse_port)
-              for one in held]
+    opened = [upgrade.hold(one) for one in held]
     opened += listener.from_systemd(os.environ, backlog)
     opened = [replace(one, spoken=_spoken_now(one, wanted)) for one in opened]
     known = {one.spec: one for one in opened}
@@ -109,7 +116,7 @@ def open_listeners(settings: Settings, held: Sequence[HeldListener]) -> list[Lis
                     listener.open_shares(address, backlog, settings.workers))
                 opened += [replace(one, spoken=what) for one in made]
     except Exception:
-        for earlier in opened:
+        for earlier in opened[len(held):]:
             earlier.unlink()
         raise
     if not opened:
@@ -161,6 +168,7 @@ class Master:
         self.settings = settings = configuration.settings
         self.sources = configuration.sources()
         self._start = start
+        self._site = Path(start.directory, settings.chdir)
         self._listeners = listeners
         self._files = files
         self._signals = signals
@@ -175,6 +183,10 @@ class Master:
         self._spare: tuple[int, Channel] | None = None  # a process for the next template
         self._spare_wanted = False
         self._rehearsal_pid = 0
+        self._net = Net()
+        self._upgrade_again = Again()
+        self._spare_again = Again()
+        self._reap_due = False
         self._selector = selectors.DefaultSelector()
         self._selector.register(signals, selectors.EVENT_READ)
         self._touched = Watch(settings.touch_reload)
@@ -198,45 +210,83 @@ class Master:
         self._fleet.recall(self._scoreboard.slots_used())
 
     def run(self) -> ExitCode:
-        while True:
-            now_s = time.monotonic()
-            self._read_heartbeats()
-            self._look_around()
-            for action in self._fleet.plan(now_s):
-                if isinstance(action, fleet.Exit):
-                    log.info("wsgid stops with code %d", action.code)
-                    return action.code
-                log.debug("the plan says %s", action)
-                _ACTIONS[type(action)](self, action)
-            self._notifier.turn(self._fleet, now_s)
-            self._deal_shares()
-            next_s = min(self._fleet.next_plan_s(now_s), self.admin.next_turn_s(), self._notifier.next_turn_s())
-            self._selector.select(max(next_s - time.monotonic(), 0))
-            self._turn()
+        code = None
+        while code is None:
+            with self._net.under("a turn of the master"):
+                code = self._turn()
+            self._net.rest()
+        log.info("wsgid stops with code %d", code)
+        return code
 
-    def _turn(self) -> None:
-        """Take in what has happened, in the order of the rules above."""
-        arrived = self._signals.read()
+    def _turn(self) -> ExitCode | None:
+        """Do what is due, wait, and take in what has happened. Returns the exit code at the end."""
+        now_s = time.monotonic()
+        self._read_heartbeats()
+        self._look_around(now_s)
+        for action in self._fleet.plan(now_s):
+            if isinstance(action, fleet.Exit):
+                return action.code
+            log.debug("the plan says %s", action)
+            with self._net.under(f"the plan's {type(action).__name__}"):
+                _ACTIONS[type(action)](self, action)
+        with self._net.under("what systemd is told"):
+            self._notifier.turn(self._fleet, now_s)
+        self._deal_shares()
+        next_s = min(self._fleet.next_plan_s(now_s), self.admin.next_turn_s(), self._notifier.next_turn_s(),
+                     self._upgrade_again.at_s)
+        with self._net.under("the wait for news"):
+            self._selector.select(max(next_s - time.monotonic(), 0))
+        self._take_in()
+        return None
+
+    def _take_in(self) -> None:
+        """What has happened, in the order of the rules above."""
+        arrived = self._arrived()
         for signo in arrived:
             if signo in _SIGNAL_HANDLERS:
-                _SIGNAL_HANDLERS[signo](self, signo)
-        dead = list(process.reap()) if Signals.SIGCHLD in arrived else []
+                with self._net.under(signo.name):
+                    _SIGNAL_HANDLERS[signo](self, signo)
+        self._reap_due |= Signals.SIGCHLD in arrived
+        dead = self._reap()
         for generation in list(self._templates):
-            self._read_template(generation)
+            with self._net.under(f"the messages of template {generation}"):
+                self._templates[generation].flush()
+                self._read_template(generation)
         for slot in list(self._workers):
-            self._read_worker(slot)
+            with self._net.under(f"the messages of worker {slot}"):
+                self._workers[slot].flush()
+                self._read_worker(slot)
         for pid, status in dead:
-            self._bury(pid, status)
+            with self._net.under(f"the end of process {pid}"):
+                self._bury(pid, status)
         self._deal_shares()  # before the plan: it may close our sockets
-        self.admin.turn(time.monotonic())
+        with self._net.under("the side doors"):
+            self.admin.turn(time.monotonic())
+
+    def _arrived(self) -> list[Signals]:
+        with self._net.under("the signals"):
+            return self._signals.read()
+        return []
+
+    def _reap(self) -> list[tuple[int, int]]:
+        """Who has ended. What waitpid is refused now is asked for again in the next turn: SIGCHLD comes only once."""
+        dead: list[tuple[int, int]] = []
+        if self._reap_due:
+            with self._net.under("the question who has ended"):
+                for ended in process.reap():
+                    dead.append(ended)
+                self._reap_due = False
+        return dead
 
     def _read_heartbeats(self) -> None:
         for slot in self._fleet.of_state(SlotState.READY, SlotState.STALLED):
             self._fleet.heartbeat(slot.number, self._scoreboard.line(slot.number)[Word.HEARTBEAT_NS] / 1e9)
 
-    def _look_around(self) -> None:
+    def _look_around(self, now_s: float) -> None:
         """What nobody tells us: files that were touched, workers that have grown too much, a time to prepare."""
-        self._prepare_spare()
+        self._prepare_spare(now_s)
+        if self._upgrade_again.take(now_s) and not self._fleet.stopping:
+            self._rehearse("again")
         for path, _ in self._touched.changes():
             log.info("%s has changed: reloading the application", path)
             self._fleet.request_reload()
@@ -305,9 +355,12 @@ class Master:
     def ask(self, slot: int, kind: str, arguments: dict[str, Any], fd: int) -> bool:
         """Hand a question to a worker, with the connection that waits for the answer."""
         worker = self._workers.get(slot)
-        if worker is None or worker.unread_bytes() > _UNANSWERED_MAX_BYTES:  # it has to have room for orders
+        try:
+            if worker is None or worker.unread_bytes() > _UNANSWERED_MAX_BYTES:  # it has to have room for orders
+                return False
+            return worker.send(control.Question(kind, arguments), [fd])
+        except OSError:  # ioctl(2): nobody knows whether there is room
             return False
-        return worker.send(control.Question(kind, arguments), [fd])
 
     def reopen_logs(self, reason: str) -> bool:
         """After a log rotation: open all log files anew, here and, by their descriptors, in all processes. Returns
@@ -325,21 +378,42 @@ class Master:
         log.info("%s: the log is reopened", reason)
         spare = [self._spare[1]] if self._spare else []
         for channel_ in (*self._templates.values(), *self._workers.values(), *spare):
-            channel_.send(control.Reopen(list(held)), list(held.values()))
+            channel_.order(control.Reopen(list(held)), list(held.values()))
         return True
 
     def _on_upgrade(self, signo: Signals) -> None:
         if self._rehearsal_pid == 0 and self._fleet.mode is Mode.RUNNING:
+            self._upgrade_again.done()
+            self._rehearse(signo.name)
+
+    def _rehearse(self, who: str) -> None:
+        try:
             self._rehearsal_pid = self._start.rehearse()
-            log.info("%s: trying whether wsgid can be started anew", signo.name)
+        except OSError as error:
+            self._upgrade_refused(error)
+        else:
+            log.info("%s: trying whether wsgid can be started anew", who)
+
+    def _upgrade_refused(self, error: OSError) -> None:
+        pause_s = self._upgrade_again.refused(time.monotonic())
+        log.error("wsgid cannot be started anew: %s; this one goes on serving, and it is tried again in %g s",
+                  words(error), pause_s)
 
     def _after_rehearsal(self, status: int) -> None:
         self._rehearsal_pid = 0
+        if self._fleet.stopping:
+            return
         if status != 0:
             log.error("wsgid cannot be started anew: its trial %s; this one goes on serving",
                       process.status_in_words(status))
             return
         log.info("wsgid starts anew, in this process")
+        try:
+            self._start.execute(self._handover(), [*_SIGNAL_HANDLERS, Signals.SIGCHLD], self._notifier.variables)
+        except OSError as error:
+            self._upgrade_refused(error)
+
+    def _handover(self) -> Handover:
         held = tuple(
             HeldListener(one.socket.fileno(), one.spec, one.address, str(one.path or ""), one.identity, one.spoken,
                          one.reuse_port)
@@ -348,8 +422,7 @@ class Master:
                                    self.dumps.get(slot.number, -1))
                         for slot in self._fleet.of_state(SlotState.READY, SlotState.STALLED))
         fifos = tuple((one.path, one.fd) for one in self._fifos)
-        self._start.execute(Handover(self._scoreboard_fd, held, workers, fifos),
-                            [*_SIGNAL_HANDLERS, Signals.SIGCHLD], self._notifier.variables)
+        return Handover(self._scoreboard_fd, held, workers, fifos)
 
     # --- messages ---
 
@@ -376,9 +449,7 @@ class Master:
                     self._spare_wanted = self._spare is None
                     self._fleet.template_ready(generation, time.monotonic())
                 case control.SpawnFailed(slot=slot, reason=reason):
-                    log.error("worker %d cannot be forked: %s", slot, reason)
-                    self._close_worker(slot)
-                    self._fleet.channel_closed(slot, time.monotonic())
+                    self._spawn_refused(slot, reason)
                 case control.BootFailed():
                     self._log_boot_failure(message, f"template {generation}", generation)
                 case None:
@@ -499,33 +570,52 @@ class Master:
     # --- actions ---
 
     def _launch_template(self, action: fleet.LaunchTemplate) -> None:
+        try:
+            self._boot_template(action.generation)
+        except OSError as error:
+            pause_s = self._fleet.launch_failed(action.generation, time.monotonic())
+            reason = f"template {action.generation} cannot be started: {words(error)}"
+            if self._fleet.proven:
+                reason += f"; what runs goes on serving, and it is tried again in {pause_s:g} s"
+            self._failures.said(action.generation, reason)
+            log.error("%s", reason)
+
+    def _boot_template(self, generation: int) -> None:
+        """Raises OSError; then there is no process of it."""
+        if launch.stand_in(self._site):
+            self._end_spare()  # it stands in the directory that was removed
         pid, connection = self._spare or self._execute_template()
         self._spare = None
         process.set_pace(pid, process.Pace.HURRIED)  # on a busy site, a reload would wait seconds for its import
-        self._template_pids[action.generation] = pid
-        self._templates[action.generation] = connection
-        self._selector.register(connection, selectors.EVENT_READ)
         inherited = [one for one in self._listeners if not one.reuse_port]
         what = [asdict(one.spoken) for one in inherited]
-        connection.send(
-            control.Boot(action.generation, self.settings.as_dict(), what),
-            [*(one.socket.fileno() for one in inherited), self._scoreboard_fd, *self._files.fds.values()])
+        boot = control.Boot(generation, self.settings.as_dict(), what)
+        fds = [*(one.socket.fileno() for one in inherited), self._scoreboard_fd, *self._files.fds.values()]
+        try:
+            self._wait_for(connection)
+            self._send(connection, boot, fds)
+        except OSError:
+            self._close(connection)
+            process.end(pid)
+            raise
+        self._template_pids[generation] = pid
+        self._templates[generation] = connection
 
     def _execute_template(self) -> tuple[int, Channel]:
-        ours, theirs = channel.pair()
-        environ = {**os.environ, **dict(self.settings.env)}
-        # -P: the application's directory must not shadow the standard library before gevent has patched it.
-        argv = [sys.executable, "-P", "-m", "wsgid.template", str(theirs), self.settings.procname_prefix]
-        pid = process.spawn(argv, environ, theirs)
-        os.close(theirs)
-        return pid, Channel(ours)
+        return launch.start_template(self.settings.procname_prefix, {**os.environ, **dict(self.settings.env)})
 
-    def _prepare_spare(self) -> None:
+    def _prepare_spare(self, now_s: float) -> None:
         """When everything is quiet: a process for the next template that has everything imported but the application.
         Python and gevent take longer than many an application, and a reload need not wait for them."""
-        if self._spare_wanted and self._fleet.is_settled(time.monotonic()):
-            self._spare_wanted = False  # once a generation: if it dies, there is none
+        if not self._spare_wanted or self._spare_again.waits(now_s) or not self._fleet.is_settled(now_s):
+            return
+        try:
             self._spare = self._execute_template()
+            self._spare_wanted = False  # once a generation: if it dies, there is none
+            self._spare_again.done()
+        except OSError as error:
+            pause_s = self._spare_again.refused(now_s)
+            log.warning("the next template cannot be prepared: %s; it is tried again in %g s", words(error), pause_s)
 
     def _dismiss_template(self, action: fleet.DismissTemplate) -> None:
         self._close_template(action.generation)
@@ -534,12 +624,33 @@ class Master:
         process.send_signal(self._template_pids[action.generation], Signals.SIGKILL)
 
     def _spawn(self, action: fleet.Spawn) -> None:
-        ours, theirs = channel.pair()
-        self._add_worker(action.slot, ours)
         order = control.Spawn(action.slot, action.generation, action.wary, self._fleet.slots[action.slot].seat)
-        self._templates[action.generation].send(order, [theirs])
-        self._scoreboard.note_spawn(action.slot, int(time.time()))
-        os.close(theirs)  # if the template cannot take it, our end reads end-of-file: the spawn has failed
+        try:
+            with named("socketpair", f"for worker {action.slot}"):
+                ours, theirs = channel.pair()
+            try:
+                self._add_worker(action.slot, ours)
+                self._send(self._templates[action.generation], order, [theirs])
+            finally:
+                close(theirs)
+        except OSError as error:
+            self._spawn_refused(action.slot, words(error))
+        else:
+            self._scoreboard.note_spawn(action.slot, int(time.time()))
+
+    def _spawn_refused(self, slot: int, reason: str) -> None:
+        """Nobody lives there; the fleet tries again."""
+        now_s = time.monotonic()
+        self._close_worker(slot)
+        self._fleet.channel_closed(slot, now_s)
+        pause_s = max(self._fleet.slots[slot].not_before_s - now_s, 0.0)
+        log.error("worker %d cannot be started: %s; it is tried again in %.1f s", slot, reason, pause_s)
+
+    def _send(self, connection: Channel, message: control.Message, fds: Sequence[int]) -> None:
+        """Raises Refused if it could not be sent."""
+        if not connection.send(message, fds) and connection.refusal:
+            with named("sendmsg", type(message).__name__):
+                raise connection.refusal
 
     def _deal_shares(self) -> None:
         """With --reuse-port: see to it that each socket has a worker."""
@@ -555,10 +666,15 @@ class Master:
 
     def _add_worker(self, slot: int, fd: int) -> None:
         self._workers[slot] = Channel(fd)
-        self._selector.register(self._workers[slot], selectors.EVENT_READ)
+        self._wait_for(self._workers[slot])
+
+    def _wait_for(self, connection: Channel) -> None:
+        """Raises Refused if the kernel has no room for one more."""
+        with named("epoll_ctl", "for a channel"):
+            self._selector.register(connection, selectors.EVENT_READ)
 
     def _drain(self, action: fleet.Drain) -> None:
-        self._workers[action.slot].send(control.Drain(action.backlog.value, self.settings.worker_reload_mercy))
+        self._workers[action.slot].order(control.Drain(action.backlog.value, self.settings.worker_reload_mercy))
 
     def _interrupt(self, action: fleet.Interrupt) -> None:
         slot = self._fleet.slots[action.slot]
@@ -589,8 +705,12 @@ class Master:
         the workers empty."""
         for opened in self._listeners:
             opened.unlink()
-            opened.socket.close()
+            with suppress(OSError):
+                opened.socket.close()
         self._spare_wanted = False
+        self._end_spare()
+
+    def _end_spare(self) -> None:
         if self._spare:
             pid, connection = self._spare
             self._spare = None
@@ -603,11 +723,11 @@ class Master:
     def _close_worker(self, slot: int) -> None:
         self._close(self._workers.pop(slot, None))
         if slot in self.dumps:
-            os.close(self.dumps.pop(slot))
+            close(self.dumps.pop(slot))
 
     def _close(self, connection: Channel | None) -> None:
         if connection is not None:
-            self._selector.unregister(connection)
+            forget(self._selector, connection)
             connection.close()
 
 

@@ -6,6 +6,7 @@ Rules
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from wsgid import log
@@ -26,7 +27,8 @@ def write(path: str) -> None:
         os.chmod(fresh, 0o644)  # also with uWSGI's umask of 0: who can write here can have root kill anything
         os.rename(fresh, path)
     except OSError as error:
-        Path(fresh).unlink(missing_ok=True)
+        with suppress(OSError):
+            Path(fresh).unlink(missing_ok=True)
         raise ConfigError(f"--pidfile {path} cannot be written: {error.strerror}; choose another file") from error
 
 

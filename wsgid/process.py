@@ -16,6 +16,8 @@ from enum import Enum
 
 import setproctitle
 
+from wsgid import log
+
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEPT_BYTES = 512 << 10
@@ -70,15 +72,24 @@ def double_fork(child: Callable[[], None]) -> None:
                 child()
             else:
                 status = 0
+        except OSError as error:
+            status = error.errno or 1
         finally:
             os._exit(status)
     _, status = posix.waitpid(middle, 0)
+    if os.WIFEXITED(status) and status != 0:  # with what has kept it from forking
+        code = os.waitstatus_to_exitcode(status)
+        raise OSError(code, os.strerror(code))
     if status != 0:
         raise OSError(f"the second fork failed: {status_in_words(status)}")
 
 
 def reap() -> Iterator[tuple[int, int]]:
-    """All children that have ended, as (pid, wait status). SIGCHLD coalesces, so ask until there is none."""
+    """All children that have ended, as (pid, wait status). SIGCHLD coalesces, so ask until there is none.
+
+    Raises:
+        OSError: waitpid(2) was refused otherwise; what was given before is right.
+    """
     while True:
         try:
             pid, status = posix.waitpid(-1, os.WNOHANG)
@@ -102,11 +113,14 @@ def status_in_words(status: int) -> str:
 
 
 def send_signal(pid: int, signo: signal.Signals) -> None:
-    """kill(2); a process that has just ended is no error: it will be reaped."""
+    """kill(2); a process that has just ended is no error: it will be reaped. Nor is another refusal (EPERM, after the
+    application has become another user), but that is said."""
     try:
         os.kill(pid, signo)
     except ProcessLookupError:
         pass
+    except OSError as error:
+        log.error("process %d cannot be sent %s: kill: %s; end it by hand", pid, signo.name, error.strerror)
 
 
 def end(pid: int) -> None:
@@ -114,7 +128,7 @@ def end(pid: int) -> None:
     send_signal(pid, signal.SIGKILL)
     try:
         posix.waitpid(pid, 0)
-    except ChildProcessError:  # reaped a moment ago
+    except OSError:  # reaped a moment ago; or the kernel refuses, and SIGCHLD will have it reaped
         pass
 
 
@@ -129,7 +143,7 @@ def set_pace(pid: int, pace: Pace) -> None:
     """Without the privilege (setpriority(2), CAP_SYS_NICE) everything stays as it is."""
     try:
         os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, 0) + pace.value)
-    except (PermissionError, ProcessLookupError):
+    except OSError:  # EACCES, EPERM, or the process is gone; nothing depends on it
         pass
 
 

@@ -17,6 +17,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from enum import Enum, auto
 from math import inf
 
@@ -77,7 +78,8 @@ class Notifier:
     def close(self) -> None:
         """Tell nobody anything any more."""
         if self._socket is not None:
-            self._socket.close()
+            with suppress(OSError):
+                self._socket.close()
         self._socket, self._alive_at_s = None, inf
 
     def _change_phase(self, fleet: Fleet) -> None:
@@ -143,7 +145,13 @@ def _has_started(fleet: Fleet) -> bool:
 
 
 def _generation_asked_for(fleet: Fleet) -> int:
-    return max([fleet.wanted_generation, *(one.generation for one in _reloads(fleet))])
+    refused = [fleet.next_generation - 1] if _is_refused(fleet) else []
+    return max([fleet.wanted_generation, *refused, *(one.generation for one in _reloads(fleet))])
+
+
+def _is_refused(fleet: Fleet) -> bool:
+    """Whether a reload waits for its next try, since the kernel has refused to start the template."""
+    return fleet.reload_requested and fleet.launch_failures > 0
 
 
 def _reloads(fleet: Fleet) -> list[Template]:
@@ -155,7 +163,7 @@ def _reloads(fleet: Fleet) -> list[Template]:
 def _is_rolling(fleet: Fleet) -> bool:
     """Whether workers are being brought to another generation, or will be."""
     outdated = any(slot.state in STAFF and slot.generation < fleet.wanted_generation for slot in fleet.slots)
-    return outdated or bool(_reloads(fleet))
+    return outdated or _is_refused(fleet) or bool(_reloads(fleet))
 
 
 def _fails_to_roll(fleet: Fleet) -> bool:
@@ -164,8 +172,8 @@ def _fails_to_roll(fleet: Fleet) -> bool:
     if _reloads(fleet):
         return False
     template = fleet.template()
-    if template is None:
-        return fleet.template_failures > 0
+    if template is None or _is_refused(fleet):
+        return fleet.template_failures > 0 or fleet.launch_failures > 0
     return any(slot.state is SlotState.VACANT and slot.failures and slot.since_s >= template.ready_s
                for slot in fleet.slots)
 
@@ -175,12 +183,14 @@ def _connect(address: str) -> socket.socket | None:
         return None
     # sd_notify(3): a path, or an abstract socket's name with @ for its first byte, which is 0
     name = "\0" + address[1:] if address.startswith("@") else address
-    connected = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    connected = None
     try:
+        connected = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         connected.connect(name)
     except OSError as error:
         log.warning("systemd cannot be notified at %s: %s", address, error.strerror or error)
-        connected.close()
+        if connected is not None:
+            connected.close()
         return None
     return connected
 

@@ -28,7 +28,7 @@ from pathlib import Path  # noqa: E402
 
 from gevent.hub import get_hub  # noqa: E402
 
-from wsgid import application, certificates, log, process, worker  # noqa: E402
+from wsgid import application, certificates, log, process, refusals, worker  # noqa: E402
 from wsgid.config import options  # noqa: E402
 from wsgid.logs import accesslog, logfiles  # noqa: E402
 from wsgid.channel import Channel  # noqa: E402
@@ -99,9 +99,10 @@ class Template:
 
     def _spawn(self, order: control.Spawn, worker_fd: int) -> None:
         try:
-            process.double_fork(functools.partial(self._be_worker, order, worker_fd))
+            with refusals.named("fork"):
+                process.double_fork(functools.partial(self._be_worker, order, worker_fd))
         except OSError as error:
-            self._channel.send(control.SpawnFailed(order.slot, str(error)))
+            self._channel.send(control.SpawnFailed(order.slot, refusals.words(error)))
         finally:
             os.close(worker_fd)
 
@@ -172,7 +173,10 @@ def prepare(settings: Settings) -> Callable[[], application.Application]:
         ApplicationImportError: the application cannot be imported.
     """
     if settings.chdir:
-        os.chdir(settings.chdir)  # again for each generation: a reload follows a switched symlink
+        try:
+            os.chdir(settings.chdir)  # again for each generation: a reload follows a switched symlink
+        except OSError as error:
+            raise ApplicationImportError(f"--chdir {settings.chdir}: {error.strerror}; put it back") from None
     _drop_privileges(settings)
     faulthandler.enable()  # this and the next are inherited by the workers, which keeps their pages shared
     process.keep_freed_memory()

@@ -7,20 +7,28 @@ Rules
   notices nothing, and waitpid still works for the workers that the old image had forked.
 * What the new image needs to know travels as one JSON text in the environment, beside the descriptors it speaks of.
 * There is no way back after exec; so the new code first has to start once as a rehearsal.
+* Until exec everything can be refused, and the old image goes on; after it, the new one tries until it can start.
 """
 
 import json
 import os
 import signal
+import socket
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from wsgid import spoken
+from wsgid import log, spoken
+from wsgid.errors import ExitCode
+from wsgid.fleet import backoff_s
+from wsgid.listener import Listener
+from wsgid.refusals import close, named, words
 from wsgid.spoken import Spoken
 
 _VARIABLE = "WSGID_HANDOVER"
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,8 @@ class Handover:
     listeners: tuple[HeldListener, ...]
     workers: tuple[HeldWorker, ...]
     fifos: tuple[tuple[str, int], ...] = ()  # path and descriptor: what is written meanwhile is not lost
+    directory: str = ""  # where the image was started
+    failures: int = 0  # how often in a row this was taken over by an image that could not start
 
     def fds(self) -> list[int]:
         dumps = [one.dump_fd for one in self.workers if one.dump_fd >= 0]
@@ -68,19 +78,20 @@ class Start:
 
     @classmethod
     def now(cls) -> "Start":
-        return cls((sys.executable, *sys.orig_argv[1:]), Path.cwd())
+        with named("getcwd", "of the start"):
+            return cls(_argv(), Path.cwd())
 
     def rehearse(self) -> int:
         """Start the new code with the same options and import the application, only to see whether it can: nothing of
-        this server is touched. Returns the pid: status 0 is a yes."""
+        this server is touched. Returns the pid: status 0 is a yes.
+
+        Raises:
+            Refused: it could not be started.
+        """
         argv = [*self.argv, "--check"]
-        here = Path.cwd()
-        os.chdir(self.directory)
-        try:
-            silent = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)  # the report; what is wrong goes to the log
+        silent = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)  # the report; what is wrong goes to the log
+        with _standing_in(self.directory), named("posix_spawn", argv[0]):
             return os.posix_spawn(argv[0], argv, os.environ, file_actions=[silent])
-        finally:
-            os.chdir(here)
 
     def execute(self, handover: Handover, blocked: Sequence[signal.Signals], variables: Mapping[str, str]) -> None:
         """Become the new image. Does not return.
@@ -88,22 +99,73 @@ class Start:
         Args:
             blocked: signals that wait until the new image has its handlers; their default would end it.
             variables: what the environment held for the master alone.
+
+        Raises:
+            Refused: the kernel does not execute it; everything is as it was.
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+        try:
+            with _standing_in(self.directory):
+                _execute(self.argv, replace(handover, directory=os.fspath(self.directory)), {**os.environ, **variables})
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _argv() -> tuple[str, ...]:
+    return sys.executable, *sys.orig_argv[1:]
+
+
+@contextmanager
+def _standing_in(directory: Path) -> Iterator[None]:
+    """For a moment, in another directory; the one of before may have been removed, so it has no name to return to.
+
+    Raises:
+        Refused: there is no such directory.
+    """
+    with named("open", "."):
+        here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with named("chdir", os.fspath(directory)):
+            os.chdir(directory)
+        try:
+            yield
+        finally:
+            os.fchdir(here)
+    finally:
+        close(here)
+
+
+def _execute(argv: tuple[str, ...], handover: Handover, environ: Mapping[str, str]) -> None:
+    """Does not return.
+
+    Raises:
+        Refused: the kernel does not execute it; the descriptors are close-on-exec again.
+    """
+    try:
         for fd in handover.fds():
-            os.set_inheritable(fd, True)
-        os.chdir(self.directory)
-        os.execve(self.argv[0], self.argv, {**os.environ, **variables, _VARIABLE: json.dumps(asdict(handover))})
+            with named("fcntl", "FD_CLOEXEC"):
+                os.set_inheritable(fd, True)
+        with named("execve", argv[0]):
+            os.execve(argv[0], argv, {**environ, _VARIABLE: json.dumps(asdict(handover))})
+    finally:
+        _keep_to_ourselves(handover)
+
+
+def _keep_to_ourselves(handover: Handover) -> None:
+    """Nothing that is executed later inherits these."""
+    for fd in handover.fds():
+        with suppress(OSError):
+            os.set_inheritable(fd, False)
 
 
 def is_due(environ: Mapping[str, str]) -> bool:
-    """Whether this process goes on with what an earlier image has left."""
+    """Whether this process goes on with what an earlier image has left, and has not come so far yet."""
     return _VARIABLE in environ
 
 
-def take_over(environ: MutableMapping[str, str]) -> Handover | None:
-    """What an earlier image has left, if there was one; takes it out of `environ`."""
-    text = environ.pop(_VARIABLE, None)
+def take_over(environ: Mapping[str, str]) -> Handover | None:
+    """What an earlier image has left, if there was one."""
+    text = environ.get(_VARIABLE)
     if text is None:
         return None
     fields = json.loads(text)
@@ -112,7 +174,48 @@ def take_over(environ: MutableMapping[str, str]) -> Handover | None:
         tuple(HeldListener(**{**one, "identity": tuple(one["identity"]), "spoken": spoken.from_dict(one["spoken"])})
               for one in fields["listeners"]),
         tuple(HeldWorker(**one) for one in fields["workers"]),
-        tuple((path, fd) for path, fd in fields.get("fifos", ())))
-    for fd in handover.fds():
-        os.set_inheritable(fd, False)
+        tuple((path, fd) for path, fd in fields.get("fifos", ())), fields.get("directory", ""),
+        fields.get("failures", 0))
+    _keep_to_ourselves(handover)
     return handover
+
+
+def hold(held: HeldListener) -> Listener:
+    """A listener that an earlier image of this process has opened, and that is still ours.
+
+    Raises:
+        OSError: its descriptor is no socket.
+    """
+    return Listener(socket.socket(fileno=held.fd), held.address, held.spec, Path(held.path) if held.path else None,
+                    held.identity, held.spoken, held.reuse_port)
+
+
+def arrive(environ: MutableMapping[str, str]) -> None:
+    """This image serves now. Nobody whom it starts shall take itself for the next."""
+    environ.pop(_VARIABLE, None)
+
+
+def try_again(environ: Mapping[str, str]) -> ExitCode:
+    """This image could not start, though its rehearsal went well. The workers of the one before serve on as long as this
+    process lives: so it executes itself again, after a pause, until it can start. Returns when it is told to stop.
+
+    Args:
+        environ: as the image before has left it.
+    """
+    handover = take_over(environ)
+    assert handover is not None
+    start = Start(_argv(), Path(handover.directory))
+    while True:
+        handover = replace(handover, failures=handover.failures + 1)
+        pause_s = backoff_s(handover.failures + 1)
+        log.error("wsgid could not start anew; its workers serve on, and it is tried again in %g s", pause_s)
+        if signal.sigtimedwait(_STOPS, pause_s) is not None:
+            break
+        try:
+            start.execute(handover, (), environ)
+        except OSError as error:
+            log.error("%s", words(error))
+    log.info("wsgid stops; the workers finish what is in flight")
+    for one in handover.listeners:
+        hold(one).unlink()
+    return ExitCode.OK

@@ -21,6 +21,7 @@ from wsgid.admin.status import status
 from wsgid.errors import WsgidError
 from wsgid.fleet import SLOTS_MAX
 from wsgid.config.options import Settings
+from wsgid.refusals import words
 from wsgid.scoreboard import Word
 
 
@@ -69,6 +70,8 @@ def respond(operator: Operator, request: bytes) -> Response:
         return INCOMPLETE
     try:
         answer = _answer(operator, request)
+    except OSError as error:
+        answer = {"ok": False, "error": f"the kernel has refused it: {words(error)}"}
     except WsgidError as error:
         answer = {"ok": False, "error": str(error)}
     return _encoded(answer) if isinstance(answer, dict) else answer
@@ -166,7 +169,10 @@ def _dump(operator: Operator, asked: Request) -> Answer:
 
     def answer() -> bytes:
         gone = operator.dumps.get(worker.slot) != fd
-        return _encoded({"ok": True, "worker": worker.slot, "text": "" if gone else dump.read(fd)})
+        try:
+            return _encoded({"ok": True, "worker": worker.slot, "text": "" if gone else dump.read(fd)})
+        except OSError as error:
+            return _encoded({"ok": False, "error": f"the stack of worker {worker.slot} cannot be read: {words(error)}"})
 
     return Later(time.monotonic() + dump.WRITTEN_AFTER_S, answer)
 

@@ -18,11 +18,14 @@ from math import inf
 
 from wsgid import log
 from wsgid.admin.commands import Operator
+from wsgid.admin.server import forget
 from wsgid.admin.status import status
 from wsgid.errors import WsgidError
+from wsgid.refusals import close, words
 
 MODE = 0o600
 PAUSE_S = 0.1
+RETRY_S = 1.0  # after a refusal
 _BLOCK_BYTES = 4096
 
 
@@ -51,31 +54,41 @@ class Fifo:
         self._warned: set[str] = set()
         self._listens_again_s = 0.0  # 0: it listens
         self.fd = _open(path) if held is None else held
-        selector.register(self.fd, selectors.EVENT_READ)
+        try:
+            selector.register(self.fd, selectors.EVENT_READ)
+        except OSError as error:
+            remove(path, self.fd)
+            raise FifoError(f"{path} cannot be waited for: {words(error)}") from error
 
     def turn(self, now_s: float) -> None:
         """Read and follow what has been written."""
         if now_s < self._listens_again_s:
             return
-        if self._listens_again_s:
-            self._listens_again_s = 0.0
-            self._selector.register(self.fd, selectors.EVENT_READ)
         try:
+            if self._listens_again_s:
+                self._selector.register(self.fd, selectors.EVENT_READ)
+                self._listens_again_s = 0.0
             letters = os.read(self.fd, _BLOCK_BYTES).decode("ascii", "backslashreplace")
         except BlockingIOError:
             return
-        self._selector.unregister(self.fd)
-        self._listens_again_s = now_s + PAUSE_S
+        except OSError as error:
+            log.error("--master-fifo %s: %s; it is read again in %g s", self.path, words(error), RETRY_S)
+            self._look_away(now_s + RETRY_S)
+            return
+        self._look_away(now_s + PAUSE_S)
         for letter in dict.fromkeys("".join(letters.split())):
             self._follow(letter, letters.count(letter))
 
     def next_turn_s(self) -> float:
         return self._listens_again_s or inf
 
+    def _look_away(self, until_s: float) -> None:
+        forget(self._selector, self.fd)
+        self._listens_again_s = until_s
+
     def close(self) -> None:
         """Remove the file, if it is still ours."""
-        if not self._listens_again_s:
-            self._selector.unregister(self.fd)
+        forget(self._selector, self.fd)
         remove(self.path, self.fd)
 
     def _follow(self, letter: str, times: int) -> None:
@@ -146,7 +159,7 @@ def remove(path: str, fd: int) -> None:
             os.unlink(path)
     except OSError:  # gone, or in a directory that is no longer ours
         pass
-    os.close(fd)
+    close(fd)
 
 
 def _open(path: str) -> int:
@@ -155,11 +168,15 @@ def _open(path: str) -> int:
         fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError as error:
         raise FifoError(f"{path} cannot be had: {error.strerror}; choose another path") from error
-    held = os.fstat(fd)
-    if not stat.S_ISFIFO(held.st_mode) or held.st_uid != os.geteuid():  # replaced a moment ago
-        os.close(fd)
-        raise FifoError(f"{path} belongs to somebody else: move it away")
-    os.fchmod(fd, MODE)
+    try:
+        held = os.fstat(fd)
+        if not stat.S_ISFIFO(held.st_mode) or held.st_uid != os.geteuid():  # replaced a moment ago
+            raise FifoError(f"{path} belongs to somebody else: move it away")
+        os.fchmod(fd, MODE)
+    except (OSError, FifoError) as error:
+        close(fd)
+        raise error if isinstance(error, FifoError) else FifoError(
+            f"{path} cannot be had: {words(error)}") from error
     return fd
 
 

@@ -13,13 +13,16 @@ Rules
 import errno
 import selectors
 import socket
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
-from typing import Protocol
+from typing import Any, Protocol
 
 from wsgid import log
 from wsgid.listener import Listener
+from wsgid.refusals import REFUSALS, words
 
 REQUEST_MAX_BYTES = 64 * 1024
 PATIENCE_S = 10.0
@@ -105,8 +108,7 @@ class Admin:
         self._inlets = tuple(inlets)
         self._exchanges: list[_Exchange] = []
         self._open_again_s = 0.0  # until then nothing is accepted; 0: the doors are open
-        for door in doors:
-            selector.register(door.listener.socket, selectors.EVENT_READ)
+        self._open_doors(time.monotonic())
 
     def turn(self, now_s: float) -> None:
         """Accept, read, answer, close: as far as it goes without waiting."""
@@ -132,10 +134,10 @@ class Admin:
         for exchange in list(self._exchanges):
             self._end(exchange)
         for door in self._doors:
-            if not self._open_again_s:
-                self._selector.unregister(door.listener.socket)
+            forget(self._selector, door.listener.socket)
             door.listener.unlink()
-            door.listener.socket.close()
+            with suppress(OSError):
+                door.listener.socket.close()
         self._doors = ()
 
     def _accept(self, door: Door, now_s: float) -> None:
@@ -146,27 +148,36 @@ class Admin:
                 if error.errno in _OUT_OF_RESOURCES:
                     self._pause(now_s)
                 return
-            if len(self._exchanges) >= EXCHANGES_MAX:
+            with suppress(OSError):  # then it is closed again, at the end of this block
+                if len(self._exchanges) < EXCHANGES_MAX:
+                    connection.setblocking(False)
+                    self._selector.register(connection, selectors.EVENT_READ)
+                    self._exchanges.append(_Exchange(connection, door.respond, now_s + PATIENCE_S))
+                    continue
+            with suppress(OSError):
                 connection.close()
-                continue
-            connection.setblocking(False)
-            self._selector.register(connection, selectors.EVENT_READ)
-            self._exchanges.append(_Exchange(connection, door.respond, now_s + PATIENCE_S))
 
     def _pause(self, now_s: float) -> None:
         """Out of descriptors or memory: the listeners stay readable, so look away instead of spinning."""
         self._open_again_s = now_s + PAUSE_S
         for door in self._doors:
-            self._selector.unregister(door.listener.socket)
+            forget(self._selector, door.listener.socket)
 
     def _accepts(self, now_s: float) -> bool:
         if now_s < self._open_again_s:
             return False
         if self._open_again_s:
-            self._open_again_s = 0.0
+            self._open_doors(now_s)
+        return not self._open_again_s
+
+    def _open_doors(self, now_s: float) -> None:
+        """Wait for who comes; if the kernel refuses that, again after the pause."""
+        self._open_again_s = 0.0
+        try:
             for door in self._doors:
                 self._selector.register(door.listener.socket, selectors.EVENT_READ)
-        return True
+        except OSError:  # epoll_ctl(2): ENOMEM, ENOSPC
+            self._pause(now_s)
 
     def _advance(self, exchange: _Exchange, now_s: float) -> bool:
         """Returns whether the exchange goes on."""
@@ -199,7 +210,7 @@ class Admin:
             exchange.answer = memoryview(response)
         if isinstance(response, Later):
             exchange.later = response
-            self._selector.unregister(exchange.connection)
+            forget(self._selector, exchange.connection)
         return True
 
     def _write(self, exchange: _Exchange) -> bool:
@@ -216,9 +227,15 @@ class Admin:
 
     def _end(self, exchange: _Exchange) -> None:
         self._exchanges.remove(exchange)
-        if exchange.later is None:
-            self._selector.unregister(exchange.connection)
-        exchange.connection.close()
+        forget(self._selector, exchange.connection)
+        with suppress(OSError):
+            exchange.connection.close()
+
+
+def forget(selector: selectors.BaseSelector, waited_for: Any) -> None:
+    """Wait for it no longer; nothing if nobody does. (A selector forgets by itself what epoll_ctl(2) has refused.)"""
+    with suppress(KeyError, ValueError):
+        selector.unregister(waited_for)
 
 
 def guarded(respond: Responder, name: str) -> Responder:
@@ -227,6 +244,9 @@ def guarded(respond: Responder, name: str) -> Responder:
     def safe(request: bytes) -> Response:
         try:
             return respond(request)
+        except REFUSALS as error:
+            log.error("a question at %s could not be answered: %s; ask again", name, words(error))
+            return b""
         except Exception:
             log.error("a question at %s could not be answered", name, exc_info=True)
             return b""

@@ -14,6 +14,7 @@ from wsgid.logs import destination
 from wsgid.config.options import Settings
 from wsgid.logs.destination import Kind
 from wsgid.errors import ConfigError
+from wsgid.refusals import close, words
 
 STREAMS = ""  # stands, among paths, for standard output and error, which --logto has put into a file
 
@@ -63,6 +64,8 @@ class LogFiles:
                     self.replace([path], [_open(path)])
             except ConfigError as error:
                 troubles.append(str(error))
+            except OSError as error:
+                troubles.append(f"the log file {path or self._logto} cannot be opened anew: {words(error)}")
         return troubles
 
     def replace(self, names: Sequence[str], fds: Sequence[int]) -> None:
@@ -76,9 +79,11 @@ class LogFiles:
             if name == STREAMS:
                 log.use(fd)
                 continue
-            if name in self.fds:
-                os.dup2(fd, self.fds[name], inheritable=False)
-            os.close(fd)
+            try:
+                if name in self.fds:
+                    os.dup2(fd, self.fds[name], inheritable=False)
+            finally:
+                close(fd)
 
 
 def check(settings: Settings) -> None:
