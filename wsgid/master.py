@@ -36,7 +36,7 @@ from wsgid.fleet import Fleet, Mode
 from wsgid.listener import Listener
 from wsgid.logs.logfiles import LogFiles
 from wsgid.protocol import control
-from wsgid.refusals import Again, Net, close, named, words
+from wsgid.refusals import Again, Net, close, named, soon, words
 from wsgid.scoreboard import Cause, Word
 from wsgid.shares import Shares
 from wsgid.slots import Slot, SlotState, TemplateState
@@ -79,7 +79,7 @@ def run(configuration: Configuration, start: Start) -> ExitCode:
         master = Master(configuration, start, listeners, files, signals, handover)
         upgrade.arrive(os.environ)
         is_up = True
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [*_SIGNAL_HANDLERS, Signals.SIGCHLD])
+        signals.release()
         try:
             return master.run()
         finally:
@@ -186,7 +186,7 @@ class Master:
         self._net = Net()
         self._upgrade_again = Again()
         self._spare_again = Again()
-        self._reap_due = False
+        self._reap_due = handover is not None  # who died meanwhile
         self._selector = selectors.DefaultSelector()
         self._selector.register(signals, selectors.EVENT_READ)
         self._touched = Watch(settings.touch_reload)
@@ -396,8 +396,8 @@ class Master:
 
     def _upgrade_refused(self, error: OSError) -> None:
         pause_s = self._upgrade_again.refused(time.monotonic())
-        log.error("wsgid cannot be started anew: %s; this one goes on serving, and it is tried again in %g s",
-                  words(error), pause_s)
+        log.error("wsgid cannot be started anew: %s; this one goes on serving, and it is tried again %s",
+                  words(error), soon(pause_s))
 
     def _after_rehearsal(self, status: int) -> None:
         self._rehearsal_pid = 0
@@ -409,9 +409,12 @@ class Master:
             return
         log.info("wsgid starts anew, in this process")
         try:
-            self._start.execute(self._handover(), [*_SIGNAL_HANDLERS, Signals.SIGCHLD], self._notifier.variables)
+            self._signals.hold()
+            self._start.execute(self._handover(), self._notifier.variables)
         except OSError as error:
             self._upgrade_refused(error)
+        finally:
+            self._signals.release()
 
     def _handover(self) -> Handover:
         held = tuple(
@@ -576,7 +579,7 @@ class Master:
             pause_s = self._fleet.launch_failed(action.generation, time.monotonic())
             reason = f"template {action.generation} cannot be started: {words(error)}"
             if self._fleet.proven:
-                reason += f"; what runs goes on serving, and it is tried again in {pause_s:g} s"
+                reason += f"; what runs goes on serving, and it is tried again {soon(pause_s)}"
             self._failures.said(action.generation, reason)
             log.error("%s", reason)
 
@@ -614,8 +617,8 @@ class Master:
             self._spare_wanted = False  # once a generation: if it dies, there is none
             self._spare_again.done()
         except OSError as error:
-            pause_s = self._spare_again.refused(now_s)
-            log.warning("the next template cannot be prepared: %s; it is tried again in %g s", words(error), pause_s)
+            self._spare_again.refused(now_s)
+            self._net.say(f"the next template cannot be prepared: {words(error)}; it is tried again, later each time")
 
     def _dismiss_template(self, action: fleet.DismissTemplate) -> None:
         self._close_template(action.generation)
@@ -644,7 +647,7 @@ class Master:
         self._close_worker(slot)
         self._fleet.channel_closed(slot, now_s)
         pause_s = max(self._fleet.slots[slot].not_before_s - now_s, 0.0)
-        log.error("worker %d cannot be started: %s; it is tried again in %.1f s", slot, reason, pause_s)
+        log.error("worker %d cannot be started: %s; it is tried again %s", slot, reason, soon(pause_s))
 
     def _send(self, connection: Channel, message: control.Message, fds: Sequence[int]) -> None:
         """Raises Refused if it could not be sent."""

@@ -221,6 +221,7 @@ class SignalPipe:
     """
 
     def __init__(self, signals: Sequence[signal.Signals]) -> None:
+        self._signals = tuple(signals)
         self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # A full pipe holds 64 KiB of signals that nobody has read yet: losing one more loses nothing.
         signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
@@ -236,6 +237,16 @@ class SignalPipe:
             return [signal.Signals(number) for number in os.read(self._read_fd, 4096)]
         except BlockingIOError:
             return []
+
+    def hold(self) -> None:
+        """Let signals wait in the kernel, those too that are in the pipe already: over execve(2), which closes it."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
+        for signo in self.read():
+            os.kill(os.getpid(), signo)
+
+    def release(self) -> None:
+        """Take those that have waited, and all from now on."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
 
 
 def _ignore(_signo: int, _frame: object) -> None:

@@ -81,6 +81,11 @@ def _place(error: BaseException) -> str:
     return f"{place}, {os.fsdecode(named_file)}" if isinstance(named_file, (str, bytes)) else place
 
 
+def soon(pause_s: float) -> str:
+    """When something is tried again: "in 0.4 s"."""
+    return f"in {pause_s:.2g} s" if pause_s >= 0.05 else "at once"
+
+
 def close(fd: int) -> None:
     """Close a descriptor, whatever the kernel says: on Linux it is gone even then (close(2))."""
     with suppress(OSError):

@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from wsgid import log, spoken
 from wsgid.errors import ExitCode
 from wsgid.fleet import backoff_s
 from wsgid.listener import Listener
-from wsgid.refusals import close, named, words
+from wsgid.refusals import close, named, soon, words
 from wsgid.spoken import Spoken
 
 _VARIABLE = "WSGID_HANDOVER"
@@ -93,22 +93,18 @@ class Start:
         with _standing_in(self.directory), named("posix_spawn", argv[0]):
             return os.posix_spawn(argv[0], argv, os.environ, file_actions=[silent])
 
-    def execute(self, handover: Handover, blocked: Sequence[signal.Signals], variables: Mapping[str, str]) -> None:
-        """Become the new image. Does not return.
+    def execute(self, handover: Handover, variables: Mapping[str, str]) -> None:
+        """Become the new image. Does not return. Signals have to wait meanwhile (SignalPipe.hold): before the new image
+        has its handlers, they would end it.
 
         Args:
-            blocked: signals that wait until the new image has its handlers; their default would end it.
             variables: what the environment held for the master alone.
 
         Raises:
             Refused: the kernel does not execute it; everything is as it was.
         """
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
-        try:
-            with _standing_in(self.directory):
-                _execute(self.argv, replace(handover, directory=os.fspath(self.directory)), {**os.environ, **variables})
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with _standing_in(self.directory):
+            _execute(self.argv, replace(handover, directory=os.fspath(self.directory)), {**os.environ, **variables})
 
 
 def _argv() -> tuple[str, ...]:
@@ -196,8 +192,8 @@ def arrive(environ: MutableMapping[str, str]) -> None:
 
 
 def try_again(environ: Mapping[str, str]) -> ExitCode:
-    """This image could not start, though its rehearsal went well. The workers of the one before serve on as long as this
-    process lives: so it executes itself again, after a pause, until it can start. Returns when it is told to stop.
+    """This image could not start, though its rehearsal went well. The workers of the one before serve on as long as
+    this process lives: so it executes itself again, after a pause, until it can start. Returns when told to stop.
 
     Args:
         environ: as the image before has left it.
@@ -208,11 +204,11 @@ def try_again(environ: Mapping[str, str]) -> ExitCode:
     while True:
         handover = replace(handover, failures=handover.failures + 1)
         pause_s = backoff_s(handover.failures + 1)
-        log.error("wsgid could not start anew; its workers serve on, and it is tried again in %g s", pause_s)
+        log.error("wsgid could not start anew; its workers serve on, and it is tried again %s", soon(pause_s))
         if signal.sigtimedwait(_STOPS, pause_s) is not None:
             break
         try:
-            start.execute(handover, (), environ)
+            start.execute(handover, environ)
         except OSError as error:
             log.error("%s", words(error))
     log.info("wsgid stops; the workers finish what is in flight")
