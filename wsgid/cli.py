@@ -25,6 +25,10 @@ def main() -> int:
         code = error.exit_code
     except (*REFUSALS, ImportError) as error:
         log.error("wsgid cannot start: %s", words(error))
+    except Exception:
+        if not upgrade.is_due(os.environ):
+            raise
+        log.error("wsgid cannot start, by an error of its own", exc_info=True)
     finally:
         daemon.tell_foreground(code)
     if upgrade.is_due(os.environ):

@@ -188,9 +188,11 @@ def _open_tcp(address: str, host: str, port: int, backlog: int, reuse_port: bool
 def _bind_tcp(address: str, host: str, port: int, reuse_port: bool) -> socket.socket:
     if port > 65535:  # getaddrinfo would take it modulo 65536
         raise ListenerError(f"cannot listen on {address}: a port is at most 65535")
+    # As bytes: for text, a codec (idna) would be imported first, with all that can be refused thereby.
+    name = host.encode() if host.isascii() else host
     try:
         family, kind, protocol, _, target = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+            name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except OSError as error:
         raise ListenerError(f"cannot listen on {address}: {error.strerror}; check the host name") from error
     bound = socket.socket(family, kind, protocol)

@@ -186,7 +186,6 @@ class Master:
         self._net = Net()
         self._upgrade_again = Again()
         self._spare_again = Again()
-        self._reap_due = handover is not None  # who died meanwhile
         self._selector = selectors.DefaultSelector()
         self._selector.register(signals, selectors.EVENT_READ)
         self._touched = Watch(settings.touch_reload)
@@ -241,12 +240,10 @@ class Master:
 
     def _take_in(self) -> None:
         """What has happened, in the order of the rules above."""
-        arrived = self._arrived()
-        for signo in arrived:
+        for signo in self._arrived():
             if signo in _SIGNAL_HANDLERS:
                 with self._net.under(signo.name):
                     _SIGNAL_HANDLERS[signo](self, signo)
-        self._reap_due |= Signals.SIGCHLD in arrived
         dead = self._reap()
         for generation in list(self._templates):
             with self._net.under(f"the messages of template {generation}"):
@@ -269,13 +266,11 @@ class Master:
         return []
 
     def _reap(self) -> list[tuple[int, int]]:
-        """Who has ended. What waitpid is refused now is asked for again in the next turn: SIGCHLD comes only once."""
+        """Who has ended: asked in each turn, as SIGCHLD comes once, and waitpid(2) may be refused then."""
         dead: list[tuple[int, int]] = []
-        if self._reap_due:
-            with self._net.under("the question who has ended"):
-                for ended in process.reap():
-                    dead.append(ended)
-                self._reap_due = False
+        with self._net.under("the question who has ended"):
+            for ended in process.reap():
+                dead.append(ended)
         return dead
 
     def _read_heartbeats(self) -> None:

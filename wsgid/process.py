@@ -158,7 +158,7 @@ class Memory:
 def memory(pid: int | str = "self") -> Memory:
     """As the kernel says (proc(5), statm); nothing if the process is gone."""
     try:
-        with open(f"/proc/{pid}/statm", encoding="ascii") as statm:
+        with open(f"/proc/{pid}/statm", "rb") as statm:  # bytes: a codec would be imported first
             size, resident = statm.read().split()[:2]
     except OSError:
         return Memory(0, 0)

@@ -163,25 +163,26 @@ def remove(path: str, fd: int) -> None:
 
 
 def _open(path: str) -> int:
+    made = False
     try:
-        _make(path)
+        made = _make(path)
         fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError as error:
         raise FifoError(f"{path} cannot be had: {error.strerror}; choose another path") from error
     try:
         held = os.fstat(fd)
         if not stat.S_ISFIFO(held.st_mode) or held.st_uid != os.geteuid():  # replaced a moment ago
+            close(fd)
             raise FifoError(f"{path} belongs to somebody else: move it away")
         os.fchmod(fd, MODE)
-    except (OSError, FifoError) as error:
-        close(fd)
-        raise error if isinstance(error, FifoError) else FifoError(
-            f"{path} cannot be had: {words(error)}") from error
+    except OSError as error:
+        remove(path, fd) if made else close(fd)
+        raise FifoError(f"{path} cannot be had: {words(error)}") from error
     return fd
 
 
-def _make(path: str) -> None:
-    """Make the FIFO, or see that the one there may be used.
+def _make(path: str) -> bool:
+    """Make the FIFO, or see that the one there may be used. Returns whether it was made.
 
     Raises:
         FifoError: it may not.
@@ -190,7 +191,7 @@ def _make(path: str) -> None:
         there = os.lstat(path)
     except FileNotFoundError:
         os.mkfifo(path, MODE)
-        return
+        return True
     if not stat.S_ISFIFO(there.st_mode):
         raise FifoError(f"{path} is no FIFO: move it away")
     if there.st_uid != os.geteuid():
@@ -198,7 +199,7 @@ def _make(path: str) -> None:
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
     except OSError:  # ENXIO: nobody reads it
-        return
+        return False
     raise FifoError(f"{path} is read by another process: stop that server or choose another path")
 
 

@@ -1,0 +1,161 @@
+"""System calls of one process, seen and failed by strace(1): the call itself is not made, its error is given.
+
+Rules
+* Only the process that is named, never its children: strace without -f.
+* A call is known by its shape: its line in strace's log, but for numbers and addresses.
+* Errors are those of the manual (section 2) which a machine can give.  What says that the program itself is wrong
+  (EBADF, EFAULT, EINVAL, ENOTSOCK and the like) is left out, and so are calls to which the manual gives no other.
+  brk(2), too: the kernel's gives no error but the old break, so an error number is an address to the C library.
+"""
+
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ERRORS: dict[str, str] = {
+    "accept4": "ECONNABORTED EINTR EMFILE ENFILE ENOBUFS ENOMEM EPERM EPROTO",
+    "bind": "EACCES EADDRINUSE EADDRNOTAVAIL ELOOP ENAMETOOLONG ENOENT ENOMEM ENOTDIR EROFS",
+    "chdir": "EACCES EIO ELOOP ENAMETOOLONG ENOENT ENOMEM ENOTDIR",
+    "chmod": "EACCES EIO ELOOP ENOENT ENOMEM ENOTDIR EPERM EROFS",
+    "clone": "EAGAIN ENOMEM ENOSPC EPERM EUSERS",
+    "clone3": "EAGAIN ENOMEM ENOSPC EPERM EUSERS",
+    "close": "EINTR EIO ENOSPC EDQUOT",
+    "connect": "EACCES EADDRNOTAVAIL EAGAIN ECONNREFUSED EINTR ENETUNREACH EPERM ETIMEDOUT",
+    "dup2": "EBUSY EINTR EMFILE",
+    "dup3": "EBUSY EINTR EMFILE",
+    "epoll_create1": "EMFILE ENFILE ENOMEM",
+    "epoll_ctl": "ELOOP ENOMEM ENOSPC EPERM",
+    "epoll_wait": "EINTR",
+    "execve": "E2BIG EACCES EAGAIN EIO EISDIR ELIBBAD ELOOP EMFILE ENFILE ENOENT ENOEXEC ENOMEM ENOTDIR EPERM ETXTBSY",
+    "fchdir": "EACCES EIO",
+    "fchmod": "EIO EPERM EROFS",
+    "fcntl": "EACCES EAGAIN EPERM",
+    "ftruncate": "EFBIG EINTR EIO EPERM",
+    "getcwd": "EACCES ENOENT ENOMEM",
+    "getpriority": "ESRCH",
+    "getrandom": "EAGAIN EINTR ENOSYS",
+    "getsockname": "ENOBUFS",
+    "getsockopt": "ENOPROTOOPT",
+    "ioctl": "ENOTTY",
+    "kill": "EPERM ESRCH",
+    "listen": "EADDRINUSE",
+    "lseek": "EOVERFLOW ESPIPE",
+    "memfd_create": "EMFILE ENFILE ENOMEM EPERM",
+    "mknodat": "EACCES EDQUOT EEXIST ENOENT ENOMEM ENOSPC ENOTDIR EPERM EROFS",
+    "mmap": "EACCES EAGAIN ENFILE ENODEV ENOMEM EPERM",
+    "mprotect": "EACCES ENOMEM",
+    "munmap": "ENOMEM",
+    "newfstatat": "EACCES ELOOP ENAMETOOLONG ENOENT ENOMEM ENOTDIR EOVERFLOW",
+    "openat": ("EACCES EDQUOT EINTR EIO EISDIR ELOOP EMFILE ENFILE ENODEV ENOENT ENOMEM ENOSPC ENOTDIR ENXIO EPERM "
+               "EROFS ETXTBSY"),
+    "pipe2": "EMFILE ENFILE",
+    "poll": "EINTR ENOMEM",
+    "prctl": "EPERM",
+    "pread64": "EINTR EIO ENXIO EOVERFLOW",
+    "read": "EAGAIN EINTR EIO",
+    "readlink": "EACCES EIO ELOOP ENOENT ENOMEM ENOTDIR",
+    "readlinkat": "EACCES EIO ELOOP ENOENT ENOMEM ENOTDIR",
+    "recvfrom": "EAGAIN ECONNREFUSED EINTR ENOMEM",
+    "recvmsg": "EAGAIN ECONNREFUSED EINTR ENOMEM",
+    "rename": "EACCES EBUSY EDQUOT EIO ENOENT ENOMEM ENOSPC ENOTDIR EPERM EROFS EXDEV",
+    "sendmsg": "EAGAIN ECONNRESET EINTR ENOBUFS ENOMEM EPIPE ETOOMANYREFS",
+    "sendto": "EAGAIN ECONNRESET EINTR ENOBUFS ENOMEM EPIPE",
+    "setpriority": "EACCES EPERM ESRCH",
+    "setsockopt": "ENOBUFS ENOMEM ENOPROTOOPT EPERM",
+    "socket": "EACCES EAFNOSUPPORT EMFILE ENFILE ENOBUFS ENOMEM",
+    "socketpair": "EAFNOSUPPORT EMFILE ENFILE EPROTONOSUPPORT",
+    "unlink": "EACCES EBUSY EIO EISDIR ELOOP ENOENT ENOMEM ENOTDIR EPERM EROFS",
+    "vfork": "EAGAIN ENOMEM",
+    "wait4": "EAGAIN ECHILD EINTR",
+    "write": "EAGAIN EDQUOT EFBIG EINTR EIO ENOSPC EPERM EPIPE",
+}
+
+_CALL = re.compile(r"([a-z]\w*)\(")
+_NUMBER = re.compile(r"0x[0-9a-f]+|\d+")
+_SHAPE_MAX_CHARS = 160
+# Python's own handler of signals writes to the pipe that wakes the master: no code of ours runs there, and the one error
+# that the kernel can give it, EAGAIN, needs 65,536 signals that nobody has read.
+_PYTHONS = "write(#<pipe:"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a recorded life."""
+
+    name: str
+    number: int  # the how-manieth of its name, from 1 on
+    shape: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One call to be failed."""
+
+    call: Call
+    error: str  # its name in errno(3)
+
+    def __str__(self) -> str:
+        return f"{self.call.name} {self.error} ({self.call.shape})"
+
+    def arguments(self) -> list[str]:
+        name = self.call.name
+        return ["-e", f"trace={name}", "-e", f"inject={name}:error={self.error}:when={self.call.number}"]
+
+
+def calls(log: Path) -> list[Call]:
+    """What a log of `recording` has, in its order."""
+    counts: Counter[str] = Counter()
+    found = []
+    for line in log.read_text(errors="replace").splitlines():
+        match = _CALL.match(line)
+        if match:
+            counts[match[1]] += 1
+            found.append(Call(match[1], counts[match[1]], _NUMBER.sub("#", line)[:_SHAPE_MAX_CHARS]))
+    return found
+
+
+def faults(recorded: Iterable[Call]) -> list[Fault]:
+    """The first call of each shape, with each of its errors."""
+    firsts: dict[str, Call] = {}
+    for call in recorded:
+        if call.shape.startswith(_PYTHONS):
+            continue
+        firsts.setdefault(call.shape, call)
+    return [Fault(call, error) for call in firsts.values() for error in ERRORS.get(call.name, "").split()]
+
+
+def injected(log: Path) -> list[str]:
+    """The shapes of the calls that were failed."""
+    if not log.exists():
+        return []
+    lines = log.read_text(errors="replace").splitlines()
+    return [_NUMBER.sub("#", line)[:_SHAPE_MAX_CHARS] for line in lines if "(INJECTED)" in line]
+
+
+RECORDING = ["-y", "-e", "trace=all"]
+
+
+def command(log: Path, arguments: list[str]) -> list[str]:
+    """What starts a program under strace, which is a child of the program, so that this has the pid that is started."""
+    return ["strace", "-D", "-o", str(log), "-e", "signal=none", *arguments, "--"]
+
+
+@contextmanager
+def attached(pid: int, log: Path, arguments: list[str]) -> Iterator[None]:
+    """For a while, see the calls of a running process, or fail one of them."""
+    tracer = subprocess.Popen(["strace", "-p", str(pid), "-o", str(log), "-e", "signal=none", *arguments],
+                              stderr=subprocess.PIPE, text=True)
+    assert tracer.stderr
+    try:
+        said = tracer.stderr.readline()
+        if "attached" not in said:
+            raise RuntimeError(f"strace cannot trace the master: {said.strip()}; it needs ptrace(2) (CAP_SYS_PTRACE)")
+        yield
+    finally:
+        tracer.terminate()
+        tracer.wait()
+        tracer.stderr.close()
