@@ -20,8 +20,8 @@ TWICE = tests/test_protocol_uwsgi.py tests/test_wsgi_environ.py tests/test_wsgi_
 	tests/test_text.py tests/test_access_log.py tests/test_http.py tests/test_protocol_http.py tests/test_tls.py \
 	tests/test_proxied.py
 
-# These are needed, not wished for: without them this fails. nginx, and who visits what it serves.
-VISITORS = curl:curl ab:apache2-utils wrk:wrk chromium:chromium chromedriver:chromium-driver
+# These are needed, not wished for: without them this fails. nginx, who visits what it serves, and who fails its calls.
+VISITORS = strace:strace curl:curl ab:apache2-utils wrk:wrk chromium:chromium chromedriver:chromium-driver
 # Tests wait for servers most of their time, and run two at a time; those that need the processors for a load do not.
 TOGETHER = --numprocesses 2 --dist worksteal
 ALONE = tests/test_faults_load.py tests/test_faults_resources.py tests/test_http_clients.py tests/test_profile.py \
@@ -41,6 +41,7 @@ test-all:
 # Some ten minutes; `make faults ONLY="reload kill-workers"` runs these alone.
 faults: $(VENV)/.installed-test
 	@$(BIN)/python -m tools.nginx >/dev/null
+	@$(BIN)/python -m tools.apt strace:strace
 	@$(BIN)/python -m faults $(ONLY)
 
 # Half an hour; `make bench ONLY="hello flask --rounds 2"` runs these alone. The peers have an environment of their own.

@@ -3,11 +3,12 @@
 import sys
 import time
 
-from faults import load, resources
+from faults import load, resources, syscalls
 from faults.report import Result, Scenario, table
 
 SCENARIOS: dict[str, Scenario] = {
-    scenario.__name__.replace("_", "-"): scenario for scenario in (*load.SCENARIOS, *resources.SCENARIOS)}
+    scenario.__name__.replace("_", "-"): scenario
+    for scenario in (*load.SCENARIOS, *resources.SCENARIOS, *syscalls.SCENARIOS)}
 
 
 def main(names: list[str]) -> int:

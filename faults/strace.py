@@ -77,8 +77,8 @@ ERRORS: dict[str, str] = {
 _CALL = re.compile(r"([a-z]\w*)\(")
 _NUMBER = re.compile(r"0x[0-9a-f]+|\d+")
 _SHAPE_MAX_CHARS = 160
-# Python's own handler of signals writes to the pipe that wakes the master: no code of ours runs there, and the one error
-# that the kernel can give it, EAGAIN, needs 65,536 signals that nobody has read.
+# Python's own handler of signals writes to the pipe that wakes the master: no code of ours runs there, and the one
+# error that the kernel can give it, EAGAIN, needs 65,536 signals that nobody has read.
 _PYTHONS = "write(#<pipe:"
 
 
@@ -140,7 +140,7 @@ RECORDING = ["-y", "-e", "trace=all"]
 
 
 def command(log: Path, arguments: list[str]) -> list[str]:
-    """What starts a program under strace, which is a child of the program, so that this has the pid that is started."""
+    """What starts a program under strace, which is the program's child: so the pid that is started is the program's."""
     return ["strace", "-D", "-o", str(log), "-e", "signal=none", *arguments, "--"]
 
 

@@ -136,16 +136,16 @@ class Life:
             self.visitors = None
         return self.ended(self.server.stop(), (0,))
 
-    def ended(self, code: int, right: tuple[int, ...], may_stay: bool = False) -> list[str]:
-        """Args: may_stay: removing a file was what failed."""
+    def ended(self, code: int, right: tuple[int, ...], failed: str = "") -> list[str]:
+        """What must not be in the end. A file that the failed call was about may stay."""
         found = [] if code in right else [f"exit code {code}"]
         try:
             eventually(lambda: not self.server.survivors(), "all processes are gone")
         except AssertionError:
             found.append(f"left: {self.server.survivors()}")
         left = [name for name in ("app.sock", "app.ctl", "stats.sock", "fifo", "pid")
-                if (self.directory / name).exists()]
-        return found + ([f"left: {', '.join(left)}"] if left and not may_stay else [])
+                if f"/{name}" not in failed and (self.directory / name).exists()]
+        return found + ([f"left: {', '.join(left)}"] if left else [])
 
 
 # --- the parts that a server lives through, again and again ---
@@ -199,7 +199,7 @@ def rotation(life: Life) -> None:
 def questions(life: Life) -> None:
     """To the side doors. One that gets no answer under a fault is asked again without."""
     with suppress(OSError, ValueError):
-        json.loads(client.exchange(life.directory / "stats.sock", b""))
+        _statistics(life)
         json.loads(client.exchange(life.directory / "app.ctl", b'{"command": "status"}\n'))
         worker = json.loads(client.exchange(life.directory / "app.ctl", b'{"command": "status"}\n'))["workers"][0]
         client.exchange(life.directory / "app.ctl", b'{"command": "stacks", "worker": %d}\n' % worker["slot"])
@@ -209,6 +209,11 @@ def questions(life: Life) -> None:
     fd = os.open(life.directory / "fifo", os.O_WRONLY | os.O_NONBLOCK)
     os.write(fd, b"s")
     os.close(fd)
+
+
+def _statistics(life: Life) -> bytes:
+    with client.connect(life.directory / "stats.sock") as connected:  # who connects gets them, unasked
+        return client.read_all(connected)
 
 
 def _metrics(life: Life) -> tuple[str, int]:
@@ -232,7 +237,7 @@ def after(part: str, life: Life) -> None:
         life.server.send_signal(Signals.SIGUSR1)
         eventually(lambda: _holds(life.server.pid, life.directory / "log"), "the master writes into the new log")
     if part == "questions":
-        eventually(lambda: client.exchange(life.directory / "stats.sock", b"").startswith(b"{"), "--stats answers")
+        eventually(lambda: _statistics(life).startswith(b"{"), "--stats answers")
     eventually(life.settled, "all is as before")
 
 
@@ -352,11 +357,10 @@ def _begin(life: Life, fault: Fault) -> list[str]:
         code = eventually(lambda: _code_or_ready(server), "it serves or ends")
     except AssertionError as error:
         return [str(error), server.log]
-    may_stay = fault.call.name in ("unlink", "newfstatat", "openat", "read")
     if code == "ready":
-        found = life.ended(server.stop(), (0,), may_stay)
+        found = life.ended(server.stop(), (0,), fault.call.shape)
     else:
-        found = life.ended(server.wait(), (1, 2), may_stay)
+        found = life.ended(server.wait(), (1, 2), fault.call.shape)
         found += [] if " ERROR: " in server.log else ["no sentence"]
     found += life.troubles()
     return [*found, server.log] if found else []
@@ -384,8 +388,7 @@ def _term(directory: Path, log: Path, arguments: list[str], fault: Fault | None 
         life.server.wait_ready(WORKERS)
         with strace.attached(life.server.pid, log, arguments):
             code = life.server.stop()
-        may_stay = fault is not None and fault.call.name in ("unlink", "newfstatat", "openat", "read", "lseek", "ioctl")
-        found = life.ended(code, (0,), may_stay) + life.troubles()
+        found = life.ended(code, (0,), fault.call.shape if fault else "") + life.troubles()
         return [*found, life.server.log] if found else []
     except Exception as error:
         return [repr(error)[:300], life.server.log]

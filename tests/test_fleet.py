@@ -172,6 +172,55 @@ def test_a_reload_that_cannot_be_imported_leaves_everything_as_it_was() -> None:
     assert world.plan(after_s=2) == [fleet.Spawn(0, 0, wary=True)]
 
 
+def test_a_first_template_that_the_kernel_refuses_ends_the_server_with_code_1() -> None:
+    world = World(Fleet(3, DEADLINES))
+    world.plan()
+    world.fleet.launch_failed(0, world.now_s)
+    assert world.plan() == [fleet.Unlisten(), fleet.Exit(ExitCode.FAILURE)]
+
+
+def test_a_reload_that_the_kernel_refuses_is_tried_again_with_growing_pauses_until_it_can_be() -> None:
+    world = running()
+    world.fleet.request_reload()
+    asked_s = world.now_s
+    assert world.plan() == [fleet.LaunchTemplate(1)]
+    pauses_s = [world.fleet.launch_failed(1, world.now_s)]
+    for number in range(2, 12):
+        assert world.plan() == []  # nothing spins
+        assert world.fleet.next_plan_s(world.now_s) > world.now_s
+        while not (actions := world.plan(after_s=0.05)):
+            world.beat()
+        assert actions == [fleet.LaunchTemplate(number)] and len(world.ready()) == 4
+        pauses_s.append(world.fleet.launch_failed(number, world.now_s))
+    assert pauses_s[:3] == [0.1, 0.2, 0.4] and pauses_s[-1] == 30.0
+    assert sum(pauses_s[:-1]) <= world.now_s - asked_s < sum(pauses_s[:-1]) + 2
+    while not (actions := world.plan(after_s=0.5)):
+        world.beat()
+    assert actions == [fleet.LaunchTemplate(12)]
+    world.settle()
+    world.boot()
+    assert {slot.generation for slot in world.ready()} == {12} and world.fleet.launch_failures == 0
+
+
+def test_who_asks_again_need_not_wait_for_the_pause() -> None:
+    world = running()
+    for number in range(1, 10):
+        world.fleet.request_reload()
+        assert world.plan() == [fleet.LaunchTemplate(number)]
+        world.fleet.launch_failed(number, world.now_s)
+
+
+def test_a_dead_template_whose_successor_the_kernel_refuses_is_tried_again() -> None:
+    world = running()
+    world.plan(after_s=3)
+    world.fleet.template_gone(0, world.now_s)
+    assert world.plan() == [fleet.LaunchTemplate(1)]
+    world.fleet.launch_failed(1, world.now_s)
+    assert world.plan() == [] and world.fleet.next_plan_s(world.now_s) > world.now_s
+    assert world.plan(after_s=0.11) == [fleet.LaunchTemplate(2)]
+    assert world.fleet.templates[2].purpose is Purpose.REPLACE
+
+
 def test_a_fleet_is_settled_when_all_have_lived_for_a_moment_and_nothing_is_under_way() -> None:
     world = running()
     assert not world.fleet.is_settled(world.now_s)
@@ -370,7 +419,8 @@ def test_every_state_ends_when_its_process_is_reaped(state: SlotState) -> None:
 
 EVENTS = st.sampled_from([
     "worker hello", "worker ready", "worker dies", "worker closes", "template ready", "template dies",
-    "template closes", "reload", "beat", "tick", "tick", "long tick", "gap", "back", "more", "fewer", "tired"])
+    "template closes", "launch fails", "spawn fails", "reload", "beat", "tick", "tick", "long tick", "gap", "back",
+    "more", "fewer", "tired"])
 
 
 def happen(world: World, event: str, pick: int) -> None:
@@ -389,6 +439,10 @@ def happen(world: World, event: str, pick: int) -> None:
             world.fleet.gone(slot.number, world.now_s)
         case "worker closes" if slot and slot.state is not SlotState.LOST:
             world.fleet.channel_closed(slot.number, world.now_s)
+        case "spawn fails" if slot and slot.pid == 0 and slot.state is SlotState.SPAWNING:
+            world.fleet.channel_closed(slot.number, world.now_s)
+        case "launch fails" if generation and world.fleet.templates[generation].state is TemplateState.BOOTING:
+            world.fleet.launch_failed(generation, world.now_s)
         case "template ready" if generation is not None:
             world.fleet.template_ready(generation, world.now_s)
         case "template dies" if generation is not None:

@@ -81,7 +81,7 @@ class Channel:
         try:
             datagram, ancillary, flags, _ = self._socket.recvmsg(
                 control.DATAGRAM_MAX_BYTES, room, _socket.MSG_CMSG_CLOEXEC)
-        except ConnectionError:
+        except ConnectionResetError:  # it has left, and something that we had sent unread (unix(7))
             return None
         fds = array.array("i")
         for level, kind, data in ancillary:

@@ -1,0 +1,40 @@
+"""Each system call of the master fails, one at a time: a sample of `make faults ONLY=syscalls`.
+
+Which calls are failed is chance, but the same for the same life; the long form fails each of them with each error.
+"""
+
+import errno
+import re
+from pathlib import Path
+
+import pytest
+
+from faults import strace, syscalls
+from faults.syscalls import Sample
+
+
+@pytest.mark.parametrize("part, count", [
+    ("start", 6), ("respawn", 8), ("reload", 4), ("reload without a spare", 4), ("upgrade", 4), ("rotation", 8),
+    ("questions", 12), ("resize", 8), ("stop", 4)])
+def test_a_fault_is_survived(part: str, count: int) -> None:
+    found = syscalls.run(Sample(count), (part,))
+    (result,) = syscalls.results(found)
+    assert result.held, "\n".join([result.measured, *found[part].troubles])
+
+
+def test_each_error_is_one_that_this_system_has() -> None:
+    for name, errors in strace.ERRORS.items():
+        assert re.fullmatch(r"[a-z]\w*", name) and all(hasattr(errno, one) for one in errors.split()), name
+
+
+def test_calls_are_known_by_their_shape(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("close(7<socket:[17]>) = 0\nclose(8<socket:[18]>) = 0\n--- SIGTERM {si_signo=SIGTERM} ---\n"
+                   "close(9</tmp/x>) = 0\ngetpid() = 4\nwrite(4<pipe:[19]>, \"\\17\", 1) = 1\n")
+    assert [(call.name, call.number) for call in strace.calls(log)] == [
+        ("close", 1), ("close", 2), ("close", 3), ("getpid", 1), ("write", 1)]
+    found = strace.faults(strace.calls(log))
+    assert {fault.call.number for fault in found} == {1, 3}  # and none of what Python's own handler writes
+    assert {fault.error for fault in found} == {"EINTR", "EIO", "ENOSPC", "EDQUOT"}
+    log.write_text("close(7) = -1 EIO (Input/output error) (INJECTED)\nclose(8) = 0\n")
+    assert strace.injected(log) == ["close(#) = -# EIO (Input/output error) (INJECTED)"]
