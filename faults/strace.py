@@ -103,7 +103,7 @@ class Fault:
 
     def arguments(self) -> list[str]:
         name = self.call.name
-        return ["-e", f"trace={name}", "-e", f"inject={name}:error={self.error}:when={self.call.number}"]
+        return ["-e", f"trace={name},execve,pipe2", "-e", f"inject={name}:error={self.error}:when={self.call.number}"]
 
 
 def calls(log: Path) -> list[Call]:
@@ -128,12 +128,34 @@ def faults(recorded: Iterable[Call]) -> list[Fault]:
     return [Fault(call, error) for call in firsts.values() for error in ERRORS.get(call.name, "").split()]
 
 
-def injected(log: Path) -> list[str]:
-    """The shapes of the calls that were failed."""
-    if not log.exists():
-        return []
-    lines = log.read_text(errors="replace").splitlines()
-    return [_NUMBER.sub("#", line)[:_SHAPE_MAX_CHARS] for line in lines if "(INJECTED)" in line]
+def injected(log: Path) -> tuple[list[str], bool]:
+    """The shapes of the calls that were failed; and whether one was of Python's, between execve(2) and the pipe for
+    signals, which is wsgid's first call: from that nothing follows for wsgid."""
+    found, is_pythons, was_pythons = [], False, False
+    for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
+        is_failed = "(INJECTED)" in line
+        is_pythons = not line.startswith("pipe2(") and (is_pythons or line.startswith("execve(") and not is_failed)
+        if is_failed and is_pythons:
+            was_pythons = True
+        elif is_failed:
+            found.append(_NUMBER.sub("#", line)[:_SHAPE_MAX_CHARS])
+    return found, was_pythons
+
+
+def covering(found: list[Fault]) -> list[Fault]:
+    """Enough of them to fail a call at each place, and each call with each of its errors."""
+    by_place: dict[str, list[Fault]] = {}
+    for fault in found:
+        by_place.setdefault(fault.call.shape, []).append(fault)
+    errors: set[tuple[str, str]] = set()
+    chosen = []
+    for number, faults_there in enumerate(by_place.values()):
+        fresh = [one for one in faults_there if (one.call.name, one.error) not in errors]
+        picked = fresh[:2] or [faults_there[number % len(faults_there)]]
+        chosen += picked
+        errors |= {(one.call.name, one.error) for one in picked}
+    return chosen + [one for one in {(fault.call.name, fault.error): fault for fault in found}.values()
+                     if (one.call.name, one.error) not in errors]
 
 
 RECORDING = ["-y", "-e", "trace=all"]

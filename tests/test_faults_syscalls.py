@@ -37,4 +37,16 @@ def test_calls_are_known_by_their_shape(tmp_path: Path) -> None:
     assert {fault.call.number for fault in found} == {1, 3}  # and none of what Python's own handler writes
     assert {fault.error for fault in found} == {"EINTR", "EIO", "ENOSPC", "EDQUOT"}
     log.write_text("close(7) = -1 EIO (Input/output error) (INJECTED)\nclose(8) = 0\n")
-    assert strace.injected(log) == ["close(#) = -# EIO (Input/output error) (INJECTED)"]
+    failed = "close(#) = -# EIO (Input/output error) (INJECTED)"
+    assert strace.injected(log) == ([failed], False)
+    log.write_text("execve(\"x\") = 0\nclose(7) = -1 EIO (Input/output error) (INJECTED)\npipe2([3, 4]) = 0\n")
+    assert strace.injected(log) == ([], True)  # Python's own
+    log.write_text("execve(\"x\") = 0\npipe2([3, 4]) = 0\nclose(7) = -1 EIO (Input/output error) (INJECTED)\n")
+    assert strace.injected(log) == ([failed], False)
+
+
+def test_a_cover_has_each_place_and_each_error() -> None:
+    found = strace.faults([strace.Call("close", number, f"close({name})") for number, name in enumerate("abcdefg", 1)])
+    chosen = strace.covering(found)
+    assert {one.call for one in chosen} == {one.call for one in found}
+    assert {one.error for one in chosen} == {one.error for one in found} and len(chosen) < len(found)
