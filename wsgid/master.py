@@ -180,6 +180,7 @@ class Master:
         self._templates: dict[int, Channel] = {}  # by generation
         self._workers: dict[int, Channel] = {}  # by slot
         self._template_pids: dict[int, int] = {}  # generation -> pid
+        self._loaded: set[int] = set()  # the templates that have read their orders
         self._spare: tuple[int, Channel] | None = None  # a process for the next template
         self._spare_wanted = False
         self._rehearsal_pid = 0
@@ -385,31 +386,38 @@ class Master:
         try:
             self._rehearsal_pid = self._start.rehearse()
         except OSError as error:
-            self._upgrade_refused(error)
+            self._upgrade_refused(words(error))
         else:
             log.info("%s: trying whether wsgid can be started anew", who)
 
-    def _upgrade_refused(self, error: OSError) -> None:
+    def _upgrade_refused(self, why: str) -> None:
         pause_s = self._upgrade_again.refused(time.monotonic())
-        log.error("wsgid cannot be started anew: %s; this one goes on serving, and it is tried again %s",
-                  words(error), soon(pause_s))
+        log.error("wsgid cannot be started anew: %s; this one goes on serving, and it is tried again %s", why,
+                  soon(pause_s))
 
     def _after_rehearsal(self, status: int) -> None:
         self._rehearsal_pid = 0
         if self._fleet.stopping:
             return
         if status != 0:
-            log.error("wsgid cannot be started anew: its trial %s; this one goes on serving",
-                      process.status_in_words(status))
+            self._after_failed_rehearsal(status)
             return
         log.info("wsgid starts anew, in this process")
         try:
             self._signals.hold()
             self._start.execute(self._handover(), self._notifier.variables)
         except OSError as error:
-            self._upgrade_refused(error)
+            self._upgrade_refused(words(error))
         finally:
             self._signals.release()
+
+    def _after_failed_rehearsal(self, status: int) -> None:
+        """Options and applications are the operator's to mend, who then asks again; the machine's refusals pass."""
+        why = f"its trial {process.status_in_words(status)}"
+        if os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == ExitCode.FAILURE:
+            self._upgrade_refused(why)
+        else:
+            log.error("wsgid cannot be started anew: %s; this one goes on serving", why)
 
     def _handover(self) -> Handover:
         held = tuple(
@@ -442,6 +450,8 @@ class Master:
     def _read_template(self, generation: int) -> None:
         for message, _ in self._messages(self._templates[generation]):
             match message:
+                case control.Booting():
+                    self._loaded.add(generation)
                 case control.TemplateReady():
                     process.set_pace(self._template_pids[generation], process.Pace.USUAL)
                     self._spare_wanted = self._spare is None
@@ -531,6 +541,12 @@ class Master:
     def _bury_template(self, generation: int, words: str) -> None:
         del self._template_pids[generation]
         self._close_template(generation)
+        was_loaded = generation in self._loaded
+        self._loaded.discard(generation)
+        if self._fleet.is_booting(generation) and self._fleet.proven and not was_loaded:
+            self._launch_refused(generation, f"it {words} before wsgid was loaded; let the virtual environment's "
+                                             "installation finish")
+            return
         left = self._fleet.template_gone(generation, time.monotonic())
         if left is not TemplateState.DISMISSED:
             log.error("template %d %s", generation, words)
@@ -571,12 +587,15 @@ class Master:
         try:
             self._boot_template(action.generation)
         except OSError as error:
-            pause_s = self._fleet.launch_failed(action.generation, time.monotonic())
-            reason = f"template {action.generation} cannot be started: {words(error)}"
-            if self._fleet.proven:
-                reason += f"; what runs goes on serving, and it is tried again {soon(pause_s)}"
-            self._failures.said(action.generation, reason)
-            log.error("%s", reason)
+            self._launch_refused(action.generation, words(error))
+
+    def _launch_refused(self, generation: int, why: str) -> None:
+        pause_s = self._fleet.launch_failed(generation, time.monotonic())
+        reason = f"template {generation} cannot be started: {why}"
+        if self._fleet.proven:
+            reason += f"; what runs goes on serving, and it is tried again {soon(pause_s)}"
+        self._failures.said(generation, reason)
+        log.error("%s", reason)
 
     def _boot_template(self, generation: int) -> None:
         """Raises OSError; then there is no process of it."""

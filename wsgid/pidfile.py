@@ -43,7 +43,7 @@ def remove(path: str) -> None:
 def _read(path: str) -> int:
     """The pid in a file; 0 if there is none."""
     try:
-        return int(Path(path).read_bytes())  # bytes: a codec may have to be imported, which can be refused as well
+        return int(Path(path).read_bytes() or 0)  # bytes: a codec may have to be imported, which can be refused as well
     except (OSError, ValueError):
         return 0
 

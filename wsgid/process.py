@@ -159,8 +159,8 @@ def memory(pid: int | str = "self") -> Memory:
     """As the kernel says (proc(5), statm); nothing if the process is gone."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as statm:  # bytes: a codec would be imported first
-            size, resident = statm.read().split()[:2]
-    except OSError:
+            size, resident = (statm.read() or b"").split()[:2]
+    except (OSError, ValueError):
         return Memory(0, 0)
     return Memory(int(size) * _PAGE_BYTES, int(resident) * _PAGE_BYTES)
 

@@ -54,6 +54,7 @@ def main() -> ExitCode:
     if received is None:
         return ExitCode.OK
     boot, fds = received
+    channel.send(control.Booting(boot.generation))
     settings = options.from_dict(boot.settings)
     files = LogFiles(fds=dict(zip(logfiles.paths(settings), fds[len(boot.listeners) + 1:])))
     log.speak_as(f"template {boot.generation}")

@@ -2,7 +2,8 @@
 
     master -> template   Boot            the settings; listeners, scoreboard and log files ride along as descriptors
                          Spawn           fork a worker for this slot; its channel rides along
-    template -> master   TemplateReady   the application is imported
+    template -> master   Booting         wsgid is loaded, and Boot is read
+                         TemplateReady   the application is imported
                          SpawnFailed     fork was refused
     worker -> master     Hello           I live in this slot, with this pid
                          Ready           I accept connections
@@ -47,6 +48,11 @@ class Spawn:
     generation: int
     wary: bool  # the last worker in this slot died
     seat: int  # which of the workers that serve together it is
+
+
+@dataclass(frozen=True, slots=True)
+class Booting:
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +135,7 @@ class Reopen:
     names: list[str]  # paths, or logfiles.STREAMS; one for each descriptor
 
 
-Message = (Boot | Spawn | TemplateReady | SpawnFailed | Hello | Ready | Dumps | Notice | Tired | SourceChanged
+Message = (Boot | Spawn | Booting | TemplateReady | SpawnFailed | Hello | Ready | Dumps | Notice | Tired | SourceChanged
            | BootFailed | Share | Unshare | Drain | Question | Reopen)
 
 _TYPES: dict[str, type[Message]] = {cls.__name__: cls for cls in get_args(Message)}
