@@ -433,7 +433,7 @@ class Master:
     # --- messages ---
 
     def _messages(self, source: Channel) -> list[tuple[control.Message | None, list[int]]]:
-        """All that has arrived; None at the end stands for end-of-file."""
+        """All that has arrived; None at the end stands for end-of-file. What is refused now is read in the next turn."""
         arrived: list[tuple[control.Message | None, list[int]]] = []
         while True:
             try:
@@ -443,6 +443,9 @@ class Master:
             except ControlError as error:
                 log.error("%s: ignored", error)
                 continue
+            except OSError as error:
+                self._net.catch("the messages of a process", error)
+                return arrived  # what came before is here, and nowhere else
             if received is None:
                 return [*arrived, (None, [])]
             arrived.append(received)

@@ -139,8 +139,12 @@ class Net:
         try:
             yield
         except REFUSALS as error:
-            self._fell = True
-            self.say(f"{what}: {words(error)}; wsgid goes on")
+            self.catch(what, error)
+
+    def catch(self, what: str, error: BaseException) -> None:
+        """Say and survive this one."""
+        self._fell = True
+        self.say(f"{what}: {words(error)}; wsgid goes on")
 
     def say(self, sentence: str) -> None:
         """Log it, unless that was said a moment ago."""
