@@ -433,7 +433,7 @@ class Master:
     # --- messages ---
 
     def _messages(self, source: Channel) -> list[tuple[control.Message | None, list[int]]]:
-        """All that has arrived; None at the end stands for end-of-file. What is refused now is read in the next turn."""
+        """All that has arrived; None at the end stands for end-of-file. What is refused now is read later."""
         arrived: list[tuple[control.Message | None, list[int]]] = []
         while True:
             try:

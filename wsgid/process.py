@@ -115,6 +115,8 @@ def status_in_words(status: int) -> str:
 def send_signal(pid: int, signo: signal.Signals) -> None:
     """kill(2); a process that has just ended is no error: it will be reaped. Nor is another refusal (EPERM, after the
     application has become another user), but that is said."""
+    if pid <= 0:  # nobody's; and kill(2) means by 0 the whole group of processes, ours too
+        return
     try:
         os.kill(pid, signo)
     except ProcessLookupError:
