@@ -16,7 +16,6 @@ Rules
 
 import json
 import os
-import random
 import re
 import socket
 import tempfile
@@ -284,14 +283,21 @@ def every(found: list[Fault]) -> list[Fault]:
     return found
 
 
-class Sample:
-    """Some faults of each part, by chance, but the same each time."""
+class Pick:
+    """The first fault of each of these kinds, where the part has it.
 
-    def __init__(self, count: int) -> None:
-        self._count = count
+    Args:
+        kinds: a call and an error each: "socketpair EMFILE".
+    """
+
+    def __init__(self, *kinds: str) -> None:
+        self._kinds = kinds
 
     def __call__(self, found: list[Fault]) -> list[Fault]:
-        return random.Random(len(found)).sample(found, min(self._count, len(found)))
+        firsts: dict[str, Fault] = {}
+        for fault in found:
+            firsts.setdefault(f"{fault.call.name} {fault.error}", fault)
+        return [firsts[kind] for kind in self._kinds if kind in firsts]
 
 
 def live(directory: Path, part: str, choose: Choose) -> Found:
