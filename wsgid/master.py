@@ -222,7 +222,8 @@ class Master:
         """Do what is due, wait, and take in what has happened. Returns the exit code at the end."""
         now_s = time.monotonic()
         self._read_heartbeats()
-        self._look_around(now_s)
+        with self._net.under("the look around"):
+            self._look_around(now_s)
         for action in self._fleet.plan(now_s):
             if isinstance(action, fleet.Exit):
                 return action.code
