@@ -103,7 +103,7 @@ class Fault:
 
     def arguments(self) -> list[str]:
         name = self.call.name
-        return ["-e", f"trace={name},execve,pipe2", "-e", f"inject={name}:error={self.error}:when={self.call.number}"]
+        return ["-y", "-e", f"trace={name},execve,pipe2", "-e", f"inject={name}:error={self.error}:when={self.call.number}"]
 
 
 def calls(log: Path) -> list[Call]:
