@@ -103,7 +103,8 @@ class Fault:
 
     def arguments(self) -> list[str]:
         name = self.call.name
-        return ["-y", "-e", f"trace={name},execve,pipe2", "-e", f"inject={name}:error={self.error}:when={self.call.number}"]
+        failing = f"inject={name}:error={self.error}:when={self.call.number}"
+        return ["-y", "-e", f"trace={name},execve,pipe2", "-e", failing]
 
 
 def calls(log: Path) -> list[Call]:
