@@ -32,6 +32,7 @@ cdef class Exchange:
     cdef _receive(self)
     cpdef bint settle(self) except -1
     cdef bint _has_next(self) except -1
+    cdef _event(self)
     cdef _take_in(self)
     cdef _feed(self, bytes block)
     @cython.locals(lines=str)

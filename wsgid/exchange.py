@@ -83,12 +83,20 @@ class Exchange:
         """Take in what has come of the next request, without waiting."""
         while True:
             if self._next is None:
-                self._next = self._decoder.take()
+                self._next = self._event()
             if self._next is not None or self.refused is not None:
                 return _HEAD
             arrival = self._take_in()
             if arrival is not None:
                 return arrival
+
+    def _event(self) -> Head | bytes | End | None:
+        """The decoder's next. What is refused comes behind all that is whole, and is remembered."""
+        event = self._decoder.take()
+        if isinstance(event, PeerError):
+            self.refused = event
+            return None
+        return event
 
     def _take_in(self) -> Arrival | None:
         """None: something has come, and is to be looked at."""
@@ -148,7 +156,7 @@ class Exchange:
         while not self._rest:
             if self._ended:
                 return b""
-            event = self._decoder.take()
+            event = self._event()
             if event is None:
                 self._receive()
             elif event is END:
@@ -168,18 +176,15 @@ class Exchange:
         block = self.connection.recv()
         if not block:
             raise ClientDisconnected("the client closed within the request body")
-        try:
-            self._feed(block)
-        except PeerError as error:  # what came before it may still be whole
-            self.refused = error
+        self._feed(block)
 
     def settle(self) -> bool:
         """After the response: throw away what is left of the request. Returns whether the connection can go on."""
-        if not self.keep_alive or self._close_delimited or self.refused:
+        if not self.keep_alive or self._close_delimited or self.refused or self.taken:
             return False
         if self._expects and not self._ended and not self._rest:
             # The client may or may not send its body now: RFC 9110, 10.1.1 has us close.
-            return self._decoder.take() is END
+            return self._event() is END
         left = _LEFT_MAX_BYTES
         while left > 0:
             block = self.recv(left)
@@ -198,11 +203,14 @@ class Exchange:
     def raw_socket(self, on_use: Callable[[], None]) -> RawSocket:
         """The socket, for an application that takes up an Upgrade; `on_use` is called when it does."""
 
-        def used() -> None:
+        def used() -> bytes:
             self.taken = True
             on_use()
+            while self.recv(_LEFT_MAX_BYTES):  # RFC 9110, 7.8: the request ends before the other protocol begins
+                pass
+            return self._decoder.beyond
 
-        return raw_socket(self.connection, self._decoder.beyond, used)
+        return raw_socket(self.connection, used)
 
     # --- the response ---
 
@@ -210,6 +218,7 @@ class Exchange:
         """response.Framing: RFC 9112, 6.3 and 9.3; RFC 9110, 6.6.1."""
         lines = "" if "\r\nDate: " in head else date_line()
         if code == 101:
+            self.keep_alive = False  # what follows is no HTTP
             return lines
         if self._leaving.until_s < math.inf and self.keep_alive:
             self.keep_alive = time.monotonic() < self._leaving.until_s and self._has_next()

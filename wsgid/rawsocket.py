@@ -23,18 +23,19 @@ class RawSocket(socket.socket):  # type: ignore[misc]  # gevent has no types
 
     Args:
         fd: the connection's; stays the caller's.
-        first: what has been read of it already, behind the request.
-        on_use: called when the application first sends or receives.
+        on_use: called when the application first sends or receives; returns what has been read of it already, behind
+            the request.
     """
 
-    def __init__(self, fd: int, first: bytes, on_use: Callable[[], None]) -> None:
+    def __init__(self, fd: int, on_use: Callable[[], bytes]) -> None:
         super().__init__(fileno=os.dup(fd))
-        self._first = first
-        self._on_use = on_use
+        self._first = b""
+        self._on_use: Callable[[], bytes] | None = on_use
 
     def _used(self) -> None:
-        on_use, self._on_use = self._on_use, _nothing
-        on_use()
+        if self._on_use is not None:
+            on_use, self._on_use = self._on_use, None
+            self._first = on_use()
 
     def send(self, data: Any, flags: int = 0, timeout: Any = None) -> int:
         self._used()
@@ -63,8 +64,8 @@ class SecretSocket(RawSocket):
         connection: whose socket it is.
     """
 
-    def __init__(self, connection: Connection, first: bytes, on_use: Callable[[], None]) -> None:
-        super().__init__(connection.fd, first, on_use)
+    def __init__(self, connection: Connection, on_use: Callable[[], bytes]) -> None:
+        super().__init__(connection.fd, on_use)
         self._connection = connection
         self._sending = Semaphore()  # one greenlet's records must not get between those of another
 
@@ -91,12 +92,8 @@ class SecretSocket(RawSocket):
         return received
 
 
-def raw_socket(connection: Connection, first: bytes, on_use: Callable[[], None]) -> RawSocket:
-    """What an application gets of this connection; arguments as of a RawSocket."""
+def raw_socket(connection: Connection, on_use: Callable[[], bytes]) -> RawSocket:
+    """What an application gets of this connection; `on_use` as of a RawSocket."""
     if connection.is_secret:
-        return SecretSocket(connection, first, on_use)
-    return RawSocket(connection.fd, first, on_use)
-
-
-def _nothing() -> None:
-    pass
+        return SecretSocket(connection, on_use)
+    return RawSocket(connection.fd, on_use)
