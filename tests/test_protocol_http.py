@@ -1,12 +1,15 @@
 """HTTP/1.1, byte by byte: what is understood, and what is refused with which status."""
 
 import gc
+import re
 import tracemalloc
 
+import httptools
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.http_streams import streams
 from wsgid.errors import BadRequest, PeerError
 from wsgid.protocol.http import END, Decoder, Head, Limits
 
@@ -424,9 +427,73 @@ PIECES = st.sampled_from([
     b"Upgrade: x\r\nConnection: upgrade\r\n", b"HTTP/1.0\r\n", b"X: y\r\n"])
 
 
+@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=200), st.lists(PIECES, max_size=15).map(b"".join)), st.integers(1, 20))
 def test_anything_is_understood_or_refused_and_always_in_the_same_way(data: bytes, size: int) -> None:
     assert outcome(data, len(data) or 1) == outcome(data, size)
+
+
+@settings(deadline=None, max_examples=500)
+@given(streams(), st.integers(1, 60))
+def test_mutated_requests_are_read_in_the_same_way_however_they_arrive(data: bytes, size: int) -> None:
+    assert outcome(data, len(data)) == outcome(data, size)
+
+
+class Reference:
+    """llhttp, Node's decoder, which has met more clients than any other: one request, as it reads it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.target = self.body = b""
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.complete = False
+        parser = httptools.HttpRequestParser(self)
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass
+        self.line = parser.get_method(), self.target, parser.get_http_version()
+
+    def on_url(self, part: bytes) -> None:
+        self.target += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value.strip(b" \t")))
+
+    def on_body(self, block: bytes) -> None:
+        self.body += block
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+@settings(deadline=None, max_examples=500)
+@given(streams())
+def test_what_is_accepted_is_read_as_llhttp_does(data: bytes) -> None:
+    """Apart from what llhttp does not know: other methods, blanks in chunk extensions, and bodies beside an Upgrade."""
+    decoder = Decoder(Limits(2000, 100, 10_000), {})
+    decoder.feed(data)
+    found = decoder.take()
+    body = b""
+    while isinstance(event := decoder.take(), bytes):
+        body += event
+    if not isinstance(found, Head) or event is not END or found.upgrade:
+        return
+    used = data[:len(data) - len(decoder.beyond)] if found.keep_alive else data
+    try:
+        reference = Reference(used)
+    except httptools.HttpParserError as error:
+        assert found.variables["REQUEST_METHOD"] not in KNOWN or re.search(rb"[ \t][;=]|[;=][ \t]", used), error
+        return
+    assert reference.complete and reference.body == body
+    assert reference.line == (found.variables["REQUEST_METHOD"].encode(), found.variables["REQUEST_URI"].encode(),
+                              found.variables["SERVER_PROTOCOL"][5:])
+    for name, value in reference.fields[:found.count]:
+        if b"_" not in name and name not in (b"Proxy", b"Host"):
+            key = name.decode().upper().replace("-", "_")
+            assert value.decode("latin-1") in found.variables[key if key.startswith("CONTENT_") else f"HTTP_{key}"]
+
+
+KNOWN = ("GET", "POST", "OPTIONS")
 
 
 def outcome(data: bytes, size: int) -> list[Event]:
