@@ -35,7 +35,7 @@ def decode(buffer: bytes, max_vars: int, base: dict[str, str] | None) -> Any:
 
 
 def http(data: bytes, sizes: list[int]) -> list[Any]:
-    """What a decoder says of these bytes, however they arrive: its events, and what it says of itself at each of them."""
+    """What a decoder says of these bytes, which arrive in pieces: its events, and what it says of itself at each."""
     decoder = Decoder(Limits(line_bytes=200, headers=10, head_bytes=500), {"wsgi.errors": "ours"})
     said: list[Any] = []
     for size in [*sizes, len(data)]:

@@ -291,6 +291,30 @@ def test_an_application_takes_up_an_upgrade(start: Start) -> None:
     assert "ERROR" not in server.log
 
 
+@pytest.mark.parametrize("framed", [b"Content-Length: 5\r\n\r\nhello",
+                                    b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"])
+def test_an_upgrade_begins_behind_the_body_of_its_request(one_server: Server, framed: bytes) -> None:
+    head = b"POST %b HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n"
+    with connected(one_server) as connection:
+        reader = Reader(connection)
+        connection.sendall(head % b"/echo" + framed)  # the application does not take it up
+        assert reader.response().body == b"hello"
+        connection.sendall(head % b"/raw" + framed[:-2])
+        connection.sendall(framed[-2:] + b"early,")
+        assert reader.response().header("Upgrade") == "echo"
+        assert reader._file.read(6) == b"EARLY,"
+        connection.shutdown(socket.SHUT_WR)
+        assert reader.at_end()
+
+
+def test_empty_lines_are_a_head_that_is_late(start: Start) -> None:
+    server = serve(start, "--http-head-timeout", "0.3", "--http-keepalive", "60")
+    with connected(server) as connection:
+        connection.sendall(request("/1") + b"\r\n")
+        reader = Reader(connection)
+        assert [reader.response().body, reader.response().status] == [b"/1", 408] and reader.at_end()
+
+
 @pytest.fixture(scope="module")
 def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     directory = tmp_path_factory.mktemp("http")

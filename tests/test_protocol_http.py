@@ -101,7 +101,8 @@ def test_the_forms_of_a_target(target: bytes, host: str, path: str, query: str) 
 
 
 @pytest.mark.parametrize("host", [
-    "a", "a.example:80", "A-b_c.example.", "127.0.0.1:8000", "[::1]", "[2001:db8::1.2.3.4]:443", "a:", "%41", "a!$&'()*+;=~"])
+    "a", "a.example:80", "A-b_c.example.", "127.0.0.1:8000", "[::1]", "[2001:db8::1.2.3.4]:443", "a:", "%41",
+    "a!$&'()*+;=~"])
 def test_hosts(host: str) -> None:
     assert head(b"GET / HTTP/1.1\r\nHost: " + host.encode() + b"\r\n\r\n").variables["HTTP_HOST"] == host
 
@@ -149,9 +150,10 @@ def test_an_upgrade_and_what_follows_it() -> None:
         assert decoder.beyond == b"\x81\x00"
 
 
-@pytest.mark.parametrize("body", [b"Content-Length: 5\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"])
+@pytest.mark.parametrize("body", [
+    b"Content-Length: 5\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"])
 def test_a_request_that_need_not_be_upgraded_has_its_body_and_a_next_one(body: bytes) -> None:
-    data = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n" + body + GET + b"\r\n"
+    data = POST + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n" + body + GET + b"\r\n"
     assert [found.upgrade for found in heads(data)] == [True, False]
     assert [event for event in decoded(data) if not isinstance(event, Head)] == [b"hello", END, END]
 
@@ -162,7 +164,7 @@ def test_an_upgrade_that_is_none(lines: bytes) -> None:
     assert not head(b"GET / " + lines + b"\r\n").upgrade
 
 
-@pytest.mark.parametrize("method", [b"SETUP", b"ANNOUNCE", b"BREW", b"X-!#$%&'*+.^_`|~", b"brew", b"PURGE", b"M-SEARCH"])
+@pytest.mark.parametrize("method", [b"SETUP", b"ANNOUNCE", b"BREW", b"X-!#$%&'*+.^_`|~", b"brew", b"PURGE"])
 def test_any_token_is_a_method(method: bytes) -> None:
     assert head(method + b" / HTTP/1.1\r\nHost: a\r\n\r\n").variables["REQUEST_METHOD"] == method.decode()
 
@@ -312,7 +314,8 @@ REFUSED = {
     "identity": (POST + b"Transfer-Encoding: identity\r\n\r\n0\r\n\r\n", 400),
     "chunked with a parameter": (POST + b"Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n", 400),
     "chunked in a list with a hole": (POST + b"Transfer-Encoding: ,chunked\r\n\r\n0\r\n\r\n", 400),
-    "Transfer-Encoding twice": (POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    "Transfer-Encoding twice": (
+        POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     "empty Transfer-Encoding": (POST + b"Transfer-Encoding:\r\n\r\n0\r\n\r\n", 400),
     "chunked is not the last": (POST + b"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n", 400),
     "chunked twice": (POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 400),
@@ -372,7 +375,8 @@ REFUSED = {
     "trailer ended by LF": (CHUNKED + b"0\r\nx: y\n\r\n", 400),
     "last chunk ended by LF": (CHUNKED + b"0\r\n\n", 400),
     **{f"Host {host}": (b"GET / HTTP/1.1\r\nHost: " + host.encode("latin-1") + b"\r\n\r\n", 400) for host in (
-        "a b", "a/b", "a,b", "a:b", "a:80:80", "a:99999", "a:-1", ":80", "u@a", "u:p@a", "[::1", "::1", "[a]", "[]", "[::1]x",
+        "a b", "a/b", "a,b", "a:b", "a:80:80", "a:99999", "a:-1", ":80", "u@a", "u:p@a", "[::1", "::1", "[a]", "[]",
+        "[::1]x",
         "a%zz", "a\\b", "a?b", "a#b", "<a>", "\xe9", "a\tb", "http://a", "[::1%25eth0]")},
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00", 400),
     "uwsgi": (b"\x00\x05\x00\x00\x01\x00a\x00\x00", 400),
@@ -401,7 +405,8 @@ def test_a_foreign_protocol_is_named(data: bytes, says: str) -> None:
     (GET + b"X: " + b"y" * 6000, 431), (b"\r\n" * 600 + GET + b"\r\n", 431),
     (CHUNKED + b"0\r\n" + b"X: y\r\n" * 21 + b"\r\n", 431), (CHUNKED + b"0\r\nX: " + b"y" * 1000, 431),
     (CHUNKED + b"0\r\n" + (b"X: " + b"y" * 200 + b"\r\n") * 6, 431), (CHUNKED + b"1;" + b"a" * 1001, 431),
-    (CHUNKED + (b"1;" + b"a" * 100 + b"\r\na\r\n") * 10, 431), (POST + b"Content-Length: 0\r\n\r\n" + b"\r\n" * 501, 431),
+    (CHUNKED + (b"1;" + b"a" * 100 + b"\r\na\r\n") * 10, 431),
+    (POST + b"Content-Length: 0\r\n\r\n" + b"\r\n" * 501, 431),
     (GET + b"X" * 6000, 431), (GET + (b"X: " + b"y" * 200 + b"\r\n") * 6, 431),
 ])
 @pytest.mark.parametrize("size", [1, 50, None])
@@ -451,6 +456,9 @@ class Reference:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             pass
+        except httptools.HttpParserError:
+            if not self.complete:  # else it is about what follows
+                raise
         self.line = parser.get_method(), self.target, parser.get_http_version()
 
     def on_url(self, part: bytes) -> None:
@@ -469,7 +477,7 @@ class Reference:
 @settings(deadline=None, max_examples=500)
 @given(streams())
 def test_what_is_accepted_is_read_as_llhttp_does(data: bytes) -> None:
-    """Apart from what llhttp does not know: other methods, blanks in chunk extensions, and bodies beside an Upgrade."""
+    """Apart from what llhttp does not know: other methods, blanks in chunk extensions, and a body beside an Upgrade."""
     decoder = Decoder(Limits(2000, 100, 10_000), {})
     decoder.feed(data)
     found = decoder.take()
@@ -490,7 +498,8 @@ def test_what_is_accepted_is_read_as_llhttp_does(data: bytes) -> None:
     for name, value in reference.fields[:found.count]:
         if b"_" not in name and name not in (b"Proxy", b"Host"):
             key = name.decode().upper().replace("-", "_")
-            assert value.decode("latin-1") in found.variables[key if key.startswith("CONTENT_") else f"HTTP_{key}"]
+            key = key if key in ("CONTENT_LENGTH", "CONTENT_TYPE") else f"HTTP_{key}"
+            assert value.decode("latin-1") in found.variables[key]
 
 
 KNOWN = ("GET", "POST", "OPTIONS")

@@ -67,15 +67,13 @@ class Chunks:
         return at
 
     def _decode_chunks(self, data: bytes, at: int) -> int:
-        """Sizes and chunks, to the last size. A line that has not come whole is read again from its start."""
+        """Chunks, to the last size."""
         end = len(data)
-        digits = _DIGITS
-        blocks = self._blocks
-        left = self._chunk_left
         while True:
+            left = self._chunk_left
             if left > 2:
                 size = min(left - 2, end - at)
-                blocks.append(data[at:at + size])
+                self._blocks.append(data[at:at + size])
                 at += size
                 left -= size
             while left and left <= 2 and at < end:
@@ -84,25 +82,35 @@ class Chunks:
                 at += 1
                 left -= 1
             self._chunk_left = left
-            start = at
-            size = 0
-            while at < end and at - start < _SIZE_MAX_DIGITS and size < _SIZE_HIGH and digits[data[at]] < 16:
-                size = size << 4 | digits[data[at]]
-                at += 1
-            if at == end or data[at] == 0x0D and at + 1 == end:  # a break of this line, or within the chunk
-                return start
-            if at == start or digits[data[at]] < 16:
-                raise BadRequest("the size of a chunk is no hexadecimal number, or too large (RFC 9112, 7.1)")
-            if data[at] == 0x0D and data[at + 1] == 0x0A:
-                at += 2
-            else:
-                at = self._extensions_end(data, at)
-                if at < 0:
-                    return start
-            if not size:
-                self._trailing = True
+            if left:
                 return at
-            left = size + 2
+            start, at = at, self._read_size(data, at)
+            if at < 0:  # not whole: it is read again from its start
+                return start
+            if self._trailing:
+                return at
+
+    def _read_size(self, data: bytes, at: int) -> int:
+        """The line in front of a chunk. Returns where it ends; -1 if it has not come whole."""
+        start, end = at, len(data)
+        digits = _DIGITS
+        size = 0
+        while at < end and at - start < _SIZE_MAX_DIGITS and size < _SIZE_HIGH and digits[data[at]] < 16:
+            size = size << 4 | digits[data[at]]
+            at += 1
+        if at == end or data[at] == 0x0D and at + 1 == end:
+            return -1
+        if at == start or digits[data[at]] < 16:
+            raise BadRequest("the size of a chunk is no hexadecimal number, or too large (RFC 9112, 7.1)")
+        if data[at] == 0x0D and data[at + 1] == 0x0A:
+            at += 2
+        else:
+            at = self._extensions_end(data, at)
+            if at < 0:
+                return -1
+        self._trailing = not size
+        self._chunk_left = size + 2 if size else 0
+        return at
 
     def _extensions_end(self, data: bytes, at: int) -> int:
         """Where the line of a chunk's size ends that has more than the size; -1 if that has not come."""

@@ -52,12 +52,14 @@ cdef class Decoder:
     @cython.locals(data=bytes, at=Py_ssize_t, stop=Py_ssize_t)
     cdef bint _take_request_line(self) except -1
     @cython.locals(data=bytes, at=Py_ssize_t)
-    cdef _skip_empty_lines(self)
+    cdef Py_ssize_t _skip_empty_lines(self) except -1
     @cython.locals(words=list, method=str, target=str, variables=dict)
     cdef _read_request_line(self, str line)
-    @cython.locals(variables=dict, lines=list, line=str, name=str, value=str, key=str, colon=Py_ssize_t, clean=bint,
-                   left=Py_ssize_t, left_bytes=Py_ssize_t, break_bytes=Py_ssize_t)
+    @cython.locals(variables=dict, lines=list, line=str, name=str, value=str, key=str, colon=Py_ssize_t,
+                   left=Py_ssize_t, left_bytes=Py_ssize_t)
     cdef _take_fields(self, bytes block)
+    @cython.locals(line=bytes)
+    cdef _refuse_fields(self, bytes block)
     @cython.locals(variables=dict, is_new=bint, keep_alive=bint, upgrade=bint, expects=bint, length=Py_ssize_t,
                    said=str, options=list)
     cdef Head _complete(self)

@@ -5,8 +5,8 @@
 Rules
 * `feed` keeps bytes, `take` decodes them: one head at a time. What is pipelined behind a request costs its bytes, and
   the requests in front of a bad one are whole events in front of an error, which is the last event.
-* The grammar is RFC 9112's, in its strict form, and nothing that is ambiguous is ever repaired, because the proxy before
-  us may have read it otherwise (RFC 9112, 11.2, request smuggling).  Decision 19 says why the decoder is our own.
+* The grammar is RFC 9112's, in its strict form, and nothing that is ambiguous is ever repaired, because the proxy in
+  front of us may have read it otherwise (RFC 9112, 11.2).  Decision 19 says why the decoder is our own.
 * What is refused, is refused with the same status however the bytes arrive.  So checks are made in the order of the
   bytes: each line's limits, then what it says; what concerns all lines, at the end of the head.
 * Only the head says how long a body is, and whether the connection goes on.
@@ -36,7 +36,6 @@ _VERSIONS = {"HTTP/1.1\r": "HTTP/1.1", "HTTP/1.0\r": "HTTP/1.0"}  # with the end
 _TOKEN = re.compile(f"{TOKEN}+")
 _VERSION = re.compile(r"HTTP/[0-9]\.[0-9]\r")
 _PLAIN = bytes(byte for byte in range(256) if byte >= 0x20 and byte != 0x7F or byte == 0x09)  # what a value may have
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 _names: dict[str, str] = {}
 
@@ -236,8 +235,9 @@ class Decoder:
 
     def _take_request_line(self) -> bool:
         """Returns whether it was there."""
-        self._skip_empty_lines()
         data, at = self._data, self._at
+        if data[at:at + 1] == b"\r":
+            at = self._skip_empty_lines()
         if at == len(data) or data[at] == 0x0D and at + 1 == len(data):
             return False
         if not 0x20 < data[at] < 0x7F:
@@ -255,8 +255,8 @@ class Decoder:
         self._at = stop + 1
         return True
 
-    def _skip_empty_lines(self) -> None:
-        """RFC 9112, 2.2: old clients send one behind a body. Here they count as a part of the next head."""
+    def _skip_empty_lines(self) -> int:
+        """RFC 9112, 2.2: old clients send one behind a body. They count as part of the next head. Returns their end."""
         data, at = self._data, self._at
         while at + 1 < len(data) and data[at] == 0x0D and data[at + 1] == 0x0A:
             at += 2
@@ -264,6 +264,7 @@ class Decoder:
         self._at = at
         if self._size_bytes > self._head_bytes:
             raise HeadTooLarge(f"there are more than {self._head_bytes} bytes of empty lines in front of a request")
+        return at
 
     def _read_request_line(self, line: str) -> None:
         words = line.split(" ")
@@ -276,7 +277,7 @@ class Decoder:
         if protocol is None and _VERSION.fullmatch(words[-1]):
             raise VersionNotSupported(f"{words[-1].strip()} is not spoken here")
         if len(words) != 3 or protocol is None or not is_plain(words[1]):
-            raise BadRequest(f"the request line {line[:80]!r} is not valid HTTP/1.1 (RFC 9112, 3)")
+            raise BadRequest(f"the request line {line[:80]!r} is no valid one (RFC 9112, 3)")
         variables, target = self._variables, words[1]
         variables["REQUEST_METHOD"] = method
         variables["SERVER_PROTOCOL"] = protocol
@@ -289,19 +290,15 @@ class Decoder:
         variables = self._variables
         lines = block.decode("latin-1").split("\r\n")
         # Without all that a value may have, line breaks are left: as many as there are lines, if no CR or LF is alone.
-        clean = block.translate(None, _PLAIN) == b"\r\n" * (len(lines) - 1)
-        if not clean:  # somewhere; but what is in front of it may have to be refused as something else
-            lines = block.decode("latin-1").split("\n")
+        if block.translate(None, _PLAIN) != b"\r\n" * (len(lines) - 1):
+            self._refuse_fields(block)
         lines.pop()  # what is behind the last line break
         left, left_bytes = self._headers - self._count, self._head_bytes - self._size_bytes
-        break_bytes = 2 if clean else 1
         for line in lines:
             left -= 1
-            left_bytes -= len(line) + break_bytes
+            left_bytes -= len(line) + 2
             if left < 0 or left_bytes < 0:
                 raise self._too_large()
-            if not clean:
-                line = _without_cr(line)
             colon = line.find(":")
             if colon < 0:
                 raise BadRequest("a request has a line without a colon where a header is expected (RFC 9112, 5)")
@@ -309,17 +306,22 @@ class Decoder:
             key = _names.get(name)
             if key is None:
                 key = _variable(name)
-            if not key:
-                continue
-            value = line[colon + 1:].strip(" \t")
-            known = variables.get(key)
-            if known is None:
-                variables[key] = value
-            elif key in _ONCE:
-                raise BadRequest(f"a request has {key} twice")
-            else:  # RFC 9110, 5.3; RFC 6265, 5.4
-                variables[key] = f"{known}{'; ' if key == 'HTTP_COOKIE' else ', '}{value}"
+            if key:
+                value = line[colon + 1:].strip(" \t")
+                known = variables.get(key)
+                variables[key] = value if known is None else _joined(key, known, value)
         self._count, self._size_bytes = self._headers - left, self._head_bytes - left_bytes
+
+    def _refuse_fields(self, block: bytes) -> None:
+        """One of these lines has what no line may have; but one in front of it may be refused as something else."""
+        for line in block.split(b"\n"):
+            if line.translate(None, _PLAIN) == b"\r" == line[-1:]:
+                self._take_fields(line + b"\n")
+                continue
+            if self._count == self._headers or self._size_bytes + len(line) + 1 > self._head_bytes:
+                raise self._too_large()
+            raise BadRequest("a request has a control character in a header, or a line that does not end with CR LF "
+                             "(RFC 9112, 2.2; RFC 9110, 5.5)")
 
     def _complete(self) -> Head:
         """The head has come whole: what its lines say together."""
@@ -348,11 +350,12 @@ class Decoder:
         else:
             self._part = _BODY
             self._left_bytes = length
-        return Head(variables, length, keep_alive, expects, upgrade, self._target_bytes + self._size_bytes, self._count)
+        size_bytes = self._target_bytes + self._size_bytes
+        return Head(variables, length, keep_alive, expects, upgrade, size_bytes, self._count)
 
     def _too_large(self) -> HeadTooLarge:
-        return HeadTooLarge(f"a request has more than {self._headers} headers (--max-vars), or {self._head_bytes} bytes "
-                            "of them: raise --http-head-size if that is wanted")
+        return HeadTooLarge(f"a request has more than {self._headers} headers (--max-vars), or {self._head_bytes} "
+                            "bytes of them: raise --http-head-size if that is wanted")
 
 
 def _length(variables: dict[str, Any], is_new: bool) -> int:
@@ -364,7 +367,7 @@ def _length(variables: dict[str, Any], is_new: bool) -> int:
             return 0
         length = parse_length(said)
         if length < 0:
-            raise BadRequest(f"a request has the Content-Length {said[:40]!r}: no number, or one of more than 18 digits")
+            raise BadRequest(f"a request has the Content-Length {said[:40]!r}: no number of 18 digits or fewer")
         return length
     if said is not None:
         raise BadRequest("a request has both Transfer-Encoding and Content-Length (RFC 9112, 6.3)")
@@ -385,12 +388,11 @@ def _check_method(method: str) -> None:
         raise BadRequest(f"a request has the method {method[:40]!r}, which is none (RFC 9110, 9.1)")
 
 
-def _without_cr(line: str) -> str:
-    """A line of a head in which something is wrong, up to its LF."""
-    if line[-1:] != "\r" or _CONTROL.search(line, 0, len(line) - 1):
-        raise BadRequest("a request has a control character in a header, or a line that does not end with CR LF (RFC "
-                         "9112, 2.2; RFC 9110, 5.5)")
-    return line[:-1]
+def _joined(key: str, known: str, value: str) -> str:
+    """The value of a header that comes once more (RFC 9110, 5.3; RFC 6265, 5.4)."""
+    if key in _ONCE:
+        raise BadRequest(f"a request has {key} twice")
+    return f"{known}{'; ' if key == 'HTTP_COOKIE' else ', '}{value}"
 
 
 def _variable(name: str) -> str:
