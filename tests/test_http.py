@@ -1,6 +1,7 @@
 """HTTP/1.1 straight from the workers: connections that are kept, bodies of all kinds, and whom nobody waits for."""
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -332,7 +333,7 @@ def test_what_is_refused_gets_its_status_and_a_closed_connection(one_server: Ser
         connection.shutdown(socket.SHUT_WR)
         raw = client.read_all(connection)
     assert client.parse(raw).status == status and b"Connection: close" in raw
-    assert raw.count(b"HTTP/1.1 ") == 1 and b"/smuggled" not in raw
+    assert len(re.findall(rb"HTTP/1.1 \d", raw)) == 1 and b"/smuggled" not in raw
 
 
 def test_limits_have_their_statuses(start: Start) -> None:

@@ -277,7 +277,7 @@ class Decoder:
         if protocol is None and _VERSION.fullmatch(words[-1]):
             raise VersionNotSupported(f"{words[-1].strip()} is not spoken here")
         if len(words) != 3 or protocol is None or not is_plain(words[1]):
-            raise BadRequest(f"the request line {line[:80]!r} is no valid one (RFC 9112, 3)")
+            raise BadRequest(f"the request line {line.strip()[:80]!r} is no valid one (RFC 9112, 3)")
         variables, target = self._variables, words[1]
         variables["REQUEST_METHOD"] = method
         variables["SERVER_PROTOCOL"] = protocol
