@@ -5,7 +5,6 @@ answered if the connection goes on, and never if the connection is closed.  A ro
 of its section is of RFC 9112.
 """
 
-import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -281,7 +280,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     (directory / "app.py").write_text(dedent(APP))
     pair = ",".join(str(authority.directory / name) for name in ("server.crt", "server.key"))
     server = Server(directory, "--http", "127.0.0.1:0", "--https", f"127.0.0.1:0,{pair}", "--workers", "1", *LIMITS,
-                    "app:application", environ={**os.environ, "WSGID_PURE": "1" if request.param == "pure" else "0"})
+                    "app:application", environ={"WSGID_PURE": "1" if request.param == "pure" else "0"})
     try:
         [listens] = server.wait_ready(1).wait_for(r"listens on 127.0.0.1:(\d+).* 127.0.0.1:(\d+)")
         yield Site(server, ("127.0.0.1", int(listens[1])), ("127.0.0.1", int(listens[2])), authority)
