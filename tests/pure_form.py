@@ -98,6 +98,9 @@ def response(method: str, status: Any, headers: Any, blocks: list[bytes], as_lis
         def send(self, first: bytes, second: bytes = b"") -> None:
             sent.append(first + second)
 
+        def give_way(self) -> None:
+            pass
+
         def sendfile(self, fd: int, offset: int, size_bytes: int) -> int:
             raise AssertionError("there is no file")
 

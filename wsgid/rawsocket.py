@@ -16,6 +16,7 @@ from gevent import socket
 from gevent.lock import Semaphore
 
 from wsgid.connection import Connection
+from wsgid.turns import give_way
 
 
 class RawSocket(socket.socket):  # type: ignore[misc]  # gevent has no types
@@ -39,6 +40,7 @@ class RawSocket(socket.socket):  # type: ignore[misc]  # gevent has no types
 
     def send(self, data: Any, flags: int = 0, timeout: Any = None) -> int:
         self._used()
+        give_way()
         sent: int = super().send(data, flags) if timeout is None else super().send(data, flags, timeout)
         return sent
 
@@ -47,6 +49,7 @@ class RawSocket(socket.socket):  # type: ignore[misc]  # gevent has no types
         if self._first:
             block, self._first = self._first[:size_bytes], self._first[size_bytes:]
             return block
+        give_way()
         received: bytes = super().recv(size_bytes, flags)
         return received
 
@@ -71,6 +74,7 @@ class SecretSocket(RawSocket):
 
     def send(self, data: Any, flags: int = 0, timeout: Any = None) -> int:
         self._used()
+        give_way()
         block = bytes(data)
         with self._sending:
             self._connection.send(block)
@@ -78,6 +82,7 @@ class SecretSocket(RawSocket):
 
     def recv(self, size_bytes: int, flags: int = 0) -> bytes:
         self._used()
+        give_way()
         while not self._first:
             if self.fileno() < 0:
                 raise OSError(errno.EBADF, "the application has returned, and the socket is closed")
