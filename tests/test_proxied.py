@@ -226,11 +226,13 @@ def test_a_wrong_list_is_said_at_once(start: Start) -> None:
 def test_nginx_as_docs_http_md_has_it(start: Start) -> None:
     server = start("--http", "http.sock", "app:application", app=APP).wait_ready(1)
     document = (Path(__file__).parent.parent / "docs" / "http.md").read_text()
-    (location,) = re.findall(r"```nginx\n(.*?)```", document, re.DOTALL)
-    site = location.replace("http://127.0.0.1:8000", f"http://unix:{server.directory}/http.sock:")
+    (block,) = re.findall(r"```nginx\n(.*?)```", document, re.DOTALL)
+    site = block.replace("http://127.0.0.1:8000", f"http://unix:{server.directory}/http.sock:")
     with Nginx(f"server {{\n    listen 80;\n{site}}}\n") as nginx:
         said = dict(line.split("=", 1) for line in requests.get(f"{nginx.url}/", headers={
             "X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.test",
             "X-Forwarded-Port": "1", "Forwarded": "for=203.0.113.9"}).text.split("\n"))
+        old = client.parse(client.exchange((nginx.host, nginx.port), b"GET / HTTP/1.0\r\n\r\n"))
     assert (said["REMOTE_ADDR"], said["wsgi.url_scheme"]) == ("127.0.0.1", "http")
     assert said["HTTP_HOST"] == f"127.0.0.1:{nginx.port}" and said["SERVER_PORT"] == str(nginx.port)
+    assert old.status == 200 and "HTTP_HOST=site.example" in old.body.decode().split("\n")
