@@ -6,7 +6,6 @@ application counts how often the event loop comes round meanwhile.
 
 import socket
 import ssl
-import time
 from collections.abc import Callable, Iterator
 from textwrap import dedent
 from typing import Any
@@ -19,7 +18,6 @@ from tests import client
 from tests.server import Server
 from tests.test_http import Reader, request
 from tests.test_tls import Authority, addresses, files
-from wsgid import turns
 from wsgid.connection import Connection
 from wsgid.exchange import Arrival, Exchange, Leaving
 from wsgid.forwarded import Trusted
@@ -185,20 +183,6 @@ def test_reading_what_is_there_has_slices(pair: tuple[Connection, socket.socket]
     connection, peer = pair
     peer.sendall(b"x" * 50_000)
     assert turns_during(lambda: [connection.recv(1) for _ in range(50_000)]) > 0
-
-
-def test_throwing_away_what_is_there_has_slices(pair: tuple[Connection, socket.socket]) -> None:
-    connection, peer = pair
-    peer.sendall(b"x" * 50_000)
-    peer.shutdown(socket.SHUT_WR)
-
-    def compute_and_drain() -> None:
-        until_s = time.monotonic() + 2 * turns.SLICE_S
-        while time.monotonic() < until_s:
-            pass
-        assert connection.drain(1 << 20, 5.0)
-
-    assert turns_during(compute_and_drain) > 0
 
 
 def test_a_response_of_many_blocks_has_slices(pair: tuple[Connection, socket.socket]) -> None:
