@@ -32,7 +32,7 @@ from wsgid.syscalls import NOTHING, RECV_BYTES
 from wsgid.turns import give_way
 
 _HANDSHAKE = b"\x16"  # RFC 8446, 5.1: the type of a connection's first record
-_PIECE_BYTES = 64 * 1024  # so much is encrypted before it is sent
+_PIECE_BYTES = 32 * 1024  # so much is encrypted before it is sent: OpenSSL never gives back what its buffers have had
 _RECORD_BYTES = 16 * 1024  # RFC 8446, 5.1
 # RFC 4514, 3; the others go by their long names, as nobody has agreed on shorter ones.
 _SHORT = {"commonName": "CN", "localityName": "L", "stateOrProvinceName": "ST", "organizationName": "O",
