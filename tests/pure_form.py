@@ -17,8 +17,9 @@ from types import TracebackType
 from typing import Any
 
 from wsgid import forms
-from wsgid.errors import ClientDisconnected
+from wsgid.errors import ClientDisconnected, PeerError
 from wsgid.protocol import uwsgi
+from wsgid.protocol.http import Decoder, Head, Limits
 from wsgid.text import is_plain, parse_length
 from wsgid.wsgi.environ import base_environ, complete, make_environ
 from wsgid.wsgi.filewrapper import FileWrapper
@@ -31,6 +32,29 @@ ROOT = Path(__file__).resolve().parent.parent
 def decode(buffer: bytes, max_vars: int, base: dict[str, str] | None) -> Any:
     head = uwsgi.decode(buffer, max_vars, base)
     return head and (int(head.modifier), head.variables, head.content_length, head.size_bytes)
+
+
+def http(data: bytes, sizes: list[int]) -> list[Any]:
+    """What a decoder says of these bytes, which arrive in pieces: its events, and what it says of itself at each."""
+    decoder = Decoder(Limits(line_bytes=200, headers=10, head_bytes=500), {"wsgi.errors": "ours"})
+    said: list[Any] = []
+    for size in [*sizes, len(data)]:
+        decoder.feed(data[:size])
+        data = data[size:]
+        told: Any = ""
+        while told is not None:
+            said.append((decoder.is_between, decoder.has_next))
+            told = _told(decoder.take())
+            said.append(told)
+    return [*said, decoder.beyond]
+
+
+def _told(event: Any) -> Any:
+    if isinstance(event, Head):
+        return {name: getattr(event, name) for name in Head.__slots__}
+    if isinstance(event, PeerError):
+        return type(event).__name__, str(event)
+    return event if event is None or isinstance(event, bytes) else "end"
 
 
 def environ(variables: dict[str, str]) -> Any:
@@ -74,6 +98,9 @@ def response(method: str, status: Any, headers: Any, blocks: list[bytes], as_lis
         def send(self, first: bytes, second: bytes = b"") -> None:
             sent.append(first + second)
 
+        def give_way(self) -> None:
+            pass
+
         def sendfile(self, fd: int, offset: int, size_bytes: int) -> int:
             raise AssertionError("there is no file")
 
@@ -90,7 +117,7 @@ def form() -> Any:
 
 
 QUESTIONS: dict[str, Callable[..., Any]] = {
-    one.__name__: one for one in (decode, environ, head, text, body, response, form)}
+    one.__name__: one for one in (decode, http, environ, head, text, body, response, form)}
 
 
 def ask(name: str, *arguments: Any) -> Any:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests import client
 from tests.conftest import Start
+from tests.http_streams import streams
 from tests.pure_form import ROOT, PureForm, ask
 from wsgid import forms
 from wsgid.protocol.uwsgi import encode
@@ -86,6 +87,17 @@ def damaged(draw: st.DrawFn) -> bytes:
 @example(b"\0\x05\0\0\x01\0A\xff\xff", 0, None)
 def test_packets_are_decoded_alike(pure: PureForm, packet: bytes, max_vars: int, base: dict[str, str] | None) -> None:
     assert ask("decode", packet, max_vars, base) == pure.ask("decode", packet, max_vars, base)
+
+
+@settings(deadline=None, max_examples=3000)
+@given(streams(), st.lists(st.integers(1, 60), max_size=8))
+@example(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\n", [])
+@example(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999999999999\r\n\r\nabc", [70])
+@example(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n7fffffffffffffff\r\nabc", [70])
+@example(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffff\r\nabc", [70])
+@example(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nabc", [70])
+def test_http_is_decoded_alike(pure: PureForm, data: bytes, sizes: list[int]) -> None:
+    assert ask("http", data, sizes) == pure.ask("http", data, sizes)
 
 
 @settings(deadline=None, max_examples=300)

@@ -149,7 +149,7 @@ def test_without_a_valid_header_there_is_no_answer(proxied: Site, data: bytes, c
 def test_a_refused_request_is_its_client_s(proxied: Site) -> None:
     raw = client.exchange(proxied.addresses[0], b"PROXY TCP4 192.0.2.1 198.51.100.7 5 443\r\nnonsense\r\n\r\n")
     assert client.parse(raw).status == 400
-    proxied.server.wait_for(r"refused a packet from 192.0.2.1:5 \(by 127.0.0.1:\d+\): a request is not valid HTTP/1.1")
+    proxied.server.wait_for(r"refused a packet from 192.0.2.1:5 \(by 127.0.0.1:\d+\): a request has the method")
 
 
 def test_who_is_not_listed_has_no_say(start: Start) -> None:
@@ -226,11 +226,13 @@ def test_a_wrong_list_is_said_at_once(start: Start) -> None:
 def test_nginx_as_docs_http_md_has_it(start: Start) -> None:
     server = start("--http", "http.sock", "app:application", app=APP).wait_ready(1)
     document = (Path(__file__).parent.parent / "docs" / "http.md").read_text()
-    (location,) = re.findall(r"```nginx\n(.*?)```", document, re.DOTALL)
-    site = location.replace("http://127.0.0.1:8000", f"http://unix:{server.directory}/http.sock:")
+    (block,) = re.findall(r"```nginx\n(.*?)```", document, re.DOTALL)
+    site = block.replace("http://127.0.0.1:8000", f"http://unix:{server.directory}/http.sock:")
     with Nginx(f"server {{\n    listen 80;\n{site}}}\n") as nginx:
         said = dict(line.split("=", 1) for line in requests.get(f"{nginx.url}/", headers={
             "X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.test",
             "X-Forwarded-Port": "1", "Forwarded": "for=203.0.113.9"}).text.split("\n"))
+        old = client.parse(client.exchange((nginx.host, nginx.port), b"GET / HTTP/1.0\r\n\r\n"))
     assert (said["REMOTE_ADDR"], said["wsgi.url_scheme"]) == ("127.0.0.1", "http")
     assert said["HTTP_HOST"] == f"127.0.0.1:{nginx.port}" and said["SERVER_PORT"] == str(nginx.port)
+    assert old.status == 200 and "HTTP_HOST=site.example" in old.body.decode().split("\n")

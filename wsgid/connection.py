@@ -5,11 +5,14 @@ Rules
 * Every wait has a time-out.  A peer that is gone or silent is a ClientDisconnected; what was sent before stays sent.
 * It ends in exactly one of two ways: `close`, after which the peer has a whole response, or `cut`, after which it has
   to notice that it hasn't.
+* No loop over the socket holds the event loop: each calls `give_way` (turns.py) before it reads or writes again.
 """
 
 import _socket
+import fcntl
 import posix
 import struct
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -17,13 +20,16 @@ import gevent
 from gevent.hub import get_hub
 
 from wsgid.errors import ClientDisconnected
-from wsgid.syscalls import NOTHING, RECV_BYTES, close, poll, recv, send
+from wsgid.syscalls import NOTHING, RECV_BYTES, SEND_MAX_BYTES, close, poll, recv, send
+from wsgid.turns import give_way
 
 READ, WRITE = 1, 2  # libev's event mask, as loop.io takes it
 
+_TAKE_BYTES = 32 * 1024  # what a connection without a request may hold here; the rest waits in the kernel
 _GLUE_MAX_BYTES = 16 * 1024  # up to this, copying blocks together is cheaper than writev
-_SENDFILE_MAX_BYTES = 1 << 30
 _LINGER_OFF = struct.pack("ii", 1, 0)
+_SIOCOUTQ = 0x5411  # <linux/sockios.h>; the socket module does not have it
+_DELIVERY_ROUND_S = 0.01
 
 
 class Connection:
@@ -48,7 +54,7 @@ class Connection:
 
     def has_begun(self) -> bool:
         """Whether something has arrived, or the end; the next `begin` returns it at once."""
-        self._begun = recv(self.fd)
+        self._begun = recv(self.fd, _TAKE_BYTES if self.http else RECV_BYTES)
         return self._begun is not None
 
     def begin(self) -> bytes:
@@ -57,9 +63,9 @@ class Connection:
         return self.recv(RECV_BYTES) if begun is None else begun
 
     def take(self) -> bytes | None:
-        """What has arrived: None if nothing has, empty at end-of-file. Never waits."""
+        """What has arrived, or a part of it: None if nothing has, empty at end-of-file. Never waits."""
         begun, self._begun = self._begun, None
-        return recv(self.fd) if begun is None else begun
+        return recv(self.fd, _TAKE_BYTES) if begun is None else begun
 
     def recv(self, size_bytes: int = RECV_BYTES) -> bytes:
         """What has arrived, at most `size_bytes`; empty at end-of-file.
@@ -67,20 +73,42 @@ class Connection:
         Raises:
             ClientDisconnected: nothing came for `timeout_s`.
         """
+        give_way()
         while (block := recv(self.fd, size_bytes)) is None:
             self._wait(READ)
         return block
 
-    def drain(self, size_bytes: int, timeout_s: float) -> None:
+    def drain(self, size_bytes: int, timeout_s: float) -> bool:
         """Throw away what the peer still sends: closing a TCP socket with unread data in it sends a reset, which can
-        destroy the response on its way (RFC 9112, 9.6); nginx then says 502."""
+        destroy the response on its way (RFC 9112, 9.6); nginx then says 502. Returns whether the peer has ended it."""
         self._socket_call(lambda one: one.shutdown(_socket.SHUT_WR))
-        with gevent.Timeout(timeout_s, False), suppress(ClientDisconnected):
+        with gevent.Timeout(timeout_s, False), suppress(OSError):
             while size_bytes > 0:
                 received = self.recv(size_bytes)
                 if not received:
-                    return
+                    return True
                 size_bytes -= len(received)
+        return False
+
+    def deliver(self) -> None:
+        """Wait until the peer's kernel has all that was sent; after that, no reset destroys it. What still comes is
+        thrown away. A peer that takes nothing for `timeout_s` is given up."""
+        unsent_bytes, until_s = self._unsent_bytes(), time.monotonic() + self._timeout_s
+        while unsent_bytes and time.monotonic() < until_s and not self.is_abandoned():
+            gevent.sleep(_DELIVERY_ROUND_S)
+            with suppress(OSError):
+                recv(self.fd)
+            left_bytes = self._unsent_bytes()
+            if left_bytes < unsent_bytes:
+                unsent_bytes, until_s = left_bytes, time.monotonic() + self._timeout_s
+
+    def _unsent_bytes(self) -> int:
+        """What the kernel has and the peer's has not confirmed (tcp(7), SIOCOUTQ)."""
+        try:
+            (size_bytes,) = struct.unpack("i", fcntl.ioctl(self.fd, _SIOCOUTQ, bytes(4)))
+        except OSError:
+            return 0
+        return int(size_bytes)
 
     # --- writing ---
 
@@ -104,7 +132,7 @@ class Connection:
 
     def _send_vector(self, first: bytes, second: bytes) -> None:
         try:
-            sent = posix.writev(self.fd, (first, second))
+            sent = posix.writev(self.fd, (first, memoryview(second)[:SEND_MAX_BYTES]))
         except BlockingIOError:
             sent = 0
         except ConnectionError as error:
@@ -116,6 +144,7 @@ class Connection:
 
     def _send_rest(self, rest: memoryview) -> None:
         while rest:
+            give_way()
             try:
                 sent = send(self.fd, rest)
             except ConnectionError as error:
@@ -123,6 +152,10 @@ class Connection:
             if not sent:
                 self._wait(WRITE)
             rest = rest[sent:]
+
+    def give_way(self) -> None:
+        """Between two blocks of a response: see turns.py."""
+        give_way()
 
     def try_send(self, block: bytes) -> None:
         """As much as the kernel takes at once. Never waits, and does not say how much that was."""
@@ -139,8 +172,9 @@ class Connection:
         """
         start, end = offset, offset + size_bytes
         while offset < end:
+            give_way()
             try:
-                sent = posix.sendfile(self.fd, fd, offset, min(end - offset, _SENDFILE_MAX_BYTES))
+                sent = posix.sendfile(self.fd, fd, offset, min(end - offset, SEND_MAX_BYTES))
             except BlockingIOError:
                 self._wait(WRITE)
                 continue
@@ -180,6 +214,10 @@ class Connection:
     def opening(self) -> str:
         """What has to come before the protocol itself, if it has not come whole; there is nothing of the kind here."""
         return ""
+
+    def holds(self) -> bool:
+        """Whether the next `take` has something even if nothing more arrives; a plain connection keeps nothing back."""
+        return False
 
     def is_abandoned(self) -> bool:
         """Whether nobody waits for the response. A peer that has only ended its request is still there."""

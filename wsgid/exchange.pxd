@@ -19,20 +19,29 @@ cdef class Exchange:
     cdef Decoder _decoder
     cdef object _next
     cdef bint _expects
+    cdef readonly bint head_out
     cdef bint _ended
+    cdef Py_ssize_t _left_bytes
     cdef bytes _rest
-    cdef bint _close_delimited
+    cdef readonly bint close_delimited
     cdef bint _old
 
     cpdef advance(self)
+    cdef bint _find_next(self) except -1
     @cython.locals(head=Head)
     cpdef next_head(self)
     @cython.locals(block=bytes)
     cpdef bytes recv(self, Py_ssize_t size_bytes)
-    cdef _receive(self)
+    cdef bytes _taken(self, object event)
+    cdef _receive(self, Py_ssize_t size_bytes)
+    cdef bint _will_end(self) except -1
+    @cython.locals(blocks=list, taken=Py_ssize_t)
+    cdef _gather(self)
     cpdef bint settle(self) except -1
     cdef bint _has_next(self) except -1
+    cdef _event(self)
     cdef _take_in(self)
+    cdef _state(self)
     cdef _feed(self, bytes block)
     @cython.locals(lines=str)
     cpdef str head_lines(self, int code, str head, object length, bint bodiless)

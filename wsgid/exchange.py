@@ -6,7 +6,11 @@ Rules
 * `advance` never waits: while a head is on its way, the connection needs no greenlet and holds no place (parking.py).
 * A response without a Content-Length is chunked; where the client is too old for that, the connection ends it.  A
   response that fails after its head is cut without its last chunk, so that nobody takes the part for the whole.
-* The connection is kept only if the request was read to its end, or nearly: what is left is thrown away within limits.
+* What the head of a response promises is kept.  So its head says `Connection: close` unless it is sure that the end of
+  the request will be found: the rest of it is here, or its Content-Length says that not much is left.  That rest is
+  thrown away by `advance`, so it costs no greenlet and no place either.
+* No `100 Continue` once the head of the response is on its way: the client would take it for a part of the body.
+* Requests are answered in their order; what has to be refused comes after all that came before it.
 """
 
 import math
@@ -21,9 +25,13 @@ from wsgid.errors import ClientDisconnected, HeadTimeout, PeerError
 from wsgid.forwarded import Trusted
 from wsgid.protocol.http import END, Decoder, End, Head
 from wsgid.rawsocket import RawSocket, raw_socket
+from wsgid.turns import give_way
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LEFT_MAX_BYTES = 256 * 1024  # of an ignored body: more, and a new connection costs less
+_TAKEN_MAX = 8  # blocks that are looked at, at most, for the end of a request, before a response begins
+_RECV_MIN_BYTES = 16 * 1024  # of a body at a time, however little the application asks for
+_RECV_MAX_BYTES = 64 * 1024  # of a body at a time: with one byte in each chunk it still takes less than a slice
 
 _date_line = ""
 _date_of_s = 0
@@ -72,23 +80,44 @@ class Exchange:
         self._next: Head | bytes | End | None = None
         self.refused: PeerError | None = None  # nothing more is read then
         self._expects = False  # a 100, before the body
+        self.head_out = False  # the response has begun
         self._ended = True  # the body of the last request has come whole
+        self._left_bytes = 0  # of the body, that have not come; below 0: it is chunked, and nobody knows
         self._rest = b""  # of a block of it
-        self._close_delimited = False
+        self.close_delimited = False
         self._old = False  # HTTP/1.0
 
     # --- the request ---
 
     def advance(self) -> Arrival:
-        """Take in what has come of the next request, without waiting."""
-        while True:
-            if self._next is None:
-                self._next = self._decoder.take()
-            if self._next is not None or self.refused is not None:
-                return _HEAD
+        """Take in what has come of the next request, one block at most, without waiting."""
+        while not self._find_next():
             arrival = self._take_in()
             if arrival is not None:
                 return arrival
+            if not self.connection.holds():
+                return _HEAD if self._find_next() else self._state()
+        return _HEAD
+
+    def _find_next(self) -> bool:
+        """Whether the next head is there, or nothing more will be read. Throws away what is left of the last body."""
+        while self._next is None:
+            event = self._event()
+            if event is None:
+                return self.refused is not None
+            if isinstance(event, Head):
+                self._next = event
+            elif event is END:
+                self._ended = True
+        return True
+
+    def _event(self) -> Head | bytes | End | None:
+        """The decoder's next. What is refused comes behind all that is whole, and is remembered."""
+        event = self._decoder.take()
+        if isinstance(event, PeerError):
+            self.refused = event
+            return None
+        return event
 
     def _take_in(self) -> Arrival | None:
         """None: something has come, and is to be looked at."""
@@ -104,7 +133,11 @@ class Exchange:
             return _END
         if block is not None:
             return _END
-        between = self._decoder.is_between and not self.connection.opening()
+        return self._state()
+
+    def _state(self) -> Arrival:
+        """How far the next request is, if it is not whole."""
+        between = not self._ended or self._decoder.is_between and not self.connection.opening()
         return _NOTHING if between else _PART
 
     def _feed(self, block: bytes) -> None:
@@ -131,9 +164,10 @@ class Exchange:
             raise self.refused
         assert isinstance(head, Head)
         self._expects = head.expects
-        self._ended = False
+        self._ended = self.head_out = False
+        self._left_bytes = head.content_length
         self._rest = b""
-        self.chunked = self._close_delimited = False
+        self.chunked = self.close_delimited = False
         self.keep_alive = head.keep_alive
         self.served += 1
         self._old = head.variables["SERVER_PROTOCOL"] == "HTTP/1.0"
@@ -145,79 +179,103 @@ class Exchange:
         Raises:
             ClientDisconnected: it broke off, or is no valid HTTP.
         """
+        give_way()  # a block may have thousands of chunks
         while not self._rest:
             if self._ended:
                 return b""
-            event = self._decoder.take()
+            event = self._event()
             if event is None:
-                self._receive()
-            elif event is END:
-                self._ended = True
+                self._receive(min(max(size_bytes, _RECV_MIN_BYTES), _RECV_MAX_BYTES))
             else:
-                assert isinstance(event, bytes)
-                self._rest = event
+                self._rest = self._taken(event)
         block, self._rest = self._rest[:size_bytes], self._rest[size_bytes:]
         return block
 
-    def _receive(self) -> None:
+    def _taken(self, event: Head | bytes | End) -> bytes:
+        """A part of the body; empty at its end."""
+        if event is END:
+            self._ended = True
+            return b""
+        assert isinstance(event, bytes)
+        self._left_bytes -= len(event)
+        return event
+
+    def _receive(self, size_bytes: int) -> None:
         if self.refused:
             raise ClientDisconnected(f"the request body is refused: {self.refused}")
         if self._expects:
             self._expects = False
             self.connection.send(_CONTINUE)
-        block = self.connection.recv()
+        block = self.connection.recv(size_bytes)
         if not block:
             raise ClientDisconnected("the client closed within the request body")
-        try:
-            self._feed(block)
-        except PeerError as error:  # what came before it may still be whole
-            self.refused = error
+        self._feed(block)
+
+    def _will_end(self) -> bool:
+        """Whether the end of this request is sure to be found, even if the application reads no more of it."""
+        if self._left_bytes > 0 and not self._expects:
+            return self._left_bytes <= _LEFT_MAX_BYTES
+        self._gather()
+        if self._ended:
+            return True
+        # A client that waits for a 100 may send its body now, or never: RFC 9110, 10.1.1 has us close.
+        return 0 < self._left_bytes <= _LEFT_MAX_BYTES and self._rest != b""
+
+    def _gather(self) -> None:
+        """Take in what has come of the body, within limits and without waiting."""
+        blocks, taken = [self._rest], 0
+        while not self._ended:
+            event = self._event()
+            if event is not None:
+                blocks.append(self._taken(event))
+            elif taken == _TAKEN_MAX or self.refused or self._take_in() is not None:
+                break
+            else:
+                taken += 1
+        self._rest = b"".join(blocks)
 
     def settle(self) -> bool:
-        """After the response: throw away what is left of the request. Returns whether the connection can go on."""
-        if not self.keep_alive or self._close_delimited or self.refused:
-            return False
-        if self._expects and not self._ended and not self._rest:
-            # The client may or may not send its body now: RFC 9110, 10.1.1 has us close.
-            return self._decoder.take() is END
-        left = _LEFT_MAX_BYTES
-        while left > 0:
-            block = self.recv(left)
-            if not block:
-                return True
-            left -= len(block)
-        return False
+        """After a whole response: whether the connection goes on, as its head has promised."""
+        return self.keep_alive and not self.close_delimited and not self.taken
 
     def _has_next(self) -> bool:
         """Whether another request follows the one that is being answered: a client that pipelines has sent it by now.
         Who is told that the connection ends would have to ask again (RFC 9112, 9.3.2)."""
         if not self._decoder.has_next and self.refused is None:
             self._take_in()
-        return self._decoder.has_next
+        return self._decoder.has_next or self.refused is not None
 
     def raw_socket(self, on_use: Callable[[], None]) -> RawSocket:
         """The socket, for an application that takes up an Upgrade; `on_use` is called when it does."""
 
-        def used() -> None:
+        def used() -> bytes:
             self.taken = True
             on_use()
+            while self.recv(_LEFT_MAX_BYTES):  # RFC 9110, 7.8: the request ends before the other protocol begins
+                pass
+            return self._decoder.beyond
 
-        return raw_socket(self.connection, self._decoder.beyond, used)
+        return raw_socket(self.connection, used)
 
     # --- the response ---
 
     def head_lines(self, code: int, head: str, length: int | None, bodiless: bool) -> str:
         """response.Framing: RFC 9112, 6.3 and 9.3; RFC 9110, 6.6.1."""
         lines = "" if "\r\nDate: " in head else date_line()
+        self.head_out = True
         if code == 101:
+            self.keep_alive = self._expects = False  # what follows is no HTTP
             return lines
+        if self.keep_alive and self._left_bytes and not self._ended:
+            self.keep_alive = self._will_end()
+        self._expects = False
         if self._leaving.until_s < math.inf and self.keep_alive:
             self.keep_alive = time.monotonic() < self._leaving.until_s and self._has_next()
         self.chunked = length is None and not bodiless and not self._old
-        self._close_delimited = length is None and not bodiless and self._old
+        self.close_delimited = length is None and not bodiless and self._old
         if self.chunked:
             lines += "Transfer-Encoding: chunked\r\n"
-        if not self.keep_alive or self._close_delimited:
+        if not self.keep_alive or self.close_delimited:
             lines += "Connection: close\r\n"
         elif self._old:
             lines += "Connection: keep-alive\r\n"

@@ -26,7 +26,7 @@ import gevent
 import greenlet
 from gevent.hub import get_hub
 
-from wsgid import forwarded, log, tls
+from wsgid import forwarded, log, tls, turns
 from wsgid.logs.accesslog import AccessLog
 from wsgid.application import Application
 from wsgid.config.options import Settings
@@ -325,7 +325,7 @@ class Pipeline:
     def _resume_soon(self, exchange: Exchange) -> None:
         """In the hub's next turn; until then it is neither in flight nor parked, and yet the worker may not leave."""
         self._resuming += 1
-        self._hub.loop.run_callback(self._resume_now, exchange)
+        turns.later(self._resume_now, exchange)
 
     def _resume_now(self, exchange: Exchange) -> None:
         self._resuming -= 1
@@ -349,7 +349,7 @@ class Pipeline:
             if arrival is _ARRIVAL_END:
                 return False
             if arrival is not _ARRIVAL_HEAD:
-                self._parking.keep(exchange, arrival, _monotonic())
+                self._keep(exchange, arrival)
                 return True
             try:
                 head = exchange.next_head()
@@ -362,6 +362,12 @@ class Pipeline:
                 self._accepts_left = 0
                 self._resume_soon(exchange)
                 return True
+
+    def _keep(self, exchange: Exchange, arrival: Arrival) -> None:
+        now_s = _monotonic()
+        if now_s > self._slice_ends_s:  # a handshake takes a millisecond or two
+            self._accepts_left = 0
+        self._parking.keep(exchange, arrival, now_s)
 
     def _answer(self, exchange: Exchange, head: HttpHead, me: RequestGreenlet) -> bool:
         """One request. Returns whether the connection can go on."""
@@ -389,15 +395,17 @@ class Pipeline:
 
     def _settle(self, exchange: Exchange, served: Served) -> bool:
         """After a response. Returns whether the connection can go on."""
-        if served.outcome is _TORN:
-            exchange.connection.cut()
-        if served.outcome is _DISCONNECTED and exchange.refused and not served.status:
-            self._refuse(exchange.connection, exchange.refused)
-        if served.outcome is not _COMPLETE and served.outcome is not _FAILED:
-            return False
-        if exchange.settle():
+        outcome, connection = served.outcome, exchange.connection
+        if (outcome is _COMPLETE or outcome is _FAILED) and exchange.settle():
             return True
-        self._drain_and_close(exchange.connection)
+        if outcome is _DISCONNECTED and exchange.refused and not exchange.head_out:
+            self._refuse(connection, exchange.refused)
+        elif outcome is not _COMPLETE and outcome is not _FAILED and exchange.close_delimited:
+            # Only a reset tells this client that there is more; but it must not destroy what was sent before.
+            connection.deliver()
+            connection.cut()
+        elif outcome is not _DISCONNECTED or exchange.refused:  # the last chunk, or the rest of a length, is missing
+            self._drain_and_close(connection)
         return False
 
     def _serve_upgrade(self, exchange: Exchange, environ: dict[str, Any], me: RequestGreenlet) -> Served:
@@ -527,7 +535,9 @@ class Pipeline:
 
     def _drain_and_close(self, connection: Connection) -> None:
         try:
-            connection.drain(self._drain_bytes, min(self._drain_s, HTTP_LINGER_S) if connection.http else self._drain_s)
+            linger_s = min(self._drain_s, HTTP_LINGER_S) if connection.http else self._drain_s
+            if not connection.drain(self._drain_bytes, linger_s) and connection.http:
+                connection.deliver()
         finally:
             connection.close()
 

@@ -32,18 +32,18 @@ class ProxiedConnection(Connection):
 
     def take(self) -> bytes | None:
         """Raises BadProxyHeader."""
-        while (block := super().take()) and self._trusted:
-            if not self._gathered and not self._trusted.includes(super().names()["REMOTE_ADDR"]):
-                raise BadProxyHeader("it is not in --forwarded-allow-ips, which says whose PROXY headers count")
-            self._gathered += block
-            header = decode(self._gathered)
-            if header is None:
-                continue
-            block, self._gathered = self._gathered[header.size_bytes:], b""
-            self._ends, self._trusted = header.ends, None
-            if block:
-                break
-        return block
+        block = super().take()
+        if not block or not self._trusted:
+            return block
+        if not self._gathered and not self._trusted.includes(super().names()["REMOTE_ADDR"]):
+            raise BadProxyHeader("it is not in --forwarded-allow-ips, which says whose PROXY headers count")
+        self._gathered += block
+        header = decode(self._gathered)
+        if header is None:
+            return None
+        block, self._gathered = self._gathered[header.size_bytes:], b""
+        self._ends, self._trusted = header.ends, None
+        return block or super().take()
 
     def names(self) -> dict[str, str]:
         ends = self._ends

@@ -16,6 +16,7 @@ from gevent import socket
 from gevent.lock import Semaphore
 
 from wsgid.connection import Connection
+from wsgid.turns import give_way
 
 
 class RawSocket(socket.socket):  # type: ignore[misc]  # gevent has no types
@@ -23,21 +24,23 @@ class RawSocket(socket.socket):  # type: ignore[misc]  # gevent has no types
 
     Args:
         fd: the connection's; stays the caller's.
-        first: what has been read of it already, behind the request.
-        on_use: called when the application first sends or receives.
+        on_use: called when the application first sends or receives; returns what has been read of it already, behind
+            the request.
     """
 
-    def __init__(self, fd: int, first: bytes, on_use: Callable[[], None]) -> None:
+    def __init__(self, fd: int, on_use: Callable[[], bytes]) -> None:
         super().__init__(fileno=os.dup(fd))
-        self._first = first
-        self._on_use = on_use
+        self._first = b""
+        self._on_use: Callable[[], bytes] | None = on_use
 
     def _used(self) -> None:
-        on_use, self._on_use = self._on_use, _nothing
-        on_use()
+        if self._on_use is not None:
+            on_use, self._on_use = self._on_use, None
+            self._first = on_use()
 
     def send(self, data: Any, flags: int = 0, timeout: Any = None) -> int:
         self._used()
+        give_way()
         sent: int = super().send(data, flags) if timeout is None else super().send(data, flags, timeout)
         return sent
 
@@ -46,6 +49,7 @@ class RawSocket(socket.socket):  # type: ignore[misc]  # gevent has no types
         if self._first:
             block, self._first = self._first[:size_bytes], self._first[size_bytes:]
             return block
+        give_way()
         received: bytes = super().recv(size_bytes, flags)
         return received
 
@@ -63,13 +67,14 @@ class SecretSocket(RawSocket):
         connection: whose socket it is.
     """
 
-    def __init__(self, connection: Connection, first: bytes, on_use: Callable[[], None]) -> None:
-        super().__init__(connection.fd, first, on_use)
+    def __init__(self, connection: Connection, on_use: Callable[[], bytes]) -> None:
+        super().__init__(connection.fd, on_use)
         self._connection = connection
         self._sending = Semaphore()  # one greenlet's records must not get between those of another
 
     def send(self, data: Any, flags: int = 0, timeout: Any = None) -> int:
         self._used()
+        give_way()
         block = bytes(data)
         with self._sending:
             self._connection.send(block)
@@ -77,6 +82,7 @@ class SecretSocket(RawSocket):
 
     def recv(self, size_bytes: int, flags: int = 0) -> bytes:
         self._used()
+        give_way()
         while not self._first:
             if self.fileno() < 0:
                 raise OSError(errno.EBADF, "the application has returned, and the socket is closed")
@@ -91,12 +97,8 @@ class SecretSocket(RawSocket):
         return received
 
 
-def raw_socket(connection: Connection, first: bytes, on_use: Callable[[], None]) -> RawSocket:
-    """What an application gets of this connection; arguments as of a RawSocket."""
+def raw_socket(connection: Connection, on_use: Callable[[], bytes]) -> RawSocket:
+    """What an application gets of this connection; `on_use` as of a RawSocket."""
     if connection.is_secret:
-        return SecretSocket(connection, first, on_use)
-    return RawSocket(connection.fd, first, on_use)
-
-
-def _nothing() -> None:
-    pass
+        return SecretSocket(connection, on_use)
+    return RawSocket(connection.fd, on_use)

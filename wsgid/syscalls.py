@@ -18,6 +18,8 @@ from gevent.monkey import get_original
 
 NOTHING = -1  # no file descriptor
 RECV_BYTES = 64 * 1024  # malloc gets so much from its heap; 128 KiB it would map and unmap each time (mallopt(3))
+# Of one call: while a fast reader takes what the kernel has, the kernel goes on copying, and nobody else has the loop.
+SEND_MAX_BYTES = 1 << 20
 
 _poll = get_original("select", "poll")  # asks the kernel at once; gevent's would go through the hub
 
@@ -75,13 +77,13 @@ def recv(fd: int, size_bytes: int = RECV_BYTES) -> bytes | None:
 
 
 def send(fd: int, block: bytes | memoryview) -> int:
-    """How many bytes of the block the kernel took: 0 if it takes none now.
+    """How many bytes of the block the kernel took, at most SEND_MAX_BYTES: 0 if it takes none now.
 
     Raises:
         OSError: send(2) has failed otherwise. SIGPIPE has to be ignored.
     """
     try:
-        return posix.write(fd, block)
+        return posix.write(fd, block if len(block) <= SEND_MAX_BYTES else memoryview(block)[:SEND_MAX_BYTES])
     except BlockingIOError:
         return 0
 

@@ -23,6 +23,9 @@ cdef extern from "<poll.h>" nogil:
 
 NOTHING = -1
 RECV_BYTES = 256 * 1024  # more than a unix socket holds by default
+SEND_MAX_BYTES = 1 << 20
+cdef enum:
+    _SEND_MAX_BYTES = 1 << 20
 
 # One for the process: between recv(2) and the copy of what came, nothing else can run.
 cdef char _buffer[256 * 1024]
@@ -64,7 +67,7 @@ def recv(int fd, size_t size_bytes=sizeof(_buffer)):
 def send(int fd, block):
     cdef Py_buffer view
     PyObject_GetBuffer(block, &view, PyBUF_SIMPLE)
-    cdef ssize_t size = c_send(fd, view.buf, view.len, MSG_DONTWAIT | MSG_NOSIGNAL)
+    cdef ssize_t size = c_send(fd, view.buf, min(view.len, <Py_ssize_t>_SEND_MAX_BYTES), MSG_DONTWAIT | MSG_NOSIGNAL)
     PyBuffer_Release(&view)
     if size < 0:
         if errno == EAGAIN:

@@ -29,10 +29,11 @@ from wsgid.forwarded import Trusted
 from wsgid.proxied import ProxiedConnection
 from wsgid.spoken import Protocol, Shared
 from wsgid.syscalls import NOTHING, RECV_BYTES
+from wsgid.turns import give_way
 
 _HANDSHAKE = b"\x16"  # RFC 8446, 5.1: the type of a connection's first record
-_PIECE_BYTES = 64 * 1024  # so much is encrypted before it is sent
-_GLUE_MAX_BYTES = 16 * 1024  # of a record (RFC 8446, 5.1)
+_PIECE_BYTES = 32 * 1024  # so much is encrypted before it is sent: OpenSSL never gives back what its buffers have had
+_RECORD_BYTES = 16 * 1024  # RFC 8446, 5.1
 # RFC 4514, 3; the others go by their long names, as nobody has agreed on shorter ones.
 _SHORT = {"commonName": "CN", "localityName": "L", "stateOrProvinceName": "ST", "organizationName": "O",
           "organizationalUnitName": "OU", "countryName": "C", "streetAddress": "STREET", "domainComponent": "DC",
@@ -62,7 +63,7 @@ class TlsConnection(ProxiedConnection):
         opening_s: how long `begin` waits for the first bytes, handshake included.
     """
 
-    __slots__ = ("_stage", "_incoming", "_outgoing", "_tls", "_unsent", "_opening_s")
+    __slots__ = ("_stage", "_incoming", "_outgoing", "_tls", "_unsent", "_opening_s", "_ended")
 
     def __init__(self, fd: int, timeout_s: float, http: bool, trusted: Trusted | None, context: ssl.SSLContext,
                  opening_s: float) -> None:
@@ -73,6 +74,7 @@ class TlsConnection(ProxiedConnection):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._unsent = b""  # what the kernel has not taken where nobody could wait
         self._opening_s = opening_s
+        self._ended = False  # the end has come in one block with what is before it
 
     @property
     def is_secret(self) -> bool:
@@ -95,29 +97,46 @@ class TlsConnection(ProxiedConnection):
             return self.recv()
 
     def recv(self, size_bytes: int = RECV_BYTES) -> bytes:
+        give_way()
         while (block := self._read(size_bytes)) is None:
             self._flush()
             self._wait(READ)
         return block
 
     def take(self) -> bytes | None:
-        return self._read(RECV_BYTES)
+        """All that one block from the socket has in it: the event loop says nothing of what OpenSSL would keep."""
+        if self._ended:
+            return b""
+        blocks = []
+        block = self._read(RECV_BYTES)
+        while block:
+            blocks.append(block)
+            block = self._decrypt(RECV_BYTES)
+        if not blocks:
+            return block
+        self._ended = block == b""
+        return b"".join(blocks)
 
     def _read(self, size_bytes: int) -> bytes | None:
-        while self._stage in _SECRET:
-            block = self._decrypt(size_bytes)
-            if block is not None:
-                return block
-            raw = super().take()
-            if raw is None:
-                return None
-            if not raw:
-                self._incoming.write_eof()
-                continue
+        """At most one block is taken from the socket: many records, or none that is complete, may be in it."""
+        if self._stage not in _SECRET:
+            return super().take()
+        block = self._decrypt(size_bytes)
+        if block is not None:
+            return block
+        raw = super().take()
+        if raw is None:
+            return None
+        if raw:
             if self._stage is Stage.SILENT:
                 self._look_at(raw)
             self._incoming.write(raw)
-        return super().take()
+        else:
+            self._incoming.write_eof()
+        return self._decrypt(size_bytes)
+
+    def holds(self) -> bool:
+        return self._ended
 
     def _look_at(self, first: bytes) -> None:
         if first.startswith(_HANDSHAKE):
@@ -133,7 +152,7 @@ class TlsConnection(ProxiedConnection):
             if self._stage is not Stage.OPEN:
                 self._tls.do_handshake()
                 self._stage = Stage.OPEN
-            return self._tls.read(size_bytes)
+            return self._tls.read(min(size_bytes, _RECORD_BYTES))  # Python allocates what is asked for
         except ssl.SSLWantReadError:
             return None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
@@ -147,9 +166,9 @@ class TlsConnection(ProxiedConnection):
         finally:
             self._try_flush()
 
-    def drain(self, size_bytes: int, timeout_s: float) -> None:
+    def drain(self, size_bytes: int, timeout_s: float) -> bool:
         self._say_goodbye()
-        super().drain(size_bytes, timeout_s)
+        return super().drain(size_bytes, timeout_s)
 
     # --- writing ---
 
@@ -158,15 +177,20 @@ class TlsConnection(ProxiedConnection):
             super().send(first, second)
         if self._stage is not Stage.OPEN:
             return
-        if len(first) + len(second) <= _GLUE_MAX_BYTES:
+        if len(first) + len(second) <= _RECORD_BYTES:
             first, second = first + second, b""
         try:
-            for block in (first, second):
-                for at in range(0, len(block), _PIECE_BYTES):
-                    self._encrypt(memoryview(block)[at:at + _PIECE_BYTES])
-                    self._flush()
+            self._send_pieces(first)
+            self._send_pieces(second)
         except ssl.SSLError as error:
             raise ClientDisconnected(f"TLS has failed: {error.reason}") from None
+
+    def _send_pieces(self, block: bytes) -> None:
+        for at in range(0, len(block), _PIECE_BYTES):
+            if at:
+                give_way()
+            self._encrypt(memoryview(block)[at:at + _PIECE_BYTES])
+            self._flush()
 
     def _encrypt(self, block: memoryview) -> None:
         while block:
@@ -182,6 +206,7 @@ class TlsConnection(ProxiedConnection):
         """Without the kernel's help: it does not know the keys."""
         start, end = offset, offset + size_bytes
         while offset < end:
+            give_way()
             block = os.pread(fd, min(end - offset, _PIECE_BYTES), offset)
             if not block:
                 break

@@ -1,6 +1,15 @@
 # The types with which http.py is compiled.
 cimport cython
 
+from wsgid.protocol.chunked cimport Chunks
+from wsgid.protocol.target cimport check_host, split
+
+
+cdef dict _names
+cdef dict _VERSIONS
+cdef frozenset _METHODS
+cdef object _BETWEEN, _FIELDS, _BODY, _CHUNKS, _NOTHING, _REFUSED
+
 
 cdef class Head:
     cdef readonly dict variables
@@ -17,31 +26,44 @@ cdef class Decoder:
     cdef Py_ssize_t _headers
     cdef Py_ssize_t _head_bytes
     cdef dict _base
-    cdef object _parser
-    cdef object _events
-    cdef object _error
     cdef object _part
-    cdef Py_ssize_t _unseen_bytes
-    cdef readonly bytes beyond
-    cdef object _raw_bytes
-    cdef bytes _target
+    cdef bytes _data
+    cdef Py_ssize_t _at
+    cdef dict _variables
+    cdef str _authority
+    cdef Py_ssize_t _target_bytes
     cdef Py_ssize_t _count
     cdef Py_ssize_t _size_bytes
-    cdef dict _variables
+    cdef Py_ssize_t _left_bytes
+    cdef Chunks _chunks
+    cdef bint _last
 
     cpdef feed(self, bytes data)
-    cdef _feed(self, bytes data)
     cpdef take(self)
-    cdef _take_raw(self, bytes data)
-    cpdef on_message_begin(self)
-    cpdef on_url(self, bytes part)
-    @cython.locals(key=str, text=str)
-    cpdef on_header(self, bytes name, bytes value)
-    @cython.locals(variables=dict, version=str)
-    cpdef on_headers_complete(self)
-    cpdef on_body(self, bytes block)
-    cpdef on_message_complete(self)
-    cdef _refuse(self, error)
-    cdef _length(self, dict variables, str version)
-    @cython.locals(target=str, path=str)
-    cdef _split_target(self, dict variables)
+    @cython.locals(size=Py_ssize_t)
+    cdef _take_body(self)
+    @cython.locals(chunks=Chunks, block=bytes)
+    cdef _take_chunks(self)
+    @cython.locals(data=bytes, at=Py_ssize_t)
+    cdef bytes _cut(self, Py_ssize_t size_bytes)
+    cdef _end(self)
+    @cython.locals(data=bytes, at=Py_ssize_t, stop=Py_ssize_t, left_bytes=Py_ssize_t, whole=bint)
+    cdef _take_head(self)
+    @cython.locals(data=bytes, at=Py_ssize_t, stop=Py_ssize_t)
+    cdef bint _take_request_line(self) except -1
+    @cython.locals(data=bytes, at=Py_ssize_t)
+    cdef Py_ssize_t _skip_empty_lines(self) except -1
+    @cython.locals(words=list, method=str, target=str, variables=dict)
+    cdef _read_request_line(self, str line)
+    @cython.locals(variables=dict, lines=list, line=str, name=str, value=str, key=str, colon=Py_ssize_t,
+                   left=Py_ssize_t, left_bytes=Py_ssize_t)
+    cdef _take_fields(self, bytes block)
+    @cython.locals(line=bytes)
+    cdef _refuse_fields(self, bytes block)
+    @cython.locals(variables=dict, is_new=bint, keep_alive=bint, upgrade=bint, expects=bint, length=Py_ssize_t,
+                   said=str, options=list)
+    cdef Head _complete(self)
+    cdef _too_large(self)
+
+
+cdef Py_ssize_t _length(dict variables, bint is_new) except -2

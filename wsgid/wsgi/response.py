@@ -45,6 +45,9 @@ class Transport(Protocol):
     def sendfile(self, fd: int, offset: int, size_bytes: int) -> int:
         """Returns the bytes sent: fewer if the file is shorter. Raises ClientDisconnected."""
 
+    def give_way(self) -> None:
+        """Let the others go on, if this response has held the loop for long."""
+
 
 class Framing(Protocol):
     """How the other end learns where a response ends; without one, it ends with the connection."""
@@ -109,14 +112,15 @@ class _Role(Enum):
 
     PLAIN = auto()  # nothing
     LENGTH = auto()  # sets the end of the body
+    DATE = auto()  # the server's, if the application has none (RFC 9110, 6.6.1)
     CONNECTION = auto()  # between the server and nginx, and only a 101 needs it
     HOP = auto()  # between the server and nginx (RFC 9110, 7.6.1): nobody but us has a say
 
 
-_PLAIN, _LENGTH, _CONNECTION, _HOP = _Role
+_PLAIN, _LENGTH, _DATE, _CONNECTION, _HOP = _Role
 _SPECIAL_ROLES = {
-    "content-length": _LENGTH, "connection": _CONNECTION, "keep-alive": _HOP, "te": _HOP, "trailer": _HOP,
-    "transfer-encoding": _HOP,
+    "content-length": _LENGTH, "date": _DATE, "connection": _CONNECTION, "keep-alive": _HOP,
+    "proxy-connection": _HOP, "te": _HOP, "trailer": _HOP, "transfer-encoding": _HOP,
 }
 
 
@@ -147,13 +151,22 @@ def render_head(status: str, headers: list[tuple[str, str]]) -> tuple[int, str, 
         role = roles.get(name) or _role(name)
         if not is_plain(value):
             _check_value(name, value)
-        if role is _PLAIN or role is _CONNECTION and code == 101:
+        if role is _PLAIN:
             head = f"{head}{name}: {value}\r\n"
         elif role is _LENGTH:
             length, length_line = _length(value, length), f"Content-Length: {value}\r\n"
+        else:
+            head += _special_line(name, value, role, code)
     if code in _LENGTHLESS:
         return code, head, None
     return code, head + length_line, length
+
+
+def _special_line(name: str, value: str, role: _Role, code: int) -> str:
+    """What becomes of a header that is the server's business."""
+    if role is _DATE:  # in the one spelling for which Framing looks
+        return f"Date: {value}\r\n"
+    return f"{name}: {value}\r\n" if role is _CONNECTION and code == 101 else ""
 
 
 def _status(status: str) -> tuple[int, str]:
@@ -375,6 +388,8 @@ class _Response:
         return head
 
     def _send(self, first: bytes, second: bytes = b"") -> None:
+        if self.stage is _STREAMING:  # a fast reader never makes a response wait
+            self._transport.give_way()
         try:
             self._transport.send(first, second)
         except ClientDisconnected:
