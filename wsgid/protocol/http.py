@@ -159,6 +159,8 @@ class Decoder:
     def take(self) -> Head | bytes | End | PeerError | None:
         """The next event; None if more has to come. After a PeerError there are no more."""
         part = self._part
+        if part is _BETWEEN and self._at == len(self._data):  # as most often
+            return None
         try:
             if part is _BODY:
                 return self._take_body()
