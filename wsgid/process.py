@@ -1,8 +1,8 @@
 """Processes as the kernel knows them: fork, exec, reap, signals, titles, exit statuses in words.
 
 Rules
-* fork and waitpid come from `posix`, the C module: in a patched process those of `os` are gevent's, which create a hub
-  with child watchers in whoever calls them.
+* waitpid comes from `posix`, the C module: in a patched process that of `os` is gevent's, which creates a hub
+  with child watchers in whoever calls it.
 * waitpid is the only truth about who lives.
 """
 
@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import NoReturn
 
 import setproctitle
 
@@ -20,6 +21,8 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEPT_BYTES = 512 << 10
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+# Both keep the interpreter's lock: between a fork and PyOS_AfterFork_Child no other thread is there to give it back.
+_libc, _python = ctypes.PyDLL(None, use_errno=True), ctypes.pythonapi
 
 
 def become_subreaper() -> None:
@@ -59,22 +62,38 @@ def double_fork(child: Callable[[], None]) -> None:
 
     `child` must not return; if it does, or raises, the process ends with status 1.
 
+    Hooks of os.register_at_fork run once, as around one fork: `before` and `after_in_parent` here, `after_in_child` in
+    the grandchild. So both forks are libc's, which runs what is registered with pthread_atfork(3), and Python is told
+    by the functions that are there for it (Python/C API, PyOS_BeforeFork).
+
     Raises:
         OSError: fork(2) was refused, here or in the process between.
     """
-    middle = posix.fork()
+    _python.PyOS_BeforeFork()
+    middle = _libc.fork()
     if middle == 0:
-        status = 1
-        try:
-            if posix.fork() == 0:
-                child()
-            else:
-                status = 0
-        finally:
-            os._exit(status)
+        _be_middle(child)
+    code = ctypes.get_errno()
+    _python.PyOS_AfterFork_Parent()
+    if middle < 0:
+        raise OSError(code, os.strerror(code))
     _, status = posix.waitpid(middle, 0)
     if status != 0:
         raise OSError(f"the second fork failed: {status_in_words(status)}")
+
+
+def _be_middle(child: Callable[[], None]) -> NoReturn:
+    """Fork again and end. Nothing more: Python does not know yet that there was a fork."""
+    status = 1
+    try:
+        worker = _libc.fork()
+        if worker == 0:
+            _python.PyOS_AfterFork_Child()
+            child()
+        elif worker > 0:
+            status = 0
+    finally:
+        os._exit(status)
 
 
 def reap() -> Iterator[tuple[int, int]]:

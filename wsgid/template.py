@@ -28,7 +28,7 @@ from pathlib import Path  # noqa: E402
 
 from gevent.hub import get_hub  # noqa: E402
 
-from wsgid import application, certificates, log, process, worker  # noqa: E402
+from wsgid import application, certificates, child, forks, log, process, worker  # noqa: E402
 from wsgid.config import options  # noqa: E402
 from wsgid.logs import accesslog, logfiles  # noqa: E402
 from wsgid.channel import Channel  # noqa: E402
@@ -62,6 +62,7 @@ def main() -> ExitCode:
     process.set_title(f"template, generation {boot.generation}")
     try:
         listeners = _listeners(settings, boot, fds)  # now: only root may be allowed to read the keys
+        _watch_forks(channel, listeners, fds[len(listeners)])
         load = prepare(settings)
     except BootError as error:
         _report(channel, error)
@@ -99,7 +100,8 @@ class Template:
 
     def _spawn(self, order: control.Spawn, worker_fd: int) -> None:
         try:
-            process.double_fork(functools.partial(self._be_worker, order, worker_fd))
+            with forks.of_wsgid():
+                process.double_fork(functools.partial(self._be_worker, order, worker_fd))
         except OSError as error:
             self._channel.send(control.SpawnFailed(order.slot, str(error)))
         finally:
@@ -111,6 +113,8 @@ class Template:
         try:
             self._channel.close()
             log.speak_as(f"worker {order.slot}")
+            forks.describe(f"worker {order.slot}")
+            forks.own(worker_fd)
             process.set_title(f"worker {order.slot}, generation {order.generation}")
             channel = Channel(worker_fd)
             channel.send(control.Hello(order.slot, order.generation, os.getpid()))
@@ -124,11 +128,7 @@ class Template:
         except BaseException:
             log.error("the worker ends by an error of wsgid's own", exc_info=True)
         finally:
-            for stream in (sys.stdout, sys.stderr):
-                try:
-                    stream.flush()
-                except (OSError, ValueError):  # a closed pipe, a full disk, a stream that the application closed
-                    pass
+            child.flush()
             os._exit(code)
 
 
@@ -140,6 +140,15 @@ def _listeners(settings: Settings, boot: control.Boot, fds: list[int]) -> list[S
     """
     certificates.read(settings)
     return [certificates.shared(fd, values) for fd, values in zip(fds, boot.listeners)]
+
+
+def _watch_forks(channel: Channel, listeners: list[Shared], scoreboard_fd: int) -> None:
+    """What the import, or a worker's requests, may fork has nothing of these."""
+    forks.watch()
+    forks.own(channel.fileno())
+    forks.own(scoreboard_fd)
+    for shared in listeners:
+        forks.own_listener(shared.fd)
 
 
 def _receive_boot(channel: Channel) -> tuple[control.Boot, list[int]] | None:
@@ -180,14 +189,26 @@ def prepare(settings: Settings) -> Callable[[], application.Application]:
     sys.argv[:] = ["wsgid", *settings.pyargv.split()]
     _patch_drivers()
     if settings.lazy_apps:
-        return functools.partial(application.load, settings)
-    loaded = application.load(settings)
+        return functools.partial(_load, settings)
+    loaded = _load(settings)
     _warn_of_lost_threads()
     # Whether or not the import has run a hub: what making one imports and allocates, the workers then share.
     get_hub().destroy(destroy_loop=True)
     gc.collect()
+    forks.remember_frozen()
     gc.freeze()  # so that the collector does not write to, and thereby copy, the pages that the workers share
     return lambda: loaded
+
+
+def _load(settings: Settings) -> application.Application:
+    """The application. Does not return in a process that the import has forked and that has come to its end."""
+    try:
+        loaded = application.load(settings)
+    except ApplicationImportError as error:
+        child.end_if_one(error.__cause__ or error)
+        raise
+    child.end_if_one()
+    return loaded
 
 
 def _drop_privileges(settings: Settings) -> None:

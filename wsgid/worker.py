@@ -17,9 +17,10 @@ from types import FrameType
 from typing import Any
 
 from gevent.event import Event
+from gevent.exceptions import LoopExit
 from gevent.hub import get_hub
 
-from wsgid import certificates, dump, log, process
+from wsgid import certificates, child, dump, forks, log, process
 from wsgid.logs import accesslog
 from wsgid.application import Application
 from wsgid.channel import Channel
@@ -100,8 +101,12 @@ class Worker:
         self._pipeline.open()
         self._channel.send(control.Ready(self._slot))
         self._channel.send(control.Dumps(), [dump.prepare()])
+        forks.on_fork(self._in_child)
         try:
             self._wait_until_left()
+        except LoopExit:  # in a child: nothing of it runs any more, as when the last thread has ended
+            child.end_if_one()
+            raise
         finally:
             if self._access_log:
                 self._access_log.close()
@@ -113,8 +118,17 @@ class Worker:
             # gevent raises these here, in the main greenlet, when a greenlet of the application's has let them out.  In
             # a thread they would have ended the thread; they are no reason to drop everybody's requests.
             except (SystemExit, KeyboardInterrupt, SystemError) as error:
+                child.end_if_one(error)
                 log.error("a greenlet of the application's has raised %r; the worker goes on", error)
         self._questions.close()
+
+    def _in_child(self) -> None:
+        """In a process that the application has forked."""
+        self._pipeline.serves_nobody = True
+        self._questions.abandon()
+        if self._access_log:
+            self._access_log.abandon()
+        dump.abandon()
 
     def _on_stall(self, signo: int, frame: Any) -> None:
         """The round does not run either, and the worker may be about to be killed."""
@@ -185,6 +199,8 @@ class Worker:
             case control.Drain(backlog=backlog, mercy_s=mercy_s):
                 self.drain(Backlog(backlog), mercy_s)
             case control.Share(number=number, spoken=values):
+                for fd in fds:
+                    forks.own_listener(fd)
                 self._pipeline.take_share(number, [certificates.shared(fd, one) for fd, one in zip(fds, values)])
             case control.Unshare(number=number):
                 self._pipeline.leave_share(number)

@@ -19,7 +19,7 @@ from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Protocol
 
-from wsgid import log
+from wsgid import child, log
 from wsgid.errors import ApplicationError, ClientDisconnected, RequestTimeout
 from wsgid.text import is_plain, parse_length
 from wsgid.wsgi.filewrapper import FileWrapper, sendable
@@ -295,6 +295,7 @@ class _Response:
 
     def fail(self, error: BaseException) -> Outcome:
         """The application raised this, or broke PEP 3333."""
+        child.end_if_one(error)
         if self._framing is not None and self._framing.taken:
             self.stage = _STREAMING
         if not isinstance(error, RequestTimeout):  # who raises that one has said where the request was
