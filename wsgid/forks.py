@@ -72,7 +72,7 @@ def own_listener(fd: int) -> None:
 
 def remember_frozen() -> None:
     """Before gc.freeze(): after it, the collector does not show any more what the import has made."""
-    _frozen.extend(one for one in gc.get_objects() if isinstance(one, AbstractLinkable))
+    _frozen.extend(one for one in gc.get_objects() if issubclass(type(one), AbstractLinkable))
 
 
 def on_fork(farewell: Callable[[], None]) -> None:
@@ -199,11 +199,12 @@ def _forget_others() -> None:
         callback.stop()
     watcher = next(kind for kind in type(hub.loop.timer(0)).__mro__ if kind.__name__ == "watcher")
     for one in [*gc.get_objects(), *_frozen]:
-        if isinstance(one, watcher):
+        kind = type(one)  # isinstance() would ask __class__, and wake up lazy objects
+        if issubclass(kind, watcher):
             _stop(one, hub.loop)
-        elif isinstance(one, Waiter):  # in a queue, say; nobody switches to a greenlet that is None
+        elif issubclass(kind, Waiter):  # in a queue, say; nobody switches to a greenlet that is None
             one.clear()
-        elif isinstance(one, AbstractLinkable):
+        elif issubclass(kind, AbstractLinkable):
             _unlink(one)
     current = greenlet.getcurrent()
     if isinstance(current, gevent.Greenlet):
@@ -212,8 +213,8 @@ def _forget_others() -> None:
 
 
 def _forget_tasks() -> None:
-    """In a thread of gevent's pool: what else waits there is the worker's to do. The thread ends with this task, and the
-    process with its last thread."""
+    """In a thread of gevent's pool: what else waits there is the worker's to do. The thread ends with this task, and
+    with it the process."""
     queue = getattr(greenlet.getcurrent(), "_task_queue", None)
     if queue is not None:
         queue._queue.clear()

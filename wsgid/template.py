@@ -21,14 +21,12 @@ import pwd  # noqa: E402
 import select  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
-import threading  # noqa: E402
 import traceback  # noqa: E402
 from collections.abc import Callable  # noqa: E402
-from pathlib import Path  # noqa: E402
 
 from gevent.hub import get_hub  # noqa: E402
 
-from wsgid import application, certificates, child, forks, log, process, worker  # noqa: E402
+from wsgid import application, certificates, child, forks, importwatch, log, process, worker  # noqa: E402
 from wsgid.config import options  # noqa: E402
 from wsgid.logs import accesslog, logfiles  # noqa: E402
 from wsgid.channel import Channel  # noqa: E402
@@ -190,10 +188,13 @@ def prepare(settings: Settings) -> Callable[[], application.Application]:
     _patch_drivers()
     if settings.lazy_apps:
         return functools.partial(_load, settings)
+    sockets = importwatch.sockets()
     loaded = _load(settings)
-    _warn_of_lost_threads()
+    started = importwatch.started()
     # Whether or not the import has run a hub: what making one imports and allocates, the workers then share.
     get_hub().destroy(destroy_loop=True)
+    importwatch.warn(sockets, started)
+    del started
     gc.collect()
     forks.remember_frozen()
     gc.freeze()  # so that the collector does not write to, and thereby copy, the pages that the workers share
@@ -243,19 +244,6 @@ def _patch_drivers() -> None:
     if importlib.util.find_spec("psycopg2") and importlib.util.find_spec("psycogreen"):
         from psycogreen.gevent import patch_psycopg
         patch_psycopg()
-
-
-def _warn_of_lost_threads() -> None:
-    """fork(2) copies only the thread that calls it."""
-    names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-    own = str(os.getpid())
-    names += [Path(f"/proc/self/task/{task}/comm").read_text().strip() + f" (thread {task} of the kernel)"
-              for task in os.listdir("/proc/self/task") if task != own]
-    if names:
-        log.warning("the import of the application has started threads, which the workers will not have: %s; start "
-                    "them in the worker, or use --lazy-apps", ", ".join(names))
-    if "psycopg2" in sys.modules and "psycogreen" not in sys.modules:
-        log.warning("psycopg2 blocks all requests of a worker while it waits for the database: install psycogreen")
 
 
 def _report(channel: Channel, error: BootError) -> None:
