@@ -19,6 +19,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -29,14 +30,17 @@ from gevent import monkey
 from gevent._abstract_linkable import AbstractLinkable
 from gevent._hub_local import get_hub_if_exists
 from gevent._waiter import Waiter
-from gevent.hub import reinit
+from gevent.hub import get_hub, reinit
 
 from wsgid import child, log, process
 
 _NEVER = object()
 _ALL_SIGNALS = signal.valid_signals()
+_SETTLE_S = 1.0  # for threads that were told to end
+_AGAIN_S = 0.002
 _CALLERS_MAX = 12  # frames between gevent.subprocess and our hook
 
+_sleep = monkey.get_original("time", "sleep")
 _thread_ident = monkey.get_original("_thread", "get_ident")
 
 _fds: set[int] = set()  # of wsgid's, that are no sockets of a listener's
@@ -70,9 +74,29 @@ def own_listener(fd: int) -> None:
         _names.add(_comparable(listener.getsockname()))
 
 
-def remember_frozen() -> None:
-    """Before gc.freeze(): after it, the collector does not show any more what the import has made."""
-    _frozen.extend(one for one in gc.get_objects() if issubclass(type(one), AbstractLinkable))
+def quiet() -> None:
+    """Before the first fork, and before gc.freeze(): let nothing of what the import has started go on by itself.
+
+    The hub stays, for what the import has made belongs to it: sockets, the queues of executors. Each worker tells it
+    that there was a fork, as gevent does after its own os.fork.
+    """
+    hub = get_hub()
+    _end_idle_threads(hub)
+    _forget_others()
+    watcher = _watcher_class(hub)  # after gc.freeze() the collector does not show these any more
+    _frozen.extend(one for one in gc.get_objects() if issubclass(type(one), (AbstractLinkable, watcher)))
+
+
+def _end_idle_threads(hub: Any) -> None:
+    """Those of the hub's pool, in which the import has looked up a host."""
+    pool = hub._threadpool
+    if pool is None:
+        return
+    for _ in range(pool.size):
+        pool.task_queue.put(None)
+    deadline_s = time.monotonic() + _SETTLE_S
+    while pool.size and time.monotonic() < deadline_s:
+        _sleep(_AGAIN_S)
 
 
 def on_fork(farewell: Callable[[], None]) -> None:
@@ -113,6 +137,7 @@ def _begin() -> None:
     global _is_of_wsgid
     if _is_of_wsgid:
         _is_of_wsgid = False
+        _forget_others()  # what hooks before the fork have started lives where they ran
         return
     if child.is_one() or _is_before_exec():
         return
@@ -197,7 +222,7 @@ def _forget_others() -> None:
     gevent.os._watched_children.clear()
     for callback in hub.loop._callbacks:
         callback.stop()
-    watcher = next(kind for kind in type(hub.loop.timer(0)).__mro__ if kind.__name__ == "watcher")
+    watcher = _watcher_class(hub)
     for one in [*gc.get_objects(), *_frozen]:
         kind = type(one)  # isinstance() would ask __class__, and wake up lazy objects
         if issubclass(kind, watcher):
@@ -220,6 +245,11 @@ def _forget_tasks() -> None:
         queue._queue.clear()
         queue._queue.append(None)
         queue.unfinished_tasks += 1
+
+
+def _watcher_class(hub: Any) -> type:
+    """Of all watchers of this loop, libev's or libuv's."""
+    return next(kind for kind in type(hub.loop.timer(0)).__mro__ if kind.__name__ == "watcher")
 
 
 def _stop(watcher: Any, loop: Any) -> None:

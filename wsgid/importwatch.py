@@ -5,7 +5,7 @@ Rules
   greenlet that the import has started are lost in the workers.
 * It copies descriptors too: a connection that was made before is one connection for all workers, and each reads what
   the server has answered to another.  Datagrams do no harm: each is whole.
-* Looked at after the hub is destroyed, and with it its pool of threads: the resolver's threads are made anew on use.
+* Looked at when the hub is quiet, and its idle threads have ended: the resolver's are made anew on use.
 * Threads of C libraries (OpenBLAS, jemalloc) are no matter of Python's: these libraries look after a fork themselves.
 """
 
@@ -13,7 +13,6 @@ import _socket
 import os
 import sys
 import threading
-import time
 from contextlib import suppress
 from typing import Any
 
@@ -22,12 +21,9 @@ from gevent import monkey
 from wsgid import log, whereabouts
 
 NAMED_MAX = 10
-_SETTLE_S = 1.0  # for threads of the hub's pool, which was told to end them
-_AGAIN_S = 0.005
 _REMEDY = "in the worker, when it is first needed, or in a hook of os.register_at_fork(after_in_child=...); " \
     "or use --lazy-apps"
 
-_sleep = monkey.get_original("time", "sleep")
 _thread_ident = monkey.get_original("_thread", "get_ident")
 
 Sockets = dict[int, str]  # descriptor -> the socket's name of the kernel's, 'socket:[12345]'
@@ -80,13 +76,8 @@ def _threads(greenlets: list[Any]) -> list[str]:
 
 
 def _native() -> list[Any]:
-    """Where Python's threads are, those of the operating system; not those that are about to end."""
-    deadline_s = time.monotonic() + _SETTLE_S
-    while True:
-        found = [frame for ident, frame in sys._current_frames().items() if ident != _thread_ident()]
-        if not found or time.monotonic() >= deadline_s:
-            return found
-        _sleep(_AGAIN_S)
+    """Where Python's threads are that are threads of the operating system, too."""
+    return [frame for ident, frame in sys._current_frames().items() if ident != _thread_ident()]
 
 
 def _greenlets(greenlets: list[Any]) -> list[str]:

@@ -3,7 +3,7 @@
 Rules
 * patch_all() is the first statement: whatever is imported before it may hold unpatched locks and sockets.
 * It never runs a hub while it waits: the master's orders are read with plain calls.  A hub that the import has run is
-  destroyed before the first fork.
+  made quiet before the first fork.
 * One fork of a forked hub, thread or connection is one too many: what the import has left running is said by name.
 * It lives as long as the master wants it: end-of-file on its channel is the dismissal.
 """
@@ -23,8 +23,6 @@ import signal  # noqa: E402
 import sys  # noqa: E402
 import traceback  # noqa: E402
 from collections.abc import Callable  # noqa: E402
-
-from gevent.hub import get_hub  # noqa: E402
 
 from wsgid import application, certificates, child, forks, importwatch, log, process, worker  # noqa: E402
 from wsgid.config import options  # noqa: E402
@@ -191,12 +189,10 @@ def prepare(settings: Settings) -> Callable[[], application.Application]:
     sockets = importwatch.sockets()
     loaded = _load(settings)
     started = importwatch.started()
-    # Whether or not the import has run a hub: what making one imports and allocates, the workers then share.
-    get_hub().destroy(destroy_loop=True)
+    forks.quiet()
     importwatch.warn(sockets, started)
     del started
     gc.collect()
-    forks.remember_frozen()
     gc.freeze()  # so that the collector does not write to, and thereby copy, the pages that the workers share
     return lambda: loaded
 

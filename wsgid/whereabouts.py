@@ -73,11 +73,7 @@ def _is_waiting(frame: FrameType) -> bool:
 
 
 def _at(frame: FrameType | None) -> str:
-    """' at FILE:LINE'; nothing if it has not begun to run."""
-    if frame is None:
-        return ""
-    place: FrameType | None = frame
-    while place is not None and _is_waiting(place):
-        place = place.f_back
-    place = place or frame
-    return f" at {place.f_code.co_filename}:{place.f_lineno} in {place.f_code.co_qualname}"
+    """' at FILE:LINE in FUNCTION'; nothing if it has not begun to run, or waits where no line of the application is."""
+    while frame is not None and _is_waiting(frame):
+        frame = frame.f_back
+    return f" at {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}" if frame else ""
