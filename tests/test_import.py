@@ -89,7 +89,7 @@ def test_what_the_workers_lose_or_share_is_named(tmp_path: Path, listeners: dict
         source, said = source.replace(name.upper(), str(value)), said.replace(name.upper(), str(value))
     warned, = warnings(tmp_path, source)
     assert warned.startswith(said.replace("PLACE", str(tmp_path)))
-    assert warned.endswith(" in the worker, when it is first needed, or in a hook of "
+    assert warned.endswith(" in the worker, on first use or in a hook of "
                            "os.register_at_fork(after_in_child=...); or use --lazy-apps")
 
 

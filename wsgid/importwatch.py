@@ -21,8 +21,15 @@ from gevent import monkey
 from wsgid import log, whereabouts
 
 NAMED_MAX = 10
-_REMEDY = "in the worker, when it is first needed, or in a hook of os.register_at_fork(after_in_child=...); " \
+_REMEDY = "in the worker, on first use or in a hook of os.register_at_fork(after_in_child=...); " \
     "or use --lazy-apps"
+
+# Modules that wait in C, where gevent cannot let others go on; what helps, by the module that is there when it is done.
+_WAITS_IN_C = {
+    "psycopg2": ("psycogreen", "install psycogreen"),
+    "grpc": ("grpc.experimental.gevent", "call grpc.experimental.gevent.init_gevent() before the first channel"),
+    "MySQLdb": ("", "use PyMySQL, which has the same functions (pymysql.install_as_MySQLdb())"),
+}
 
 _thread_ident = monkey.get_original("_thread", "get_ident")
 
@@ -56,8 +63,9 @@ def warn(before: Sockets, greenlets: list[Any]) -> None:
     _say("started greenlets, which the workers will not have", _greenlets(greenlets), "start them")
     _say("connected sockets, which all workers would share and so get each other's answers", _connected(before),
          "connect")
-    if "psycopg2" in sys.modules and "psycogreen" not in sys.modules:
-        log.warning("psycopg2 blocks all requests of a worker while it waits for the database: install psycogreen")
+    for module, (cure, remedy) in _WAITS_IN_C.items():
+        if module in sys.modules and cure not in sys.modules:
+            log.warning("%s blocks all requests of a worker while it waits for its server: %s", module, remedy)
 
 
 def _say(what: str, names: list[str], remedy: str) -> None:
@@ -68,16 +76,11 @@ def _say(what: str, names: list[str], remedy: str) -> None:
 
 
 def _threads(greenlets: list[Any]) -> list[str]:
-    """Of `threading`, which are greenlets, and of Python's that are none."""
+    """Of `threading`, which are greenlets, and of Python's that are threads of the operating system, too."""
     green = [whereabouts.of_thread(thread, greenlets) for thread in threading.enumerate()
-             if thread is not threading.main_thread()]
-    return green + [f"a thread at {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
-                    for frame in _native()]
-
-
-def _native() -> list[Any]:
-    """Where Python's threads are that are threads of the operating system, too."""
-    return [frame for ident, frame in sys._current_frames().items() if ident != _thread_ident()]
+             if thread is not threading.main_thread() and not whereabouts.is_dummy(thread)]
+    return green + [whereabouts.of_native(frame) for ident, frame in sys._current_frames().items()
+                    if ident != _thread_ident()]
 
 
 def _greenlets(greenlets: list[Any]) -> list[str]:

@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -84,7 +83,7 @@ class Leftovers:
     def _threads(self) -> Iterator[str]:
         known = list(self._spawned)
         for thread in threading.enumerate():
-            if not thread.daemon and thread is not threading.main_thread() and not _is_dummy(thread):
+            if not thread.daemon and thread is not threading.main_thread() and not whereabouts.is_dummy(thread):
                 yield whereabouts.of_thread(thread, known)
 
 
@@ -93,11 +92,6 @@ def _say_cut(names: list[str]) -> None:
         log.error("cut after the mercy time, left behind by a request: %s", name)
     if len(names) > NAMED_MAX:
         log.error("cut after the mercy time: %d more of such", len(names) - NAMED_MAX)
-
-
-def _is_dummy(thread: threading.Thread) -> bool:
-    """Made by current_thread() for a greenlet that is no thread: it never ends (threading, dummy thread objects)."""
-    return isinstance(thread, threading._DummyThread)
 
 
 def _is_ours(one: Any) -> bool:
@@ -122,19 +116,11 @@ def _end_executors() -> None:
 
 
 def _jobs() -> Iterator[str]:
-    """What threads of gevent's pools do now."""
+    """What threads of gevent's pools do now. Not what is C alone, such as the wait for a host's address: whoever needs
+    the result of that waits for it, and is waited for."""
     for ident, frame in sys._current_frames().items():
-        if ident != _thread_ident() and not _is_idle(frame):
+        if ident != _thread_ident() and whereabouts.is_job(frame) and not whereabouts.is_waiting(frame):
             yield whereabouts.of_job(frame)
-
-
-def _is_idle(frame: FrameType | None) -> bool:
-    """Whether a thread is one of a pool without a job, or none of a pool."""
-    names = []
-    while frame is not None:
-        names.append(str(frame.f_globals.get("__name__", "")))
-        frame = frame.f_back
-    return "gevent.threadpool" not in names or names[0] == "gevent._threading"
 
 
 def _queued(hub: Any) -> Iterator[str]:

@@ -24,10 +24,22 @@ def greenlets() -> list[Any]:
     """All of the application's that have begun or will, threads among them: neither the hub, nor requests, nor who
     asks."""
     current = greenlet.getcurrent()
+    main = _root(current)  # that of another thread's is not ours to look after
     # Only type() is asked: isinstance() would ask __class__, and wake up lazy objects.
     return [one for one in gc.get_objects()
             if issubclass(type(one), greenlet.greenlet) and not issubclass(type(one), (Hub, RequestGreenlet))
-            and one is not current and one.parent is not None and bool(one)]
+            and one is not current and one.parent is not None and bool(one) and _root(one) is main]
+
+
+def _root(one: Any) -> Any:
+    while one.parent is not None:
+        one = one.parent
+    return one
+
+
+def is_dummy(thread: threading.Thread) -> bool:
+    """Made by current_thread() for a greenlet that is no thread: it never ends (threading, dummy thread objects)."""
+    return isinstance(thread, threading._DummyThread)
 
 
 def of_thread(thread: threading.Thread, known: Iterable[Any]) -> str:
@@ -41,15 +53,34 @@ def of_greenlet(one: Any) -> str:
     return f"the greenlet {_function(one)}{_at(one.gr_frame)}"
 
 
+def of_native(frame: FrameType) -> str:
+    """A thread of the operating system's."""
+    return of_job(frame) if is_job(frame) else f"a thread{_at(frame)}"
+
+
 def of_job(frame: FrameType) -> str:
     """What a thread of gevent's pool does now."""
     names = []
     inner: FrameType | None = frame
     while inner is not None:
-        if not _is_waiting(inner):
+        if not is_waiting(inner):
             names.append(f"{inner.f_globals.get('__name__', '?')}.{inner.f_code.co_qualname}")
         inner = inner.f_back
     return f"{names[-1] if names else 'a job'} in a thread of gevent's{_at(frame)}"
+
+
+def is_job(frame: FrameType | None) -> bool:
+    """Whether a thread is one of gevent's pool."""
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "gevent.threadpool":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def is_waiting(frame: FrameType) -> bool:
+    """Whether this line says nothing of the application."""
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _WAITING
 
 
 def thread_of(one: Any) -> threading.Thread | None:
@@ -68,12 +99,8 @@ def _function(one: Any) -> str:
     return f"{getattr(run, '__module__', '?')}.{name}"
 
 
-def _is_waiting(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _WAITING
-
-
 def _at(frame: FrameType | None) -> str:
     """' at FILE:LINE in FUNCTION'; nothing if it has not begun to run, or waits where no line of the application is."""
-    while frame is not None and _is_waiting(frame):
+    while frame is not None and is_waiting(frame):
         frame = frame.f_back
     return f" at {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}" if frame else ""
