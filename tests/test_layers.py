@@ -18,7 +18,7 @@ FLOORS = (
      "wsgid.protocol", "wsgid.protocol.control", "wsgid.protocol.http", "wsgid.protocol.proxy",
      "wsgid.protocol.variables", "wsgid.protocol.uwsgi", "wsgid.slots", "wsgid.fleet", "wsgid.spoken"),
     ("wsgid.backlog", "wsgid.certificates", "wsgid.channel", "wsgid.child", "wsgid.daemon", "wsgid.dump",
-     "wsgid.listener", "wsgid.logs.logfiles", "wsgid.pidfile", "wsgid.process", "wsgid.scoreboard", "wsgid.retirement",
+     "wsgid.hints", "wsgid.listener", "wsgid.logs.logfiles", "wsgid.pidfile", "wsgid.process", "wsgid.scoreboard", "wsgid.retirement",
      "wsgid.systemd", "wsgid.upgrade", "wsgid.watch", "wsgid.wsgi", "wsgid.wsgi.environ", "wsgid.wsgi.filewrapper",
      "wsgid.wsgi.input", "wsgid.wsgi.response", "wsgid.wsgi.static", "wsgid.application"),
     ("wsgid.admin", "wsgid.admin.failures", "wsgid.admin.server", "wsgid.admin.http", "wsgid.admin.snapshot",
