@@ -74,7 +74,8 @@ def test_what_belongs_to_the_process_is_changed_for_all_its_requests(start: Star
     assert client.get(tmp_path / "app.sock", "/chdir").body == client.get(tmp_path / "app.sock", "/where").body == b"/"
     client.get(tmp_path / "app.sock", "/signal")
     with ThreadPoolExecutor() as visitors:
-        assert {one.status for one in visitors.map(lambda _: client.get(tmp_path / "app.sock", "/trace"), range(9))} == {200}
+        answers = visitors.map(lambda _: client.get(tmp_path / "app.sock", "/trace"), range(9))
+        assert {answer.status for answer in answers} == {200}
     # The master's orders come by message: a handler of the application's for TERM is in nobody's way.
     server.send_signal(Signals.SIGHUP)
     server.wait_for(rf"worker 0 \(generation 0, pid {worker}\) exited with code 0")
