@@ -19,6 +19,7 @@ APP = """
 
     def both(run):
         first = gevent.spawn(run)
+        gevent.sleep(0)
         try:
             return run()
         finally:
