@@ -10,7 +10,9 @@ import ctypes
 import os
 import posix
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import NoReturn
@@ -20,6 +22,7 @@ import setproctitle
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEPT_BYTES = 512 << 10
+_UNDISTURBED_S = 60.0
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # Both keep the interpreter's lock: between a fork and PyOS_AfterFork_Child no other thread is there to give it back.
 _libc, _python = ctypes.PyDLL(None, use_errno=True), ctypes.pythonapi
@@ -69,12 +72,13 @@ def double_fork(child: Callable[[], None]) -> None:
     Raises:
         OSError: fork(2) was refused, here or in the process between.
     """
-    _python.PyOS_BeforeFork()
-    middle = _libc.fork()
-    if middle == 0:
-        _be_middle(child)
-    code = ctypes.get_errno()
-    _python.PyOS_AfterFork_Parent()
+    with _undisturbed() as interval_s:
+        _python.PyOS_BeforeFork()
+        middle = _libc.fork()
+        if middle == 0:
+            _be_middle(child, interval_s)
+        code = ctypes.get_errno()
+        _python.PyOS_AfterFork_Parent()
     if middle < 0:
         raise OSError(code, os.strerror(code))
     _, status = posix.waitpid(middle, 0)
@@ -82,13 +86,28 @@ def double_fork(child: Callable[[], None]) -> None:
         raise OSError(f"the second fork failed: {status_in_words(status)}")
 
 
-def _be_middle(child: Callable[[], None]) -> NoReturn:
+@contextmanager
+def _undisturbed() -> Iterator[float]:
+    """Let no other thread ask for the interpreter's lock: a forked process that found such a wish in its memory would
+    wait for a thread that it does not have. Gives the switch interval that there was before."""
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(_UNDISTURBED_S)
+    try:
+        if len(sys._current_frames()) > 1:
+            ctypes.CDLL(None).usleep(int(2e6 * interval_s))  # who waits already does so by the old interval
+        yield interval_s
+    finally:
+        sys.setswitchinterval(interval_s)
+
+
+def _be_middle(child: Callable[[], None], interval_s: float) -> NoReturn:
     """Fork again and end. Nothing more: Python does not know yet that there was a fork."""
     status = 1
     try:
         worker = _libc.fork()
         if worker == 0:
             _python.PyOS_AfterFork_Child()
+            sys.setswitchinterval(interval_s)
             child()
         elif worker > 0:
             status = 0
