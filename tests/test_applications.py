@@ -62,7 +62,7 @@ def test_asyncio_run_works_alone_and_in_a_thread_and_two_at_once_get_a_hint(star
     for _ in range(2):
         assert client.get(tmp_path / "app.sock", "/both").status == 500
     server.wait_for("RuntimeError: asyncio.run.. cannot be called from a running event loop", 2)
-    server.wait_for("WARNING: asyncio has one running event loop in a thread, .* threadpool.apply")
+    server.wait_for("WARNING: asyncio has one running event loop in a thread, .*threadpool.apply")
     assert len(re.findall("asyncio has one running event loop", server.log)) == 1
 
 

@@ -159,7 +159,7 @@ def application(environ, start_response):
 
 
 def test_what_the_import_has_made_works_in_the_workers_and_runs_in_none(start: Start, tmp_path: Path) -> None:
-    server = start("--socket", "app.sock", "app:application", app=MADE).wait_ready(1)
+    server = start("--socket", "app.sock", "--hub-warn", "60", "app:application", app=MADE).wait_ready(1)
     for _ in range(3):
         assert client.get(tmp_path / "app.sock").body == b"0", server.log
     assert server.stop() == 0 and "ERROR" not in server.log

@@ -61,8 +61,8 @@ APP = """
 
 
 def serve(start: Start, mercy_s: float) -> Server:
-    return start("--socket", "app.sock", "--worker-reload-mercy", f"{mercy_s:g}", "app:application",
-                 app=APP).wait_ready(1)
+    return start("--socket", "app.sock", "--worker-reload-mercy", f"{mercy_s:g}", "--hub-warn", "60",
+                 "app:application", app=APP).wait_ready(1)
 
 
 def leave(server: Server, kind: str) -> None:
@@ -93,7 +93,7 @@ def test_a_worker_that_leaves_waits_for_it(start: Start, tmp_path: Path, kind: s
     ("greenlet", "the greenlet app.work at"), ("process", "the process 'resizer'"), ("pool", "app.block in a thread"),
 ])
 def test_what_is_cut_after_the_mercy_time_is_named(start: Start, tmp_path: Path, kind: str, named: str) -> None:
-    server = serve(start, 1)
+    server = serve(start, 3)
     leave(server, kind)
     server.wait_for(f"ERROR: cut after the mercy time, left behind by a request: {named}")
     server.wait_for(r"worker 0 .* exited with code 0")
