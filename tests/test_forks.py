@@ -1,5 +1,6 @@
 """What the application forks: a child that has nothing of the worker's, and hooks that run once."""
 
+import json
 import re
 import socket
 import textwrap
@@ -31,6 +32,7 @@ APP = """
         return pid
 
     def end(q):
+        print("a line of the worker's")
         pid = os.fork()
         if not pid:
             print("a line of the child's")
@@ -118,10 +120,17 @@ APP = """
                 file.write("once\\n")
         return "noted"
 
+    def doze(q):
+        Path("dozes").touch()
+        gevent.sleep(0.2)
+        with open("noted", "a") as file:
+            file.write("slept\\n")
+        return "dozed"
+
     def hold(q):
         with lock:
             Path("held").touch()
-            while not Path("waits").exists():
+            while not (Path("waits").exists() and Path("dozes").exists()):
                 gevent.sleep(0.005)
             pid = os.fork()
         gevent.sleep(0.3)
@@ -154,7 +163,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     place = tmp_path_factory.mktemp("forks")
     (place / "app.py").write_text(textwrap.dedent(APP))
     with open(place / "out", "w") as out:
-        server = Server(place, "--socket", "app.sock", "--access-log", "access.log", "app:application", stdout=out)
+        server = Server(place, "--socket", "app.sock", "--access-log", "access.log", "app:application", stdout=out,
+                        environ={"PYTHONUNBUFFERED": ""})
     try:
         yield server.wait_ready(1)
         assert server.stop() == 0
@@ -231,9 +241,13 @@ def test_a_child_keeps_no_port_that_is_lent(start: Start, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("query", "code"), [("", 0), ("exit", 7), ("raise", 1)])
 def test_a_child_ends_where_the_application_returns(shared: Server, query: str, code: int) -> None:
-    seen, printed = len(shared.lines), (shared.directory / "out").read_text().count("a line of the child's")
+    def printed() -> list[int]:
+        text = (shared.directory / "out").read_text()
+        return [text.count("a line of the child's"), text.count("a line of the worker's")]
+
+    seen, before = len(shared.lines), printed()
     assert ask(shared, "/end", query) == str(code)
-    assert (shared.directory / "out").read_text().count("a line of the child's") == printed + 1
+    assert printed() == [count + 1 for count in before]
     said = [line.partition(" wsgid child of worker 0 ")[2] for line in shared.lines[seen:]]
     assert [text for text in said if text] == [
         "ERROR: a process that the application has forked ends by an exception"] * (query == "raise")
@@ -266,19 +280,22 @@ def test_a_program_that_the_application_starts_inherits_nothing(shared: Server) 
 def test_what_waits_in_the_worker_does_not_go_on_in_the_child(start: Start, tmp_path: Path) -> None:
     """Not by its time-out, nor by the lock that the child gives free: it would be done twice."""
     server = serve(start)
-    with ThreadPoolExecutor(2) as visitors:
+    with ThreadPoolExecutor(3) as visitors:
         held = visitors.submit(ask, server, "/hold")
         eventually((tmp_path / "held").exists, "the lock is held")
-        noted = visitors.submit(ask, server, "/note")
-        assert (held.result(), noted.result()) == ("held", "noted")
-    assert (tmp_path / "noted").read_text() == "once\n"
+        noted, dozed = visitors.submit(ask, server, "/note"), visitors.submit(ask, server, "/doze")
+        assert (held.result(), noted.result(), dozed.result()) == ("held", "noted", "dozed")
+    assert sorted((tmp_path / "noted").read_text().split()) == ["once", "slept"]
 
 
-def test_each_request_has_its_line_in_the_access_log_once(start: Start, tmp_path: Path) -> None:
-    server = serve(start, "--access-log", "access.log", "--log-format", "%(uri)")
+def test_each_request_is_counted_once_and_has_one_line_in_the_access_log(start: Start, tmp_path: Path) -> None:
+    server = serve(start, "--access-log", "access.log", "--log-format", "%(uri)", "--stats", "stats.sock")
     for _ in range(20):
         ask(server, "/descriptors")
         ask(server, "/end")
+    with client.connect(tmp_path / "stats.sock") as connected:
+        worker, = json.loads(client.read_all(connected))["workers"]
+    assert worker["requests"] == 40
     assert server.stop() == 0
     assert sorted((tmp_path / "access.log").read_text().split()) == ["/descriptors"] * 20 + ["/end"] * 20
 

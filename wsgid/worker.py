@@ -21,7 +21,6 @@ from types import FrameType
 from typing import Any
 
 from gevent.event import Event
-from gevent.exceptions import LoopExit
 from gevent.hub import get_hub
 
 from wsgid import certificates, child, dump, forks, log, process
@@ -111,10 +110,8 @@ class Worker:
         forks.on_fork(self._in_child)
         try:
             self._wait_until_left()
-        except LoopExit:  # in a child: nothing of it runs any more, as when the last thread has ended
-            child.end_if_one()
-            raise
         finally:
+            child.end_if_one()  # nothing of it runs any more (LoopExit), as when the last thread of a process has ended
             if self._access_log:
                 self._access_log.close()
 
@@ -138,8 +135,6 @@ class Worker:
         """In a process that the application has forked."""
         self._pipeline.serves_nobody = True
         self._questions.abandon()
-        if self._access_log:
-            self._access_log.abandon()
         dump.abandon()
 
     def _on_stall(self, signo: int, frame: Any) -> None:

@@ -123,12 +123,6 @@ class AccessLog:
         if self._outlet.dropped != self._told:
             self._tell()
 
-    def abandon(self) -> None:
-        """In a process that was forked from the worker: the worker writes what waits."""
-        self._lines = []
-        self._size_bytes = 0
-        self._outlet.abandon()
-
     def _put(self) -> None:
         lines, self._lines = self._lines, []
         self._size_bytes = 0

@@ -38,9 +38,6 @@ class Outlet(Protocol):
     def close(self, timeout_s: float) -> None:
         """Write what waits, for at most so long."""
 
-    def abandon(self) -> None:
-        """Let go what waits, without a count: another process writes it."""
-
 
 class Stream:
     """An open file, pipe, socket or terminal.
@@ -75,9 +72,6 @@ class Stream:
             time.sleep(AGAIN_S)
             self.put()
         self._drop(0, "nobody reads it")
-
-    def abandon(self) -> None:
-        self._waiting = b""
 
     def _drop(self, kept_bytes: int, reason: str) -> None:
         """Let go what waits, but for about so much, and the rest of a line that has begun."""
@@ -151,7 +145,4 @@ class SyslogOutlet:
                 self.reason = error.strerror or str(error)
 
     def close(self, timeout_s: float) -> None:
-        """Nothing waits."""
-
-    def abandon(self) -> None:
         """Nothing waits."""
