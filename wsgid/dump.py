@@ -24,6 +24,11 @@ def prepare() -> int:
     return fd
 
 
+def abandon() -> None:
+    """SIGNAL means nothing to this process any more: its default is death."""
+    faulthandler.unregister(SIGNAL)
+
+
 def request(pid: int, fd: int) -> None:
     """Have a process write its stacks; they are there a moment later."""
     os.ftruncate(fd, 0)

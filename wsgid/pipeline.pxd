@@ -16,6 +16,7 @@ cdef unsigned long long _FIRST_BOUND_US
 
 cdef class Pipeline:
     cdef readonly set greenlets
+    cdef public bint serves_nobody
     cdef object _application
     cdef unsigned long long[::1] _line
     cdef AccessLog _access_log

@@ -26,7 +26,7 @@ import gevent
 import greenlet
 from gevent.hub import get_hub
 
-from wsgid import forwarded, log, tls, turns
+from wsgid import child, forwarded, log, tls, turns
 from wsgid.logs.accesslog import AccessLog
 from wsgid.application import Application
 from wsgid.config.options import Settings
@@ -92,6 +92,7 @@ class Pipeline:
                  line: memoryview, say_once: Callable[[str, str], None], on_empty: Callable[[], None],
                  wary: bool = False, access_log: AccessLog | None = None) -> None:
         self.greenlets: set[RequestGreenlet] = set()  # all, with or without a request
+        self.serves_nobody = False  # in a process that the application has forked
         self._application = application
         self._line = line
         self._access_log = access_log
@@ -385,6 +386,8 @@ class Pipeline:
             served = self._serve_upgrade(exchange, environ, me)
         else:
             served = serve(self._application, environ, exchange.connection, exchange)
+        if self.serves_nobody:
+            child.end_if_one()
         me.environ = None
         took_s = _monotonic() - me.started_s
         self._record(served, int(took_s * 1e6))
@@ -505,6 +508,8 @@ class Pipeline:
         body = Body(first, head.content_length, connection)
         environ = me.environ = make_environ(head.variables, body.stream)
         served = serve(self._application, environ, connection)
+        if self.serves_nobody:
+            child.end_if_one()
         me.environ = None  # now: what follows may wait for the peer, and is no matter of --harakiri
         outcome = served.outcome
         took_s = _monotonic() - me.started_s

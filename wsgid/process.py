@@ -1,8 +1,8 @@
 """Processes as the kernel knows them: fork, exec, reap, signals, titles, exit statuses in words.
 
 Rules
-* fork and waitpid come from `posix`, the C module: in a patched process those of `os` are gevent's, which create a hub
-  with child watchers in whoever calls them.
+* waitpid comes from `posix`, the C module: in a patched process that of `os` is gevent's, which creates a hub
+  with child watchers in whoever calls it.
 * waitpid is the only truth about who lives.
 """
 
@@ -10,9 +10,12 @@ import ctypes
 import os
 import posix
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from typing import NoReturn
 
 import setproctitle
 
@@ -21,7 +24,10 @@ from wsgid import log
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEPT_BYTES = 512 << 10
+_UNDISTURBED_S = 60.0
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+# Both keep the interpreter's lock: between a fork and PyOS_AfterFork_Child no other thread is there to give it back.
+_libc, _python = ctypes.PyDLL(None, use_errno=True), ctypes.pythonapi
 
 
 def become_subreaper() -> None:
@@ -61,27 +67,56 @@ def double_fork(child: Callable[[], None]) -> None:
 
     `child` must not return; if it does, or raises, the process ends with status 1.
 
+    Hooks of os.register_at_fork run once, as around one fork: `before` and `after_in_parent` here, `after_in_child` in
+    the grandchild. So both forks are libc's, which runs what is registered with pthread_atfork(3), and Python is told
+    by the functions that are there for it (Python/C API, PyOS_BeforeFork).
+
     Raises:
         OSError: fork(2) was refused, here or in the process between.
     """
-    middle = posix.fork()
-    if middle == 0:
-        status = 1
-        try:
-            if posix.fork() == 0:
-                child()
-            else:
-                status = 0
-        except OSError as error:
-            status = error.errno or 1
-        finally:
-            os._exit(status)
+    with _undisturbed() as interval_s:
+        _python.PyOS_BeforeFork()
+        middle = _libc.fork()
+        if middle == 0:
+            _be_middle(child, interval_s)
+        code = ctypes.get_errno()
+        _python.PyOS_AfterFork_Parent()
+    if middle < 0:
+        raise OSError(code, os.strerror(code))
     _, status = posix.waitpid(middle, 0)
     if os.WIFEXITED(status) and status != 0:  # with what has kept it from forking
         code = os.waitstatus_to_exitcode(status)
         raise OSError(code, os.strerror(code))
     if status != 0:
         raise OSError(f"the second fork failed: {status_in_words(status)}")
+
+
+@contextmanager
+def _undisturbed() -> Iterator[float]:
+    """Let no other thread ask for the interpreter's lock: a forked process that found such a wish in its memory would
+    wait for a thread that it does not have. Gives the switch interval that there was before."""
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(_UNDISTURBED_S)
+    try:
+        if len(sys._current_frames()) > 1:
+            ctypes.CDLL(None).usleep(int(2e6 * interval_s))  # who waits already does so by the old interval
+        yield interval_s
+    finally:
+        sys.setswitchinterval(interval_s)
+
+
+def _be_middle(child: Callable[[], None], interval_s: float) -> NoReturn:
+    """Fork again and end. Nothing more: Python does not know yet that there was a fork."""
+    status = 1
+    try:
+        worker = _libc.fork()
+        if worker == 0:
+            _python.PyOS_AfterFork_Child()
+            sys.setswitchinterval(interval_s)
+            child()
+        status = 0 if worker > 0 else ctypes.get_errno() or 1
+    finally:
+        os._exit(status)
 
 
 def reap() -> Iterator[tuple[int, int]]:

@@ -10,6 +10,7 @@ Rules
 import _socket
 import heapq
 import json
+import posix
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -46,15 +47,25 @@ class Questions:
         self.slot = slot
         self.greenlets = greenlets
         self.profiler = Profiler(greenlets)
-        self._answering: set[gevent.Greenlet] = set()
+        self._answering: dict[gevent.Greenlet, Any] = {}  # with who has asked
         self.heap = Heap()
         self.held_up_at: FrameType | None = None  # in the signal handler: what holds the hub
 
     def take(self, kind: str, arguments: dict[str, Any], fd: int) -> None:
         """Answer later; owns `fd` from now on."""
-        answering = gevent.spawn(self._answer, kind, arguments, socket.socket(fileno=fd))
-        self._answering.add(answering)
-        answering.link(self._answering.discard)
+        asker = socket.socket(fileno=fd)
+        answering = gevent.spawn(self._answer, kind, arguments, asker)
+        self._answering[answering] = asker
+        answering.link(self._answered)
+
+    def _answered(self, answering: gevent.Greenlet) -> None:
+        self._answering.pop(answering, None)
+
+    def abandon(self) -> None:
+        """In a process that was forked from the worker: the worker answers."""
+        for asker in self._answering.values():
+            if asker.fileno() >= 0:
+                posix.close(asker.detach())
 
     def close(self) -> None:
         """The worker ends: say what is known by now."""

@@ -3,7 +3,7 @@
 Rules
 * patch_all() is the first statement: whatever is imported before it may hold unpatched locks and sockets.
 * It never runs a hub while it waits: the master's orders are read with plain calls.  A hub that the import has run is
-  destroyed before the first fork.
+  made quiet before the first fork.
 * One fork of a forked hub, thread or connection is one too many: what the import has left running is said by name.
 * It lives as long as the master wants it: end-of-file on its channel is the dismissal.
 """
@@ -21,14 +21,10 @@ import pwd  # noqa: E402
 import select  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
-import threading  # noqa: E402
 import traceback  # noqa: E402
 from collections.abc import Callable  # noqa: E402
-from pathlib import Path  # noqa: E402
 
-from gevent.hub import get_hub  # noqa: E402
-
-from wsgid import application, certificates, log, process, refusals, worker  # noqa: E402
+from wsgid import application, certificates, child, forks, importwatch, log, process, refusals, worker  # noqa: E402
 from wsgid.config import options  # noqa: E402
 from wsgid.logs import accesslog, logfiles  # noqa: E402
 from wsgid.channel import Channel  # noqa: E402
@@ -63,6 +59,7 @@ def main() -> ExitCode:
     process.set_title(f"template, generation {boot.generation}")
     try:
         listeners = _listeners(settings, boot, fds)  # now: only root may be allowed to read the keys
+        _watch_forks(channel, listeners, fds[len(listeners)])
         load = prepare(settings)
     except BootError as error:
         _report(channel, error)
@@ -100,7 +97,7 @@ class Template:
 
     def _spawn(self, order: control.Spawn, worker_fd: int) -> None:
         try:
-            with refusals.named("fork"):
+            with refusals.named("fork"), forks.of_wsgid():
                 process.double_fork(functools.partial(self._be_worker, order, worker_fd))
         except OSError as error:
             self._channel.send(control.SpawnFailed(order.slot, refusals.words(error)))
@@ -113,6 +110,8 @@ class Template:
         try:
             self._channel.close()
             log.speak_as(f"worker {order.slot}")
+            forks.describe(f"worker {order.slot}")
+            forks.own(worker_fd)
             process.set_title(f"worker {order.slot}, generation {order.generation}")
             channel = Channel(worker_fd)
             channel.send(control.Hello(order.slot, order.generation, os.getpid()))
@@ -126,11 +125,7 @@ class Template:
         except BaseException:
             log.error("the worker ends by an error of wsgid's own", exc_info=True)
         finally:
-            for stream in (sys.stdout, sys.stderr):
-                try:
-                    stream.flush()
-                except (OSError, ValueError):  # a closed pipe, a full disk, a stream that the application closed
-                    pass
+            child.flush()
             os._exit(code)
 
 
@@ -142,6 +137,15 @@ def _listeners(settings: Settings, boot: control.Boot, fds: list[int]) -> list[S
     """
     certificates.read(settings)
     return [certificates.shared(fd, values) for fd, values in zip(fds, boot.listeners)]
+
+
+def _watch_forks(channel: Channel, listeners: list[Shared], scoreboard_fd: int) -> None:
+    """What the import, or a worker's requests, may fork has nothing of these."""
+    forks.watch()
+    forks.own(channel.fileno())
+    forks.own(scoreboard_fd)
+    for shared in listeners:
+        forks.own_listener(shared.fd)
 
 
 def _receive_boot(channel: Channel) -> tuple[control.Boot, list[int]] | None:
@@ -185,14 +189,27 @@ def prepare(settings: Settings) -> Callable[[], application.Application]:
     sys.argv[:] = ["wsgid", *settings.pyargv.split()]
     _patch_drivers()
     if settings.lazy_apps:
-        return functools.partial(application.load, settings)
-    loaded = application.load(settings)
-    _warn_of_lost_threads()
-    # Whether or not the import has run a hub: what making one imports and allocates, the workers then share.
-    get_hub().destroy(destroy_loop=True)
+        return functools.partial(_load, settings)
+    sockets = importwatch.sockets()
+    loaded = _load(settings)
+    started = importwatch.started()
+    forks.quiet()
+    importwatch.warn(sockets, started)
+    del started
     gc.collect()
     gc.freeze()  # so that the collector does not write to, and thereby copy, the pages that the workers share
     return lambda: loaded
+
+
+def _load(settings: Settings) -> application.Application:
+    """The application. Does not return in a process that the import has forked and that has come to its end."""
+    try:
+        loaded = application.load(settings)
+    except ApplicationImportError as error:
+        child.end_if_one(error.__cause__ or error)
+        raise
+    child.end_if_one()
+    return loaded
 
 
 def _drop_privileges(settings: Settings) -> None:
@@ -227,19 +244,6 @@ def _patch_drivers() -> None:
     if importlib.util.find_spec("psycopg2") and importlib.util.find_spec("psycogreen"):
         from psycogreen.gevent import patch_psycopg
         patch_psycopg()
-
-
-def _warn_of_lost_threads() -> None:
-    """fork(2) copies only the thread that calls it."""
-    names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-    own = str(os.getpid())
-    names += [Path(f"/proc/self/task/{task}/comm").read_text().strip() + f" (thread {task} of the kernel)"
-              for task in os.listdir("/proc/self/task") if task != own]
-    if names:
-        log.warning("the import of the application has started threads, which the workers will not have: %s; start "
-                    "them in the worker, or use --lazy-apps", ", ".join(names))
-    if "psycopg2" in sys.modules and "psycogreen" not in sys.modules:
-        log.warning("psycopg2 blocks all requests of a worker while it waits for the database: install psycogreen")
 
 
 def _report(channel: Channel, error: BootError) -> None:

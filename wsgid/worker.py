@@ -8,9 +8,13 @@ Rules
 """
 
 import atexit
+import faulthandler
+import math
+import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 from types import FrameType
@@ -19,7 +23,7 @@ from typing import Any
 from gevent.event import Event
 from gevent.hub import get_hub
 
-from wsgid import certificates, dump, log, process
+from wsgid import certificates, child, dump, forks, log, process
 from wsgid.logs import accesslog
 from wsgid.application import Application
 from wsgid.channel import Channel
@@ -27,6 +31,7 @@ from wsgid.config.options import Settings
 from wsgid.connection import READ
 from wsgid.errors import ControlError, ExitCode
 from wsgid.fleet import Backlog
+from wsgid.leftovers import Leftovers
 from wsgid.logs.logfiles import LogFiles
 from wsgid.pipeline import Pipeline
 from wsgid.protocol import control
@@ -76,6 +81,8 @@ class Worker:
         self._pipeline = Pipeline(
             settings, application, listeners, line, self._say_once, self._left.set, order.wary, self._access_log)
         self._empty_until_s = 0.0
+        self._mercy_until_s = 0.0
+        self._leftovers = Leftovers(self._hub, settings.worker_reload_mercy)
         self._said: set[str] = set()
         self._orders = self._hub.loop.io(channel.fileno(), READ)
         self._postponed: list[tuple[control.Message, list[int]]] = []  # orders that came while the hub was held up
@@ -100,21 +107,35 @@ class Worker:
         self._pipeline.open()
         self._channel.send(control.Ready(self._slot))
         self._channel.send(control.Dumps(), [dump.prepare()])
+        forks.on_fork(self._in_child)
         try:
             self._wait_until_left()
         finally:
+            child.end_if_one()  # nothing of it runs any more (LoopExit), as when the last thread of a process has ended
             if self._access_log:
                 self._access_log.close()
 
     def _wait_until_left(self) -> None:
-        while not self._left.is_set():
+        self._survive(self._left.wait)
+        self._survive(lambda: self._leftovers.wait(self._mercy_until_s))
+        self._questions.close()
+
+    def _survive(self, wait: Callable[[], object]) -> None:
+        while True:
             try:
-                self._left.wait()
+                wait()
+                return
             # gevent raises these here, in the main greenlet, when a greenlet of the application's has let them out.  In
             # a thread they would have ended the thread; they are no reason to drop everybody's requests.
             except (SystemExit, KeyboardInterrupt, SystemError) as error:
+                child.end_if_one(error)
                 log.error("a greenlet of the application's has raised %r; the worker goes on", error)
-        self._questions.close()
+
+    def _in_child(self) -> None:
+        """In a process that the application has forked."""
+        self._pipeline.serves_nobody = True
+        self._questions.abandon()
+        dump.abandon()
 
     def _on_stall(self, signo: int, frame: Any) -> None:
         """The round does not run either, and the worker may be about to be killed."""
@@ -185,6 +206,8 @@ class Worker:
             case control.Drain(backlog=backlog, mercy_s=mercy_s):
                 self.drain(Backlog(backlog), mercy_s)
             case control.Share(number=number, spoken=values):
+                for fd in fds:
+                    forks.own_listener(fd)
                 self._pipeline.take_share(number, [certificates.shared(fd, one) for fd, one in zip(fds, values)])
             case control.Unshare(number=number):
                 self._pipeline.leave_share(number)
@@ -234,6 +257,7 @@ class Worker:
         if self._state is not State.SERVING:
             return
         log.debug("finishing the requests in flight, at most %g s", mercy_s)
+        self._mercy_until_s = time.monotonic() + mercy_s
         self._mercy = self._hub.loop.timer(mercy_s)
         self._mercy.start(self._cut)
         if backlog is Backlog.LEAVE:
@@ -252,6 +276,10 @@ class Worker:
     def _leave(self) -> None:
         self._state = State.LEAVING
         self._pipeline.close()
+
+    def mercy_left_s(self) -> float:
+        """When it has left: how much of the mercy time it did not need."""
+        return self._mercy_until_s - time.monotonic()
 
     def _cut(self) -> None:
         """The mercy time is over: say what is lost, and leave."""
@@ -280,7 +308,21 @@ def run(order: control.Spawn, settings: Settings, load: Callable[[], Application
     application = load()
     # An application may have reset it; a peer that leaves must be an error of write(2), not the worker's death.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    Worker(order, settings, application, listeners, channel, line, files).run()
-    signal.alarm(_HARD_STOP_MARGIN_S)
-    atexit._run_exitfuncs()
+    made = Worker(order, settings, application, listeners, channel, line, files)
+    made.run()
+    _run_atexit(max(math.ceil(made.mercy_left_s()), _HARD_STOP_MARGIN_S))
     return ExitCode.OK
+
+
+def _run_atexit(limit_s: int) -> None:
+    """What the application has registered, for at most so long."""
+    def end(_signo: int, frame: FrameType | None) -> None:
+        log.error("what is registered with atexit has not ended within %d s and is cut; it is here:",
+                  limit_s, extra={"traceback": "".join(traceback.format_stack(frame)).rstrip()})
+        child.flush()
+        os._exit(ExitCode.OK)
+
+    signal.signal(signal.SIGALRM, end)
+    signal.alarm(limit_s)
+    faulthandler.dump_traceback_later(limit_s + _HARD_STOP_MARGIN_S, exit=True)  # where no handler of Python's runs
+    atexit._run_exitfuncs()

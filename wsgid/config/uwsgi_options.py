@@ -54,7 +54,7 @@ TABLE: tuple[Row, ...] = (
         "the workers share the sockets without a lock"),
     Row("strict", N, "an unknown option always is an error"),
     Row("gevent-early-monkey-patch gevent-monkey-patch", N, "gevent patches before the application is imported"),
-    Row("gevent-wait-for-hub", N, "a worker leaves when its requests are answered"),
+    Row("gevent-wait-for-hub", N, "a worker that leaves waits for what its requests have left behind"),
     Row("plugin plugins need-plugin need-plugins plugin-dir plugins-dir autoload", N, "Python and gevent are built in"),
     Row("loop", N, "the loop always is gevent's", when="gevent"),
     Row("loop asyncio greenlet", R, "the workers are gevent's: use gevent = 1000 and leave this out"),

@@ -19,7 +19,7 @@ from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Protocol
 
-from wsgid import log
+from wsgid import child, hints, log
 from wsgid.errors import ApplicationError, ClientDisconnected, RequestTimeout
 from wsgid.text import is_plain, parse_length
 from wsgid.wsgi.filewrapper import FileWrapper, sendable
@@ -308,10 +308,12 @@ class _Response:
 
     def fail(self, error: BaseException) -> Outcome:
         """The application raised this, or broke PEP 3333."""
+        child.end_if_one(error)
         if self._framing is not None and self._framing.taken:
             self.stage = _STREAMING
         if not isinstance(error, RequestTimeout):  # who raises that one has said where the request was
             log.error("%s: the application failed", self._request(), exc_info=error)
+            hints.give(error)
         if self.stage not in _HEADLESS:
             return _RAISED[self.stage]
         try:
