@@ -7,7 +7,7 @@ Rules
 import os
 import sys
 
-from wsgid import daemon, log, master, upgrade
+from wsgid import daemon, log, master, stdio, upgrade
 from wsgid.config import merge
 from wsgid.errors import BootError, ExitCode
 from wsgid.upgrade import Start
@@ -16,6 +16,7 @@ from wsgid.upgrade import Start
 def main() -> int:
     """The console script `wsgid`, and `python -m wsgid`."""
     code: int = ExitCode.FAILURE
+    stdio.open_descriptors()
     try:
         code = _run()
     except BootError as error:

@@ -17,9 +17,10 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from wsgid import spoken
+from wsgid import spoken, stdio
 from wsgid.spoken import Spoken
 
+_LAST_WORDS_S = 0.1  # the exec waits so long for who reads standard error
 _VARIABLE = "WSGID_HANDOVER"
 
 
@@ -93,6 +94,7 @@ class Start:
         for fd in handover.fds():
             os.set_inheritable(fd, True)
         os.chdir(self.directory)
+        stdio.end(_LAST_WORDS_S)
         os.execve(self.argv[0], self.argv, {**os.environ, **variables, _VARIABLE: json.dumps(asdict(handover))})
 
 
