@@ -1,5 +1,6 @@
 """Standard input, output and error: what the application prints costs nobody the response, whoever reads it or not."""
 
+import io
 import os
 import subprocess
 import sys
@@ -98,7 +99,7 @@ def quiet(directory: Path, streams: str, *options: str, **more: Any) -> Iterator
 def printed(server: Server) -> IO[str]:
     """Its standard output, from a pipe."""
     assert server._process.stdout is not None
-    return server._process.stdout
+    return io.TextIOWrapper(server._process.stdout)
 
 
 def test_what_is_printed_is_in_the_log_when_it_is_printed_and_once(start: Start) -> None:

@@ -6,6 +6,7 @@ Rules
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from wsgid import log
@@ -18,7 +19,9 @@ def write(path: str) -> None:
         ConfigError: it cannot be written.
     """
     holder = _read(path)
-    if holder != os.getpid() and _is_wsgid(holder):
+    if holder == os.getpid():  # the image before this one has written it
+        return
+    if _is_wsgid(holder):
         log.warning("--pidfile %s was that of process %d, a wsgid that still runs: it is overwritten", path, holder)
     fresh = f"{path}.{os.getpid()}"
     try:
@@ -26,7 +29,8 @@ def write(path: str) -> None:
         os.chmod(fresh, 0o644)  # also with uWSGI's umask of 0: who can write here can have root kill anything
         os.rename(fresh, path)
     except OSError as error:
-        Path(fresh).unlink(missing_ok=True)
+        with suppress(OSError):
+            os.unlink(fresh)
         raise ConfigError(f"--pidfile {path} cannot be written: {error.strerror}; choose another file") from error
 
 
