@@ -48,7 +48,7 @@ APP = """
             return type(stream).__name__
         return "file" if stat.S_ISREG(mode.st_mode) and mode.st_nlink == 0 else "?"
 """
-SIZES = [10, 90_000, 3_000_000]
+SIZES = [10, 900_000, 3_000_000]
 KB = 1024
 
 
@@ -110,7 +110,7 @@ def test_uwsgis_spelling_and_number(start: Start, tmp_path: Path) -> None:
     (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nsocket = app.sock\nmodule = app\npost-buffering = 1\n"
                                         "post-buffering-bufsize = 65536\n")
     server = start("uwsgi.ini", app=APP).wait_ready(1)
-    body = os.urandom(200_000)
+    body = os.urandom(900_000)
     assert said(over_uwsgi(server.directory, body), body)[1] == "file"
     server.stop()
 
@@ -233,14 +233,14 @@ def test_a_body_that_breaks_the_protocol_never_reaches_the_application(start: St
 @pytest.mark.parametrize("way", WAYS)
 def test_a_full_disk_is_a_507_and_one_sentence(start: Start, tmp_path: Path, way: Way) -> None:
     (tmp_path / "tmp").mkdir()
-    # A file that may not grow beyond 100 KiB stands for the disk (setrlimit(2), RLIMIT_FSIZE; Python ignores SIGXFSZ).
-    small = f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({100 * KB}, {100 * KB}))\n"
+    # A file that may not grow beyond 1000 KiB stands for the disk (setrlimit(2), RLIMIT_FSIZE; Python ignores SIGXFSZ).
+    small = f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({1000 * KB}, {1000 * KB}))\n"
     server = start("--socket", "app.sock", "--http", "http.sock", "--post-buffering", "1k", "app:application",
                    app=small + dedent(APP), environ={"TMPDIR": str(tmp_path / "tmp")}).wait_ready(1)
-    assert said(way(server.directory, b"x" * 90_000), b"x" * 90_000)[1] == "file"
-    assert way(server.directory, b"x" * 1_000_000).status == 507
+    assert said(way(server.directory, b"x" * 900_000), b"x" * 900_000)[1] == "file"
+    assert way(server.directory, b"x" * 3_000_000).status == 507
     server.wait_for("a request body cannot be kept in the temporary directory .*: make room there, set TMPDIR")
-    assert said(way(server.directory, b"x" * 90_000), b"x" * 90_000)[1] == "file"
+    assert said(way(server.directory, b"x" * 900_000), b"x" * 900_000)[1] == "file"
     eventually(lambda: not open_bodies(server), "no file stays open")
     assert not list((tmp_path / "tmp").iterdir())
     server.stop()
