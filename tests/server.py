@@ -55,21 +55,20 @@ class Server:
         directory: working directory, where relative socket paths lie.
         arguments: the command line behind `wsgid`.
         prefix: a command that executes the server in the end.
-        python: the interpreter.
+        program: what is executed; this Python's wsgid if nothing is said.
         options: passed on to subprocess.Popen.
     """
 
     def __init__(self, directory: Path, *arguments: str, environ: dict[str, str] | None = None,
-                 prefix: Sequence[str] = (), python: str = sys.executable, **options: Any) -> None:
+                 prefix: Sequence[str] = (), program: Sequence[str] = (), **options: Any) -> None:
         self.directory = directory
         self.mark = uuid.uuid4().hex
         self._lines: list[str] = []
         self._rest = b""  # of a line that has not ended yet
         self._changed = threading.Condition()
-        self._process = subprocess.Popen(
-            [*prefix, python, "-m", "wsgid", *arguments], cwd=directory, stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(directory), **(environ or {}), MARK: self.mark, "SPT_NOENV": "1"},
-            **options)
+        marked = {**os.environ, "PYTHONPATH": str(directory), **(environ or {}), MARK: self.mark, "SPT_NOENV": "1"}
+        self._process = subprocess.Popen([*prefix, *(program or (sys.executable, "-m", "wsgid")), *arguments],
+                                         cwd=directory, stderr=subprocess.PIPE, env=marked, **options)
         self.pid = self._process.pid
         assert self._process.stderr is not None
         self._stderr = self._process.stderr.fileno()

@@ -18,7 +18,7 @@ from tests import client
 from tests.conftest import Start
 from tests.server import Server, eventually
 from tests.test_reload import Load, generation_ready
-from wsgid.logs.outlet import WAITING_MAX_BYTES, Stream
+from wsgid.logs.stream import WAITING_MAX_BYTES, Stream
 
 APP = """
     import time

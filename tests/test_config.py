@@ -45,7 +45,8 @@ def test_every_option() -> None:
         "--log-x-forwarded-for", "--memory-report", "--touch-logreopen", "/c", "--stats", "stats.sock",
         "--stats-http", "--metrics", ":9117", "--control", "off", "--master-fifo", "/tmp/fifo", "--pidfile", "/tmp/pid",
         "--daemonize", "/tmp/daemon", "--procname-prefix", "site", "--umask", "022", "--import", "a.b",
-        "--pyargv", "a b", "--static-map", "/static=dir", "--static-safe", "/d"])
+        "--pyargv", "a b", "--static-map", "/static=dir", "--static-safe", "/d", "--honour-stdin",
+        "--post-buffering", "64k"])
     assert settings == Settings(
         application="", socket=("a.sock", ":0"), http=(":8000",), http_keepalive=4.0, http_keepalive_requests=9,
         http_idle=8, http_head_timeout=6.0, http_line_size=1024, http_head_size=2048,
@@ -63,7 +64,8 @@ def test_every_option() -> None:
         log_x_forwarded_for=True, memory_report=True, touch_logreopen=("/c",), stats="stats.sock", stats_http=True,
         metrics=":9117", control="off", master_fifo=("/tmp/fifo",), pidfile="/tmp/pid", daemonize="/tmp/daemon",
         procname_prefix="site", umask=0o022, import_module=("a.b",), pyargv="a b",
-        static_map=(("/static", "dir"),), static_safe=("/d",))
+        static_map=(("/static", "dir"),), static_safe=("/d",), honour_stdin=True,
+        post_buffering=64 << 10)
     default = Settings()
     same = [one.name for one in fields(Settings) if getattr(settings, one.name) == getattr(default, one.name)]
     # The list above is complete: the application rivals --wsgi-file, and the others name files, below.

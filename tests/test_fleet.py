@@ -540,3 +540,56 @@ def test_those_who_serve_together_have_seats_of_their_own_whatever_their_slots()
     world.fleet.target = 4
     world.boot()
     assert sorted(slot.seat for slot in world.ready()) == [0, 1, 2, 3]
+
+
+def test_an_import_beyond_its_time_is_told_aborted_and_killed() -> None:
+    world = World(Fleet(1, DEADLINES))
+    world.plan()
+    for _ in range(59):
+        assert world.plan(after_s=1) == []
+    assert world.plan(after_s=1) == [fleet.InterruptTemplate(0)]
+    assert world.plan(after_s=1) == []
+    assert world.plan(after_s=1) == [fleet.AbortTemplate(0)]
+    assert world.plan(after_s=2) == [fleet.KillTemplate(0)]
+    assert world.plan(after_s=2) == [fleet.KillTemplate(0)]
+    world.fleet.template_gone(0, world.now_s)
+    assert fleet.Exit(ExitCode.APPLICATION) in world.plan()
+
+
+def test_with_lazy_apps_too() -> None:
+    world = World(Fleet(1, DEADLINES))
+    world.plan()
+    world.fleet.template_ready(0, world.now_s)
+    world.plan()
+    world.fleet.hello(0, 77)
+    for _ in range(59):
+        assert world.plan(after_s=1) == []
+    assert world.plan(after_s=1) == [fleet.InterruptImport(0)]
+    assert world.plan(after_s=1) == []
+    assert fleet.Abort(0) in world.plan(after_s=1)
+    assert fleet.Kill(0) in world.plan(after_s=1)
+
+
+def test_an_import_that_was_told_to_end_is_no_failure() -> None:
+    """TERM from outside, to one process or to all of the service's."""
+    world = World(Fleet(1, DEADLINES))
+    world.plan()
+    world.fleet.template_ready(0, world.now_s)
+    world.plan()
+    world.fleet.hello(0, 77)
+    world.fleet.gone(0, world.now_s, asked=True)
+    assert world.plan() == [fleet.Spawn(0, 0)]
+
+
+def test_a_reload_does_not_wait_for_an_import_that_it_makes_outdated() -> None:
+    world = running(target=1)
+    world.fleet.request_reload()
+    world.plan()
+    world.fleet.template_ready(1, world.now_s)
+    assert fleet.Spawn(1, 1) in world.plan()
+    world.fleet.hello(1, 88)
+    world.fleet.request_reload()
+    world.plan()
+    world.fleet.template_ready(2, world.now_s)
+    actions = world.plan()
+    assert fleet.Drain(1, Backlog.LEAVE) in actions and fleet.Spawn(2, 2) in actions

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import client
+from tests.conftest import Start
 from wsgid import listener
 from wsgid.errors import ListenerError
 from wsgid.listener import Listener, Ownership, open_listener
@@ -129,6 +131,8 @@ def test_systemds_sockets_are_those_for_this_process() -> None:
     mine = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "0", "LISTEN_FDNAMES": "x", "HOME": "/"}
     assert listener.from_systemd(mine, 10) == []
     assert mine == {"HOME": "/"}  # the application must not think that they are its own
+    with pytest.raises(ListenerError, match="LISTEN_FDS is 'many', not a number of sockets"):
+        listener.from_systemd({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "many"}, 10)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can own files as somebody else")
@@ -159,3 +163,84 @@ def test_nginx_runs_as_its_configuration_says(tmp_path: Path) -> None:
     config = tmp_path / "nginx.conf"
     config.write_text("# user nobody;\nuser root root;\n")
     assert listener.nginx_user(config) == "root"
+
+
+# --- [::] ---
+
+ADDRESSES = """
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [environ["REMOTE_ADDR"].encode()]
+"""
+
+
+def ask(host: str, port: int, *lines: str) -> bytes:
+    with socket.create_connection((host, port), 20) as connection:
+        head = "".join(f"{line}\r\n" for line in ("GET / HTTP/1.1", "Host: a", "Connection: close", *lines, ""))
+        connection.sendall(head.encode())
+        return client.parse(client.read_all(connection)).body
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize("options", [[], ["--reuse-port", "--workers", "2"]], ids=["one socket", "one a worker"])
+def test_all_of_ipv6_is_all_of_ipv4_too(start: Start, options: list[str]) -> None:
+    """As with gunicorn and uWSGI. The peer's address is the one it has, in the log and for --forwarded-allow-ips."""
+    server = start("--http", "[::]:0", "--access-log", "--log-format", "from %(addr)", *options, "app:application",
+                   app=ADDRESSES).wait_ready(1)
+    port = int(server.wait_for(r"listens on \[::\]:(\d+)")[0][1])
+    for _ in range(4):
+        assert ask("127.0.0.1", port) == b"127.0.0.1"
+        assert ask("::1", port) == b"::1"
+    server.wait_for("^from 127.0.0.1$")
+    assert ask("127.0.0.1", port, "X-Forwarded-For: 192.0.2.7") == b"192.0.2.7"  # 127.0.0.1 is trusted
+    assert ask("127.0.0.1", port, "X-Forwarded-For: ::ffff:192.0.2.7") == b"192.0.2.7"
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"nonsense\r\n\r\n")
+        assert client.parse(client.read_all(connection)).status == 400
+    server.wait_for(r"refused a packet from 127\.0\.0\.1:\d+")
+    assert server.stop() == 0
+
+
+def test_a_proxy_header_of_a_mapped_address_is_one_of_ipv4(start: Start) -> None:
+    server = start("--http", "[::]:0", "--proxy-protocol", "app:application", app=ADDRESSES).wait_ready(1)
+    port = int(server.wait_for(r"listens on \[::\]:(\d+)")[0][1])
+    with socket.create_connection(("127.0.0.1", port), 20) as connection:
+        connection.sendall(b"PROXY TCP6 ::ffff:192.0.2.9 ::1 1000 80\r\nGET / HTTP/1.0\r\n\r\n")
+        assert client.parse(client.read_all(connection)).body == b"192.0.2.9"
+    server.stop()
+
+
+@pytest.mark.parametrize("other", ["0.0.0.0", "", "127.0.0.1", "localhost"])
+def test_where_both_are_named_each_has_its_own_socket(start: Start, other: str) -> None:
+    port = free_port()
+    server = start("--http", f"[::]:{port}", "--http", f"{other}:{port}", "app:application", app=ADDRESSES)
+    server.wait_ready(1)
+    assert ask("127.0.0.1", port) == b"127.0.0.1" and ask("::1", port) == b"::1"
+    assert server.stop() == 0
+
+
+def test_the_side_doors_too(start: Start) -> None:
+    port = free_port()
+    server = start("--http", "[::]:0", "--metrics", f"[::]:{port}", "app:application", app=ADDRESSES).wait_ready(1)
+    for host in ("127.0.0.1", "::1"):
+        with socket.create_connection((host, port), 20) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            assert client.parse(client.read_all(connection)).status == 200
+    server.stop()
+
+
+def test_an_address_of_ipv6_leaves_ipv4_alone(opened: list[Listener]) -> None:
+    opened.append(open_listener("[::1]:0", 10, Ownership()))
+    assert opened[0].socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+
+
+def test_a_name_with_both_addresses_is_its_ipv4_address(opened: list[Listener]) -> None:
+    """As with gunicorn and uWSGI: nginx's upstream says 127.0.0.1."""
+    opened.append(open_listener("localhost:0", 10, Ownership()))
+    assert opened[0].socket.getsockname()[0] == "127.0.0.1"

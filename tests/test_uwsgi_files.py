@@ -74,7 +74,8 @@ EXPECTED: dict[str, dict[str, Any]] = {
         chdir="/tmp", application="django.core.handlers.wsgi:WSGIHandler()", pidfile="/tmp/project-master.pid",
         env=(("DJANGO_SETTINGS_MODULE", "mysite.settings"), ("LANG", "en_US.UTF-8")), socket=("127.0.0.1:49152",),
         workers=5, harakiri=20.0, max_requests=5000, pythonpath=("/",), virtualenv="/tmp",
-        daemonize="/tmp/mysite.log", import_module=("site_tasks",), pyargv="--quiet run", umask=0o022),
+        daemonize="/tmp/mysite.log", import_module=("site_tasks",), pyargv="--quiet run", umask=0o022,
+        post_buffering=8192),
     "loggers.ini": dict(
         socket=("@loggers",), application="site_app:application", logger=("syslog:shop,local6",),
         access_log="/tmp/requests.log", log_format='{"addr":"%(addr)","ms":%(msecs),"at":"%(ftime)"}',

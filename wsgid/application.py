@@ -20,6 +20,7 @@ from typing import Any
 
 from wsgid.config.options import Settings
 from wsgid.errors import ApplicationImportError
+from wsgid.wsgi.postbuffer import PostBuffer
 from wsgid.wsgi.static import StaticMaps
 
 Application = Callable[..., Any]
@@ -48,9 +49,15 @@ def load(settings: Settings) -> Application:
         raise ApplicationImportError(f"{called!r} is not callable but a {type(found).__name__}: name the application")
     for name in settings.import_module:
         _run_module(name)
+    return _wrapped(found, settings)
+
+
+def _wrapped(application: Application, settings: Settings) -> Application:
+    """What the options put around the application."""
     if settings.static_map:
-        return StaticMaps(found, settings.static_map, settings.static_safe)
-    application: Application = found
+        application = StaticMaps(application, settings.static_map, settings.static_safe)
+    if settings.post_buffering:
+        application = PostBuffer(application, settings.post_buffering, settings.harakiri)
     return application
 
 

@@ -9,14 +9,17 @@ Rules
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
-from wsgid import log
+from wsgid import interpreter, log
 from wsgid.logs import logfiles
 from wsgid.config.merge import Configuration
 from wsgid.errors import ExitCode
 from wsgid.config.options import Option, Settings, declared
+
+_LAST_WORDS_S = 3.0  # for the stack of an import that takes too long
 
 
 def run(configuration: Configuration) -> ExitCode:
@@ -57,12 +60,23 @@ def _rows(one: Option, configuration: Configuration) -> list[tuple[str, str, str
 
 
 def _try_application(settings: Settings) -> ExitCode:
-    argv = [sys.executable, "-P", "-m", "wsgid.trial"]
     environ = {**os.environ, **dict(settings.env)}
-    try:
-        done = subprocess.run(argv, input=json.dumps(settings.as_dict()).encode(), env=environ,
-                              stdout=sys.stderr.fileno(), timeout=settings.boot_timeout)
-    except subprocess.TimeoutExpired:
-        log.error("the application was not imported in %g s (--boot-timeout)", settings.boot_timeout)
-        return ExitCode.APPLICATION
-    return ExitCode.OK if done.returncode == 0 else ExitCode.APPLICATION
+    with subprocess.Popen(interpreter.command("wsgid.trial"), stdin=subprocess.PIPE, env=environ,
+                          stdout=sys.stderr.fileno()) as trial:
+        try:
+            trial.communicate(json.dumps(settings.as_dict()).encode(), settings.boot_timeout)
+        except subprocess.TimeoutExpired:
+            log.error("the application was not imported in %g s (--boot-timeout)", settings.boot_timeout)
+            _end(trial)
+    return ExitCode.OK if trial.returncode == 0 else ExitCode.APPLICATION
+
+
+def _end(trial: "subprocess.Popen[bytes]") -> None:
+    """As the master ends a template: it says where it is (lateimport.py)."""
+    for signo in (signal.SIGXCPU, signal.SIGABRT, signal.SIGKILL):
+        trial.send_signal(signo)
+        try:
+            trial.wait(_LAST_WORDS_S)
+            return
+        except subprocess.TimeoutExpired:
+            continue

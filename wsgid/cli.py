@@ -7,7 +7,7 @@ Rules
 import os
 import sys
 
-from wsgid import daemon, log, master, upgrade
+from wsgid import daemon, log, master, stdio, upgrade
 from wsgid.config import merge
 from wsgid.errors import BootError, ExitCode
 from wsgid.refusals import REFUSALS, words
@@ -17,6 +17,7 @@ from wsgid.upgrade import Start
 def main() -> int:
     """The console script `wsgid`, and `python -m wsgid`."""
     code: int = ExitCode.FAILURE
+    stdio.open_descriptors()
     environ = dict(os.environ)
     try:
         code = _run()

@@ -20,6 +20,7 @@ import gevent
 from gevent.hub import get_hub
 
 from wsgid.errors import ClientDisconnected
+from wsgid.forwarded import unmapped
 from wsgid.syscalls import NOTHING, RECV_BYTES, SEND_MAX_BYTES, close, poll, recv, send
 from wsgid.turns import give_way
 
@@ -230,7 +231,8 @@ class Connection:
         if not said or not isinstance(said[0], tuple):
             return {"REMOTE_ADDR": "", "SERVER_NAME": "", "SERVER_PORT": ""}
         (address, port, *_), (_, own_port, *_) = said
-        return {"REMOTE_ADDR": address, "REMOTE_PORT": str(port), "SERVER_NAME": "", "SERVER_PORT": str(own_port)}
+        return {"REMOTE_ADDR": unmapped(address), "REMOTE_PORT": str(port), "SERVER_NAME": "",
+                "SERVER_PORT": str(own_port)}
 
     def peer(self) -> str:
         """Who is at the other end, for the log: an address, or the process behind a unix socket (unix(7))."""
@@ -241,7 +243,7 @@ class Connection:
             return "a peer that has left"
         name, credentials = said
         if isinstance(name, tuple):
-            return f"{name[0]}:{name[1]}"
+            return f"{unmapped(name[0])}:{name[1]}"
         pid, uid, _ = struct.unpack("iII", credentials)
         return f"process {pid} of user {uid}"
 

@@ -155,6 +155,12 @@ class RequestTimeout(BaseException):
     status_hint = "504 Gateway Timeout"
 
 
+class NoRoomForBody(WsgidError):
+    """The temporary file of --post-buffering cannot be written."""
+
+    status_hint = "507 Insufficient Storage"
+
+
 # --- our own faults --------------------------------------------------------------------------------------------------
 
 

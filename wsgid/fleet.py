@@ -61,6 +61,20 @@ class DismissTemplate:
 
 
 @dataclass(frozen=True, slots=True)
+class InterruptTemplate:
+    """It has not imported the application in boot_s: let it say where it is, and end."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class AbortTemplate:
+    """It has not followed that: it may be in C."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class KillTemplate:
     generation: int
 
@@ -112,8 +126,16 @@ class Exit:
     code: ExitCode
 
 
-Action = (LaunchTemplate | DismissTemplate | KillTemplate | Spawn | Drain | Interrupt | Abort | Kill | Abandon
-          | Unlisten | Exit)
+@dataclass(frozen=True, slots=True)
+class InterruptImport:
+    """A worker has not imported the application in boot_s (--lazy-apps): let it say where it is, and end."""
+
+    slot: int
+
+
+Action = (LaunchTemplate | DismissTemplate | InterruptTemplate | AbortTemplate | KillTemplate | Spawn | Drain
+          | Interrupt | InterruptImport | Abort | Kill | Abandon | Unlisten | Exit)
+_OVERDUE = (InterruptTemplate, AbortTemplate, KillTemplate)  # one after the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,14 +269,18 @@ class Fleet:
             deadline_s = min(slot.deadline_s, now_s + self.deadlines.mercy_s + FORCE_MARGIN_S)
             self._step(number, SlotEvent.CLOSE, now_s, deadline_s)
 
-    def gone(self, number: int, now_s: float) -> SlotState:
-        """The slot's process was reaped (or never lived). Returns the state that it left."""
+    def gone(self, number: int, now_s: float, asked: bool = False) -> SlotState:
+        """The slot's process was reaped (or never lived). Returns the state that it left.
+
+        Args:
+            asked: whether it has left because somebody has told it to.
+        """
         slot = self.slots[number]
         self._step(number, SlotEvent.GONE, now_s)
-        if slot.pid and slot.ready_s == inf and slot.state is not SlotState.DRAINING:
+        asked = asked or slot.state is SlotState.DRAINING
+        if slot.pid and slot.ready_s == inf and not asked:
             self._boot_failed()
         lived_s = now_s - slot.ready_s
-        asked = slot.state is SlotState.DRAINING
         failures = 0 if asked else failures_after(slot.failures, lived_s)
         rest_s = backoff_s(failures) if lived_s < LIVED_SHORTLY_S else 0.0
         self.slots[number] = Slot(
@@ -378,8 +404,10 @@ class Fleet:
         current = [slot for slot in ready if not self._outdated(slot)]
         outdated = [slot for slot in ready if self._outdated(slot)]
         surplus = (outdated + current[::-1])[: max(len(ready) - self.target, 0)]
+        # Who has not started yet will not be needed; its import may take long (--lazy-apps), and it holds a place.
+        surplus += filter(self._outdated, self.of_state(SlotState.SPAWNING))
         if len(current) >= self.target:  # nobody outdated is needed any more, however busy
-            surplus += filter(self._outdated, self.of_state(SlotState.SPAWNING, SlotState.STALLED))
+            surplus += filter(self._outdated, self.of_state(SlotState.STALLED))
         for slot in surplus:
             yield self._drain(slot, Backlog.LEAVE, now_s)
 
@@ -405,14 +433,20 @@ class Fleet:
             if slot.pid == 0:
                 self.gone(slot.number, now_s)
                 yield Abandon(slot.number)
+            elif slot.state is SlotState.SPAWNING and not slot.shown_s:
+                self.slots[slot.number] = replace(slot, shown_s=now_s, deadline_s=now_s + INTERRUPT_GRACE_S)
+                yield InterruptImport(slot.number)
             else:
                 killing = slot.state is SlotState.ABORTING
                 self._step(slot.number, SlotEvent.ABORT, now_s, now_s + ABORT_GRACE_S)
                 yield Kill(slot.number) if killing else Abort(slot.number)
         for template in self.templates.values():
             if now_s >= template.deadline_s:
-                self.templates[template.generation] = replace(template, deadline_s=now_s + DISMISS_GRACE_S)
-                yield KillTemplate(template.generation)
+                booting = template.state is TemplateState.BOOTING
+                step = _OVERDUE[min(template.overdue, 2) if booting else 2]
+                self.templates[template.generation] = replace(
+                    template, overdue=template.overdue + 1, deadline_s=now_s + DISMISS_GRACE_S)
+                yield step(template.generation)
 
     # --- small steps ---
 

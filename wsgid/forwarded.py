@@ -146,10 +146,11 @@ def _set_client(variables: dict[str, Any], node: str) -> bool:
     if match is None:
         return False
     address = match["six"] or match["four"] or match["bare"]
-    if _parse_address(address) is None:
+    found = _parse_address(address)
+    if found is None:
         return False
     port = match["six_port"] or match["four_port"] or ""
-    variables["REMOTE_ADDR"] = address
+    variables["REMOTE_ADDR"] = str(found) if isinstance(found, IPv4Address) else address
     variables.pop("REMOTE_PORT", None)
     if _is_port(port):
         variables["REMOTE_PORT"] = port
@@ -185,6 +186,13 @@ def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
     except ValueError:
         return None
     return getattr(found, "ipv4_mapped", None) or found
+
+
+def unmapped(address: str) -> str:
+    """The address of a peer as the kernel says it; who has come by IPv4 to a socket of [::] has an IPv4 address
+    (RFC 4291, 2.5.5.2)."""
+    four = address.removeprefix("::ffff:") if address.startswith("::ffff:") else ""
+    return four if "." in four and ":" not in four else address
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:

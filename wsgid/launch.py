@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from wsgid import channel, process
+from wsgid import channel, interpreter, process
 from wsgid.channel import Channel
 from wsgid.refusals import close, named
 
@@ -28,8 +28,7 @@ def start_template(title_prefix: str, environ: Mapping[str, str]) -> tuple[int, 
     with named("socketpair", "for a template"):
         ours, theirs = channel.pair()
     try:
-        # -P: the application's directory must not shadow the standard library before gevent has patched it.
-        argv = [sys.executable, "-P", "-m", "wsgid.template", str(theirs), title_prefix]
+        argv = interpreter.command("wsgid.template", str(theirs), title_prefix)
         with named("posix_spawn", sys.executable):
             pid = process.spawn(argv, environ, theirs)
         return pid, Channel(ours)

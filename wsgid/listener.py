@@ -5,6 +5,7 @@ Rules
   (same device and inode): a newer server may have put its own there.
 * Inherited sockets (fd://N, systemd's LISTEN_FDS) belong to who made them: never chmod'ed, never unlinked.
 * Everything is bound by the master, before any privilege is dropped; workers only inherit file descriptors.
+* [::] serves IPv4 too, as with gunicorn and uWSGI, unless an IPv4 address of the same port is asked for beside it.
 """
 
 import errno
@@ -14,7 +15,7 @@ import pwd
 import re
 import socket
 import stat
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ BACKLOG_WANTED = 4096
 _SYSTEMD_FIRST_FD = 3  # sd_listen_fds(3)
 _PATH_MAX_BYTES = 107  # unix(7): sun_path has 108 bytes with the final NUL
 _TCP = re.compile(r"(?P<host>\[[0-9a-fA-F:.%\w]+\]|[^:/]*):(?P<port>[0-9]{1,5})")
+_ALL_IPV6 = ("::", "0::0", "::0", "0:0:0:0:0:0:0:0")
 _NGINX_USERS = ("www-data", "nginx", "http")  # Debian and Ubuntu; nginx.org, Red Hat, Alpine; Arch
 
 
@@ -66,13 +68,15 @@ class Listener:
             log.warning("the socket file %s cannot be removed: %s", self.path, error.strerror)
 
 
-def open_listener(address: str, backlog: int, ownership: Ownership) -> Listener:
+def open_listener(address: str, backlog: int, ownership: Ownership, beside: Sequence[str] = ()) -> Listener:
     """Bind and listen.
 
     Args:
-        address: a path, `host:port`, `:port` (all IPv4 interfaces), `[::1]:port`, `@name` (abstract), or `fd://N`.
+        address: a path, `host:port`, `:port` (all IPv4 interfaces), `[::]:port` (all interfaces), `[::1]:port`,
+            `@name` (abstract), or `fd://N`.
         backlog: how many connections may wait to be accepted.
         ownership: for a path only.
+        beside: all addresses that this server listens on.
 
     Raises:
         ListenerError: with the address, the reason and the remedy.
@@ -89,34 +93,32 @@ def _open(address: str, backlog: int, ownership: Ownership) -> Listener:
         return inherit(address.removeprefix("fd://"), backlog)
     tcp = _TCP.fullmatch(address)
     if tcp is not None:
-        return _open_tcp(address, tcp["host"].strip("[]") or "0.0.0.0", int(tcp["port"]), backlog)
+        return _open_tcp(_Wanted.of(address, beside), backlog)
     if address.startswith("@"):
         return _open_abstract(address, backlog)
     return _open_unix(address, backlog, ownership)
 
 
-def open_shares(address: str, backlog: int, count: int) -> list[Listener]:
+def open_shares(address: str, backlog: int, count: int, beside: Sequence[str] = ()) -> list[Listener]:
     """Bind and listen so many times on one TCP address: the kernel spreads the connections over them (socket(7),
     SO_REUSEPORT).
 
     Raises:
         ListenerError: somebody else listens there, or the address is none of TCP.
     """
-    tcp = _TCP.fullmatch(address)
-    if tcp is None:
+    if _TCP.fullmatch(address) is None:
         raise ListenerError(f"--reuse-port cannot be had on {address}: SO_REUSEPORT is for TCP; name a host:port, or "
                             "leave --reuse-port out")
-    host, port = tcp["host"].strip("[]") or "0.0.0.0", int(tcp["port"])
     try:
-        return _open_shares(address, host, port, backlog, count)
+        return _open_shares(_Wanted.of(address, beside), backlog, count)
     except OSError as error:
         raise ListenerError(f"cannot listen on {address}: {_reason(error)}") from error
 
 
-def _open_shares(address: str, host: str, port: int, backlog: int, count: int) -> list[Listener]:
+def _open_shares(wanted: "_Wanted", backlog: int, count: int) -> list[Listener]:
     """Raises ListenerError and OSError."""
-    _probe(address, host, port)
-    first = _open_tcp(address, host, port, backlog, reuse_port=True)
+    _probe(wanted)
+    first = _open_tcp(replace(wanted, reuse_port=True), backlog)
     return [first, *(open_share(first, backlog) for _ in range(count - 1))]
 
 
@@ -128,7 +130,9 @@ def open_share(other: Listener, backlog: int) -> Listener:
     """
     host, _, port = other.address.rpartition(":")
     try:
-        made = _open_tcp(other.address, host.strip("[]"), int(port), backlog, reuse_port=True)
+        v6_only = other.socket.family == socket.AF_INET6 and bool(
+            other.socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
+        made = _open_tcp(_Wanted(other.address, host.strip("[]"), int(port), v6_only, reuse_port=True), backlog)
     except OSError as error:
         raise ListenerError(f"cannot listen on {other.address}: {_reason(error)}") from error
     return replace(made, spec=other.spec, spoken=other.spoken)
@@ -143,12 +147,18 @@ def allowed_backlog() -> int:
 
 
 def from_systemd(environ: MutableMapping[str, str], backlog: int) -> list[Listener]:
-    """The sockets that systemd passed to this very process (sd_listen_fds(3)); takes the variables out of `environ`."""
+    """The sockets that systemd passed to this very process (sd_listen_fds(3)); takes the variables out of `environ`.
+
+    Raises:
+        ListenerError: one of them cannot be used, or their number is none.
+    """
     pid, count = environ.get("LISTEN_PID"), environ.get("LISTEN_FDS")
     if pid != str(os.getpid()) or count is None:
         return []
     for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
         environ.pop(name, None)
+    if not re.fullmatch("[0-9]{1,4}", count):
+        raise ListenerError(f"LISTEN_FDS is {count!r}, not a number of sockets: let systemd set it, or unset it")
     return [inherit(str(fd), backlog) for fd in range(_SYSTEMD_FIRST_FD, _SYSTEMD_FIRST_FD + int(count))]
 
 
@@ -172,36 +182,85 @@ def inherit(number: str, backlog: int) -> Listener:
     return Listener(inherited, f"fd://{number}", f"fd://{number}")
 
 
-def _open_tcp(address: str, host: str, port: int, backlog: int, reuse_port: bool = False) -> Listener:
-    bound = _bind_tcp(address, host, port, reuse_port)
+def hold(fd: int, spec: str, address: str, path: str, identity: tuple[int, int], spoken: Spoken,
+         reuse_port: bool) -> Listener:
+    """A listener that an earlier image of this process has opened, and that is still ours.
+
+    Raises:
+        OSError: its descriptor is no socket.
+    """
+    held = socket.socket(fileno=fd)
+    return Listener(held, address, spec, Path(path) if path else None, identity, spoken, reuse_port)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """An address of TCP.
+
+    Args:
+        address: as the operator said it.
+        host: a name or a number, without brackets.
+        port: 0 for any that is free.
+        v6_only: whether an IPv6 address leaves IPv4 to others (ipv6(7), IPV6_V6ONLY).
+        reuse_port: whether others may listen on it too (socket(7), SO_REUSEPORT).
+    """
+
+    address: str
+    host: str
+    port: int
+    v6_only: bool = True
+    reuse_port: bool = False
+
+    @classmethod
+    def of(cls, address: str, beside: Sequence[str]) -> "_Wanted":
+        host, port = _split(address)
+        return cls(address, host, port, host not in _ALL_IPV6 or _has_ipv4(port, beside))
+
+
+def _split(address: str) -> tuple[str, int]:
+    tcp = _TCP.fullmatch(address)
+    assert tcp is not None
+    return tcp["host"].strip("[]") or "0.0.0.0", int(tcp["port"])
+
+
+def _has_ipv4(port: int, addresses: Sequence[str]) -> bool:
+    """Whether one of these is an IPv4 address, or a name, of this port."""
+    split = [_split(address) for address in addresses if _TCP.fullmatch(address)]
+    return port != 0 and any(other == port and ":" not in host for host, other in split)
+
+
+def _open_tcp(wanted: _Wanted, backlog: int) -> Listener:
+    bound = _bind_tcp(wanted)
     try:
         bound.listen(backlog)
     except OSError as error:
         bound.close()
-        raise ListenerError(f"cannot listen on {address}: {_reason(error)}") from error
+        raise ListenerError(f"cannot listen on {wanted.address}: {_reason(error)}") from error
     bound.setblocking(False)
     name = bound.getsockname()
     shown = f"[{name[0]}]:{name[1]}" if bound.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
-    return Listener(bound, shown, address, reuse_port=reuse_port)
+    return Listener(bound, shown, wanted.address, reuse_port=wanted.reuse_port)
 
 
-def _bind_tcp(address: str, host: str, port: int, reuse_port: bool) -> socket.socket:
-    if port > 65535:  # getaddrinfo would take it modulo 65536
+def _bind_tcp(wanted: _Wanted) -> socket.socket:
+    address = wanted.address
+    if wanted.port > 65535:  # getaddrinfo would take it modulo 65536
         raise ListenerError(f"cannot listen on {address}: a port is at most 65535")
     # As bytes: for text, a codec (idna) would be imported first, with all that can be refused thereby.
-    name = host.encode() if host.isascii() else host
+    name = wanted.host.encode() if wanted.host.isascii() else wanted.host
     try:
-        family, kind, protocol, _, target = socket.getaddrinfo(
-            name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        found = socket.getaddrinfo(name, wanted.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise ListenerError(f"cannot listen on {address}: {error.strerror}; check the host name") from error
+    # A name such as localhost may have addresses of both kinds: IPv4, as with gunicorn and uWSGI.
+    family, kind, protocol, _, target = min(found, key=lambda one: one[0] != socket.AF_INET)
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
+        if wanted.reuse_port:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(wanted.v6_only))
         # Accepted sockets inherit it (tcp(7)): a response of several blocks must not wait for acknowledgements.
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         bound.bind(target)
@@ -211,9 +270,9 @@ def _bind_tcp(address: str, host: str, port: int, reuse_port: bool) -> socket.so
     return bound
 
 
-def _probe(address: str, host: str, port: int) -> None:
+def _probe(wanted: _Wanted) -> None:
     """With SO_REUSEPORT, another server of the same user would not be refused: it would get its part of ours."""
-    _bind_tcp(address, host, port, reuse_port=False).close()
+    _bind_tcp(wanted).close()
 
 
 def _open_unix(address: str, backlog: int, ownership: Ownership) -> Listener:
@@ -299,11 +358,19 @@ def _remove_stale(path: Path) -> None:
         except BlockingIOError:
             holder = "a busy process"
         except ConnectionRefusedError:
-            path.unlink()
+            _unlink_stale(path)
             return
         except OSError as error:
             raise ListenerError(f"cannot listen on {path}: cannot tell whether it is in use: {error}") from error
     raise ListenerError(f"cannot listen on {path}: {holder} listens on it; stop that server or choose another path")
+
+
+def _unlink_stale(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ListenerError(f"cannot listen on {path}: the socket file of an earlier server cannot be removed: "
+                            f"{error.strerror}; remove it, or give this user the right to") from error
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -317,22 +384,30 @@ def _identity(path: Path) -> tuple[int, int]:
 def nginx_user(config: Path = Path("/etc/nginx/nginx.conf")) -> str | None:
     """The user that nginx's workers run as on this machine: its `user` directive, else a packager's default."""
     try:
-        said = re.findall(r"^\s*user\s+([^\s;]+)", config.read_text(), re.MULTILINE)
+        said = re.findall(r"^\s*user\s+([^\s;]+)", config.read_text("utf-8", "surrogateescape"), re.MULTILINE)
     except OSError:
         said = []
     for name in [*said, *_NGINX_USERS]:
         try:
             return pwd.getpwnam(name).pw_name
-        except KeyError:
+        except (KeyError, ValueError):  # ValueError: no name at all
             continue
     return None
 
 
 def keeps_out(path: Path, user: str) -> str | None:
-    """What keeps `user` from connecting to the socket at `path`: a sentence with the remedy, or None.
+    """What keeps `user` from connecting to the socket at `path`: a sentence with the remedy; None if nothing does, or
+    this machine does not say.
 
     connect(2) needs write permission on the socket and search permission on every directory above it.
     """
+    try:
+        return _keeps_out(path, user)
+    except (OSError, KeyError):  # it was only to warn
+        return None
+
+
+def _keeps_out(path: Path, user: str) -> str | None:
     entry = pwd.getpwnam(user)
     if entry.pw_uid == 0:
         return None
@@ -343,10 +418,18 @@ def keeps_out(path: Path, user: str) -> str | None:
                     f"move the socket elsewhere or chmod o+x {directory}")
     if _may(path, entry.pw_uid, gids, stat.S_IWUSR):
         return None
-    group = grp.getgrgid(entry.pw_gid).gr_name
+    group = _group_name(entry.pw_gid)
     mode = stat.S_IMODE(path.stat().st_mode)
     return (f"the socket {path} has mode {mode:o}, so nginx's user {user} cannot connect and visitors get a 502: "
             f"add --chmod-socket 660 --chown-socket :{group}, or --chmod-socket 666")
+
+
+def _group_name(gid: int) -> str:
+    """Or its number, if the machine has no name for it: --chown-socket takes both."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
 
 
 def _may(path: Path, uid: int, gids: set[int], owner_bit: int) -> bool:

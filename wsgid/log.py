@@ -158,13 +158,13 @@ class ErrorStream(io.TextIOBase):
     def write(self, text: str, /) -> int:
         try:
             return sys.stderr.write(text)
-        except OSError:
+        except (OSError, ValueError, AttributeError):  # of a stream that the application has put there
             return len(text)
 
     def flush(self) -> None:
         try:
             sys.stderr.flush()
-        except OSError:
+        except (OSError, ValueError, AttributeError):
             pass
 
 

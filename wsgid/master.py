@@ -23,7 +23,7 @@ from signal import Signals
 from typing import Any
 
 from wsgid import (__version__, channel, daemon, fleet, launch, listener, log, pidfile, process, scoreboard, spoken,
-                   upgrade)
+                   stdio, upgrade)
 from wsgid.admin.doors import open_doors, open_fifos
 from wsgid.admin.failures import Failures
 from wsgid.admin.server import Admin, forget
@@ -46,6 +46,7 @@ from wsgid.upgrade import Handover, HeldListener, HeldWorker, Start
 from wsgid.watch import Watch
 
 _SAID_MAX = 1000
+_LAST_WORDS_S = 1.0  # how long the end waits for who reads standard error
 _UNANSWERED_MAX_BYTES = 32 * 1024  # of questions that a stuck worker has not read
 
 
@@ -61,6 +62,7 @@ def run(configuration: Configuration, start: Start) -> ExitCode:
     """
     settings = configuration.settings
     signals = process.SignalPipe([*_SIGNAL_HANDLERS, Signals.SIGCHLD])
+    stdio.install()
     if settings.umask >= 0:
         os.umask(settings.umask)
     log.speak_as("master")
@@ -72,8 +74,7 @@ def run(configuration: Configuration, start: Start) -> ExitCode:
     listeners = open_listeners(settings, handover.listeners if handover else ())
     is_up = handover is None  # an image that goes on with another's sockets leaves them alone until it has started
     try:
-        if settings.pidfile:
-            pidfile.write(settings.pidfile)
+        _write_pidfile(settings, handover is not None)
         process.become_subreaper()
         _announce(settings, listeners)
         master = Master(configuration, start, listeners, files, signals, handover)
@@ -89,6 +90,22 @@ def run(configuration: Configuration, start: Start) -> ExitCode:
             opened.unlink()
         if settings.pidfile and is_up:
             pidfile.remove(settings.pidfile)
+        stdio.end(_LAST_WORDS_S)
+
+
+def _write_pidfile(settings: Settings, goes_on: bool) -> None:
+    """Who starts anew within the same process, and serves, is not stopped by it.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    try:
+        if settings.pidfile:
+            pidfile.write(settings.pidfile)
+    except ConfigError as error:
+        if not goes_on:
+            raise
+        log.warning("%s", error)
 
 
 def open_listeners(settings: Settings, held: Sequence[HeldListener]) -> list[Listener]:
@@ -103,7 +120,9 @@ def open_listeners(settings: Settings, held: Sequence[HeldListener]) -> list[Lis
                     settings.listen, backlog)
     ownership = listener.Ownership(settings.chmod_socket, *settings.chown_socket)
     wanted = list(spoken.addresses(settings))
-    opened = [upgrade.hold(one) for one in held]
+    beside = [*(address for address, _ in wanted), settings.stats, settings.metrics]
+    opened = [listener.hold(one.fd, one.spec, one.address, one.path, one.identity, one.spoken, one.reuse_port)
+              for one in held]
     opened += listener.from_systemd(os.environ, backlog)
     opened = [replace(one, spoken=_spoken_now(one, wanted)) for one in opened]
     known = {one.spec: one for one in opened}
@@ -112,8 +131,8 @@ def open_listeners(settings: Settings, held: Sequence[HeldListener]) -> list[Lis
             if address in known:
                 _warn_if_kept(known[address], settings)
             else:
-                made = [listener.open_listener(address, backlog, ownership)] if not settings.reuse_port else (
-                    listener.open_shares(address, backlog, settings.workers))
+                made = [listener.open_listener(address, backlog, ownership, beside)] if not settings.reuse_port else (
+                    listener.open_shares(address, backlog, settings.workers, beside))
                 opened += [replace(one, spoken=what) for one in made]
     except Exception:
         for earlier in opened[len(held):]:
@@ -232,6 +251,7 @@ class Master:
                 _ACTIONS[type(action)](self, action)
         with self._net.under("what systemd is told"):
             self._notifier.turn(self._fleet, now_s)
+        stdio.put()
         self._deal_shares()
         next_s = min(self._fleet.next_plan_s(now_s), self.admin.next_turn_s(), self._notifier.next_turn_s(),
                      self._upgrade_again.at_s)
@@ -473,6 +493,7 @@ class Master:
             match message:
                 case control.Hello(pid=pid):
                     self._fleet.hello(slot, pid)
+                    self._interrupt_import(slot)
                 case control.Dumps() if fds:
                     self.dumps[slot] = fds[0]
                 case control.Ready():
@@ -559,7 +580,8 @@ class Master:
 
     def _bury_worker(self, slot: Slot, words: str, status: int) -> None:
         self._close_worker(slot.number)
-        left = self._fleet.gone(slot.number, time.monotonic())
+        told = slot.ready_s == inf and os.WIFSIGNALED(status) and os.WTERMSIG(status) == Signals.SIGTERM
+        left = self._fleet.gone(slot.number, time.monotonic(), told)
         in_flight = self._scoreboard.line(slot.number)[Word.IN_FLIGHT]
         self._scoreboard.clear(slot.number)
         cause = self._cause(slot, left, status)
@@ -568,7 +590,7 @@ class Master:
         if self._fleet.mode is Mode.RUNNING:
             self._scoreboard.note_death(slot.number, cause)
         lost = f" with {in_flight} requests in flight" if in_flight else ""
-        asked = status == 0 and left in (SlotState.DRAINING, SlotState.READY)
+        asked = told or status == 0 and left in (SlotState.DRAINING, SlotState.READY)
         (log.info if asked else log.error)(
             "worker %d (generation %d, pid %d) %s%s", slot.number, slot.generation, slot.pid, words, lost)
 
@@ -641,6 +663,15 @@ class Master:
     def _dismiss_template(self, action: fleet.DismissTemplate) -> None:
         self._close_template(action.generation)
 
+    def _interrupt_template(self, action: fleet.InterruptTemplate) -> None:
+        """See lateimport.py."""
+        log.error("template %d has not imported the application in %g s (--boot-timeout): it has to say where it is, "
+                  "and to end", action.generation, self.settings.boot_timeout)
+        process.send_signal(self._template_pids[action.generation], Signals.SIGXCPU)
+
+    def _abort_template(self, action: fleet.AbortTemplate) -> None:
+        process.send_signal(self._template_pids[action.generation], Signals.SIGABRT)
+
     def _kill_template(self, action: fleet.KillTemplate) -> None:
         process.send_signal(self._template_pids[action.generation], Signals.SIGKILL)
 
@@ -696,6 +727,14 @@ class Master:
 
     def _drain(self, action: fleet.Drain) -> None:
         self._workers[action.slot].order(control.Drain(action.backlog.value, self.settings.worker_reload_mercy))
+        self._interrupt_import(action.slot)
+
+    def _interrupt_import(self, number: int) -> None:
+        """Who has to leave while it still imports the application (--lazy-apps) reads no orders. TERM ends it; if it
+        has just become ready, TERM drains it."""
+        slot = self._fleet.slots[number]
+        if slot.state is SlotState.DRAINING and slot.ready_s == inf and slot.pid:
+            process.send_signal(slot.pid, Signals.SIGTERM)
 
     def _interrupt(self, action: fleet.Interrupt) -> None:
         slot = self._fleet.slots[action.slot]
@@ -703,6 +742,13 @@ class Master:
                     slot.generation, slot.pid, time.monotonic() - max(slot.heartbeat_s, slot.ready_s))
         if slot.state is SlotState.STALLED:
             self._causes[slot.number] = Cause.HUB
+        process.send_signal(slot.pid, Signals.SIGXCPU)
+
+    def _interrupt_late(self, action: fleet.InterruptImport) -> None:
+        """See lateimport.py."""
+        slot = self._fleet.slots[action.slot]
+        log.error("worker %d (generation %d, pid %d) has not become ready in %g s (--boot-timeout): it has to say "
+                  "where it is, and to end", slot.number, slot.generation, slot.pid, self.settings.boot_timeout)
         process.send_signal(slot.pid, Signals.SIGXCPU)
 
     def _abort(self, action: fleet.Abort) -> None:
@@ -766,10 +812,13 @@ _SIGNAL_HANDLERS: dict[Signals, Callable[[Master, Signals], None]] = {
 _ACTIONS: dict[type, Callable[[Master, Any], None]] = {
     fleet.LaunchTemplate: Master._launch_template,
     fleet.DismissTemplate: Master._dismiss_template,
+    fleet.InterruptTemplate: Master._interrupt_template,
+    fleet.AbortTemplate: Master._abort_template,
     fleet.KillTemplate: Master._kill_template,
     fleet.Spawn: Master._spawn,
     fleet.Drain: Master._drain,
     fleet.Interrupt: Master._interrupt,
+    fleet.InterruptImport: Master._interrupt_late,
     fleet.Abort: Master._abort,
     fleet.Kill: Master._kill,
     fleet.Abandon: Master._abandon,

@@ -19,7 +19,9 @@ def write(path: str) -> None:
         ConfigError: it cannot be written.
     """
     holder = _read(path)
-    if holder != os.getpid() and _is_wsgid(holder):
+    if holder == os.getpid():  # the image before this one has written it
+        return
+    if _is_wsgid(holder):
         log.warning("--pidfile %s was that of process %d, a wsgid that still runs: it is overwritten", path, holder)
     fresh = f"{path}.{os.getpid()}"
     try:

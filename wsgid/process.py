@@ -25,6 +25,8 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEPT_BYTES = 512 << 10
 _UNDISTURBED_S = 60.0
+STOP_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM)  # reach whole process groups
+_DEFAULTED = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # Both keep the interpreter's lock: between a fork and PyOS_AfterFork_Child no other thread is there to give it back.
 _libc, _python = ctypes.PyDLL(None, use_errno=True), ctypes.pythonapi
@@ -54,10 +56,14 @@ def keep_freed_memory() -> None:
 
 
 def spawn(argv: list[str], environ: Mapping[str, str], inherit_fd: int) -> int:
-    """Start a program that inherits exactly `inherit_fd` beside the standard three. Returns its pid."""
+    """Start a program that inherits exactly `inherit_fd` beside the standard three. Returns its pid.
+
+    What whoever started us has done to signals (nohup, a shell's trap, a block) does not reach it: all have their
+    defaults.  Those of the terminal and the service manager are blocked until it says what they mean.
+    """
     os.set_inheritable(inherit_fd, True)
     try:
-        return os.posix_spawn(argv[0], argv, environ)
+        return os.posix_spawn(argv[0], argv, environ, setsigmask=STOP_SIGNALS, setsigdef=_DEFAULTED)
     finally:
         os.set_inheritable(inherit_fd, False)
 
@@ -216,7 +222,10 @@ def bind_to_processors(seat: int, count: int) -> None:
         return
     allowed = sorted(os.sched_getaffinity(0))
     first = seat * count
-    os.sched_setaffinity(0, {allowed[(first + step) % len(allowed)] for step in range(count)})
+    try:
+        os.sched_setaffinity(0, {allowed[(first + step) % len(allowed)] for step in range(count)})
+    except OSError as error:  # a sandbox forbids it, or the cpuset has changed in this moment
+        log.warning("--cpu-affinity %d cannot be set: %s; this worker runs on all processors", count, error.strerror)
 
 
 _PARTS = ("Rss", "Pss", "Private_Clean", "Private_Dirty", "Shared_Clean", "Shared_Dirty", "Swap")
@@ -282,8 +291,8 @@ class SignalPipe:
             os.kill(os.getpid(), signo)
 
     def release(self) -> None:
-        """Take those that have waited, and all from now on."""
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
+        """Take those that have waited, and all from now on; whoever has started us may have blocked others, too."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _ignore(_signo: int, _frame: object) -> None:

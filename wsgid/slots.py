@@ -108,6 +108,7 @@ class Template:
     state: TemplateState = TemplateState.BOOTING
     ready_s: float = inf
     deadline_s: float = inf
+    overdue: int = 0  # how often it was told to end
 
 
 def next_state(slot: Slot, event: SlotEvent) -> SlotState:

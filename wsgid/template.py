@@ -17,14 +17,15 @@ import functools  # noqa: E402
 import gc  # noqa: E402
 import importlib.util  # noqa: E402
 import os  # noqa: E402
-import pwd  # noqa: E402
 import select  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 import traceback  # noqa: E402
 from collections.abc import Callable  # noqa: E402
+from contextlib import suppress  # noqa: E402
 
-from wsgid import application, certificates, child, forks, importwatch, log, process, refusals, worker  # noqa: E402
+from wsgid import application, certificates, child, forks, importwatch, lateimport, log  # noqa: E402
+from wsgid import privileges, process, refusals, stdio, worker  # noqa: E402
 from wsgid.config import options  # noqa: E402
 from wsgid.logs import accesslog, logfiles  # noqa: E402
 from wsgid.channel import Channel  # noqa: E402
@@ -35,6 +36,7 @@ from wsgid.protocol import control  # noqa: E402
 from wsgid.scoreboard import Scoreboard  # noqa: E402
 from wsgid.spoken import Shared  # noqa: E402
 
+_LAST_WORDS_S = 1.0  # how long what was printed waits for its reader, before this process forks, waits or ends
 _TRACEBACK_MAX_CHARS = 20_000  # JSON may make six of one; a datagram holds 128 KiB
 
 _poll = monkey.get_original("select", "poll")
@@ -42,8 +44,10 @@ _poll = monkey.get_original("select", "poll")
 
 def main() -> ExitCode:
     channel = Channel(int(sys.argv[1]))
+    stdio.install()
     # The terminal's signals reach the whole process group; what they mean is the master's business.
-    process.ignore(signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM)
+    process.ignore(*process.STOP_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # so far they were blocked (process.spawn)
     process.begin_titles_with(sys.argv[2])
     process.set_title("spare, for the next template")
     received = _receive_boot(channel)
@@ -57,13 +61,16 @@ def main() -> ExitCode:
     log.set_up(settings.log_level, settings.log_json, settings.logger, files.fds)
     accesslog.prepare(settings)
     process.set_title(f"template, generation {boot.generation}")
+    lateimport.watch(functools.partial(_report, channel), settings.boot_timeout)
     try:
         listeners = _listeners(settings, boot, fds)  # now: only root may be allowed to read the keys
         _watch_forks(channel, listeners, fds[len(listeners)])
         load = prepare(settings)
     except BootError as error:
         _report(channel, error)
-        return error.exit_code
+        stdio.end(_LAST_WORDS_S)
+        os._exit(error.exit_code)  # whatever threads the import has started, and whatever Python can no longer import
+    stdio.settle(_LAST_WORDS_S)
     channel.send(control.TemplateReady(boot.generation))
     return Template(settings, load, listeners, Scoreboard(fds[len(listeners)]), files, channel).run()
 
@@ -109,12 +116,15 @@ class Template:
         code: int = ExitCode.FAILURE
         try:
             self._channel.close()
+            stdio.install()
             log.speak_as(f"worker {order.slot}")
             forks.describe(f"worker {order.slot}")
             forks.own(worker_fd)
             process.set_title(f"worker {order.slot}, generation {order.generation}")
             channel = Channel(worker_fd)
             channel.send(control.Hello(order.slot, order.generation, os.getpid()))
+            if self._settings.lazy_apps:
+                lateimport.watch(functools.partial(_report, channel), self._settings.boot_timeout)
             try:
                 process.bind_to_processors(order.seat, self._settings.cpu_affinity)
                 code = worker.run(order, self._settings, self._load, self._listeners, channel,
@@ -126,6 +136,7 @@ class Template:
             log.error("the worker ends by an error of wsgid's own", exc_info=True)
         finally:
             child.flush()
+            stdio.end(_LAST_WORDS_S)
             os._exit(code)
 
 
@@ -182,7 +193,9 @@ def prepare(settings: Settings) -> Callable[[], application.Application]:
             os.chdir(settings.chdir)  # again for each generation: a reload follows a switched symlink
         except OSError as error:
             raise ApplicationImportError(f"--chdir {settings.chdir}: {error.strerror}; put it back") from None
-    _drop_privileges(settings)
+    privileges.drop(settings.uid, settings.gid)
+    if not settings.honour_stdin:
+        stdio.close_input()
     faulthandler.enable()  # this and the next are inherited by the workers, which keeps their pages shared
     process.keep_freed_memory()
     application.prepare_path(settings)
@@ -194,7 +207,8 @@ def prepare(settings: Settings) -> Callable[[], application.Application]:
     loaded = _load(settings)
     started = importwatch.started()
     forks.quiet()
-    importwatch.warn(sockets, started)
+    with suppress(OSError):  # without /proc nobody can tell, and it is only to warn
+        importwatch.warn(sockets, started)
     del started
     gc.collect()
     gc.freeze()  # so that the collector does not write to, and thereby copy, the pages that the workers share
@@ -210,33 +224,6 @@ def _load(settings: Settings) -> application.Application:
         raise
     child.end_if_one()
     return loaded
-
-
-def _drop_privileges(settings: Settings) -> None:
-    """Become --uid and --gid. The master keeps its own, as nginx's does: it has to unlink and reload."""
-    uid, gid = settings.uid, settings.gid
-    try:
-        if uid >= 0 or gid >= 0:
-            account = _account(uid)
-            gid = gid if gid >= 0 else account.pw_gid if account else -1
-            if account and gid >= 0:
-                os.initgroups(account.pw_name, gid)
-            else:
-                os.setgroups([])
-            if gid >= 0:
-                os.setgid(gid)
-        if uid >= 0:
-            os.setuid(uid)
-    except PermissionError as error:
-        raise ApplicationImportError(f"cannot become user {uid}, group {gid}: {error.strerror}; start as root or leave "
-                                     "--uid and --gid out") from error
-
-
-def _account(uid: int) -> pwd.struct_passwd | None:
-    try:
-        return pwd.getpwuid(uid)
-    except KeyError:
-        return None
 
 
 def _patch_drivers() -> None:

@@ -8,7 +8,7 @@ import os  # noqa: E402
 import sys  # noqa: E402
 import traceback  # noqa: E402
 
-from wsgid import log  # noqa: E402
+from wsgid import lateimport, log  # noqa: E402
 from wsgid.config import options  # noqa: E402
 from wsgid.errors import ApplicationImportError, ExitCode  # noqa: E402
 
@@ -16,6 +16,7 @@ from wsgid.errors import ApplicationImportError, ExitCode  # noqa: E402
 def main() -> ExitCode:
     settings = options.from_dict(json.load(sys.stdin))
     log.speak_as("check")
+    lateimport.watch(lambda error: log.error("%s", error), settings.boot_timeout)
     try:
         template.prepare(settings)()
     except ApplicationImportError as error:

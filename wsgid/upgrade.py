@@ -20,13 +20,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from wsgid import log, spoken
+from wsgid import log, spoken, stdio
 from wsgid.errors import ExitCode
 from wsgid.fleet import backoff_s
 from wsgid.listener import Listener
 from wsgid.refusals import close, named, soon, words
 from wsgid.spoken import Spoken
 
+_LAST_WORDS_S = 0.1  # the exec waits so long for who reads standard error
 _VARIABLE = "WSGID_HANDOVER"
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
@@ -141,6 +142,7 @@ def _execute(argv: tuple[str, ...], handover: Handover, environ: Mapping[str, st
         for fd in handover.fds():
             with named("fcntl", "FD_CLOEXEC"):
                 os.set_inheritable(fd, True)
+        stdio.settle(_LAST_WORDS_S)
         with named("execve", argv[0]):
             os.execve(argv[0], argv, {**environ, _VARIABLE: json.dumps(asdict(handover))})
     finally:

@@ -23,7 +23,7 @@ from typing import Any
 from gevent.event import Event
 from gevent.hub import get_hub
 
-from wsgid import certificates, child, dump, forks, log, process
+from wsgid import certificates, child, dump, forks, log, process, stdio
 from wsgid.logs import accesslog
 from wsgid.application import Application
 from wsgid.channel import Channel
@@ -45,6 +45,7 @@ from wsgid.watch import Watch
 ROUND_S = 0.1  # how often requests are looked at: the precision of --harakiri
 SETTLE_S = 0.1  # after the sockets are unlinked, a connect(2) that had found them before may still arrive
 ORPHAN_ACCEPTS_S = 1.0  # without a master: how long to empty the backlog before the address is given free
+TELL_DROPPED_S = 60.0  # how often it is said that what was printed was dropped
 _HARD_STOP_MARGIN_S = 3
 
 
@@ -90,6 +91,7 @@ class Worker:
         self._timeouts = Timeouts(settings, self._hub, line, self._answer_held_up)
         self._retirement = Retirement(settings)
         self._questions = Questions(order.slot, lambda: self._pipeline.greenlets)
+        self._tell_dropped_at_s = 0.0
         self._modules = Watch(_module_files()) if settings.py_autoreload else None
         # Several beats within the shortest time that counts, so that a healthy hub never looks stalled.
         self._pulse_s = min(settings.hub_warn, settings.hub_timeout_s, 1.0) / 4
@@ -155,6 +157,7 @@ class Worker:
         self._timeouts.end_overdue(self._pipeline.greenlets, now_s)
         self._pipeline.trim(now_s)
         self._pipeline.look_after_parked(now_s)
+        self._print_waiting(now_s)
         if self._access_log:
             self._access_log.flush()
         reason = self._retirement.reason(now_s, self._line[Word.REQUESTS])
@@ -165,6 +168,16 @@ class Worker:
             for path, stamp in self._modules.changes():
                 self._channel.send(control.SourceChanged(path, str(stamp)))
             self._modules.add(_module_files())
+
+    def _print_waiting(self, now_s: float) -> None:
+        """What was printed while nobody read it."""
+        stdio.put()
+        if now_s >= self._tell_dropped_at_s:
+            count, reason = stdio.dropped()
+            if count:
+                self._tell_dropped_at_s = now_s + TELL_DROPPED_S
+                log.warning("%d lines of standard output and error could not be written and were dropped: %s", count,
+                            reason)
 
     def _say_once(self, key: str, text: str) -> None:
         """Through the master, which says it once for all workers."""
@@ -304,7 +317,9 @@ def run(order: control.Spawn, settings: Settings, load: Callable[[], Application
     Raises:
         ApplicationImportError: by `load`.
     """
-    process.ignore(signal.SIGXCPU)  # until there is a hub to look at
+    if not settings.lazy_apps:
+        process.ignore(signal.SIGXCPU)  # until there is a hub to look at
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until then nothing is in flight, and an import may take long
     application = load()
     # An application may have reset it; a peer that leaves must be an error of write(2), not the worker's death.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)

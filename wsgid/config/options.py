@@ -166,6 +166,9 @@ class Settings:
     daemonize: str = option(
         "", values.PATH, "PATH", "go to the background once the application serves, and log to this file", G.WORKERS,
         uwsgi=("daemonize", "daemonize2"), flags=("-d", "--daemonize2"))
+    honour_stdin: bool = option(
+        False, values.FLAG, "", "leave standard input to the application, for a debugger; without this it is empty",
+        G.WORKERS, uwsgi=("honour-stdin",))
     procname_prefix: str = option(
         "", values.TEXT, "TEXT", "begin the processes' titles with this", G.WORKERS,
         uwsgi=("procname-prefix", "procname-prefix-spaced"), flags=("--procname-prefix-spaced",),
@@ -267,6 +270,10 @@ class Settings:
 
     max_vars: int = option(2000, values.COUNT, "N", "variables of one request; more are refused with a 431", G.LIMITS,
                            uwsgi=("max-vars",), flags=("-v",))
+    post_buffering: int = option(
+        0, values.SIZE, "BYTES", "read the whole body of a request before the application is called, so that "
+        "wsgi.input can seek: in memory up to this, above it in a temporary file (default: the application reads from "
+        "the peer)", G.LIMITS, uwsgi=("post-buffering",))
     drain_size: int = option(
         64 << 20, values.SIZE, "BYTES", "request body that is read and thrown away after a response that ignored it",
         G.LIMITS)

@@ -65,8 +65,10 @@ TABLE: tuple[Row, ...] = (
     Row("cheaper* cheap idle", N, "all workers run all the time"),
     Row("min-worker-lifetime", N, "workers that die young are replaced with growing pauses"),
     Row("buffer-size", N, "a request's variables may have 64 KiB, all that the protocol can carry"),
-    Row("post-buffering post-buffering-bufsize", N, "nginx has buffered the body"),
-    Row("body-read-warning upload-progress", N, "nginx has buffered the body"),
+    Row("post-buffering-bufsize", N, "a body is read in blocks of 64 KiB"),
+    Row("body-read-warning", N, "a body above post-buffering is in a file, not in memory"),
+    Row("upload-progress", R, "let the browser show it (the progress event of XMLHttpRequest.upload), or use nginx's "
+        "upload progress module"),
     Row("offload-thread offload-threads", N, "a file is sent by the worker, while other requests go on"),
     Row("disable-sendfile", N, "whether a file is sent by sendfile is wsgid's business"),
     Row("ignore-sigpipe ignore-write-errors disable-write-exception write-errors-tolerance "
@@ -103,7 +105,7 @@ TABLE: tuple[Row, ...] = (
     Row("catch-exceptions", N, "a traceback goes to the log, never to the visitor"),
     Row("manage-script-name ignore-script-name", N,
         "SCRIPT_NAME is nginx's to say: uwsgi_param SCRIPT_NAME /x; uwsgi_modifier1 30;"),
-    Row("honour-stdin honour-range skip-zero safe-fd fd-safe heartbeat notify-socket check-interval pcre-jit profiler "
+    Row("honour-range skip-zero safe-fd fd-safe heartbeat notify-socket check-interval pcre-jit profiler "
         "backtrace-depth no-fd-passing disable-async-warn-on-queue-full", N, "nothing to do here"),
     Row("so-keepalive tcp-nodelay no-defer-accept tcp-fast-open* tcp-fastopen* socket-sndbuf "
         "socket-rcvbuf", N, "sockets are set up for nginx on the same machine or network"),

@@ -5,5 +5,6 @@
     syslogger.py    datagrams to a syslog
     logformat.py    --log-format: from text to a function
     accesslog.py    a worker's lines, gathered
-    outlet.py       whole lines out, without waiting
+    stream.py       whole lines to a descriptor, without waiting
+    outlet.py       where the lines of requests go: a stream or a syslog
 """

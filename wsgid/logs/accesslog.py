@@ -19,7 +19,8 @@ from wsgid.logs import destination, logformat
 from wsgid.config.options import Settings
 from wsgid.logs.destination import Kind
 from wsgid.logs.logformat import Moment
-from wsgid.logs.outlet import Outlet, Stream, SyslogOutlet
+from wsgid.logs.outlet import Outlet, SyslogOutlet
+from wsgid.logs.stream import Stream
 from wsgid.logs.syslogger import Syslog
 from wsgid.wsgi.response import Served
 

@@ -91,9 +91,15 @@ def _address(text: str, family: str, line: bytes) -> str:
     try:
         if "%" in text:
             raise AddressValueError
-        return str(_FAMILIES[family](text))
+        return _shown(_FAMILIES[family](text))
     except AddressValueError:
         raise _malformed(line, f"has {text[:40]!r} where an address of {family} belongs") from None
+
+
+def _shown(address: IPv4Address | IPv6Address) -> str:
+    """A client that has come to the load balancer by IPv4 has an IPv4 address, however that is written (RFC 4291,
+    2.5.5.2)."""
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _port(text: str, line: bytes) -> int:
@@ -120,7 +126,7 @@ def _binary(buffer: bytes) -> Header | None:
         return Header(_FIXED.size + size, None)
     client, server, client_port, server_port = ends.unpack_from(buffer, _FIXED.size)
     made = _FAMILIES[family]
-    return Header(_FIXED.size + size, Ends(str(made(client)), client_port, str(made(server)), server_port))
+    return Header(_FIXED.size + size, Ends(_shown(made(client)), client_port, _shown(made(server)), server_port))
 
 
 def _malformed(header: bytes, why: str) -> BadProxyHeader:

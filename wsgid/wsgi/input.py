@@ -3,6 +3,8 @@
 Rules
 * A body that came with its head, or is empty, is an io.BytesIO; any other is read from the peer when the application
   reads, through an io.BufferedReader: both behave as files do, and this module only counts.
+* What is read from the peer cannot seek, and says so in seekable(), in seek() and in tell(): an application that asks
+  for the position trusts that it can come back to it.
 * Never beyond CONTENT_LENGTH.  A body that ends early is a ClientDisconnected, then and at every later read: the
   application never takes a part for the whole.
 * `Body.unread_bytes` stays true whatever the application does to the stream.
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _BUFFER_BYTES = 64 * 1024
+_AT_ONCE_BYTES = 1 << 20  # io.BufferedReader allocates what it is asked for before anything has come
 
 
 class Peer(Protocol):
@@ -68,9 +71,6 @@ class _Wire(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def tell(self) -> int:
-        return self.content_length - self.unread_bytes - len(self._first)
-
     def readinto(self, buffer: "WriteableBuffer") -> int:
         view = memoryview(buffer).cast("B")
         if self._first:
@@ -120,7 +120,7 @@ class ChunkedBody:
     stream: BinaryIO
 
     def __init__(self, peer: Peer) -> None:
-        self.stream = io.BufferedReader(_Chunks(peer), _BUFFER_BYTES)
+        self.stream = _Stream(_Chunks(peer))
 
 
 class _Chunks(io.RawIOBase):
@@ -143,17 +143,19 @@ class _Chunks(io.RawIOBase):
 
 
 class _Stream(io.BufferedReader):
-    """A BufferedReader that never allocates more than the body can fill: read(2**40) would try to."""
+    """A BufferedReader that never allocates much more than has come: read(2**40) would try to."""
 
-    def __init__(self, wire: _Wire) -> None:
-        super().__init__(wire, _BUFFER_BYTES)
-        self._wire = wire
+    def __init__(self, raw: io.RawIOBase) -> None:
+        super().__init__(raw, _BUFFER_BYTES)
 
     def read(self, size: int | None = -1, /) -> bytes:
-        # tell() says what the application has got, without what is buffered.
-        if size is None or size < 0 or size >= self._wire.content_length - self.tell():
-            return super().read()
-        return super().read(size)
+        if size is None or size <= _AT_ONCE_BYTES:
+            return super().read(size)
+        blocks = []
+        while size > 0 and (block := super().read(min(size, _AT_ONCE_BYTES))):
+            blocks.append(block)
+            size -= len(block)
+        return b"".join(blocks)
 
     def read1(self, size: int = -1, /) -> bytes:
         return super().read1(min(size, _BUFFER_BYTES))

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from email.utils import formatdate, parsedate_to_datetime
 from typing import Any
 
+from wsgid.errors import ApplicationError
 from wsgid.wsgi.filewrapper import FileWrapper
 
 Application = Callable[..., Iterable[bytes]]
@@ -60,8 +61,12 @@ class StaticMaps:
             fd = os.open(os.fsencode(directory) + b"/" + name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         except (OSError, UnicodeEncodeError):
             return -1
-        if stat.S_ISREG(os.fstat(fd).st_mode) and self._is_inside(os.readlink(f"/proc/self/fd/{fd}")):
-            return fd
+        try:
+            if stat.S_ISREG(os.fstat(fd).st_mode) and self._is_inside(os.readlink(f"/proc/self/fd/{fd}")):
+                return fd
+        except OSError as error:  # nobody can say where it lies: it is not sent
+            os.close(fd)
+            raise ApplicationError(f"--static-map needs /proc to see where a file lies: {error.strerror}") from error
         os.close(fd)
         return -1
 

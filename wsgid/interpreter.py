@@ -1,0 +1,67 @@
+"""Start one of wsgid's own programs (the template, the trial of --check) with the interpreter that runs now.
+
+Rules
+* The interpreter starts with -P: the application's directory must not shadow the standard library before gevent has
+  patched it.
+* A start script may have made sys.path itself, as those of buildout, Nix and pex do.  Then the new process would find
+  no wsgid, or another one: it gets the entries that it lacks from us, in front, where such a script puts them.  Else
+  its own path counts, so that a reload sees what was installed meanwhile.
+* They ride along as arguments, not in PYTHONPATH, which the application's own programs would inherit.
+* The options that this interpreter was started with (-O, -E, -s, -W, -X ...) hold for the others too.
+"""
+
+import os
+import sys
+
+import wsgid
+
+# As python -m does it, but for the path.  Nothing is imported here that -m would not import.
+_PROGRAM = """\
+import importlib.util, runpy, sys
+_, module, origin, count, *rest = sys.argv
+path, sys.argv[:] = rest[:int(count)], [module, *rest[int(count):]]
+found = importlib.util.find_spec("wsgid")
+if found is None or found.origin != origin:
+    sys.path[:0] = [entry for entry in path if entry not in sys.path]
+del path, rest, found
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+_FLAGS = {"optimize": "O", "dont_write_bytecode": "B", "no_user_site": "s", "no_site": "S", "ignore_environment": "E",
+          "isolated": "I", "bytes_warning": "b", "verbose": "v"}
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    """The command line that runs a module of wsgid's as a program.
+
+    Args:
+        module: `wsgid.template`, say.
+        arguments: what it finds in sys.argv behind its name.
+    """
+    path = _own_path()
+    origin = wsgid.__spec__.origin if wsgid.__spec__ else None
+    return [sys.executable, "-P", *_options(), "-c", _PROGRAM, module, str(origin), str(len(path)), *path, *arguments]
+
+
+def _options() -> list[str]:
+    """Those of this interpreter, from what it says of them (sys.flags)."""
+    said = [option * getattr(sys.flags, name) for name, option in _FLAGS.items()]
+    options = [f"-{letters}" for letters in said if letters]
+    inherited = os.environ.get("PYTHONWARNINGS", "").split(",")
+    options += [f"-W{one}" for one in sys.warnoptions if one not in inherited]
+    for name, value in sys._xoptions.items():
+        options.append(f"-X{name}" if value is True else f"-X{name}={value}")
+    return options
+
+
+def _own_path() -> list[str]:
+    """sys.path without what the interpreter itself has put in front: with -m the working directory, else that of the
+    script (sys.flags.safe_path)."""
+    path = [entry for entry in sys.path if entry]
+    if sys.flags.safe_path:
+        return path
+    started_as_module = getattr(sys.modules["__main__"], "__spec__", None) is not None
+    added = path[0] if started_as_module and path else os.path.dirname(os.path.realpath(sys.argv[0]))
+    if added in path:
+        path.remove(added)
+    return path
