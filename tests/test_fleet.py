@@ -14,7 +14,7 @@ from wsgid.slots import Purpose, Slot, SlotEvent, SlotState, TemplateState
 
 DEADLINES = fleet.Deadlines(boot_s=60, mercy_s=60, hub_s=30)
 ENTERED_STATES = [SlotState.SPAWNING, SlotState.READY, SlotState.STALLED, SlotState.LOST, SlotState.DRAINING,
-                  SlotState.ABORTING]
+                  SlotState.STUCK, SlotState.ABORTING]
 
 
 @dataclass
@@ -52,7 +52,7 @@ class World:
                 self.fleet.hello(slot.number, self.next_pid)
                 self.next_pid += 1
                 self.fleet.ready(slot.number, self.now_s)
-            elif slot.state in (SlotState.DRAINING, SlotState.ABORTING):
+            elif slot.state in (*slots.LEAVING, SlotState.ABORTING):
                 self.fleet.gone(slot.number, self.now_s)
 
     def beat(self) -> None:

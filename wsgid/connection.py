@@ -13,9 +13,9 @@ import struct
 from contextlib import suppress
 from typing import Any
 
-import gevent
 from gevent.hub import get_hub
 
+from wsgid.clock import Patience
 from wsgid.errors import ClientDisconnected
 from wsgid.syscalls import NOTHING, RECV_BYTES, close, poll, recv, send
 
@@ -75,7 +75,7 @@ class Connection:
         """Throw away what the peer still sends: closing a TCP socket with unread data in it sends a reset, which can
         destroy the response on its way (RFC 9112, 9.6); nginx then says 502."""
         self._socket_call(lambda one: one.shutdown(_socket.SHUT_WR))
-        with gevent.Timeout(timeout_s, False), suppress(ClientDisconnected):
+        with Patience(timeout_s, False), suppress(ClientDisconnected):
             while size_bytes > 0:
                 received = self.recv(size_bytes)
                 if not received:
@@ -221,7 +221,7 @@ class Connection:
         hub = get_hub()
         watcher = hub.loop.io(self.fd, events)
         # The exception is made only when the time is over.
-        timeout = gevent.Timeout.start_new(self._timeout_s, ClientDisconnected)
+        timeout = Patience.start_new(self._timeout_s, ClientDisconnected)
         try:
             hub.wait(watcher)
         finally:

@@ -20,6 +20,7 @@ cdef class Exchange:
     cdef object _next
     cdef bint _expects
     cdef bint _ended
+    cdef bint _broken
     cdef bytes _rest
     cdef bint _close_delimited
     cdef bint _old

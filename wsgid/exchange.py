@@ -73,6 +73,7 @@ class Exchange:
         self.refused: PeerError | None = None  # nothing more is read then
         self._expects = False  # a 100, before the body
         self._ended = True  # the body of the last request has come whole
+        self._broken = False  # a read of it was interrupted, and what it had read is lost
         self._rest = b""  # of a block of it
         self._close_delimited = False
         self._old = False  # HTTP/1.0
@@ -131,7 +132,7 @@ class Exchange:
             raise self.refused
         assert isinstance(head, Head)
         self._expects = head.expects
-        self._ended = False
+        self._ended = self._broken = False
         self._rest = b""
         self.chunked = self._close_delimited = False
         self.keep_alive = head.keep_alive
@@ -145,8 +146,10 @@ class Exchange:
         Raises:
             ClientDisconnected: it broke off, or is no valid HTTP.
         """
+        self._broken = True  # until this read has succeeded: a time-out may end it at any place
         while not self._rest:
             if self._ended:
+                self._broken = False
                 return b""
             event = self._decoder.take()
             if event is None:
@@ -157,6 +160,7 @@ class Exchange:
                 assert isinstance(event, bytes)
                 self._rest = event
         block, self._rest = self._rest[:size_bytes], self._rest[size_bytes:]
+        self._broken = False
         return block
 
     def _receive(self) -> None:
@@ -175,7 +179,7 @@ class Exchange:
 
     def settle(self) -> bool:
         """After the response: throw away what is left of the request. Returns whether the connection can go on."""
-        if not self.keep_alive or self._close_delimited or self.refused:
+        if not self.keep_alive or self._close_delimited or self._broken or self.refused:
             return False
         if self._expects and not self._ended and not self._rest:
             # The client may or may not send its body now: RFC 9110, 10.1.1 has us close.
@@ -213,6 +217,7 @@ class Exchange:
             return lines
         if self._leaving.until_s < math.inf and self.keep_alive:
             self.keep_alive = time.monotonic() < self._leaving.until_s and self._has_next()
+        self.keep_alive = self.keep_alive and not self._broken
         self.chunked = length is None and not bodiless and not self._old
         self._close_delimited = length is None and not bodiless and self._old
         if self.chunked:

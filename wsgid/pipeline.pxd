@@ -36,6 +36,7 @@ cdef class Pipeline:
     cdef list _idle
     cdef Py_ssize_t _unused
     cdef double _trim_at_s
+    cdef object _leftovers
     cdef double _wary_until_s
     cdef object _refusals
     cdef object _pause
@@ -48,6 +49,7 @@ cdef class Pipeline:
     cdef Py_ssize_t _http_requests
     cdef object _parking
     cdef object _leaving
+    cdef double _held_s
     cdef Py_ssize_t _resuming
     cdef object _ready
     cdef object _trusted
@@ -57,6 +59,7 @@ cdef class Pipeline:
     cdef Connection _next(self, listener)
     cdef int _accept_one(self, listener) except -2
     cdef _serve_one(self, Connection connection, exchange, me)
+    cdef _close(self, Connection connection, me)
     cdef _release(self)
     cdef _take_place(self)
     @cython.locals(connection=Connection)
