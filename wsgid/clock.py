@@ -85,7 +85,7 @@ class Clock:
         self._watching = True
         self._hub = get_hub()
         self._switched_s = now_s
-        self._before = greenlet.settrace(self._on_switch)  # type: ignore[arg-type]
+        self._before = greenlet.settrace(self._on_switch)
 
     def _stop_watching(self) -> None:
         self._watching = False
@@ -111,6 +111,8 @@ CLOCK = Clock()  # of this process, as its hub
 
 class Patience(gevent.Timeout):  # type: ignore[misc]  # gevent has no types
     """A gevent.Timeout that does not count the time in which the loop was held up."""
+
+    timer: Any
 
     def start(self) -> None:
         self._held_s = CLOCK.held_s

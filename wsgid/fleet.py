@@ -35,6 +35,7 @@ INTERRUPT_GRACE_S = 2.0  # between "your hub is stalled" and abort
 DISMISS_GRACE_S = 2.0  # for a template to leave by itself
 FORCE_MARGIN_S = 2.0  # a worker ends its own requests after the mercy time; the master steps in this much later
 STALE_S = 1.0  # a hub that has not run for longer is held up now, and what is in flight cannot use its mercy time
+HELD_MAX_S = 60.0  # for so long, at most, that is waited for
 TICK_S = 0.5  # heartbeats are looked at this often
 LOST_TIME_S = 5.0  # a longer gap between two plans means that this process itself did not run
 
@@ -400,12 +401,12 @@ class Fleet:
                 yield KillTemplate(template.generation)
 
     def _is_held_up(self, slot: Slot, now_s: float) -> bool:
-        """Whether a leaving worker is late because its hub does not run now: then `_check_hubs` ends what holds it.
-        Where --hub-timeout is longer than the mercy time, this ends after as much time again."""
+        """Whether a leaving worker is late because its hub does not run now: then `_check_hubs` ends what holds it, or
+        the deadline does after HELD_MAX_S, where --hub-timeout is longer."""
         if slot.state is not SlotState.DRAINING or not slot.heartbeat_s:
             return False
         beaten_s = max(slot.heartbeat_s, slot.since_s)
-        return now_s - beaten_s > STALE_S and now_s < slot.deadline_s + self.deadlines.mercy_s
+        return now_s - beaten_s > STALE_S and now_s < slot.deadline_s + HELD_MAX_S
 
     # --- small steps ---
 

@@ -5,7 +5,7 @@ Rules
   named in the log and ends nothing.
 * What belongs to a greenlet that has ended (thread-locals, and the connections in them) is destroyed within a round, in
   a greenlet of its own: destroying may wait, and the hub must not.
-* Connections in reference cycles are found by the collector alone, which an idle worker never calls (Django's are such).
+* Connections in reference cycles, as Django's are, are found by the collector alone, which an idle worker never calls.
   So it is called after greenlets have ended: as soon as the worker is quiet, or after COLLECT_WITHIN_S if it never is.
 """
 

@@ -4,8 +4,8 @@ Rules
 * A slow request: the worker asks now and then which are overdue; the time-out is raised inside that one greenlet.
 * A held-up hub: the master signals; the handler runs in the greenlet that holds the hub, shows it, and raises there.
 * A time-out is a BaseException (errors.RequestTimeout); one that the application swallows is raised again.
-* A greenlet in which a time-out was raised is spent: it ends with its request.  Drivers clean up after an Exception, but
-  not after this, and their connections in thread-locals may hold half an answer (docs/decisions/015-spent-greenlets.md).
+* A greenlet in which a time-out was raised is spent: it ends with its request.  Drivers clean up after an Exception,
+  but not after this: connections in thread-locals may hold half an answer (docs/decisions/015-spent-greenlets.md).
 * Deadlines move by the time in which the loop was held up, but for the request that held it (clock.py).
 """
 

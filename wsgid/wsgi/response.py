@@ -208,8 +208,8 @@ def _length(value: str, other: int | None) -> int:
 class _Response:
     """The response to one request, on its way out."""
 
-    __slots__ = ("stage", "code", "sent_bytes", "head_bytes", "headers", "interrupted", "_transport", "_method", "_path", "_head",
-                 "_length", "_bodiless", "_framing")
+    __slots__ = ("stage", "code", "sent_bytes", "head_bytes", "headers", "interrupted", "_transport", "_method",
+                 "_path", "_head", "_length", "_bodiless", "_framing")
 
     def __init__(self, environ: dict[str, Any], transport: Transport, framing: Framing | None) -> None:
         self.stage = _SILENT
@@ -309,6 +309,7 @@ class _Response:
         except ClientDisconnected:
             return Outcome.DISCONNECTED
         except BaseException as second:
+            self._note(second)
             log.error("%s: the error response could not be sent", self._request(), exc_info=second)
             return Outcome.TORN
         return Outcome.FAILED
