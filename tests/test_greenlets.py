@@ -3,7 +3,8 @@
 Each test asks one after the other, so that the worker serves the next request in the greenlet of the last one.
 """
 
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,11 @@ APP = """
     pipeline.TRIM_S = 0.2
 
     seen = contextvars.ContextVar("seen", default="nothing")
-    local = threading.local()
+    class Local(threading.local):
+        def __init__(self):
+            self.counts = {}
+
+    local = Local()
     lock = threading.RLock()
 
     class Cycle:
@@ -46,8 +51,9 @@ APP = """
             body = [seen.get().encode()]
             seen.set("an earlier request")
         elif path == "/local":
-            local.count = getattr(local, "count", 0) + 1
-            body = [str(local.count).encode()]
+            name = environ["QUERY_STRING"]
+            local.counts[name] = local.counts.get(name, 0) + 1
+            body = [str(local.counts[name]).encode()]
         elif path == "/locked":
             with lock:
                 environ["wsgid.harakiri"](0.2)
@@ -112,17 +118,31 @@ APP = """
 """
 
 
+ARGUMENTS = ("--socket", "app.sock", "--http", "http.sock", "--hub-timeout", "0.5")
+
+
 def serve(start: Start, *options: str) -> Server:
-    return start("--socket", "app.sock", "--http", "http.sock", "--hub-timeout", "0.5", *options, "app:application",
-                 app=APP).wait_ready(1)
+    return start(*ARGUMENTS, *options, "app:application", app=APP).wait_ready(1)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of many tests, each of which has counts of its own."""
+    directory = tmp_path_factory.mktemp("greenlets")
+    (directory / "app.py").write_text(textwrap.dedent(APP))
+    server = Server(directory, *ARGUMENTS, "app:application")
+    try:
+        yield server.wait_ready(1)
+    finally:
+        server.end()
 
 
 def address(server: Server) -> Path:
     return server.directory / "app.sock"
 
 
-def bodies(server: Server, path: str, count: int = 3) -> list[bytes]:
-    return [client.get(address(server), path).body for _ in range(count)]
+def bodies(server: Server, path: str, count: int = 3, query: str = "") -> list[bytes]:
+    return [client.get(address(server), path, QUERY_STRING=query).body for _ in range(count)]
 
 
 def over_http(server: Server, *requests: bytes) -> bytes:
@@ -184,20 +204,19 @@ IS_INTERRUPTED = {
 }
 
 
-@pytest.mark.parametrize("end", COMES_TO_ITS_END.values(), ids=COMES_TO_ITS_END)
-def test_thread_locals_last_as_they_do_in_a_thread_pool(start: Start, end: Callable[[Server], None]) -> None:
-    server = serve(start)  # Django keeps its database connections there (CONN_MAX_AGE)
-    assert bodies(server, "/local") == [b"1", b"2", b"3"]
-    end(server)
-    assert bodies(server, "/local") == [b"4", b"5", b"6"]
+@pytest.mark.parametrize("how", COMES_TO_ITS_END)
+def test_thread_locals_last_as_they_do_in_a_thread_pool(shared: Server, how: str) -> None:
+    """Django keeps its database connections there (CONN_MAX_AGE)."""
+    assert bodies(shared, "/local", query=how) == [b"1", b"2", b"3"]
+    COMES_TO_ITS_END[how](shared)
+    assert bodies(shared, "/local", query=how) == [b"4", b"5", b"6"]
 
 
-@pytest.mark.parametrize("end", IS_INTERRUPTED.values(), ids=IS_INTERRUPTED)
-def test_thread_locals_end_with_a_request_that_was_interrupted(start: Start, end: Callable[[Server], None]) -> None:
-    server = serve(start)
-    assert bodies(server, "/local") == [b"1", b"2", b"3"]
-    end(server)
-    assert bodies(server, "/local") == [b"1", b"2", b"3"]
+@pytest.mark.parametrize("how", IS_INTERRUPTED)
+def test_thread_locals_end_with_a_request_that_was_interrupted(shared: Server, how: str) -> None:
+    assert bodies(shared, "/local", query=how) == [b"1", b"2", b"3"]
+    IS_INTERRUPTED[how](shared)
+    assert bodies(shared, "/local", query=how) == [b"1", b"2", b"3"]
 
 
 def test_a_request_gives_its_place_back_however_it_ends(start: Start) -> None:
@@ -209,26 +228,25 @@ def test_a_request_gives_its_place_back_however_it_ends(start: Start) -> None:
     assert "in flight" not in server.log.partition("SIGTERM")[2].partition("\n")[2]
 
 
-def test_a_lock_is_given_back_by_a_request_that_was_ended(start: Start) -> None:
-    server = serve(start)
-    assert client.get(address(server), "/locked").status == 504
-    assert bodies(server, "/lock") == [b"True"] * 3
+def test_a_lock_is_given_back_by_a_request_that_was_ended(shared: Server) -> None:
+    assert client.get(address(shared), "/locked").status == 504
+    assert bodies(shared, "/lock") == [b"True"] * 3
 
 
 # --- contexts ---
 
 
-def test_context_variables_are_fresh_for_each_request(start: Start) -> None:
-    assert bodies(serve(start), "/context") == [b"nothing"] * 3
+def test_context_variables_are_fresh_for_each_request(shared: Server) -> None:
+    assert bodies(shared, "/context") == [b"nothing"] * 3
 
 
-def test_context_variables_are_fresh_for_each_of_the_requests_that_come_together(start: Start) -> None:
-    said = over_http(serve(start), http("/context"), http("/context"), http("/context", "Connection: close"))
+def test_context_variables_are_fresh_for_each_of_the_requests_that_come_together(shared: Server) -> None:
+    said = over_http(shared, http("/context"), http("/context"), http("/context", "Connection: close"))
     assert said.count(b"\r\n\r\nnothing") == 3
 
 
-def test_the_requests_behind_one_that_was_interrupted_are_answered_without_its_thread_locals(start: Start) -> None:
-    said = over_http(serve(start), http("/local"), http("/harakiri"), http("/local", "Connection: close"))
+def test_the_requests_behind_one_that_was_interrupted_are_answered_without_its_thread_locals(shared: Server) -> None:
+    said = over_http(shared, http("/local?together"), http("/harakiri"), http("/local?together", "Connection: close"))
     assert [said.count(line) for line in (b"HTTP/1.1 200", b"HTTP/1.1 504", b"\r\n\r\n1")] == [2, 1, 2]
 
 

@@ -10,6 +10,7 @@ Rules
 * The loop is late if a timer of ROUND_S was called LATE_S too late.  Shorter holds are everyday work.
 """
 
+import math
 import time
 from typing import Any
 
@@ -30,12 +31,12 @@ class Clock:
 
     def __init__(self) -> None:
         self.held_s = 0.0  # in all
-        self._looked_s = _monotonic()
+        self._looked_s = math.inf  # nobody looks yet
         self._named = 0  # the greenlet that was seen holding the loop, by its id
         self._ran: dict[int, float] = {}  # since the last look, by the greenlets' ids
         self._own: dict[int, float] = {}  # while the loop was held up
         self._watch_until_s = 0.0
-        self._watching = False
+        self._watching = self._installed = False
         self._before: Any = None  # the application's tracer
         self._hub: Any = None
         self._switched_s = 0.0
@@ -50,6 +51,8 @@ class Clock:
 
     def look(self) -> None:
         """Find out how late the loop is. Runs in the hub."""
+        if self._looked_s == math.inf:
+            return
         now_s = _monotonic()
         late_s = now_s - self._looked_s - ROUND_S
         self._looked_s = now_s
@@ -85,13 +88,16 @@ class Clock:
         self._watching = True
         self._hub = get_hub()
         self._switched_s = now_s
-        self._before = greenlet.settrace(self._on_switch)
+        if not self._installed:
+            self._installed = True
+            self._before = greenlet.settrace(self._on_switch)
 
     def _stop_watching(self) -> None:
         self._watching = False
-        if greenlet.gettrace() == self._on_switch:  # else it is the application's
+        if greenlet.gettrace() == self._on_switch:  # else the application's tracer may call this one
+            self._installed = False
             greenlet.settrace(self._before)
-        self._before = None
+            self._before = None
 
     def _on_switch(self, event: str, args: Any) -> None:
         """greenlet's tracer: the loop goes from one greenlet to another. Nothing here may raise."""
