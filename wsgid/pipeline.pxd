@@ -12,10 +12,12 @@ from wsgid.wsgi.response cimport Served
 
 cdef Py_ssize_t _IN_FLIGHT, _REQUESTS, _SENT_BYTES, _BUSY_US, _AVERAGE_US, _DURATIONS, _STATUS_0XX
 cdef unsigned long long _FIRST_BOUND_US
+cdef object _THE_END
 
 
 cdef class Pipeline:
     cdef readonly set greenlets
+    cdef set _spent
     cdef object _application
     cdef unsigned long long[::1] _line
     cdef AccessLog _access_log
@@ -58,6 +60,7 @@ cdef class Pipeline:
     @cython.locals(connection=Connection)
     cdef Connection _next(self, listener)
     cdef int _accept_one(self, listener) except -2
+    cdef bint _is_spent(self, me) except -1
     cdef _serve_one(self, Connection connection, exchange, me)
     cdef _close(self, Connection connection, me)
     cdef _release(self)

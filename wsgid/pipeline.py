@@ -7,7 +7,7 @@ Rules
 * A greenlet serves one request at a time, and is reused: a new greenlet that runs Python maps and unmaps its own frame
   stack (CPython 3.11 and newer), and reuse gives thread-locals the life time that thread pools give them, which
   Django's persistent database connections rely on.  contextvars are fresh for each request.
-* A greenlet whose request was interrupted, by whatever is no Exception, ends with it: see RequestGreenlet.spent.
+* A greenlet whose request was interrupted, by whatever is no Exception, ends with it: see RequestGreenlet.spend.
 * Nothing is accepted beyond --gevent: what waits, waits in the backlog, where siblings find it.
 * What needs to be counted is counted in this worker's line of the scoreboard, which nobody else writes.
 * What is the same for all requests is made once, here in __init__.
@@ -95,6 +95,7 @@ class Pipeline:
                  line: memoryview, say_once: Callable[[str, str], None], on_empty: Callable[[], None],
                  wary: bool = False, access_log: AccessLog | None = None) -> None:
         self.greenlets: set[RequestGreenlet] = set()  # all, with or without a request
+        self._spent: set[RequestGreenlet] = set()
         self._application = application
         self._line = line
         self._access_log = access_log
@@ -250,7 +251,7 @@ class Pipeline:
     def _new_greenlet(self) -> RequestGreenlet:
         made = RequestGreenlet(self._serve_forever, self._hub)
         made.environ = None
-        made.spent = False
+        made.all_spent = self._spent
         self.greenlets.add(made)
         return made
 
@@ -261,11 +262,15 @@ class Pipeline:
             if isinstance(source, Exchange):
                 self._serve_one(source.connection, source, me)
             else:
-                while not me.spent and (connection := self._next(source)):
+                while not self._is_spent(me) and (connection := self._next(source)):
                     self._serve_one(connection, None, me)
-            source = _THE_END if me.spent else self._park(me)
+            source = _THE_END if self._is_spent(me) else self._park(me)
         self.greenlets.discard(me)
+        self._spent.discard(me)
         self._leftovers.add(me)
+
+    def _is_spent(self, me: RequestGreenlet) -> bool:
+        return bool(self._spent) and me in self._spent
 
     def _serve_one(self, connection: Connection, exchange: Exchange | None, me: RequestGreenlet) -> None:
         me.gr_context = None  # an empty context, made when the application first sets a variable (PEP 567)
@@ -279,7 +284,8 @@ class Pipeline:
             self._count(Word.DISCONNECTED)
         except BaseException:  # a time-out or kill that the application has left behind; nobody above us could tell
             log.error("a connection was cut by an exception outside of its application call", exc_info=True)
-            me.environ, me.spent = None, True
+            me.environ = None
+            me.spend()
             connection.cut()
         finally:
             if not kept:
@@ -291,7 +297,7 @@ class Pipeline:
             connection.close()
         except BaseException:  # TLS says goodbye, and may wait for that
             log.error("a connection was cut by an exception at its end", exc_info=True)
-            me.spent = True
+            me.spend()
             connection.cut()
 
     def _release(self) -> None:
@@ -314,7 +320,7 @@ class Pipeline:
                 log.warning("an idle greenlet got %r from an earlier request, and ends", error)
                 self._idle.remove(me)
                 return _THE_END
-            if source is _THE_END or isinstance(source, (Listener, Exchange)):
+            if isinstance(source, Exchange) or isinstance(source, Listener) or source is _THE_END:
                 return source
             log.warning("an idle greenlet was called by a timer or callback of an earlier request: stop those that you "
                         "start")
@@ -386,7 +392,7 @@ class Pipeline:
             if not self._answer(exchange, head, me):
                 return False
             me.gr_context = None  # for the next request
-            if me.spent or _monotonic() > self._slice_ends_s:  # others have waited long enough, the heartbeat too
+            if self._is_spent(me) or _monotonic() > self._slice_ends_s:  # others have waited, the heartbeat too
                 self._accepts_left = 0
                 self._resume_soon(exchange)
                 return True
@@ -409,7 +415,7 @@ class Pipeline:
             served = serve(self._application, environ, exchange.connection, exchange)
         me.environ = None
         if served.interrupted:
-            me.spent = True
+            me.spend()
         took_s = _monotonic() - me.started_s
         self._record(served, int(took_s * 1e6))
         if self._access_log is not None:
@@ -529,7 +535,7 @@ class Pipeline:
         served = serve(self._application, environ, connection)
         me.environ = None  # now: what follows may wait for the peer, and is no matter of --harakiri
         if served.interrupted:
-            me.spent = True
+            me.spend()
         outcome = served.outcome
         took_s = _monotonic() - me.started_s
         self._record(served, int(took_s * 1e6))

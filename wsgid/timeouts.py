@@ -30,12 +30,16 @@ _SHOWN_MAX_CHARS = 500
 class RequestGreenlet(greenlet.greenlet):
     """A reusable greenlet; while it serves a request, what can be said of that request."""
 
-    __slots__ = ("environ", "started_s", "deadline_s", "spent")
+    __slots__ = ("environ", "started_s", "deadline_s", "all_spent")
 
     environ: dict[str, Any] | None  # None: it is idle, or still reads the head
     started_s: float
     deadline_s: float  # --harakiri
-    spent: bool  # it serves no other request: nobody knows in the middle of what it was interrupted
+    all_spent: set["RequestGreenlet"]  # of this worker: a set, since asking whether it is empty costs nothing
+
+    def spend(self) -> None:
+        """It serves no other request: nobody knows in the middle of what it was interrupted."""
+        self.all_spent.add(self)
 
     @property
     def request(self) -> float | None:
@@ -116,7 +120,7 @@ class Timeouts:
         if overdue and holder not in self._spared and not _is_between_requests(holder):
             self._line[Word.TIMED_OUT] += 1
             if isinstance(holder, RequestGreenlet):
-                holder.spent = True
+                holder.spend()
             raise RequestTimeout(f"it held up the event loop for {held_s:.1f} s, longer than --hub-timeout")
 
 
@@ -133,7 +137,7 @@ def set_harakiri(seconds: float) -> None:
 
 
 def _end(one: RequestGreenlet, why: str) -> None:
-    one.spent = True
+    one.spend()
     one.throw(RequestTimeout(why))
 
 
