@@ -72,16 +72,22 @@ class Database:
         """Within this, the server takes what it is sent, and does not answer."""
         self._signal_all(signal.SIGSTOP)
         try:
+            while not all(map(_is_stopped, self._processes())):  # each thread stops when it notices the signal
+                time.sleep(POLL_S)
+                self._signal_all(signal.SIGSTOP)  # a child may be new
             yield
         finally:
             self._signal_all(signal.SIGCONT)
 
     def _signal_all(self, signo: signal.Signals) -> None:
-        assert self.process is not None
-        server = psutil.Process(self.process.pid)
-        for process in (server, *server.children(recursive=True)):
+        for process in self._processes():
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(signo)
+
+    def _processes(self) -> list[psutil.Process]:
+        assert self.process is not None
+        server = psutil.Process(self.process.pid)
+        return [server, *server.children(recursive=True)]
 
     # --- what differs ---
 
@@ -141,6 +147,15 @@ class Database:
                               **self._identity())
         if done.returncode != 0:
             raise DatabaseError(f"`{' '.join(command)}` failed:\n{done.stdout}{done.stderr}")
+
+
+def _is_stopped(process: psutil.Process) -> bool:
+    """Whether all threads of a process are stopped, or gone (proc(5), the state in `stat`)."""
+    for task in Path(f"/proc/{process.pid}/task").glob("*/stat"):
+        with suppress(OSError):
+            if task.read_text().rpartition(")")[2].split()[0] not in ("T", "Z", "X"):
+                return False
+    return True
 
 
 class Postgres(Database):
