@@ -20,7 +20,8 @@ TWICE = tests/test_protocol_uwsgi.py tests/test_wsgi_environ.py tests/test_wsgi_
 	tests/test_text.py tests/test_access_log.py tests/test_http.py tests/test_protocol_http.py tests/test_tls.py \
 	tests/test_proxied.py tests/test_forks.py tests/test_post_buffering.py
 
-# These are needed, not wished for: without them this fails. nginx, who visits what it serves, and who fails its calls.
+# These are needed, not wished for: without them this fails. nginx, who visits what it serves, who fails its calls, and
+# databases.
 VISITORS = strace:strace curl:curl ab:apache2-utils wrk:wrk chromium:chromium chromedriver:chromium-driver
 # Tests wait for servers most of their time, and run two at a time; those that need the processors for a load do not.
 TOGETHER = --numprocesses 2 --dist worksteal
@@ -29,6 +30,7 @@ ALONE = tests/test_faults_load.py tests/test_faults_resources.py tests/test_http
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m tools.nginx >/dev/null
 	@$(BIN)/python -m tools.apt $(VISITORS)
+	@$(BIN)/python -m tools.databases
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest $(ALONE)
 	@$(BIN)/python -m pytest $(TOGETHER) $(addprefix --ignore=,$(ALONE))

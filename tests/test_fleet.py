@@ -14,7 +14,7 @@ from wsgid.slots import Purpose, Slot, SlotEvent, SlotState, TemplateState
 
 DEADLINES = fleet.Deadlines(boot_s=60, mercy_s=60, hub_s=30)
 ENTERED_STATES = [SlotState.SPAWNING, SlotState.READY, SlotState.STALLED, SlotState.LOST, SlotState.DRAINING,
-                  SlotState.ABORTING]
+                  SlotState.STUCK, SlotState.ABORTING]
 
 
 @dataclass
@@ -52,12 +52,13 @@ class World:
                 self.fleet.hello(slot.number, self.next_pid)
                 self.next_pid += 1
                 self.fleet.ready(slot.number, self.now_s)
-            elif slot.state in (SlotState.DRAINING, SlotState.ABORTING):
+            elif slot.state in (*slots.LEAVING, SlotState.ABORTING):
                 self.fleet.gone(slot.number, self.now_s)
 
-    def beat(self) -> None:
+    def beat(self, held_s: float = 0.0) -> None:
+        """All hubs run; each was held up for `held_s` more."""
         for slot in self.fleet.slots:
-            self.fleet.heartbeat(slot.number, self.now_s)
+            self.fleet.heartbeat(slot.number, self.now_s, slot.held_s + held_s)
 
     def ready(self) -> list[Slot]:
         return self.fleet.of_state(SlotState.READY)
@@ -277,6 +278,76 @@ def test_a_stalled_hub_is_interrupted_then_aborted_then_killed() -> None:
     assert fleet.Kill(0) in world.plan(after_s=1)
 
 
+def leaving(mercy_s: float = 60.0, hub_s: float = 30.0) -> World:
+    """One worker, which has just been told to drain."""
+    world = World(Fleet(1, fleet.Deadlines(boot_s=60, mercy_s=mercy_s, hub_s=hub_s)))
+    world.boot()
+    world.beat()
+    world.fleet.request_stop(world.now_s)
+    assert fleet.Drain(0, Backlog.EMPTY) in world.plan()
+    world.fleet.templates.clear()
+    return world
+
+
+def test_a_stalled_hub_is_interrupted_aborted_and_killed_in_a_leaving_worker_too() -> None:
+    world = leaving()
+    for _ in range(30):
+        assert world.plan(after_s=1) == []
+    assert world.plan(after_s=1) == [fleet.Interrupt(0)]
+    assert world.plan(after_s=1) == []
+    assert world.plan(after_s=1) == [fleet.Abort(0)]
+    assert world.plan(after_s=1) == [fleet.Kill(0)]
+
+
+def test_a_leaving_worker_whose_hub_runs_again_still_has_its_mercy_time_and_no_more() -> None:
+    world = leaving(hub_s=10)
+    for _ in range(11):
+        world.plan(after_s=1)
+    assert world.fleet.slots[0].state is SlotState.STUCK
+    for _ in range(50):
+        world.now_s += 1
+        world.beat()
+        assert world.plan() == []
+    world.now_s += 1 + fleet.FORCE_MARGIN_S
+    world.beat()
+    assert world.plan() == [fleet.Abort(0)]
+
+
+def test_the_mercy_time_moves_by_the_time_in_which_the_hub_was_held_up() -> None:
+    world = leaving(mercy_s=10)
+    for _ in range(5):
+        assert world.plan(after_s=1) == []
+    world.beat(held_s=5)
+    for _ in range(11):
+        world.now_s += 1
+        world.beat()
+        assert world.plan() == []
+    world.now_s += 1
+    world.beat()
+    assert world.plan() == [fleet.Abort(0)]
+
+
+def test_a_leaving_worker_is_not_late_while_its_hub_is_held_up_but_for_a_minute() -> None:
+    world = leaving(mercy_s=5, hub_s=1e9)
+    late_s = 0.0
+    while fleet.Abort(0) not in world.plan(after_s=1):
+        late_s += 1
+        assert world.fleet.next_plan_s(world.now_s) > world.now_s  # the master does not spin meanwhile
+    assert fleet.HELD_MAX_S <= late_s <= 5 + fleet.FORCE_MARGIN_S + fleet.HELD_MAX_S
+
+
+def test_a_worker_that_is_told_to_leave_while_it_imports_has_no_hub_to_be_watched() -> None:
+    world = World(Fleet(1, fleet.Deadlines(boot_s=60, mercy_s=60, hub_s=5)))
+    world.plan()
+    world.fleet.template_ready(0, world.now_s)
+    world.plan()
+    world.fleet.hello(0, 10)
+    world.fleet.request_stop(world.now_s)
+    assert fleet.Drain(0, Backlog.EMPTY) in world.plan()
+    for _ in range(30):
+        assert not any(isinstance(action, fleet.Interrupt) for action in world.plan(after_s=1))
+
+
 def test_a_hub_that_runs_again_after_the_interrupt_is_left_alone() -> None:
     world = running(target=1)
     for _ in range(31):
@@ -419,7 +490,7 @@ def test_every_state_ends_when_its_process_is_reaped(state: SlotState) -> None:
 
 EVENTS = st.sampled_from([
     "worker hello", "worker ready", "worker dies", "worker closes", "template ready", "template dies",
-    "template closes", "launch fails", "spawn fails", "reload", "beat", "tick", "tick", "long tick", "gap", "back",
+    "template closes", "launch fails", "spawn fails", "reload", "beat", "held", "tick", "tick", "long tick", "gap", "back",
     "more", "fewer", "tired"])
 
 
@@ -453,6 +524,8 @@ def happen(world: World, event: str, pick: int) -> None:
             world.fleet.request_reload()
         case "beat":
             world.beat()
+        case "held" if slot:
+            world.fleet.heartbeat(slot.number, world.now_s, slot.held_s + 3.0)
         case "tired" if slot:
             world.fleet.tired(slot.number)
         case "more" | "fewer":

@@ -39,7 +39,7 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def line(text: str, environ: dict[str, Any] | None = None, served: Served | None = None, date: str = "",
          **options: bool) -> str:
     """The line of a request that took 1.25 ms, the 17th of worker 1, pid 28."""
-    served = served or Served(Outcome.COMPLETE, 200, 12, 79, 2)
+    served = served or Served(Outcome.COMPLETE, 200, 12, 79, 2, False)
     return compiled(text, 28, 1, **options)(
         ENVIRON if environ is None else environ, served, 7, 411, b"\x1e\x9b\x01\x05", 16, 0.00125, STARTED_S,
         Moment(int(STARTED_S), date), MEMORY, 17)
@@ -130,7 +130,7 @@ def test_a_date_of_ones_own() -> None:
 
 @pytest.mark.parametrize("status, rerr, werr", [(0, "1", "0"), (200, "0", "1")])
 def test_a_client_that_left_is_an_error_of_reading_or_of_writing(status: int, rerr: str, werr: str) -> None:
-    served = Served(Outcome.DISCONNECTED, status, 0, 0, 0)
+    served = Served(Outcome.DISCONNECTED, status, 0, 0, 0, False)
     assert line("%(rerr) %(werr) %(ioerr)", served=served) == f"{rerr} {werr} 1"
 
 

@@ -432,7 +432,7 @@ def test_what_outstays_the_mercy_time_is_cut_and_named(start: Start) -> None:
     slow = Slow(server, 1, "60")
     eventually(lambda: server.in_flight() == 1, "the request is in flight")
     assert server.stop() == 0
-    assert slow.statuses() == [0]
+    assert slow.statuses() == [504]
     server.wait_for(r"worker 0 ERROR: cut after the mercy time: GET /slow, \d\.\d s old")
     server.assert_nothing_left()
 

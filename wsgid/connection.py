@@ -16,9 +16,9 @@ import time
 from contextlib import suppress
 from typing import Any
 
-import gevent
 from gevent.hub import get_hub
 
+from wsgid.clock import Patience
 from wsgid.errors import ClientDisconnected
 from wsgid.forwarded import unmapped
 from wsgid.syscalls import NOTHING, RECV_BYTES, SEND_MAX_BYTES, close, poll, recv, send
@@ -83,7 +83,7 @@ class Connection:
         """Throw away what the peer still sends: closing a TCP socket with unread data in it sends a reset, which can
         destroy the response on its way (RFC 9112, 9.6); nginx then says 502. Returns whether the peer has ended it."""
         self._socket_call(lambda one: one.shutdown(_socket.SHUT_WR))
-        with gevent.Timeout(timeout_s, False), suppress(OSError):
+        with Patience(timeout_s, False), suppress(OSError):
             while size_bytes > 0:
                 received = self.recv(size_bytes)
                 if not received:
@@ -261,7 +261,7 @@ class Connection:
         hub = get_hub()
         watcher = hub.loop.io(self.fd, events)
         # The exception is made only when the time is over.
-        timeout = gevent.Timeout.start_new(self._timeout_s, ClientDisconnected)
+        timeout = Patience.start_new(self._timeout_s, ClientDisconnected)
         try:
             hub.wait(watcher)
         finally:

@@ -22,6 +22,7 @@ cdef class Exchange:
     cdef readonly bint head_out
     cdef bint _ended
     cdef Py_ssize_t _left_bytes
+    cdef bint _broken
     cdef bytes _rest
     cdef readonly bint close_delimited
     cdef bint _old

@@ -83,6 +83,7 @@ class Exchange:
         self.head_out = False  # the response has begun
         self._ended = True  # the body of the last request has come whole
         self._left_bytes = 0  # of the body, that have not come; below 0: it is chunked, and nobody knows
+        self._broken = False  # a read of it was interrupted, and what it had read is lost
         self._rest = b""  # of a block of it
         self.close_delimited = False
         self._old = False  # HTTP/1.0
@@ -164,7 +165,7 @@ class Exchange:
             raise self.refused
         assert isinstance(head, Head)
         self._expects = head.expects
-        self._ended = self.head_out = False
+        self._ended = self._broken = self.head_out = False
         self._left_bytes = head.content_length
         self._rest = b""
         self.chunked = self.close_delimited = False
@@ -180,8 +181,10 @@ class Exchange:
             ClientDisconnected: it broke off, or is no valid HTTP.
         """
         give_way()  # a block may have thousands of chunks
+        self._broken = True  # until this read has succeeded: a time-out may end it at any place
         while not self._rest:
             if self._ended:
+                self._broken = False
                 return b""
             event = self._event()
             if event is None:
@@ -189,6 +192,7 @@ class Exchange:
             else:
                 self._rest = self._taken(event)
         block, self._rest = self._rest[:size_bytes], self._rest[size_bytes:]
+        self._broken = False
         return block
 
     def _taken(self, event: Head | bytes | End) -> bytes:
@@ -236,7 +240,7 @@ class Exchange:
 
     def settle(self) -> bool:
         """After a whole response: whether the connection goes on, as its head has promised."""
-        return self.keep_alive and not self.close_delimited and not self.taken
+        return self.keep_alive and not self.close_delimited and not self.taken and not self._broken
 
     def _has_next(self) -> bool:
         """Whether another request follows the one that is being answered: a client that pipelines has sent it by now.
@@ -271,6 +275,7 @@ class Exchange:
         self._expects = False
         if self._leaving.until_s < math.inf and self.keep_alive:
             self.keep_alive = time.monotonic() < self._leaving.until_s and self._has_next()
+        self.keep_alive = self.keep_alive and not self._broken
         self.chunked = length is None and not bodiless and not self._old
         self.close_delimited = length is None and not bodiless and self._old
         if self.chunked:

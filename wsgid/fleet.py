@@ -19,7 +19,8 @@ from enum import Enum, auto
 from math import inf
 
 from wsgid.errors import ExitCode
-from wsgid.slots import LIVE, STAFF, Purpose, Slot, SlotEvent, SlotState, Template, TemplateState, next_state
+from wsgid.slots import (
+    HELD_UP, LEAVING, LIVE, STAFF, WATCHED, Purpose, Slot, SlotEvent, SlotState, Template, TemplateState, next_state)
 
 SLOTS_MAX = 512  # the scoreboard is made for this many, once
 
@@ -32,7 +33,9 @@ HEALTHY_AFTER_S = 60.0  # and one that lived this long clears the slot's record
 ABORT_GRACE_S = 1.0  # between "abort, and print your stack" and SIGKILL
 INTERRUPT_GRACE_S = 2.0  # between "your hub is stalled" and abort
 DISMISS_GRACE_S = 2.0  # for a template to leave by itself
-FORCE_MARGIN_S = 1.0  # a worker cuts its own requests after the mercy time; the master steps in this much later
+FORCE_MARGIN_S = 2.0  # a worker ends its own requests after the mercy time; the master steps in this much later
+STALE_S = 1.0  # a hub that has not run for longer is held up now, and what is in flight cannot use its mercy time
+HELD_MAX_S = 60.0  # for so long, at most, that is waited for
 TICK_S = 0.5  # heartbeats are looked at this often
 LOST_TIME_S = 5.0  # a longer gap between two plans means that this process itself did not run
 
@@ -255,8 +258,13 @@ class Fleet:
         if self.slots[number].state in STAFF:
             self.slots[number] = replace(self.slots[number], tired=True)
 
-    def heartbeat(self, number: int, heartbeat_s: float) -> None:
-        self.slots[number] = replace(self.slots[number], heartbeat_s=heartbeat_s)
+    def heartbeat(self, number: int, heartbeat_s: float, held_s: float = 0.0) -> None:
+        """The worker's hub ran at `heartbeat_s`, and was held up for `held_s` in all: a mercy time moves by that."""
+        slot = self.slots[number]
+        more_s = held_s - slot.held_s if slot.state in LEAVING else 0.0
+        deadline_s = slot.deadline_s + more_s if slot.state is SlotState.DRAINING else slot.deadline_s
+        self.slots[number] = replace(slot, heartbeat_s=heartbeat_s, held_s=held_s, deadline_s=deadline_s,
+                                     leaves_by_s=slot.leaves_by_s + more_s)
 
     def channel_closed(self, number: int, now_s: float) -> None:
         """The worker's end of its channel is gone. Without a pid nobody ever lived there; else it has to leave."""
@@ -277,7 +285,7 @@ class Fleet:
         """
         slot = self.slots[number]
         self._step(number, SlotEvent.GONE, now_s)
-        asked = asked or slot.state is SlotState.DRAINING
+        asked = asked or slot.state in LEAVING
         if slot.pid and slot.ready_s == inf and not asked:
             self._boot_failed()
         lived_s = now_s - slot.ready_s
@@ -302,12 +310,13 @@ class Fleet:
             actions += self._spawn(now_s)  # behind _retire, which makes room for the next replacement
         else:
             actions += self._wind_down(now_s)
+            actions += self._check_hubs(now_s)
         actions += self._check_deadlines(now_s)
         return actions
 
     def next_plan_s(self, now_s: float) -> float:
         """The latest time at which `plan` has to be asked again if nothing happens until then."""
-        times = [slot.deadline_s for slot in self.slots]
+        times = [slot.deadline_s for slot in self.slots if not self._is_held_up(slot, now_s)]
         if self.mode is Mode.RUNNING:
             times.append(self.stop_at_s)
         times += [slot.not_before_s for slot in self.slots if slot.not_before_s > now_s]
@@ -341,11 +350,13 @@ class Fleet:
     # --- the parts of the plan ---
 
     def _check_hubs(self, now_s: float) -> Iterable[Action]:
-        for slot in self.of_state(SlotState.READY, SlotState.STALLED):
+        for slot in self.of_state(*WATCHED):
+            if slot.state is SlotState.DRAINING and not slot.heartbeat_s:  # it still imports the application
+                continue
             beaten_s = max(slot.heartbeat_s, slot.since_s)
-            if slot.state is SlotState.STALLED:
+            if slot.state in HELD_UP:
                 if slot.heartbeat_s > slot.since_s:
-                    self._step(slot.number, SlotEvent.RECOVER, now_s)
+                    self._step(slot.number, SlotEvent.RECOVER, now_s, slot.leaves_by_s)
             elif now_s - beaten_s > self.deadlines.hub_s:
                 self._step(slot.number, SlotEvent.STALL, now_s, now_s + INTERRUPT_GRACE_S)
                 yield Interrupt(slot.number)
@@ -428,7 +439,7 @@ class Fleet:
 
     def _check_deadlines(self, now_s: float) -> Iterable[Action]:
         for slot in self.slots:
-            if now_s < slot.deadline_s or slot.state is SlotState.VACANT:
+            if now_s < slot.deadline_s or slot.state is SlotState.VACANT or self._is_held_up(slot, now_s):
                 continue
             if slot.pid == 0:
                 self.gone(slot.number, now_s)
@@ -448,6 +459,14 @@ class Fleet:
                     template, overdue=template.overdue + 1, deadline_s=now_s + DISMISS_GRACE_S)
                 yield step(template.generation)
 
+    def _is_held_up(self, slot: Slot, now_s: float) -> bool:
+        """Whether a leaving worker is late because its hub does not run now: then `_check_hubs` ends what holds it, or
+        the deadline does after HELD_MAX_S, where --hub-timeout is longer."""
+        if slot.state is not SlotState.DRAINING or not slot.heartbeat_s:
+            return False
+        beaten_s = max(slot.heartbeat_s, slot.since_s)
+        return now_s - beaten_s > STALE_S and now_s < slot.deadline_s + HELD_MAX_S
+
     # --- small steps ---
 
     def _step(self, number: int, event: SlotEvent, now_s: float, deadline_s: float | None = None) -> None:
@@ -460,7 +479,9 @@ class Fleet:
         self.slots[number] = replace(slot, state=state, since_s=since_s, deadline_s=deadline_s)
 
     def _drain(self, slot: Slot, backlog: Backlog, now_s: float) -> Action:
-        self._step(slot.number, SlotEvent.DRAIN, now_s, now_s + self.deadlines.mercy_s + FORCE_MARGIN_S)
+        leaves_by_s = now_s + self.deadlines.mercy_s + FORCE_MARGIN_S
+        self._step(slot.number, SlotEvent.DRAIN, now_s, leaves_by_s)
+        self.slots[slot.number] = replace(self.slots[slot.number], leaves_by_s=leaves_by_s)
         return Drain(slot.number, backlog)
 
     def _launch(self, purpose: Purpose, now_s: float) -> Action:
@@ -516,7 +537,7 @@ class Fleet:
         self.launch_not_before_s += lost_s
         self.slots = [
             replace(slot, since_s=now_s, ready_s=slot.ready_s + lost_s, deadline_s=slot.deadline_s + lost_s,
-                    not_before_s=slot.not_before_s + lost_s)
+                    leaves_by_s=slot.leaves_by_s + lost_s, not_before_s=slot.not_before_s + lost_s)
             for slot in self.slots
         ]
         for template in self.templates.values():

@@ -39,7 +39,7 @@ from wsgid.protocol import control
 from wsgid.refusals import Again, Net, close, named, soon, words
 from wsgid.scoreboard import Cause, Word
 from wsgid.shares import Shares
-from wsgid.slots import Slot, SlotState, TemplateState
+from wsgid.slots import HELD_UP, LEAVING, WATCHED, Slot, SlotState, TemplateState
 from wsgid.spoken import Spoken
 from wsgid.systemd import Notifier
 from wsgid.upgrade import Handover, HeldListener, HeldWorker, Start
@@ -296,8 +296,10 @@ class Master:
         return dead
 
     def _read_heartbeats(self) -> None:
-        for slot in self._fleet.of_state(SlotState.READY, SlotState.STALLED):
-            self._fleet.heartbeat(slot.number, self._scoreboard.line(slot.number)[Word.HEARTBEAT_NS] / 1e9)
+        for slot in self._fleet.of_state(*WATCHED):
+            line = self._scoreboard.line(slot.number)
+            beaten_s = line[Word.HEARTBEAT_NS] / 1e9  # first: the worker writes it last
+            self._fleet.heartbeat(slot.number, beaten_s, line[Word.HELD_US] / 1e6)
 
     def _look_around(self, now_s: float) -> None:
         """What nobody tells us: files that were touched, workers that have grown too much, a time to prepare."""
@@ -310,7 +312,7 @@ class Master:
         for path, _ in self._rotated.changes():
             self.reopen_logs(f"{path} has changed")
         limit_bytes = self.settings.evil_reload_on_rss << 20
-        for slot in self._fleet.of_state(SlotState.READY, SlotState.DRAINING) if limit_bytes else ():
+        for slot in self._fleet.of_state(SlotState.READY, *LEAVING) if limit_bytes else ():
             if process.rss_bytes(slot.pid) >= limit_bytes:
                 log.error("worker %d (generation %d, pid %d) has reached --evil-reload-on-rss %d: killed", slot.number,
                           slot.generation, slot.pid, self.settings.evil_reload_on_rss)
@@ -590,7 +592,7 @@ class Master:
         if self._fleet.mode is Mode.RUNNING:
             self._scoreboard.note_death(slot.number, cause)
         lost = f" with {in_flight} requests in flight" if in_flight else ""
-        asked = told or status == 0 and left in (SlotState.DRAINING, SlotState.READY)
+        asked = told or status == 0 and left in (*LEAVING, SlotState.READY)
         (log.info if asked else log.error)(
             "worker %d (generation %d, pid %d) %s%s", slot.number, slot.generation, slot.pid, words, lost)
 
@@ -603,7 +605,7 @@ class Master:
             return Cause.BOOT
         if status != 0:
             return Cause.CRASH
-        if left is SlotState.DRAINING:
+        if left in LEAVING:
             return Cause.RELOAD if slot.generation < self._fleet.wanted_generation else Cause.SURPLUS
         return Cause.LEFT
 
@@ -740,7 +742,7 @@ class Master:
         slot = self._fleet.slots[action.slot]
         log.warning("worker %d (generation %d, pid %d): its event loop has not run for %.1f s", slot.number,
                     slot.generation, slot.pid, time.monotonic() - max(slot.heartbeat_s, slot.ready_s))
-        if slot.state is SlotState.STALLED:
+        if slot.state in HELD_UP:
             self._causes[slot.number] = Cause.HUB
         process.send_signal(slot.pid, Signals.SIGXCPU)
 

@@ -73,6 +73,11 @@ class Parking:
                 self._close(exchange)
         return late
 
+    def delay(self, more_s: float) -> None:
+        """Each has this much longer."""
+        for parked in self._parked.values():
+            parked.until_s += more_s
+
     def hurry(self, now_s: float, grace_s: float) -> None:
         """The worker leaves: from now on, who has something to say has this long to say it."""
         self._quiet_s, self._head_s = min(self._quiet_s, grace_s), min(self._head_s, grace_s)

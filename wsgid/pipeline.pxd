@@ -12,11 +12,13 @@ from wsgid.wsgi.response cimport Served
 
 cdef Py_ssize_t _IN_FLIGHT, _REQUESTS, _SENT_BYTES, _BUSY_US, _AVERAGE_US, _DURATIONS, _STATUS_0XX
 cdef unsigned long long _FIRST_BOUND_US
+cdef object _THE_END
 
 
 cdef class Pipeline:
     cdef readonly set greenlets
     cdef public bint serves_nobody
+    cdef set _spent
     cdef object _application
     cdef unsigned long long[::1] _line
     cdef AccessLog _access_log
@@ -37,6 +39,7 @@ cdef class Pipeline:
     cdef list _idle
     cdef Py_ssize_t _unused
     cdef double _trim_at_s
+    cdef object _cleanup
     cdef double _wary_until_s
     cdef object _refusals
     cdef object _pause
@@ -49,6 +52,7 @@ cdef class Pipeline:
     cdef Py_ssize_t _http_requests
     cdef object _parking
     cdef object _leaving
+    cdef double _held_s
     cdef Py_ssize_t _resuming
     cdef object _ready
     cdef object _trusted
@@ -57,7 +61,9 @@ cdef class Pipeline:
     @cython.locals(connection=Connection)
     cdef Connection _next(self, listener)
     cdef int _accept_one(self, listener) except -2
+    cdef bint _is_spent(self, me) except -1
     cdef _serve_one(self, Connection connection, exchange, me)
+    cdef _close(self, Connection connection, me)
     cdef _release(self)
     cdef _take_place(self)
     @cython.locals(connection=Connection)

@@ -7,6 +7,7 @@ Rules
 * A greenlet serves one request at a time, and is reused: a new greenlet that runs Python maps and unmaps its own frame
   stack (CPython 3.11 and newer), and reuse gives thread-locals the life time that thread pools give them, which
   Django's persistent database connections rely on.  contextvars are fresh for each request.
+* A greenlet whose request was interrupted, by whatever is no Exception, ends with it: see RequestGreenlet.spend.
 * Nothing is accepted beyond --gevent: what waits, waits in the backlog, where siblings find it.
 * What needs to be counted is counted in this worker's line of the scoreboard, which nobody else writes.
 * What is the same for all requests is made once, here in __init__.
@@ -22,18 +23,19 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import gevent
 import greenlet
 from gevent.hub import get_hub
 
 from wsgid import child, forwarded, log, tls, turns
 from wsgid.logs.accesslog import AccessLog
 from wsgid.application import Application
+from wsgid.clock import CLOCK, Patience
 from wsgid.config.options import Settings
 from wsgid.connection import READ, Connection
 from wsgid.errors import BadPacket, ClientDisconnected, HeadTimeout, PeerError
 from wsgid.exchange import Arrival, Exchange, Leaving, date_line
 from wsgid.forwarded import Trusted
+from wsgid.cleanup import Cleanup
 from wsgid.limits import RateLimit
 from wsgid.parking import Parking
 from wsgid.protocol.http import Decoder, Limits
@@ -70,6 +72,7 @@ _FIRST_BOUND_US = DURATION_BOUNDS_US[0]
 _PING = Modifier.PING
 _NO_PACKET = bytes(HEADER_SIZE_BYTES)  # what the access log shows of modifiers in HTTP
 _, _, _ARRIVAL_HEAD, _ARRIVAL_END = Arrival
+_THE_END = object()  # what an idle greenlet gets instead of a connection
 
 _monotonic = time.monotonic
 
@@ -93,6 +96,7 @@ class Pipeline:
                  wary: bool = False, access_log: AccessLog | None = None) -> None:
         self.greenlets: set[RequestGreenlet] = set()  # all, with or without a request
         self.serves_nobody = False  # in a process that the application has forked
+        self._spent: set[RequestGreenlet] = set()
         self._application = application
         self._line = line
         self._access_log = access_log
@@ -118,6 +122,7 @@ class Pipeline:
         self._idle: list[RequestGreenlet] = []
         self._unused = 0  # how many of them were idle at any time since the last trim
         self._trim_at_s = 0.0
+        self._cleanup = Cleanup()
         self._wary_until_s = time.monotonic() + WARY_S if wary else 0.0
         self._refusals = RateLimit(REFUSALS_PER_S, REFUSALS_BURST)
         self._http_limits = Limits(settings.http_line_size, settings.max_vars, settings.http_head_size)
@@ -126,6 +131,7 @@ class Pipeline:
                                 self._resume)
         self._resuming = 0  # have their turn soon
         self._leaving = Leaving()
+        self._held_s = CLOCK.held_s  # for so much, deadlines have been moved
         self._ready: deque[Exchange] = deque()  # parked once; their next requests wait for a place
         self._pause = self._hub.loop.timer(OUT_OF_FDS_PAUSE_S, OUT_OF_FDS_PAUSE_S)
 
@@ -246,20 +252,26 @@ class Pipeline:
     def _new_greenlet(self) -> RequestGreenlet:
         made = RequestGreenlet(self._serve_forever, self._hub)
         made.environ = None
+        made.all_spent = self._spent
         self.greenlets.add(made)
         return made
 
-    def _serve_forever(self, source: Listener | Exchange | None) -> None:
+    def _serve_forever(self, source: Any) -> None:
         """The life of a greenlet: one connection after the other, or one that was parked."""
         me: Any = greenlet.getcurrent()
-        while source is not None:
+        while source is not _THE_END:
             if isinstance(source, Exchange):
                 self._serve_one(source.connection, source, me)
             else:
-                while connection := self._next(source):
+                while not self._is_spent(me) and (connection := self._next(source)):
                     self._serve_one(connection, None, me)
-            source = self._park(me)
+            source = _THE_END if self._is_spent(me) else self._park(me)
         self.greenlets.discard(me)
+        self._spent.discard(me)
+        self._cleanup.add(me)
+
+    def _is_spent(self, me: RequestGreenlet) -> bool:
+        return bool(self._spent) and me in self._spent
 
     def _serve_one(self, connection: Connection, exchange: Exchange | None, me: RequestGreenlet) -> None:
         me.gr_context = None  # an empty context, made when the application first sets a variable (PEP 567)
@@ -273,11 +285,21 @@ class Pipeline:
             self._count(Word.DISCONNECTED)
         except BaseException:  # a time-out or kill that the application has left behind; nobody above us could tell
             log.error("a connection was cut by an exception outside of its application call", exc_info=True)
+            me.environ = None
+            me.spend()
             connection.cut()
         finally:
             if not kept:
-                connection.close()
+                self._close(connection, me)
             self._release()
+
+    def _close(self, connection: Connection, me: RequestGreenlet) -> None:
+        try:
+            connection.close()
+        except BaseException:  # TLS says goodbye, and may wait for that
+            log.error("a connection was cut by an exception at its end", exc_info=True)
+            me.spend()
+            connection.cut()
 
     def _release(self) -> None:
         self._in_flight -= 1
@@ -289,32 +311,43 @@ class Pipeline:
         if self._closed:
             self._look_whether_empty()
 
-    def _park(self, me: RequestGreenlet) -> Listener | Exchange | None:
-        """Wait until there is something to do; None says that it is time to end."""
+    def _park(self, me: RequestGreenlet) -> Any:
+        """Wait until there is something to do: a Listener, an Exchange or _THE_END."""
         self._idle.append(me)
         while True:
             try:
-                source: Listener | Exchange | None = self._hub.switch()
+                source = self._hub.switch()
+            except BaseException as error:  # kill(), say, by what an earlier request has left running
+                log.warning("an idle greenlet got %r from an earlier request, and ends", error)
+                self._idle.remove(me)
+                return _THE_END
+            if isinstance(source, Exchange) or isinstance(source, Listener) or source is _THE_END:
                 return source
-            except BaseException as error:  # a gevent.Timeout, say, that an earlier request did not cancel
-                log.warning("an idle greenlet got %r from an earlier request: cancel time-outs that you start", error)
+            log.warning("an idle greenlet was called by a timer or callback of an earlier request: stop those that you "
+                        "start")
 
     def trim(self, now_s: float) -> None:
         """End half of the greenlets that were idle all the time since the last trim: after a crowd, memory comes back.
         The oldest go; the last one used is the next to be used."""
+        self._cleanup.clear(now_s, not self._in_flight)
         self._unused = min(self._unused, len(self._idle))
         if now_s < self._trim_at_s:
             return
         unused, self._idle = self._idle[:self._unused // 2], self._idle[self._unused // 2:]
         for one in unused:
-            one.switch(None)
+            one.switch(_THE_END)
         self._unused = len(self._idle)
         self._trim_at_s = now_s + TRIM_S
 
     # --- HTTP ---
 
     def look_after_parked(self, now_s: float) -> None:
-        """Close the connections whose time is over."""
+        """Close the connections whose time is over; the time in which the loop was held up does not count."""
+        held_s = CLOCK.held_s - self._held_s
+        if held_s:
+            self._held_s += held_s
+            self._leaving.until_s += held_s
+            self._parking.delay(held_s)
         for exchange in self._parking.expire(now_s):
             self._refuse_late(exchange)
         if self._closed:
@@ -359,7 +392,8 @@ class Pipeline:
                 return False
             if not self._answer(exchange, head, me):
                 return False
-            if _monotonic() > self._slice_ends_s:  # others have waited long enough, the heartbeat too
+            me.gr_context = None  # for the next request
+            if self._is_spent(me) or _monotonic() > self._slice_ends_s:  # others have waited, the heartbeat too
                 self._accepts_left = 0
                 self._resume_soon(exchange)
                 return True
@@ -389,6 +423,8 @@ class Pipeline:
         if self.serves_nobody:
             child.end_if_one()
         me.environ = None
+        if served.interrupted:
+            me.spend()
         took_s = _monotonic() - me.started_s
         self._record(served, int(took_s * 1e6))
         if self._access_log is not None:
@@ -456,7 +492,7 @@ class Pipeline:
         Raises:
             PeerError: it is refused, ends early, or takes too long.
         """
-        with gevent.Timeout(self._timeout_s, HeadTimeout(f"the head did not arrive within {self._timeout_s:g} s")):
+        with Patience(self._timeout_s, HeadTimeout(f"the head did not arrive within {self._timeout_s:g} s")):
             gathered = bytearray(buffer)
             while True:
                 more = connection.recv()
@@ -511,6 +547,8 @@ class Pipeline:
         if self.serves_nobody:
             child.end_if_one()
         me.environ = None  # now: what follows may wait for the peer, and is no matter of --harakiri
+        if served.interrupted:
+            me.spend()
         outcome = served.outcome
         took_s = _monotonic() - me.started_s
         self._record(served, int(took_s * 1e6))

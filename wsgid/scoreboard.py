@@ -52,6 +52,9 @@ class Word(IntEnum):
     SPAWNED_S = 33  # when the last of them began: seconds of time.time()
     DEATHS = 34  # a word for each Cause, in its order
 
+    # In a live line.
+    HELD_US = 48  # for how long its loop was held up, in all: deadlines move by that
+
 
 COUNTERS = range(Word.REQUESTS, Word.SPAWNS)
 

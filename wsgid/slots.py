@@ -20,6 +20,7 @@ class SlotState(Enum):
     STALLED = auto()  # its hub has not run for too long; it was signalled
     LOST = auto()  # its end of the channel is closed: it leaves unasked
     DRAINING = auto()  # finishes what is in flight, then leaves
+    STUCK = auto()  # the same, and its hub has not run for too long; it was signalled
     ABORTING = auto()  # is made to leave
 
 
@@ -56,14 +57,23 @@ TRANSITIONS: dict[tuple[SlotState, SlotEvent], SlotState] = {
     (_S.LOST, _E.GONE): _S.VACANT,
     (_S.DRAINING, _E.READY): _S.DRAINING,  # it said Ready before it read our Drain
     (_S.DRAINING, _E.CLOSE): _S.DRAINING,
+    (_S.DRAINING, _E.STALL): _S.STUCK,
     (_S.DRAINING, _E.ABORT): _S.ABORTING,
     (_S.DRAINING, _E.GONE): _S.VACANT,
+    (_S.STUCK, _E.RECOVER): _S.DRAINING,
+    (_S.STUCK, _E.READY): _S.STUCK,  # likewise
+    (_S.STUCK, _E.CLOSE): _S.STUCK,
+    (_S.STUCK, _E.ABORT): _S.ABORTING,
+    (_S.STUCK, _E.GONE): _S.VACANT,
     (_S.ABORTING, _E.READY): _S.ABORTING,
     (_S.ABORTING, _E.CLOSE): _S.ABORTING,
     (_S.ABORTING, _E.ABORT): _S.ABORTING,
     (_S.ABORTING, _E.GONE): _S.VACANT,
 }
 
+WATCHED = (_S.READY, _S.STALLED, _S.DRAINING, _S.STUCK)  # their hubs have to run
+LEAVING = (_S.DRAINING, _S.STUCK)
+HELD_UP = (_S.STALLED, _S.STUCK)
 STAFF = (_S.SPAWNING, _S.READY, _S.STALLED)  # can be told to drain
 LIVE = (*STAFF, _S.LOST)  # counts as a worker, until waitpid says otherwise; the rest is on its way out
 
@@ -78,7 +88,9 @@ class Slot:
     ready_s: float = inf  # when it said Ready
     since_s: float = 0.0  # when it entered its state
     deadline_s: float = inf  # when its state has lasted too long
+    leaves_by_s: float = inf  # when its mercy time is over
     heartbeat_s: float = 0.0  # when its hub last ran
+    held_s: float = 0.0  # for how long its hub was held up, in all
     shown_s: float = 0.0  # the heartbeat after which it was last asked to show what holds its hub
     tired: bool = False  # to be replaced, as it asked for (--max-requests and the like)
     failures: int = 0  # short lives in a row

@@ -98,7 +98,7 @@ def _others(known: tuple[Any, ...]) -> Iterable[Any]:
 
 def _is_ours(one: Any) -> bool:
     """Whether it answers a question, as this one does, or is that with which a thread begins: threads are shown too."""
-    return getattr(getattr(one, "_run", None), "__module__", "") == "wsgid.questions" or one.parent is None
+    return str(getattr(getattr(one, "_run", None), "__module__", "")).startswith("wsgid.") or one.parent is None
 
 
 def _named(one: Any) -> Any:

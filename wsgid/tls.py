@@ -17,11 +17,11 @@ from contextlib import suppress
 from enum import Enum, auto
 from typing import Any
 
-import gevent
 import greenlet
 from gevent.hub import get_hub
 
 from wsgid import syscalls
+from wsgid.clock import Patience
 from wsgid.config.options import Settings
 from wsgid.connection import READ, Connection
 from wsgid.errors import BadHandshake, ClientDisconnected, ForeignProtocol, HeadTimeout
@@ -93,7 +93,7 @@ class TlsConnection(ProxiedConnection):
             ClientDisconnected: as `recv` does.
         """
         late = HeadTimeout(f"no TLS handshake and first byte within {self._opening_s:g} s (--http-head-timeout)")
-        with gevent.Timeout(self._opening_s, late):
+        with Patience(self._opening_s, late):
             return self.recv()
 
     def recv(self, size_bytes: int = RECV_BYTES) -> bytes:

@@ -23,10 +23,11 @@ from typing import Any
 from gevent.event import Event
 from gevent.hub import get_hub
 
-from wsgid import certificates, child, dump, forks, log, process, stdio
+from wsgid import certificates, child, cleanup, dump, forks, log, process, stdio
 from wsgid.logs import accesslog
 from wsgid.application import Application
 from wsgid.channel import Channel
+from wsgid.clock import CLOCK, ROUND_S
 from wsgid.config.options import Settings
 from wsgid.connection import READ
 from wsgid.errors import ControlError, ExitCode
@@ -42,7 +43,7 @@ from wsgid.spoken import Shared
 from wsgid.timeouts import Timeouts
 from wsgid.watch import Watch
 
-ROUND_S = 0.1  # how often requests are looked at: the precision of --harakiri
+CLEAN_UP_S = 0.5  # after the mercy time, what is ended has this long to clean up
 SETTLE_S = 0.1  # after the sockets are unlinked, a connect(2) that had found them before may still arrive
 ORPHAN_ACCEPTS_S = 1.0  # without a master: how long to empty the backlog before the address is given free
 TELL_DROPPED_S = 60.0  # how often it is said that what was printed was dropped
@@ -83,7 +84,9 @@ class Worker:
             settings, application, listeners, line, self._say_once, self._left.set, order.wary, self._access_log)
         self._empty_until_s = 0.0
         self._mercy_until_s = 0.0
+        self._mercy_held_s = 0.0  # CLOCK.held_s when the mercy time began
         self._leftovers = Leftovers(self._hub, settings.worker_reload_mercy)
+        self._is_orphan = False
         self._said: set[str] = set()
         self._orders = self._hub.loop.io(channel.fileno(), READ)
         self._postponed: list[tuple[control.Message, list[int]]] = []  # orders that came while the hub was held up
@@ -100,6 +103,8 @@ class Worker:
 
     def run(self) -> None:
         """Serve until told to leave and everything in flight is answered."""
+        CLOCK.start()
+        cleanup.tie_time_outs()
         self._line[Word.HEARTBEAT_NS] = time.monotonic_ns()
         self._pulse.start(self._beat)
         self._round.start(self._look_around)
@@ -114,6 +119,8 @@ class Worker:
             self._wait_until_left()
         finally:
             child.end_if_one()  # nothing of it runs any more (LoopExit), as when the last thread of a process has ended
+            self._pulse.stop()  # what follows is no matter of --hub-timeout, and has its own limit
+            self._line[Word.HEARTBEAT_NS] = time.monotonic_ns() + _HARD_STOP_MARGIN_S * 10 ** 9
             if self._access_log:
                 self._access_log.close()
 
@@ -147,12 +154,15 @@ class Worker:
 
     def _beat(self) -> None:
         now_ns = time.monotonic_ns()
+        CLOCK.look()
+        self._line[Word.HELD_US] = int(CLOCK.held_s * 1e6)  # before the heartbeat: the master reads them together
         lag_us = (now_ns - self._line[Word.HEARTBEAT_NS]) // 1000 - int(self._pulse_s * 1e6)
         self._line[Word.LAG_US] = max(lag_us, 0)
         self._line[Word.HEARTBEAT_NS] = now_ns
 
     def _look_around(self) -> None:
         """Each ROUND_S: what is overdue, and whether this worker has done enough. Requests pay nothing for it."""
+        CLOCK.look()
         now_s = time.monotonic()
         self._timeouts.end_overdue(self._pipeline.greenlets, now_s)
         self._pipeline.trim(now_s)
@@ -255,6 +265,7 @@ class Worker:
         """The master is gone: answer what is here, then give the address free for the next one."""
         mercy_s = self._settings.worker_reload_mercy
         log.error("the master is gone: finishing the requests in flight, at most %g s", mercy_s)
+        self._is_orphan = True
         signal.alarm(int(mercy_s) + _HARD_STOP_MARGIN_S)  # nobody else would end us if the hub stalls
         self._orders.stop()
         self.drain(Backlog.EMPTY, mercy_s, ORPHAN_ACCEPTS_S)
@@ -270,19 +281,17 @@ class Worker:
         if self._state is not State.SERVING:
             return
         log.debug("finishing the requests in flight, at most %g s", mercy_s)
-        self._mercy_until_s = time.monotonic() + mercy_s
-        self._mercy = self._hub.loop.timer(mercy_s)
-        self._mercy.start(self._cut)
+        self._start_mercy(mercy_s)
         if backlog is Backlog.LEAVE:
             self._leave()
             return
         self._state = State.EMPTYING
-        self._empty_until_s = time.monotonic() + (mercy_s if empty_s is None else empty_s)
+        self._empty_until_s = CLOCK.now_s() + (mercy_s if empty_s is None else empty_s)
         timer = self._hub.loop.timer(SETTLE_S, SETTLE_S)
         timer.start(self._leave_when_empty, timer)
 
     def _leave_when_empty(self, timer: Any) -> None:
-        if not self._pipeline.has_waiting() or time.monotonic() >= self._empty_until_s:
+        if not self._pipeline.has_waiting() or CLOCK.now_s() >= self._empty_until_s:
             timer.close()
             self._leave()
 
@@ -294,12 +303,30 @@ class Worker:
         """When it has left: how much of the mercy time it did not need."""
         return self._mercy_until_s - time.monotonic()
 
+    def _start_mercy(self, mercy_s: float) -> None:
+        self._mercy_until_s = time.monotonic() + mercy_s
+        self._mercy_held_s = CLOCK.held_s
+        self._mercy = self._hub.loop.timer(mercy_s)
+        self._mercy.start(self._on_mercy_over)
+        if self._is_orphan:
+            signal.alarm(int(mercy_s) + _HARD_STOP_MARGIN_S)
+
+    def _on_mercy_over(self) -> None:
+        """Unless the loop was held up meanwhile: that time is given back. The master does the same (fleet.py)."""
+        CLOCK.look()
+        held_s = CLOCK.held_s - self._mercy_held_s
+        if held_s > 0:
+            self._start_mercy(held_s)
+        else:
+            self._cut()
+
     def _cut(self) -> None:
-        """The mercy time is over: say what is lost, and leave."""
-        for one in self._pipeline.greenlets:
-            if one.environ is not None:
-                log.error("cut after the mercy time: %s", one.described())
-        self._left.set()
+        """End what is still in flight; it can clean up what it holds, and then the worker leaves."""
+        if self._state is not State.LEAVING:
+            self._leave()
+        self._last = self._hub.loop.timer(CLEAN_UP_S)
+        self._last.start(self._left.set)
+        self._timeouts.end_all(self._pipeline.greenlets)
 
 
 def _module_files() -> list[str]:

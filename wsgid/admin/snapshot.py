@@ -166,7 +166,8 @@ def _view(slot: Slot, scoreboard: Scoreboard) -> WorkerView:
     words = list(line)
     for word in COUNTERS:
         words[word] += past[word]
-    age_s = (time.monotonic_ns() - line[Word.HEARTBEAT_NS]) / 1e9 if line[Word.HEARTBEAT_NS] else 0.0
+    # A worker that ends has its heartbeat in the future: see Worker.run.
+    age_s = max(time.monotonic_ns() - line[Word.HEARTBEAT_NS], 0) / 1e9 if line[Word.HEARTBEAT_NS] else 0.0
     return WorkerView(
         slot=slot.number, state=slot.state, generation=slot.generation, pid=slot.pid, spawns=past[Word.SPAWNS],
         spawned_s=past[Word.SPAWNED_S], heartbeat_age_s=age_s,

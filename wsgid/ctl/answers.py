@@ -5,7 +5,7 @@ from typing import Any
 
 from wsgid.ctl.client import CtlError, Server
 
-SERVING = ("ready", "stalled", "draining", "lost")  # states in which a worker may have something to say
+SERVING = ("ready", "stalled", "draining", "stuck", "lost")  # states in which a worker may have something to say
 
 
 def add_worker_argument(parser: argparse.ArgumentParser) -> None:

@@ -46,10 +46,10 @@ def _workers(status: dict[str, Any]) -> Iterator[str]:
 
 def is_held_up(worker: dict[str, Any], status: dict[str, Any]) -> bool:
     """Whether its event loop stands still."""
-    beats = worker["state"] in ("ready", "stalled", "draining")
+    beats = worker["state"] in ("ready", "stalled", "draining", "stuck")
     limit_s: float = min(status["hub_warn_s"], 1.0)
     late: float = worker["heartbeat_age_s"]
-    return worker["state"] == "stalled" or beats and late > limit_s
+    return worker["state"] in ("stalled", "stuck") or beats and late > limit_s
 
 
 def _listeners(status: dict[str, Any]) -> Iterator[str]:

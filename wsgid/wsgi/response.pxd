@@ -8,6 +8,7 @@ cdef class Served:
     cdef readonly Py_ssize_t sent_bytes
     cdef readonly Py_ssize_t head_bytes
     cdef readonly Py_ssize_t headers
+    cdef readonly bint interrupted
 
 
 @cython.locals(statuses=dict, roles=dict)
@@ -22,6 +23,7 @@ cdef class _Response:
     cdef Py_ssize_t sent_bytes
     cdef Py_ssize_t head_bytes
     cdef Py_ssize_t headers
+    cdef bint interrupted
     cdef object _transport
     cdef object _method
     cdef object _path
@@ -36,6 +38,7 @@ cdef class _Response:
     cdef finish(self)
     cdef fail(self, error)
     cdef close(self, iterable)
+    cdef _note(self, error)
 
     @cython.locals(size_bytes=Py_ssize_t, sent_bytes=Py_ssize_t, room=Py_ssize_t)
     cdef bint _put(self, block, bint alone) except -1

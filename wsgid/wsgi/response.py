@@ -70,13 +70,14 @@ class Outcome(Enum):
 class Served:
     """What became of one request."""
 
-    __slots__ = ("outcome", "status", "sent_bytes", "head_bytes", "headers")
+    __slots__ = ("outcome", "status", "sent_bytes", "head_bytes", "headers", "interrupted")
 
     outcome: Outcome
     status: int  # its code; 0 if there was none
     sent_bytes: int  # of the body
     head_bytes: int  # of the head that was sent
     headers: int  # that the application has given
+    interrupted: bool  # the application did not come to an end of its own: what it left behind may be half done
 
 
 class Stage(Enum):
@@ -220,8 +221,8 @@ def _length(value: str, other: int | None) -> int:
 class _Response:
     """The response to one request, on its way out."""
 
-    __slots__ = ("stage", "code", "sent_bytes", "head_bytes", "headers", "_transport", "_method", "_path", "_head",
-                 "_length", "_bodiless", "_framing")
+    __slots__ = ("stage", "code", "sent_bytes", "head_bytes", "headers", "interrupted", "_transport", "_method",
+                 "_path", "_head", "_length", "_bodiless", "_framing")
 
     def __init__(self, environ: dict[str, Any], transport: Transport, framing: Framing | None) -> None:
         self.stage = _SILENT
@@ -229,6 +230,7 @@ class _Response:
         self.sent_bytes = 0
         self.head_bytes = 0
         self.headers = 0
+        self.interrupted = False
         self._transport = transport
         self._framing = framing
         self._method = environ["REQUEST_METHOD"]  # now: the application may change its environ
@@ -309,6 +311,7 @@ class _Response:
     def fail(self, error: BaseException) -> Outcome:
         """The application raised this, or broke PEP 3333."""
         child.end_if_one(error)
+        self._note(error)
         if self._framing is not None and self._framing.taken:
             self.stage = _STREAMING
         if not isinstance(error, RequestTimeout):  # who raises that one has said where the request was
@@ -321,6 +324,7 @@ class _Response:
         except ClientDisconnected:
             return Outcome.DISCONNECTED
         except BaseException as second:
+            self._note(second)
             log.error("%s: the error response could not be sent", self._request(), exc_info=second)
             return Outcome.TORN
         return Outcome.FAILED
@@ -332,7 +336,13 @@ class _Response:
             if close is not None:
                 close()
         except BaseException as error:
+            self._note(error)
             log.error("%s: close() of the response failed", self._request(), exc_info=error)
+
+    def _note(self, error: BaseException) -> None:
+        """A time-out, a kill or an exit: drivers clean up after an Exception, and not after these."""
+        if not isinstance(error, Exception):
+            self.interrupted = True
 
     # --- bytes out ---
 
@@ -493,8 +503,10 @@ def serve(application: Callable[..., Any], environ: dict[str, Any], transport: T
         outcome = response.finish()
     except ClientDisconnected:  # of the response, or of the request body: nobody is there to be told
         outcome = Outcome.DISCONNECTED
+        response.interrupted = iterable is not None and type(iterable) is not list  # it has not come to its end
     except BaseException as error:  # SystemExit and time-outs too: one request's end is not the worker's
         outcome = response.fail(error)
     if type(iterable) is not list:
         response.close(iterable)
-    return Served(outcome, response.code, response.sent_bytes, response.head_bytes, response.headers)
+    return Served(outcome, response.code, response.sent_bytes, response.head_bytes, response.headers,
+                  response.interrupted)

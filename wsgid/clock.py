@@ -1,0 +1,136 @@
+"""The worker's clock: how long its event loop was held up, and by which greenlets.
+
+    the worker's timers -> look: late? -> held_s grows -> every deadline moves by as much, but for who held the loop
+
+Rules
+* Time in which a request could not run is not its own time: time-outs of requests, heads, sockets and the mercy do not
+  count it.  A greenlet that holds the loop pays for the time that it has run itself.
+* Who never holds the loop up pays nothing: the greenlets' own times are taken (greenlet.settrace) only after the loop
+  was late, for WATCH_S.  Before that, the master's signal names who holds the loop (timeouts.py).
+* The loop is late if a timer of ROUND_S was called LATE_S too late.  Shorter holds are everyday work.
+"""
+
+import math
+import time
+from typing import Any
+
+import gevent
+import greenlet
+from gevent.hub import get_hub
+
+ROUND_S = 0.1  # `look` is called at least this often while the loop runs
+LATE_S = 0.05
+WATCH_S = 10.0
+
+_monotonic = time.monotonic
+_start = gevent.Timeout.start
+
+
+class Clock:
+    """What is known of the loop of this process."""
+
+    def __init__(self) -> None:
+        self.held_s = 0.0  # in all
+        self._looked_s = math.inf  # nobody looks yet
+        self._named = 0  # the greenlet that was seen holding the loop, by its id
+        self._ran: dict[int, float] = {}  # since the last look, by the greenlets' ids
+        self._own: dict[int, float] = {}  # while the loop was held up
+        self._watch_until_s = 0.0
+        self._watching = self._installed = False
+        self._before: Any = None  # the application's tracer
+        self._hub: Any = None
+        self._switched_s = 0.0
+
+    def start(self) -> None:
+        """The loop runs from now on."""
+        self._looked_s = _monotonic()
+
+    def now_s(self) -> float:
+        """A time that stands still while the loop does."""
+        return _monotonic() - self.held_s
+
+    def look(self) -> None:
+        """Find out how late the loop is. Runs in the hub."""
+        if self._looked_s == math.inf:
+            return
+        now_s = _monotonic()
+        late_s = now_s - self._looked_s - ROUND_S
+        self._looked_s = now_s
+        if late_s >= LATE_S:
+            self._note(late_s, now_s)
+        elif self._watching and now_s >= self._watch_until_s:
+            self._stop_watching()
+        self._named = 0
+        self._ran.clear()
+
+    def name(self, holder: object) -> None:
+        """This greenlet holds the loop now."""
+        self._named = id(holder)
+
+    def take_own(self) -> dict[int, float]:
+        """The seconds that greenlets have run themselves while they held the loop up, by their ids; since the last
+        call of this."""
+        own, self._own = self._own, {}
+        return own
+
+    def _note(self, late_s: float, now_s: float) -> None:
+        held_s = max(late_s, sum(self._ran.values()))
+        self.held_s += held_s
+        if not self._watching and self._named:
+            self._ran[self._named] = held_s
+        for number, ran_s in self._ran.items():
+            self._own[number] = self._own.get(number, 0.0) + ran_s
+        self._watch_until_s = now_s + WATCH_S
+        if not self._watching:
+            self._watch(now_s)
+
+    def _watch(self, now_s: float) -> None:
+        self._watching = True
+        self._hub = get_hub()
+        self._switched_s = now_s
+        if not self._installed:
+            self._installed = True
+            self._before = greenlet.settrace(self._on_switch)
+
+    def _stop_watching(self) -> None:
+        self._watching = False
+        if greenlet.gettrace() == self._on_switch:  # else the application's tracer may call this one
+            self._installed = False
+            greenlet.settrace(self._before)
+            self._before = None
+
+    def _on_switch(self, event: str, args: Any) -> None:
+        """greenlet's tracer: the loop goes from one greenlet to another. Nothing here may raise."""
+        now_s = _monotonic()
+        if event == "switch" or event == "throw":
+            origin = args[0]
+            if origin is not self._hub and self._watching:
+                number = id(origin)  # not the greenlet itself: this must not keep it alive
+                self._ran[number] = self._ran.get(number, 0.0) + now_s - self._switched_s
+        self._switched_s = now_s
+        if self._before is not None:
+            self._before(event, args)
+
+
+CLOCK = Clock()  # of this process, as its hub
+
+
+class Patience(gevent.Timeout):  # type: ignore[misc]  # gevent has no types
+    """A gevent.Timeout that does not count the time in which the loop was held up."""
+
+    timer: Any
+
+    def start(self) -> None:
+        self._held_s = CLOCK.held_s
+        _start(self)
+
+    def _on_expiration(self, waiting: Any, error: Any) -> None:  # gevent's hook for subclasses
+        CLOCK.look()
+        more_s = CLOCK.held_s - self._held_s
+        if more_s <= 0:
+            waiting.throw(error)
+            return
+        self._held_s = CLOCK.held_s
+        self.timer.close()
+        self.timer = get_hub().loop.timer(more_s)
+        self.timer.start(self._on_expiration, waiting, error, update=True)
