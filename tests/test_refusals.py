@@ -398,3 +398,19 @@ def test_no_signal_is_lost_when_the_master_executes_itself(start: Start, tmp_pat
     server.wait_for("wsgid starts anew, in this process")
     assert server.stop() == 0
     server.assert_nothing_left()
+
+
+def test_signals_that_wait_in_the_pipe_go_back_to_the_kernel() -> None:
+    """execve(2) closes the pipe; what the kernel holds back survives it."""
+    code = """
+        import os, signal
+        from wsgid.process import SignalPipe
+        pipe = SignalPipe([signal.SIGHUP, signal.SIGTERM])
+        os.kill(os.getpid(), signal.SIGTERM)
+        pipe.hold()
+        print(*signal.sigpending(), pipe.read())
+        pipe.release()
+        print(pipe.read())
+    """
+    said = subprocess.check_output([sys.executable, "-c", dedent(code)], text=True)
+    assert said.splitlines() == [f"{int(Signals.SIGTERM)} []", f"[{Signals.SIGTERM!r}]"]
