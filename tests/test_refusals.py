@@ -184,20 +184,21 @@ LATE = """
 """
 
 
-def test_an_image_that_cannot_start_tries_until_it_can(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option, value", [("--logger", "file:"), ("--pidfile", "")])
+def test_an_image_that_cannot_start_tries_until_it_can(start: Start, tmp_path: Path, option: str, value: str) -> None:
+    """Before and after it has taken its sockets over."""
     (tmp_path / "logs").mkdir()
-    server = serve(start, "--logger", "stdio", "--logger", "file:logs/log", "--pidfile", "pid")
+    server = serve(start, "--logger", "stdio", option, f"{value}logs/file")
     (tmp_path / "app.py").write_text(dedent(LATE) + dedent(APP))  # the rehearsal imports it
     (tmp_path / "trap").touch()
     server.send_signal(Signals.SIGUSR2)
-    server.wait_for("the log file .*/logs/log cannot be written: No such file or directory")
+    server.wait_for(r"logs/file cannot be written: No such file or directory")
     server.wait_for("wsgid could not start anew; its workers serve on, and it is tried again in", 2)
     assert_serves(server)
     (tmp_path / "trap").unlink()
     (tmp_path / "taken").rename(tmp_path / "logs")
     server.wait_for(r"worker \d+ \(generation [1-9]\d*, pid \d+\) is ready", 2)
     assert_serves(server)
-    assert (tmp_path / "pid").read_text() == f"{server.pid}\n"
     assert_ends_well(server)
 
 
@@ -398,3 +399,19 @@ def test_no_signal_is_lost_when_the_master_executes_itself(start: Start, tmp_pat
     server.wait_for("wsgid starts anew, in this process")
     assert server.stop() == 0
     server.assert_nothing_left()
+
+
+def test_signals_that_wait_in_the_pipe_go_back_to_the_kernel() -> None:
+    """execve(2) closes the pipe; what the kernel holds back survives it."""
+    code = """
+        import os, signal
+        from wsgid.process import SignalPipe
+        pipe = SignalPipe([signal.SIGHUP, signal.SIGTERM])
+        os.kill(os.getpid(), signal.SIGTERM)
+        pipe.hold()
+        print(*signal.sigpending(), pipe.read())
+        pipe.release()
+        print(pipe.read())
+    """
+    said = subprocess.check_output([sys.executable, "-c", dedent(code)], text=True)
+    assert said.splitlines() == [f"{int(Signals.SIGTERM)} []", f"[{Signals.SIGTERM!r}]"]

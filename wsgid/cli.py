@@ -19,20 +19,23 @@ def main() -> int:
     code: int = ExitCode.FAILURE
     stdio.open_descriptors()
     environ = dict(os.environ)
+    failure: Exception | None = None  # its frames keep open what was taken over, for the next attempt
     try:
         code = _run()
     except BootError as error:
         log.error("%s", error)
-        code = error.exit_code
+        code, failure = error.exit_code, error
     except (*REFUSALS, ImportError) as error:
         log.error("wsgid cannot start: %s", words(error))
-    except Exception:
+        failure = error
+    except Exception as error:
         if not upgrade.is_due(os.environ):
             raise
         log.error("wsgid cannot start, by an error of its own", exc_info=True)
+        failure = error
     finally:
         daemon.tell_foreground(code)
-    if upgrade.is_due(os.environ):
+    if failure and upgrade.is_due(os.environ):
         return upgrade.try_again(environ)
     return code
 
