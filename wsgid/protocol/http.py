@@ -177,11 +177,13 @@ class Decoder:
     # --- a body ---
 
     def _take_body(self) -> bytes | End | None:
+        if not self._left_bytes:
+            return self._end()
         size = min(self._left_bytes, len(self._data) - self._at)
-        if size:
-            self._left_bytes -= size
-            return self._cut(size)
-        return None if self._left_bytes else self._end()
+        if not size:
+            return None
+        self._left_bytes -= size
+        return self._cut(size)
 
     def _take_chunks(self) -> bytes | End | None:
         chunks = self._chunks
