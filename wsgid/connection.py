@@ -12,13 +12,13 @@ import _socket
 import fcntl
 import posix
 import struct
-import time
 from contextlib import suppress
 from typing import Any
 
+import gevent
 from gevent.hub import get_hub
 
-from wsgid.clock import Patience
+from wsgid.clock import CLOCK, Patience
 from wsgid.errors import ClientDisconnected
 from wsgid.forwarded import unmapped
 from wsgid.syscalls import NOTHING, RECV_BYTES, SEND_MAX_BYTES, close, poll, recv, send
@@ -94,14 +94,14 @@ class Connection:
     def deliver(self) -> None:
         """Wait until the peer's kernel has all that was sent; after that, no reset destroys it. What still comes is
         thrown away. A peer that takes nothing for `timeout_s` is given up."""
-        unsent_bytes, until_s = self._unsent_bytes(), time.monotonic() + self._timeout_s
-        while unsent_bytes and time.monotonic() < until_s and not self.is_abandoned():
+        unsent_bytes, until_s = self._unsent_bytes(), CLOCK.now_s() + self._timeout_s
+        while unsent_bytes and CLOCK.now_s() < until_s and not self.is_abandoned():
             gevent.sleep(_DELIVERY_ROUND_S)
             with suppress(OSError):
                 recv(self.fd)
             left_bytes = self._unsent_bytes()
             if left_bytes < unsent_bytes:
-                unsent_bytes, until_s = left_bytes, time.monotonic() + self._timeout_s
+                unsent_bytes, until_s = left_bytes, CLOCK.now_s() + self._timeout_s
 
     def _unsent_bytes(self) -> int:
         """What the kernel has and the peer's has not confirmed (tcp(7), SIOCOUTQ)."""

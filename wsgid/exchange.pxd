@@ -23,6 +23,7 @@ cdef class Exchange:
     cdef bint _ended
     cdef Py_ssize_t _left_bytes
     cdef bint _broken
+    cdef bint _over
     cdef bytes _rest
     cdef readonly bint close_delimited
     cdef bint _old

@@ -84,6 +84,7 @@ class Exchange:
         self._ended = True  # the body of the last request has come whole
         self._left_bytes = 0  # of the body, that have not come; below 0: it is chunked, and nobody knows
         self._broken = False  # a read of it was interrupted, and what it had read is lost
+        self._over = False  # the request is answered; nobody reads its body any more
         self._rest = b""  # of a block of it
         self.close_delimited = False
         self._old = False  # HTTP/1.0
@@ -165,7 +166,7 @@ class Exchange:
             raise self.refused
         assert isinstance(head, Head)
         self._expects = head.expects
-        self._ended = self._broken = self.head_out = False
+        self._ended = self._broken = self._over = self.head_out = False
         self._left_bytes = head.content_length
         self._rest = b""
         self.chunked = self.close_delimited = False
@@ -182,6 +183,7 @@ class Exchange:
         """
         give_way()  # a block may have thousands of chunks
         self._broken = True  # until this read has succeeded: a time-out may end it at any place
+        request = self.served
         while not self._rest:
             if self._ended:
                 self._broken = False
@@ -189,6 +191,8 @@ class Exchange:
             event = self._event()
             if event is None:
                 self._receive(min(max(size_bytes, _RECV_MIN_BYTES), _RECV_MAX_BYTES))
+                if self._over or request != self.served:  # a greenlet that this request has left behind; see Body.end
+                    raise ClientDisconnected("the request is over, and its body with it")
             else:
                 self._rest = self._taken(event)
         block, self._rest = self._rest[:size_bytes], self._rest[size_bytes:]
@@ -240,6 +244,7 @@ class Exchange:
 
     def settle(self) -> bool:
         """After a whole response: whether the connection goes on, as its head has promised."""
+        self._over = True
         return self.keep_alive and not self.close_delimited and not self.taken and not self._broken
 
     def _has_next(self) -> bool:

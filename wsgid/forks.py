@@ -190,11 +190,11 @@ def _is_open(fd: int) -> bool:
 
 
 def _sockets_of_listeners() -> Iterator[int]:
-    for name in os.listdir("/proc/self/fd"):
+    for fd in process.open_fds():
         with suppress(OSError):  # no socket, or that of the listing itself, which is closed
-            with _borrowed(int(name)) as one:
+            with _borrowed(fd) as one:
                 if _comparable(one.getsockname()) in _names:
-                    yield int(name)
+                    yield fd
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from typing import Any
 
 from gevent import monkey
 
-from wsgid import log, whereabouts
+from wsgid import log, process, whereabouts
 
 NAMED_MAX = 10
 _REMEDY = "in the worker, on first use or in a hook of os.register_at_fork(after_in_child=...); " \
@@ -39,11 +39,11 @@ Sockets = dict[int, str]  # descriptor -> the socket's name of the kernel's, 'so
 def sockets() -> Sockets:
     """All sockets of this process."""
     found = {}
-    for fd in os.listdir("/proc/self/fd"):
+    for fd in process.open_fds():
         with suppress(OSError):  # of the listing itself, which is closed
             name = os.readlink(f"/proc/self/fd/{fd}")
             if name.startswith("socket:"):
-                found[int(fd)] = name
+                found[fd] = name
     return found
 
 

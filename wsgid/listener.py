@@ -82,12 +82,12 @@ def open_listener(address: str, backlog: int, ownership: Ownership, beside: Sequ
         ListenerError: with the address, the reason and the remedy.
     """
     try:
-        return _open(address, backlog, ownership)
+        return _open(address, backlog, ownership, beside)
     except OSError as error:  # wherever it comes from: no descriptor left, say
         raise ListenerError(f"cannot listen on {address}: {_reason(error)}") from error
 
 
-def _open(address: str, backlog: int, ownership: Ownership) -> Listener:
+def _open(address: str, backlog: int, ownership: Ownership, beside: Sequence[str]) -> Listener:
     """Raises ListenerError and OSError."""
     if address.startswith("fd://"):
         return inherit(address.removeprefix("fd://"), backlog)

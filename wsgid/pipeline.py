@@ -420,6 +420,7 @@ class Pipeline:
             served = self._serve_upgrade(exchange, environ, me)
         else:
             served = serve(self._application, environ, exchange.connection, exchange)
+        body.end()
         if self.serves_nobody:
             child.end_if_one()
         me.environ = None

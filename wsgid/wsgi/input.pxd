@@ -3,3 +3,5 @@
 cdef class Body:
     cdef readonly object stream
     cdef object _wire
+
+    cpdef end(self)

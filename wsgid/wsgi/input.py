@@ -30,6 +30,16 @@ class Peer(Protocol):
         """What has come, at most `size_bytes`; empty at end-of-file."""
 
 
+class _Over:
+    """Who sends the body of a request that is over."""
+
+    def recv(self, size_bytes: int) -> bytes:
+        raise ClientDisconnected("the request is over, and its body with it: read it before the response ends")
+
+
+_OVER = _Over()
+
+
 class Body:
     """The body of one request.
 
@@ -52,6 +62,11 @@ class Body:
             self._wire = _Wire(first, content_length, peer)
             self.stream = _Stream(self._wire)
 
+    def end(self) -> None:
+        """The request is over. A greenlet that it has left behind must not read what belongs to the next request."""
+        if self._wire is not None:
+            self._wire.peer = _OVER
+
     @property
     def unread_bytes(self) -> int:
         """How much of the body has not been taken from the peer yet."""
@@ -65,7 +80,7 @@ class _Wire(io.RawIOBase):
         self.unread_bytes = content_length - len(first)
         self._first = memoryview(first)
         self.content_length = content_length
-        self._peer = peer
+        self.peer: Peer = peer
         self._broken = False
 
     def readable(self) -> bool:
@@ -97,7 +112,7 @@ class _Wire(io.RawIOBase):
         # Until this read has succeeded.  A time-out, say, may lose bytes that the io classes had gathered: reading on
         # after it would skip them.
         self._broken = True
-        block = self._peer.recv(min(size_bytes, self.unread_bytes))
+        block = self.peer.recv(min(size_bytes, self.unread_bytes))
         if not block:
             raise ClientDisconnected(f"the peer closed within the request body: {self._progress()}")
         self._broken = False
@@ -115,17 +130,22 @@ class ChunkedBody:
         peer: who sends it; its `recv` is empty at the end of the body, and raises if the body breaks off.
     """
 
-    __slots__ = ("stream",)
+    __slots__ = ("stream", "_chunks")
 
     stream: BinaryIO
 
     def __init__(self, peer: Peer) -> None:
-        self.stream = _Stream(_Chunks(peer))
+        self._chunks = _Chunks(peer)
+        self.stream = _Stream(self._chunks)
+
+    def end(self) -> None:
+        """As Body.end."""
+        self._chunks.peer = _OVER
 
 
 class _Chunks(io.RawIOBase):
     def __init__(self, peer: Peer) -> None:
-        self._peer = peer
+        self.peer: Peer = peer
         self._broken = False
 
     def readable(self) -> bool:
@@ -136,7 +156,7 @@ class _Chunks(io.RawIOBase):
             raise ClientDisconnected("the request body broke off")
         view = memoryview(buffer).cast("B")
         self._broken = True  # until this read has succeeded: see _Wire
-        block = self._peer.recv(len(view))
+        block = self.peer.recv(len(view))
         self._broken = False
         view[:len(block)] = block
         return len(block)
