@@ -30,7 +30,8 @@ def test_every_option() -> None:
         "-s", "a.sock", "--socket", ":0", "--http", ":8000", "--http-keepalive", "4", "--http-keepalive-requests", "9",
         "--http-idle", "8", "--http-head-timeout", "6", "--http-line-size", "1k", "--http-head-size", "2k",
         "--https", ":8443,/c,/k", "--ssl-socket", "a.ssl,/c,/k,/a", "--proxy-protocol",
-        "--forwarded-allow-ips", "10.0.0.0/8,unix", "--listen", "128", "--reuse-port", "--cpu-affinity",
+        "--forwarded-allow-ips", "10.0.0.0/8,unix", "--forwarded-headers", "forwarded",
+        "--listen", "128", "--reuse-port", "--cpu-affinity",
         "2", "--chmod-socket=660", "--chown-socket", "0:0",
         "--workers", "auto", "--gevent", "50", "--wsgi-file", "site.wsgi", "--callable", "site", "--chdir", "/",
         "--pythonpath", "/a", "--pythonpath", "/b", "--env", "A=B=C", "--env", "D=", "--virtualenv", "/tmp",
@@ -45,14 +46,14 @@ def test_every_option() -> None:
         "--log-x-forwarded-for", "--memory-report", "--touch-logreopen", "/c", "--stats", "stats.sock",
         "--stats-http", "--metrics", ":9117", "--control", "off", "--master-fifo", "/tmp/fifo", "--pidfile", "/tmp/pid",
         "--daemonize", "/tmp/daemon", "--procname-prefix", "site", "--umask", "022", "--import", "a.b",
-        "--pyargv", "a b", "--static-map", "/static=dir", "--static-safe", "/d", "--honour-stdin",
+        "--pyargv", "a b", "--static-map", "/static=dir", "--static-safe", "/d", "--static-hidden", "--honour-stdin",
         "--post-buffering", "64k"])
     assert settings == Settings(
         application="", socket=("a.sock", ":0"), http=(":8000",), http_keepalive=4.0, http_keepalive_requests=9,
         http_idle=8, http_head_timeout=6.0, http_line_size=1024, http_head_size=2048,
         https=((":8443", "/c", "/k"),), ssl_socket=(("a.ssl", "/c", "/k", "/a"),), proxy_protocol=True,
-        forwarded_allow_ips="10.0.0.0/8,unix", listen=128, reuse_port=True, cpu_affinity=2,
-        chmod_socket=0o660, chown_socket=(0, 0),
+        forwarded_allow_ips="10.0.0.0/8,unix", forwarded_headers="forwarded", listen=128, reuse_port=True,
+        cpu_affinity=2, chmod_socket=0o660, chown_socket=(0, 0),
         workers=len(os.sched_getaffinity(0)), gevent=50, wsgi_file="site.wsgi", callable="site", chdir="/",
         pythonpath=("/a", "/b"), env=(("A", "B=C"), ("D", "")), virtualenv="/tmp", lazy_apps=True, uid=0, gid=0,
         worker_reload_mercy=5.0, socket_timeout=2.5, hub_timeout=9.0, boot_timeout=8.0, max_vars=7,
@@ -64,7 +65,7 @@ def test_every_option() -> None:
         log_x_forwarded_for=True, memory_report=True, touch_logreopen=("/c",), stats="stats.sock", stats_http=True,
         metrics=":9117", control="off", master_fifo=("/tmp/fifo",), pidfile="/tmp/pid", daemonize="/tmp/daemon",
         procname_prefix="site", umask=0o022, import_module=("a.b",), pyargv="a b",
-        static_map=(("/static", "dir"),), static_safe=("/d",), honour_stdin=True,
+        static_map=(("/static", "dir"),), static_safe=("/d",), static_hidden=True, honour_stdin=True,
         post_buffering=64 << 10)
     default = Settings()
     same = [one.name for one in fields(Settings) if getattr(settings, one.name) == getattr(default, one.name)]
@@ -152,7 +153,9 @@ def text_of(one: Option) -> st.SearchStrategy[str]:
         values.ENVIRONMENT: st.tuples(words.filter(lambda text: "=" not in text), words).map("=".join),
         values.LOGGER: st.sampled_from(["stdio", "syslog:a,local0", "rsyslog:h:1,a"]),
         values.LOG_FORMAT: st.sampled_from(["json", "%(uri) %(status)"]),
-        values.PEERS: st.sampled_from(["*", "10.0.0.0/8,unix"]), values.TLS_SOCKET: st.just(":1,/cert.pem,/key.pem"),
+        values.PEERS: st.sampled_from(["*", "10.0.0.0/8,unix"]),
+        values.FORWARDED_HEADERS: st.sampled_from(["forwarded", "x-forwarded-for,x-forwarded-host"]),
+        values.TLS_SOCKET: st.just(":1,/cert.pem,/key.pem"),
         values.STATIC_MAP: words.map("/{}=static".format),
         values.SECONDS: st.decimals("0.001", 999_999, places=3).map(str),
         values.SECONDS_OR_NONE: st.decimals("0.001", 999_999, places=3).map(str),
@@ -215,7 +218,7 @@ def test_the_environment_and_files_know_every_option(tmp_path: Path) -> None:
         for key in {one.key, one.name, *one.uwsgi}:
             text = "/tmp" if one.kind is values.DIRECTORY else "0" if one.kind in (values.USER, values.GROUP) else {
                 values.MODE: "660", values.ENVIRONMENT: "A=B", values.LEVEL: "info", values.STATIC_MAP: "/a=b",
-                values.PEERS: "*", values.TLS_SOCKET: ":1,a.pem,b.pem",
+                values.PEERS: "*", values.FORWARDED_HEADERS: "forwarded", values.TLS_SOCKET: ":1,a.pem,b.pem",
                 values.LOGGER: "stdio", values.LOG_FORMAT: "json"}.get(one.kind, "1")
             (tmp_path / "site.toml").write_text(f'{key} = "{text}"')
             other = [] if one.name in ("application", "wsgi_file") else NEEDED

@@ -8,10 +8,15 @@ from hypothesis import strategies as st
 
 from wsgid.forwarded import Trusted, apply
 
-PROXIES = Trusted("127.0.0.1, 10.0.0.0/8 ,2001:db8::/32")
+LISTED = "127.0.0.1, 10.0.0.0/8 ,2001:db8::/32"
+ALL_HEADERS = "X-Forwarded-For, x-forwarded-proto,x-forwarded-host,x-forwarded-port"
+PROXIES = Trusted(LISTED, ALL_HEADERS)
+RFC_7239 = Trusted(LISTED, "Forwarded")
 
 
-def applied(trusted: Trusted = PROXIES, **headers: str) -> dict[str, Any]:
+def applied(trusted: Trusted | None = None, **headers: str) -> dict[str, Any]:
+    if trusted is None:
+        trusted = RFC_7239 if "FORWARDED" in headers else PROXIES
     variables = {"REMOTE_ADDR": "10.0.0.1", "REMOTE_PORT": "4711", "SERVER_NAME": "", "SERVER_PORT": "8000",
                  "HTTP_HOST": "inside:8000", **{f"HTTP_{name}": value for name, value in headers.items()}}
     apply(variables, trusted)
@@ -78,7 +83,7 @@ def test_what_is_no_address_ends_the_search(header: str, address: str) -> None:
 
 
 def test_where_everybody_is_trusted_the_first_counts() -> None:
-    said = applied(Trusted("*"), X_FORWARDED_FOR="203.0.113.9, 192.0.2.1")
+    said = applied(Trusted("*", ALL_HEADERS), X_FORWARDED_FOR="203.0.113.9, 192.0.2.1")
     assert said["REMOTE_ADDR"] == "203.0.113.9"
 
 
@@ -155,11 +160,42 @@ def test_a_forwarded_that_cannot_be_read_changes_nothing(header: str) -> None:
     assert client(FORWARDED=header) == ("10.0.0.1", "4711")
 
 
-def test_a_forwarded_that_a_proxy_has_passed_on_is_not_read() -> None:
-    said = applied(FORWARDED="for=203.0.113.9;proto=https;host=evil.test", X_FORWARDED_FOR="192.0.2.1")
-    assert said["REMOTE_ADDR"] == "192.0.2.1" and said["HTTP_HOST"] == "inside:8000" and "HTTPS" not in said
-    said = applied(FORWARDED="for=203.0.113.9", X_FORWARDED_PROTO="https")
-    assert said["REMOTE_ADDR"] == "10.0.0.1" and said["HTTPS"] == "on"
+# --- which headers count ----------------------------------------------------------------------------------------------
+
+EVERYTHING = {"X_FORWARDED_FOR": "192.0.2.1", "X_FORWARDED_PROTO": "https", "X_FORWARDED_HOST": "evil.test",
+              "X_FORWARDED_PORT": "1", "FORWARDED": "for=203.0.113.9;proto=http;host=evil.example"}
+
+
+def test_by_default_only_those_count_that_an_ordinary_proxy_overwrites() -> None:
+    said = applied(Trusted(LISTED), **EVERYTHING)
+    assert (said["REMOTE_ADDR"], said["REQUEST_SCHEME"]) == ("192.0.2.1", "https")
+    assert (said["HTTP_HOST"], said["SERVER_NAME"], said["SERVER_PORT"]) == ("inside:8000", "", "8000")
+
+
+@pytest.mark.parametrize(("named", "changed"), [
+    ("x-forwarded-for", {"REMOTE_ADDR": "192.0.2.1"}),
+    ("x-forwarded-proto", {"REQUEST_SCHEME": "https", "HTTPS": "on"}),
+    ("x-forwarded-host", {"HTTP_HOST": "evil.test", "SERVER_NAME": "evil.test", "SERVER_PORT": "80"}),
+    ("x-forwarded-port", {"SERVER_PORT": "1"}),
+    ("Forwarded", {"REMOTE_ADDR": "203.0.113.9", "REQUEST_SCHEME": "http", "HTTP_HOST": "evil.example",
+                   "SERVER_NAME": "evil.example", "SERVER_PORT": "80"}),
+    ("", {}),
+])
+def test_a_header_that_is_not_named_changes_nothing(named: str, changed: dict[str, str]) -> None:
+    before = applied(Trusted(LISTED, ""), **EVERYTHING)
+    assert applied(Trusted(LISTED, named), **EVERYTHING).items() - before.items() == changed.items()
+
+
+@pytest.mark.parametrize("named", ["x-forwarded", "x-forwarded-for x-forwarded-proto", "x-real-ip"])
+def test_a_name_that_is_not_known_is_refused(named: str) -> None:
+    with pytest.raises(ValueError, match="some of x-forwarded-for, x-forwarded-proto, "):
+        Trusted(LISTED, named)
+
+
+def test_both_kinds_cannot_be_named() -> None:
+    """A proxy that sets the one kind passes the other kind on as the client sent it."""
+    with pytest.raises(ValueError, match="not both"):
+        Trusted(LISTED, "forwarded,x-forwarded-for")
 
 
 # --- whatever comes ---------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import requests
 import trustme
+import yaml
 
 from tests import client
 from tests.conftest import Start
@@ -171,18 +171,34 @@ def test_a_client_that_the_header_names_is_not_believed_for_it(proxied: Site) ->
 
 # --- X-Forwarded-* and Forwarded --------------------------------------------------------------------------------------
 
+DOCS = Path(__file__).parent.parent / "docs"
 FORWARDED = ("X-Forwarded-For: 203.0.113.9, 192.0.2.1", "X-Forwarded-Proto: https", "X-Forwarded-Host: example.org",
              "X-Forwarded-Port: 8443")
 
 
-def test_the_loopback_and_unix_sockets_are_believed_by_default(start: Start) -> None:
+def test_the_loopback_and_unix_sockets_are_believed_by_default_for_address_and_scheme(start: Start) -> None:
     server = start("--http", "127.0.0.1:0", "--http", "http.sock", "app:application", app=APP).wait_ready(1)
     for address in addresses(server):
-        said = ask(address, *FORWARDED)
+        said = ask(address, *FORWARDED, "Forwarded: for=192.0.2.7;proto=http;host=evil.test")
         assert (said["REMOTE_ADDR"], said["wsgi.url_scheme"]) == ("192.0.2.1", "https") and "REMOTE_PORT" not in said
-        assert (said["HTTP_HOST"], said["SERVER_NAME"], said["SERVER_PORT"]) == ("example.org", "example.org", "8443")
-        said = ask(address, "Forwarded: for=192.0.2.1;proto=https;host=a.org")
-        assert (said["REMOTE_ADDR"], said["wsgi.url_scheme"], said["HTTP_HOST"]) == ("192.0.2.1", "https", "a.org")
+        assert said["HTTP_HOST"] == "inside" and said["SERVER_PORT"] != "8443"
+
+
+def test_the_other_headers_count_if_they_are_named(start: Start) -> None:
+    server = start("--http", "127.0.0.1:0", "--forwarded-headers",
+                   "x-forwarded-for,x-forwarded-proto,x-forwarded-host,x-forwarded-port", "app:application",
+                   app=APP).wait_ready(1)
+    said = ask(addresses(server)[0], *FORWARDED)
+    assert (said["HTTP_HOST"], said["SERVER_NAME"], said["SERVER_PORT"]) == ("example.org", "example.org", "8443")
+    server = start("--http", "127.0.0.1:0", "--forwarded-headers", "forwarded", "app:application").wait_ready(1)
+    said = ask(addresses(server)[0], "Forwarded: for=192.0.2.1;proto=https;host=a.org", "X-Forwarded-For: 192.0.2.7")
+    assert (said["REMOTE_ADDR"], said["wsgi.url_scheme"], said["HTTP_HOST"]) == ("192.0.2.1", "https", "a.org")
+
+
+def test_a_name_of_a_header_that_is_none_is_said_at_once(start: Start) -> None:
+    server = start("--http", "127.0.0.1:0", "--forwarded-headers", "x-real-ip", "app:application", app=APP)
+    assert server.wait() == 2
+    server.wait_for("--forwarded-headers 'x-real-ip' cannot be used: expected some of x-forwarded-for")
 
 
 @pytest.mark.parametrize("listed", ["", "10.0.0.0/8", "192.0.2.1"])
@@ -225,14 +241,28 @@ def test_a_wrong_list_is_said_at_once(start: Start) -> None:
 
 def test_nginx_as_docs_http_md_has_it(start: Start) -> None:
     server = start("--http", "http.sock", "app:application", app=APP).wait_ready(1)
-    document = (Path(__file__).parent.parent / "docs" / "http.md").read_text()
-    (block,) = re.findall(r"```nginx\n(.*?)```", document, re.DOTALL)
-    site = block.replace("http://127.0.0.1:8000", f"http://unix:{server.directory}/http.sock:")
-    with Nginx(f"server {{\n    listen 80;\n{site}}}\n") as nginx:
-        said = dict(line.split("=", 1) for line in requests.get(f"{nginx.url}/", headers={
-            "X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.test",
-            "X-Forwarded-Port": "1", "Forwarded": "for=203.0.113.9"}).text.split("\n"))
-        old = client.parse(client.exchange((nginx.host, nginx.port), b"GET / HTTP/1.0\r\n\r\n"))
-    assert (said["REMOTE_ADDR"], said["wsgi.url_scheme"]) == ("127.0.0.1", "http")
-    assert said["HTTP_HOST"] == f"127.0.0.1:{nginx.port}" and said["SERVER_PORT"] == str(nginx.port)
-    assert old.status == 200 and "HTTP_HOST=site.example" in old.body.decode().split("\n")
+    (site,) = re.findall(r"```nginx\n(#.*?)```", (DOCS / "http.md").read_text(), re.DOTALL)
+    with Nginx(site.replace("http://127.0.0.1:8000", f"http://unix:{server.directory}/http.sock:")) as nginx:
+        evil = "".join(f"{line}\r\n" for line in (
+            "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https", "X-Forwarded-Host: evil.test",
+            "X-Forwarded-Port: 1", "Forwarded: for=203.0.113.9;host=evil.test", "Connection: close"))
+        for line, host, name in (("/", f"127.0.0.1:{nginx.port}", f"127.0.0.1:{nginx.port}"),
+                                 ("http://good:81/", "evil.test:81", "good:81")):
+            sent = f"GET {line} HTTP/1.1\r\nHost: {host}\r\n{evil}\r\n"
+            said = environ(client.exchange(("127.0.0.1", nginx.port), sent.encode()))
+            assert (said["REMOTE_ADDR"], said["wsgi.url_scheme"], said["HTTP_HOST"]) == ("127.0.0.1", "http", name)
+        old = client.parse(client.exchange(("127.0.0.1", nginx.port), b"GET / HTTP/1.0\r\n\r\n"))
+        assert old.status == 200 and "HTTP_HOST=site.example" in old.body.decode().split("\n")
+
+
+def test_uwsgi_pass_as_the_docs_have_it_says_the_host_that_nginx_has_chosen(start: Start) -> None:
+    server = start("--socket", "app.sock", "app:application", app=APP).wait_ready(1)
+    [gunicorn] = re.findall(r"```nginx\n(#.*?)```", (DOCS / "migrating-from-gunicorn.md").read_text(), re.DOTALL)
+    gunicorn = gunicorn.replace("\nlocation", "\nserver {\nlisten 80;\nlocation") + "}"
+    pod = (DOCS.parent / "examples" / "kubernetes.yaml").read_text()
+    kubernetes = next(yaml.safe_load_all(pod))["data"]["default.conf"].replace("listen 8080", "listen 80")
+    for site in (gunicorn, kubernetes):
+        with Nginx(re.sub(r"unix:/run/\w+/\w+.sock", f"unix:{server.directory}/app.sock", site)) as nginx:
+            said = environ(client.exchange(("127.0.0.1", nginx.port),
+                                           b"GET http://good:81/ HTTP/1.0\r\nHost: evil:81\r\n\r\n"))
+            assert said["HTTP_HOST"] == "good:81"

@@ -46,6 +46,23 @@ def get(server: Server, path: str, **headers: str) -> client.Answer:
     return client.get(server.directory / "app.sock", path, **headers)
 
 
+HIDDEN = (".env", ".git/config", "css/.htpasswd", "css/disguised.css", ".well-known/.secret")
+
+
+@pytest.mark.parametrize("option", [[], ["--static-hidden"]])
+def test_what_is_hidden_is_sent_only_if_it_is_asked_for(start: Start, tmp_path: Path, option: list[str]) -> None:
+    files = tmp_path / "files"
+    for name in (".env", ".git/config", "css/.htpasswd", ".well-known/security.txt", ".well-known/.secret"):
+        (files / name).parent.mkdir(parents=True, exist_ok=True)
+        (files / name).write_text("file")
+    (files / "css" / "disguised.css").symlink_to("../.env")
+    server = start("--socket", "app.sock", "--static-map", "/static=files", *option, "app:application",
+                   app=APP).wait_ready(1)
+    for name in HIDDEN:
+        assert get(server, f"/static/{name}").body == (b"file" if option else b"the application")
+    assert get(server, "/static/.well-known/security.txt").body == b"file"
+
+
 def test_a_file_is_sent_with_its_type_and_validators(server: Server) -> None:
     answer = get(server, "/static/css/site.css")
     assert (answer.status, answer.body) == (200, b"body {}")

@@ -55,7 +55,7 @@ def load(settings: Settings) -> Application:
 def _wrapped(application: Application, settings: Settings) -> Application:
     """What the options put around the application."""
     if settings.static_map:
-        application = StaticMaps(application, settings.static_map, settings.static_safe)
+        application = StaticMaps(application, settings.static_map, settings.static_safe, settings.static_hidden)
     if settings.post_buffering:
         application = PostBuffer(application, settings.post_buffering, settings.harakiri)
     return application

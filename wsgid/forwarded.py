@@ -3,10 +3,11 @@
     Trusted("127.0.0.1,10.0.0.0/8").includes(peer) -> apply(variables, trusted): the environ is the client's
 
 Rules
-* Only a peer that is trusted is asked; from anybody else these headers are variables like any other.
-* A list grows at its right end, one entry for each proxy: it is read from there, as long as who has written the entry
-  is trusted.  What the client itself has put in front is never reached.
-* Where there is any X-Forwarded-*, Forwarded is not read: a proxy that sets those passes the other on, as it came.
+* Only a trusted peer is read.  From other peers, these headers are variables like any other.
+* Only the headers that the operator has named are read.  A proxy overwrites some of these headers and passes the others
+  on as the client sent them, and wsgid cannot see which.
+* A list grows at its right end, one entry for each proxy.  It is read from the right, as long as the writer of the
+  entry is trusted.  Entries that the client itself has put in front are never reached.
 * A value that cannot be read changes nothing.
 """
 
@@ -19,7 +20,11 @@ from typing import Any
 UNIX = "unix"  # all peers of unix sockets: they have no address, and the file's mode says who they are
 ANYBODY = "*"
 
-_X_FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT")
+FORWARDED = "forwarded"
+HEADERS = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", FORWARDED)
+# An ordinary proxy overwrites these two (Debian's /etc/nginx/proxy_params), and no others.
+USUAL_HEADERS = "x-forwarded-for,x-forwarded-proto"
+
 _NODE = re.compile(r"\[(?P<six>[0-9A-Fa-f:.]+)\](?::(?P<six_port>[^:]+))?|(?P<four>[0-9.]+)(?::(?P<four_port>[^:]+))?|"
                    r"(?P<bare>[0-9A-Fa-f:.]+)")
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
@@ -30,16 +35,18 @@ _PORTS = {"http": "80", "https": "443"}
 
 
 class Trusted:
-    """The peers whose word counts.
+    """The peers whose word counts, and the headers in which it counts.
 
     Args:
         text: addresses and networks between commas, `unix`, or `*` for everybody.
+        headers: see parse_headers.
 
     Raises:
-        ValueError: something in it is none of these.
+        ValueError: something in these texts cannot be used.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, headers: str = USUAL_HEADERS) -> None:
+        self.headers = parse_headers(headers)
         said = {one.strip() for one in text.split(",")} - {""}
         self._anybody = ANYBODY in said
         self._unix = UNIX in said or self._anybody
@@ -56,59 +63,76 @@ class Trusted:
         return found is not None and any(found in network for network in self._networks)
 
 
+def parse_headers(text: str) -> frozenset[str]:
+    """The variables of the headers that count.
+
+    Args:
+        text: names of HEADERS between commas, in any case.
+
+    Raises:
+        ValueError: a name is not known, or Forwarded is named beside another: a proxy that sets the one kind passes the
+            other kind on as the client sent it.
+    """
+    names = {name.strip().lower() for name in text.split(",")} - {""}
+    if names - set(HEADERS):
+        raise ValueError(f"some of {', '.join(HEADERS)}, between commas")
+    if FORWARDED in names and len(names) > 1:
+        raise ValueError(f"either {FORWARDED} or names that begin with x-forwarded-, not both: what your proxy sets")
+    return frozenset(f"HTTP_{name.upper().replace('-', '_')}" for name in names)
+
+
 def apply(variables: dict[str, Any], trusted: Trusted) -> None:
     """Say in the variables of a request what a trusted peer says of its client.
 
     Args:
         variables: REMOTE_ADDR is the peer's; they are changed.
     """
-    for name in _X_FORWARDED:
+    for name in trusted.headers:
         if name in variables:
-            _apply_each(variables, trusted)
+            said = {name: variables[name] for name in trusted.headers if name in variables}
+            (_apply_forwarded if name == "HTTP_FORWARDED" else _apply_each)(variables, said, trusted)
             return
-    if "HTTP_FORWARDED" in variables:
-        _apply_forwarded(variables, trusted)
 
 
 # --- X-Forwarded-For, -Proto, -Host, -Port ---
 
 
-def _apply_each(variables: dict[str, Any], trusted: Trusted) -> None:
-    for node in reversed(_listed(variables, "HTTP_X_FORWARDED_FOR")):
+def _apply_each(variables: dict[str, Any], said: dict[str, str], trusted: Trusted) -> None:
+    for node in reversed(_listed(said, "HTTP_X_FORWARDED_FOR")):
         if not _set_client(variables, node) or not trusted.includes(variables["REMOTE_ADDR"]):
             break
-    # Of the others, the last is what the peer has said.
-    _set_scheme(variables, _last(variables, "HTTP_X_FORWARDED_PROTO"))
-    _set_host(variables, _last(variables, "HTTP_X_FORWARDED_HOST"))
-    port = _last(variables, "HTTP_X_FORWARDED_PORT")
+    # The peer has written the last entry of each of the others.
+    _set_scheme(variables, _last(said, "HTTP_X_FORWARDED_PROTO"))
+    _set_host(variables, _last(said, "HTTP_X_FORWARDED_HOST"))
+    port = _last(said, "HTTP_X_FORWARDED_PORT")
     if _is_port(port):
         variables["SERVER_PORT"] = port
 
 
-def _listed(variables: dict[str, Any], name: str) -> list[str]:
-    text: str = variables.get(name, "")
-    return [one.strip(" \t") for one in text.split(",")] if text else []
+def _listed(said: dict[str, str], name: str) -> list[str]:
+    text = said.get(name, "")
+    return [entry.strip(" \t") for entry in text.split(",")] if text else []
 
 
-def _last(variables: dict[str, Any], name: str) -> str:
-    listed = _listed(variables, name)
+def _last(said: dict[str, str], name: str) -> str:
+    listed = _listed(said, name)
     return listed[-1] if listed else ""
 
 
 # --- Forwarded ---
 
 
-def _apply_forwarded(variables: dict[str, Any], trusted: Trusted) -> None:
+def _apply_forwarded(variables: dict[str, Any], said: dict[str, str], trusted: Trusted) -> None:
     try:
-        elements = list(_elements(variables["HTTP_FORWARDED"]))
+        elements = list(_elements(said["HTTP_FORWARDED"]))
     except ValueError:
         return
     for element in reversed(elements):
-        said = element
+        client = element
         if not _set_client(variables, element.get("for", "")) or not trusted.includes(variables["REMOTE_ADDR"]):
             break
-    _set_scheme(variables, said.get("proto", ""))
-    _set_host(variables, said.get("host", ""))
+    _set_scheme(variables, client.get("proto", ""))
+    _set_host(variables, client.get("host", ""))
 
 
 def _elements(text: str) -> Iterator[dict[str, str]]:

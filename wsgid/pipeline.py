@@ -110,7 +110,7 @@ class Pipeline:
         base = base_environ(log.ErrorStream(), settings.workers > 1, FileWrapper)
         self._base = roomy({**base, "wsgid.harakiri": set_harakiri})
         self._hub = get_hub()
-        self._trusted = Trusted(settings.forwarded_allow_ips)
+        self._trusted = Trusted(settings.forwarded_allow_ips, settings.forwarded_headers)
         self._wrapping = partial(tls.wrapping, settings=settings, trusted=self._trusted)
         self._doors = [_Door(self._hub, one, self._wrapping(one)) for one in listeners]
         self._shares: dict[int, list[_Door]] = {}  # those among them that are lent to this worker, by number

@@ -16,6 +16,7 @@ from typing import Any
 
 from wsgid.config import values
 from wsgid.errors import ConfigError
+from wsgid.forwarded import USUAL_HEADERS
 from wsgid.config.values import Kind
 
 
@@ -137,8 +138,12 @@ class Settings:
         False, values.FLAG, "", "--http and --https connections begin with a PROXY header, version 1 or 2, from a peer "
         "that --forwarded-allow-ips names", G.HTTP, uwsgi=("enable-proxy-protocol",))
     forwarded_allow_ips: str = option(
-        "127.0.0.1,::1,unix", values.PEERS, "LIST", "whose X-Forwarded-*, Forwarded and PROXY headers count, on --http "
-        "and --https: addresses, networks, 'unix' for unix sockets, '*' for everybody; '' for nobody", G.HTTP)
+        "127.0.0.1,::1,unix", values.PEERS, "LIST", "whose --forwarded-headers and PROXY headers count, on --http and "
+        "--https: addresses, networks, 'unix' for unix sockets, '*' for everybody; '' for nobody", G.HTTP)
+    forwarded_headers: str = option(
+        USUAL_HEADERS, values.FORWARDED_HEADERS, "LIST", "which headers of these peers count: x-forwarded-for, "
+        "x-forwarded-proto, x-forwarded-host, x-forwarded-port, or forwarded alone; name those that your proxy "
+        "overwrites", G.HTTP)
 
     static_map: tuple[tuple[str, str], ...] = option(
         (), values.STATIC_MAP, "/PREFIX=DIR", "send files of this directory by ourselves, where nginx does not; "
@@ -146,6 +151,9 @@ class Settings:
     static_safe: tuple[str, ...] = option(
         (), values.PATH, "DIR", "symbolic links of a --static-map may lead into this directory too; repeatable",
         G.HTTP, uwsgi=("static-safe",))
+    static_hidden: bool = option(
+        False, values.FLAG, "", "a --static-map also sends what lies under a name that begins with a dot, such as .env "
+        "and .git; without this option, of such names only .well-known is sent", G.HTTP)
 
     workers: int = option(1, values.WORKERS, "N", "worker processes, or 'auto' for one per processor", G.WORKERS,
                           uwsgi=("workers", "processes"), flags=("-p", "--processes"), common=True)

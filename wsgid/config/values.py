@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wsgid.logs import destination, logformat
-from wsgid.forwarded import Trusted
+from wsgid.forwarded import Trusted, parse_headers
 
 _TRUE, _FALSE = ("true", "on", "yes"), ("false", "off", "no")
 
@@ -172,6 +172,11 @@ def _peers(text: str) -> str:
     return text
 
 
+def _forwarded_headers(text: str) -> str:
+    parse_headers(text)
+    return text
+
+
 def _level(text: str) -> str:
     if text not in ("debug", "info", "warning", "error"):
         raise ValueError("debug, info, warning or error")
@@ -212,6 +217,7 @@ PATH = Kind("path", _path)
 ENVIRONMENT = Kind("NAME=VALUE", _environment, "=".join)
 TLS_SOCKET = Kind("address,certificate,key[,CA]", _tls_socket, ",".join)
 PEERS = Kind("addresses and networks", _peers)
+FORWARDED_HEADERS = Kind("names of headers", _forwarded_headers)
 STATIC_MAP = Kind("/prefix=directory", _static_map, "=".join)
 LEVEL = Kind("debug, info, warning, error", _level)
 LOGGER = Kind("stdio, file:, syslog: or rsyslog:", _logger)

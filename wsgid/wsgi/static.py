@@ -5,6 +5,8 @@ Rules
 * Nothing outside of DIR is ever sent: `..` is refused, and the file is opened before it is asked where it really lies
   (proc(5), /proc/self/fd), so that no symbolic link can be switched in between.  --static-safe names other directories
   into which links may lead.
+* A name that begins with a dot is hidden: editors, git and deployments leave secrets under such names.  Hidden files
+  are sent with --static-hidden only.  /.well-known/ is meant for the public (RFC 8615).
 * Validators and ranges are RFC 9110's: 304 (13.1), 206 and 416 (14), one range at a time.
 """
 
@@ -25,6 +27,7 @@ _RANGE = re.compile(r"bytes=([0-9]{1,18})?-([0-9]{1,18})?")
 _METHODS = frozenset({"GET", "HEAD"})
 _COMPRESSED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
 _DEFAULT_TYPE = "application/octet-stream"
+_PUBLIC = ".well-known"
 
 
 class StaticMaps:
@@ -34,10 +37,13 @@ class StaticMaps:
         application: the other.
         maps: (prefix of PATH_INFO, directory) pairs; the first one that has the file counts.
         safe: further directories into which symbolic links may lead.
+        hidden: whether to send what lies under names that begin with a dot.
     """
 
-    def __init__(self, application: Application, maps: Sequence[tuple[str, str]], safe: Sequence[str]) -> None:
+    def __init__(self, application: Application, maps: Sequence[tuple[str, str]], safe: Sequence[str],
+                 hidden: bool = False) -> None:
         self._application = application
+        self._hidden = hidden
         self._maps = [(prefix.rstrip("/") + "/", os.path.abspath(directory)) for prefix, directory in maps]
         self._roots = {os.path.realpath(directory) for directory in [*(each for _, each in maps), *safe]}
 
@@ -56,13 +62,15 @@ class StaticMaps:
         parts = rest.split("/")
         if "\0" in rest or not all(parts) or "." in parts or ".." in parts:
             return -1
+        if any(self._is_hidden(part) for part in parts):
+            return -1
         try:
             name = rest.encode("latin-1")  # as PEP 3333 has it; the file system's names are bytes
             fd = os.open(os.fsencode(directory) + b"/" + name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         except (OSError, UnicodeEncodeError):
             return -1
         try:
-            if stat.S_ISREG(os.fstat(fd).st_mode) and self._is_inside(os.readlink(f"/proc/self/fd/{fd}")):
+            if stat.S_ISREG(os.fstat(fd).st_mode) and self._may_be_sent(os.readlink(f"/proc/self/fd/{fd}")):
                 return fd
         except OSError as error:  # nobody can say where it lies: it is not sent
             os.close(fd)
@@ -70,12 +78,19 @@ class StaticMaps:
         os.close(fd)
         return -1
 
-    def _is_inside(self, path: str) -> bool:
+    def _may_be_sent(self, path: str) -> bool:
+        """Whether a file lies inside the directories, and is not hidden there. `path` is where it really lies: a link
+        with a harmless name may lead to it."""
         while path != "/":
-            path = os.path.dirname(path)
+            path, name = os.path.split(path)
+            if self._is_hidden(name):
+                return False
             if path in self._roots:
                 return True
         return False
+
+    def _is_hidden(self, name: str) -> bool:
+        return not self._hidden and name.startswith(".") and name != _PUBLIC
 
 
 def _send(fd: int, path: str, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
