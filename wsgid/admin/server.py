@@ -4,8 +4,9 @@
 
 Rules
 * Nothing here blocks: the master's one selector waits for these sockets too, and each turn moves what can be moved.
-* Whoever is slow, silent or too many is cut: a question has REQUEST_MAX_BYTES, an exchange PATIENCE_S, and there are
-  at most EXCHANGES_MAX of them.
+* Whoever is slow, silent or too many is cut: a question has REQUEST_MAX_BYTES, an exchange PATIENCE_S, and each door
+  has at most EXCHANGES_MAX of them.  Beyond that, the client that has kept us waiting for longest makes room: silent
+  clients of --metrics shut neither that door nor the control socket.
 * What is said is the business of who opens the door: a responder takes the bytes so far and gives an answer, nothing
   yet, or takes the connection itself, to hand it to a worker.
 """
@@ -86,7 +87,7 @@ class _Exchange:
     """One connection."""
 
     connection: socket.socket
-    respond: Responder
+    door: Door
     until_s: float
     request: bytearray = field(default_factory=bytearray)
     answer: memoryview | None = None
@@ -149,13 +150,24 @@ class Admin:
                     self._pause(now_s)
                 return
             with suppress(OSError):  # then it is closed again, at the end of this block
-                if len(self._exchanges) < EXCHANGES_MAX:
+                if self._make_room(door):
                     connection.setblocking(False)
                     self._selector.register(connection, selectors.EVENT_READ)
-                    self._exchanges.append(_Exchange(connection, door.respond, now_s + PATIENCE_S))
+                    self._exchanges.append(_Exchange(connection, door, now_s + PATIENCE_S))
                     continue
             with suppress(OSError):
                 connection.close()
+
+    def _make_room(self, door: Door) -> bool:
+        """Cut the oldest client of a full door. Clients that wait for us are not cut. Returns whether there is room."""
+        here = [exchange for exchange in self._exchanges if exchange.door is door]
+        if len(here) < EXCHANGES_MAX:
+            return True
+        for exchange in here:
+            if exchange.later is None:
+                self._end(exchange)
+                return True
+        return False
 
     def _pause(self, now_s: float) -> None:
         """Out of descriptors or memory: the listeners stay readable, so look away instead of spinning."""
@@ -196,13 +208,13 @@ class Admin:
             return False
 
     def _read(self, exchange: _Exchange) -> bool:
-        response = exchange.respond(bytes(exchange.request))
+        response = exchange.door.respond(bytes(exchange.request))
         if isinstance(response, Incomplete):
             block = exchange.connection.recv(_BLOCK_BYTES)
             exchange.request += block
             if not block or len(exchange.request) > REQUEST_MAX_BYTES:
                 return False
-            response = exchange.respond(bytes(exchange.request))
+            response = exchange.door.respond(bytes(exchange.request))
         if isinstance(response, Delegated):
             response.take(exchange.connection.fileno())
             return False

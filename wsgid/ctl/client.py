@@ -4,16 +4,21 @@ Rules
 * Nothing is guessed: where several servers could be meant, they are named, and the operator chooses.
 * Whatever goes wrong is a CtlError: one sentence.
 * Workers are asked all at once, and one that does not answer keeps back no other.
+* The other end may be hostile: another user can put a socket in the place of a server's, and an application can answer
+  in its worker's name.  The kernel says who listens (SO_PEERCRED), and an answer has a size and a deadline.
 """
 
 import json
 import os
+import pwd
 import socket
 import stat
-from collections.abc import Sequence
+import struct
+import time
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -25,6 +30,7 @@ WORKER_PATIENCE_S = 3.0
 _PROBE_S = 1.0
 _AT_ONCE = 8  # workers that are asked at the same time; the master holds 16 connections
 _BLOCK_BYTES = 64 * 1024
+ANSWER_MAX_BYTES = 64 << 20  # ten times the largest honest one: 10,000 requests in flight, all shown
 
 
 class CtlError(WsgidError):
@@ -44,10 +50,12 @@ class Server:
 
     Args:
         path: its control socket.
+        users: the numbers of the users who may listen there.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, users: Collection[int] = ()) -> None:
         self.path = path
+        self._users = users or {0, os.geteuid()}
 
     def ask(self, command: str, patience_s: float = PATIENCE_S, **arguments: Any) -> dict[str, Any]:
         """One question, and its answer.
@@ -88,22 +96,42 @@ class Server:
     def pid(self) -> int:
         """The master's, as the kernel knows it; 0 if it lives in another pid namespace (unix(7), SO_PEERCRED)."""
         with _connected(self.path, PATIENCE_S) as connection:
-            return _peer_pid(connection)
+            self._check_user(connection)
+            return _peer(connection).pid
+
+    def _check_user(self, connection: socket.socket) -> None:
+        """
+        Raises:
+            CtlError: it is another user's server.
+        """
+        uid = _peer(connection).uid
+        if uid not in self._users:
+            raise CtlError(f"the server at {self.path} runs as user {_user_name(uid)}: be that user, or say --user "
+                           f"{_user_name(uid)} if it is the right one")
 
     def _exchange(self, request: bytes, patience_s: float) -> bytes:
-        blocks = []
+        answer = bytearray()
+        deadline_s = time.monotonic() + patience_s
         with _connected(self.path, patience_s) as connection:
+            self._check_user(connection)
             try:
                 connection.sendall(request)
                 while block := connection.recv(_BLOCK_BYTES):
-                    blocks.append(block)
+                    answer += block
+                    if len(answer) > ANSWER_MAX_BYTES:
+                        raise CtlError(f"the server at {self.path} answers with more than {ANSWER_MAX_BYTES >> 20} "
+                                       "MiB: ask for less at once (--limit, --worker)")
+                    left_s = deadline_s - time.monotonic()
+                    if left_s <= 0:
+                        raise TimeoutError
+                    connection.settimeout(left_s)
             except TimeoutError:
                 raise NoAnswer(f"no answer came from {self.path} within {patience_s:g} s: the server is stopped or "
                                "overloaded") from None
             except ConnectionError:
                 raise NoAnswer(f"the server at {self.path} cut the connection: it has just ended, or is asked too much "
                                "at once") from None
-        return b"".join(blocks)
+        return bytes(answer)
 
 
 def _connected(path: Path, patience_s: float) -> socket.socket:
@@ -133,28 +161,53 @@ def _failure(path: Path, error: OSError) -> CtlError:
             return CtlError(f"{path} cannot be asked: {error.strerror or error}")
 
 
-def _peer_pid(connection: socket.socket) -> int:
-    return int.from_bytes(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4), "little")
+class _Credentials(NamedTuple):
+    """Who listens, as the kernel knows it (unix(7), struct ucred); a pid of another pid namespace is 0."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+def _peer(connection: socket.socket) -> _Credentials:
+    form = struct.Struct("iII")
+    return _Credentials(*form.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, form.size)))
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 # --- which server is meant ---
 
 
-def find(control: str = "", pidfile: str = "") -> Server:
+def find(control: str = "", pidfile: str = "", user: str = "") -> Server:
     """The server that is meant.
 
     Args:
         control: its control socket; empty to look for it.
         pidfile: a file with its pid; empty to look into the working directory.
+        user: who runs it, by name or number; empty for root or ourselves.
 
     Raises:
-        CtlError: there is none, or more than one.
+        CtlError: there is none, or more than one, or no such user.
     """
+    users = {_user_number(user)} if user else ()
     if control:
-        return Server(Path(control))
+        return Server(Path(control), users)
     if pidfile:
-        return Server(_of_process(_pid(Path(pidfile)), pidfile))
-    return Server(_in_directory(Path.cwd()))
+        return Server(_of_process(_pid(Path(pidfile)), pidfile), users)
+    return Server(_in_directory(Path.cwd()), users)
+
+
+def _user_number(user: str) -> int:
+    try:
+        return int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise CtlError(f"there is no user {user!r}: name the one who runs the server") from None
 
 
 def _pid(pidfile: Path) -> int:
@@ -217,7 +270,7 @@ def _listener_of(path: Path) -> int | None:
     """Who listens there: a pid, 0 if that cannot be known, None if nobody does."""
     try:
         with _connected(path, _PROBE_S) as connection:
-            return _peer_pid(connection)
+            return _peer(connection).pid
     except NobodyThere:
         return None
     except CtlError:  # somebody does, and takes no connection, or none of ours: asking will say it better

@@ -1,7 +1,7 @@
 """One picture of `wsgidctl top`, for a terminal of any size. The only module that needs Rich.
 
 Rules
-* Every text goes in as rich.text.Text: a path is no markup.
+* Every text goes through _text: a path is no markup, and nothing from outside is a command to the terminal.
 * What does not fit is left out, and counted: troubles first, then the busiest workers, then the oldest requests.
 """
 
@@ -34,13 +34,13 @@ def draw(sample: Sample, lines: int) -> RenderableType:
     room = max(lines - _FIXED_LINES - len(wrong), 2)
     shown = _busiest(workers, max(room - min(len(sample.slowest), room // 2), 1), status)
     requests = sample.slowest[:max(room - len(shown), 1)]
-    parts: list[RenderableType] = [*_head(sample), *(Text(f"! {escaped(one)}", "bold red") for one in wrong), Text()]
+    parts: list[RenderableType] = [*_head(sample), *(_text(f"! {one}", "bold red") for one in wrong), Text()]
     parts.append(_table(WORKER_COLUMNS, [_worker(one, sample) for one in shown]))
-    parts.append(Text(f"and {count(len(workers) - len(shown), 'more worker')}" if len(workers) > len(shown) else "",
-                      "dim"))
+    parts.append(_text(f"and {count(len(workers) - len(shown), 'more worker')}" if len(workers) > len(shown) else "",
+                       "dim"))
     parts.append(_table(REQUEST_COLUMNS, list(map(_request, requests)), "path"))
     if not requests:
-        parts.append(Text("no request in flight", "dim"))
+        parts.append(_text("no request in flight", "dim"))
     for part in parts:
         if isinstance(part, Text):
             part.no_wrap, part.overflow = True, "ellipsis"
@@ -53,15 +53,19 @@ def _head(sample: Sample) -> list[Text]:
     queues = "  ".join(f"{known(one['queue'])}/{known(one['backlog'])} at {one['address']}"
                        for one in status["listeners"])
     return [
-        Text.assemble((f"wsgid {status['version']}", "bold"), f"  {escaped(status['application'])}  ",
-                      (status["mode"], "green" if status["mode"] == "running" else "bold red"),
+        Text.assemble(_text(f"wsgid {status['version']}", "bold"), _text(f"  {status['application']}  "),
+                      _text(status["mode"], "green" if status["mode"] == "running" else "bold red"),
                       f" {age(status['uptime_s'])}  generation {status['generation']}  pid {status['pid']}"),
         Text.assemble((f"{rates['requests']:.1f} req/s", "bold cyan"), f"  {rates['5xx']:.1f} 5xx/s  ",
                       f"{status['ready']} of {count(status['wanted'], 'worker')}  ",
                       (f"{taken}/{status['ready'] * status['places']} in flight", "bold"),
                       f"  timed out {status['totals']['timed_out']}  rejected {status['totals']['rejected']}"),
-        Text(f"waiting: {escaped(queues)}"),
+        _text(f"waiting: {queues}"),
     ]
+
+
+def _text(text: Any, style: str = "") -> Text:
+    return Text(escaped(str(text)), style)
 
 
 def _busiest(workers: list[dict[str, Any]], most: int, status: dict[str, Any]) -> list[dict[str, Any]]:
@@ -72,24 +76,24 @@ def _busiest(workers: list[dict[str, Any]], most: int, status: dict[str, Any]) -
 
 def _worker(one: dict[str, Any], sample: Sample) -> list[Text]:
     if not one["pid"]:
-        return [Text(str(one["slot"])), Text(one["state"], "red"), *[Text("-")] * 6, _restarts(one)]
+        return [_text(one["slot"]), _text(one["state"], "red"), *[_text("-")] * 6, _restarts(one)]
     held_up = is_held_up(one, sample.status)
     lag = f"held {age(one['heartbeat_age_s'])}" if held_up else f"{one['lag_s'] * 1000:.0f} ms"
     rate = sample.worker_rates.get(one["slot"])
     return [
-        Text(str(one["slot"])), Text(one["state"], _STATE_STYLES.get(one["state"], "bold red")),
-        Text(str(one["generation"])), Text(age(one["age_s"])), Text("-" if rate is None else f"{rate:.1f}", "cyan"),
-        Text(f"{one['in_flight']}/{sample.status['places']}"), Text(lag, "bold red" if held_up else ""),
-        Text(size(one["rss_bytes"])), _restarts(one)]
+        _text(one["slot"]), _text(one["state"], _STATE_STYLES.get(one["state"], "bold red")),
+        _text(one["generation"]), _text(age(one["age_s"])), _text("-" if rate is None else f"{rate:.1f}", "cyan"),
+        _text(f"{one['in_flight']}/{sample.status['places']}"), _text(lag, "bold red" if held_up else ""),
+        _text(size(one["rss_bytes"])), _restarts(one)]
 
 
 def _restarts(one: dict[str, Any]) -> Text:
-    return Text(str(sum(one["restarts"].values())), "yellow" if "crash" in one["restarts"] else "")
+    return _text(sum(one["restarts"].values()), "yellow" if "crash" in one["restarts"] else "")
 
 
 def _request(one: dict[str, Any]) -> list[Text]:
-    return [Text(age(one["age_s"]), "bold yellow" if one["age_s"] >= _SLOW_S else ""), Text(str(one["worker"])),
-            Text(printable(one["method"])), Text(printable(one["path"])), Text(printable(one["peer"]))]
+    return [_text(age(one["age_s"]), "bold yellow" if one["age_s"] >= _SLOW_S else ""), _text(one["worker"]),
+            _text(printable(one["method"])), _text(printable(one["path"])), _text(printable(one["peer"]))]
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Text]], wide: str = "") -> Table:

@@ -16,7 +16,7 @@ from wsgid import __version__
 from wsgid.ctl import (client, log_reopen, memory, profile, reload, requests, settings, stacks, status, stop, top,
                        workers)
 from wsgid.ctl.client import CtlError
-from wsgid.ctl.text import escaped
+from wsgid.ctl.text import complain
 
 SUBCOMMANDS: dict[str, ModuleType] = {
     "status": status,
@@ -38,7 +38,7 @@ def main() -> int:
     _print_anywhere()
     given = build_parser().parse_args()
     try:
-        code: int = SUBCOMMANDS[given.subcommand].run(client.find(given.control, given.pidfile), given)
+        code: int = SUBCOMMANDS[given.subcommand].run(client.find(given.control, given.pidfile, given.user), given)
         sys.stdout.flush()
         return code
     except CtlError as error:
@@ -62,7 +62,7 @@ def _print_anywhere() -> None:
 
 
 def _failed(sentence: str) -> int:
-    print(f"wsgidctl: {escaped(sentence)}", file=sys.stderr)
+    complain(sentence)
     return 1
 
 
@@ -73,6 +73,8 @@ def build_parser() -> argparse.ArgumentParser:
     which.add_argument("--control", default="", metavar="PATH", help="the server's control socket "
                        "(default: the one in the working directory)")
     which.add_argument("--pidfile", default="", metavar="PATH", help="find the control socket by the server's pid")
+    parser.add_argument("--user", default="", metavar="NAME", help="the user who runs the server, by name or number "
+                        "(default: root, or who asks)")
     subparsers = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
     for name, module in SUBCOMMANDS.items():
         subparser = subparsers.add_parser(name, help=module.HELP, description=module.HELP, allow_abbrev=False)

@@ -2,13 +2,12 @@
 
 import argparse
 import json
-import sys
 from typing import Any
 
 from wsgid import process
 from wsgid.ctl import answers
 from wsgid.ctl.client import Server
-from wsgid.ctl.text import count, escaped, show, size, table
+from wsgid.ctl.text import complain, count, show, size, table
 
 HELP = "show what each process weighs, and what fills a worker's memory"
 
@@ -44,7 +43,7 @@ def run(server: Server, given: argparse.Namespace) -> int:
         show("")
         _show_inside(inside)
     for reason in silent.values():
-        print(f"wsgidctl: {escaped(reason)}", file=sys.stderr)
+        complain(reason)
     return 1 if silent else 0
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from wsgid.ctl import flamegraph, samples
 from wsgid.ctl.client import CtlError, Server
 from wsgid.ctl.samples import Stacks
+from wsgid.ctl.text import complain, show
 
 HELP = "see where a running worker spends its time, by sampling: a flame graph, and a table"
 SECONDS = 10.0
@@ -54,7 +55,10 @@ def run(server: Server, given: argparse.Namespace) -> int:
     if given.output:
         unit = "of requests' time" if given.wall else "of CPU"
         _write(given.output, WRITERS[form](stacks, title(answers, stacks), unit))
-    print(json.dumps(summary(answers, stacks)) if given.json else _told(answers, stacks, given.output))
+    if given.json:
+        print(json.dumps(summary(answers, stacks)))
+    else:
+        show(_told(answers, stacks, given.output))
     return 0
 
 
@@ -101,7 +105,7 @@ def _ask_all(server: Server, workers: Sequence[int | None], wish: dict[str, Any]
     if not answers:
         raise failures[0]
     for failure in failures:
-        print(f"wsgidctl: {failure}", file=sys.stderr)
+        complain(str(failure))
     return sorted(answers, key=lambda answer: int(answer["worker"]))
 
 

@@ -2,12 +2,11 @@
 
 import argparse
 import json
-import sys
 from typing import Any
 
 from wsgid.ctl import answers
 from wsgid.ctl.client import Server
-from wsgid.ctl.text import age, count, cut, escaped, printable, show, table
+from wsgid.ctl.text import age, complain, count, cut, printable, show, table
 
 HELP = "show every request in flight, the oldest first"
 
@@ -40,7 +39,7 @@ def run(server: Server, given: argparse.Namespace) -> int:
     more = f"; {total - len(oldest)} younger ones are not shown (--limit)" if total > len(oldest) else ""
     show(f"{count(total, 'request')} in flight{more}")
     for reason in silent.values():
-        print(f"wsgidctl: {escaped(reason)}", file=sys.stderr)
+        complain(reason)
     return 1 if silent else 0
 
 

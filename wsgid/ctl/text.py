@@ -5,6 +5,7 @@ Rules
 * Columns are as wide as what is in them; numbers stand to the right.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,11 @@ PATH_MAX_CHARS = 120
 def show(text: str) -> None:
     """Print one line or more, escaped."""
     print("\n".join(map(escaped, text.split("\n"))))
+
+
+def complain(sentence: str) -> None:
+    """Print one sentence on standard error, escaped."""
+    print(f"wsgidctl: {escaped(sentence)}", file=sys.stderr)
 
 
 def escaped(text: str) -> str:
