@@ -92,6 +92,18 @@ APP = """
 # --- the site ---------------------------------------------------------------------------------------------------------
 
 
+def scoreboard_of(pid: int) -> Scoreboard:
+    """The scoreboard of a master, which has it open."""
+    links = {os.readlink(link).removeprefix("/memfd:").partition(" ")[0]: link for link in
+             Path(f"/proc/{pid}/fd").iterdir()}
+    fds = [os.open(links[f"wsgid-scoreboard-{name}"], os.O_RDWR) for name in ("live", "past")]
+    try:
+        return Scoreboard(*fds)
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
 class Site:
     """A server, and what it costs."""
 
@@ -101,14 +113,7 @@ class Site:
 
     def scoreboard(self) -> Scoreboard:
         """The one of the master, which has it open."""
-        for link in Path(f"/proc/{self.server.pid}/fd").iterdir():
-            if "wsgid-scoreboard" in os.readlink(link):
-                fd = os.open(link, os.O_RDWR)
-                try:
-                    return Scoreboard(fd)
-                finally:
-                    os.close(fd)
-        raise AssertionError("the master has no scoreboard")
+        return scoreboard_of(self.server.pid)
 
     def settle(self) -> None:
         """Wait until nothing is in flight."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 
+from faults.resources import scoreboard_of
 from tests import client
 from tests.conftest import Start
 from tests.server import Server, eventually
@@ -127,9 +128,10 @@ def closed(connection: socket.socket) -> bool:
 
 
 def test_what_the_dead_have_counted_is_kept() -> None:
-    fd = create()
-    board = Scoreboard(fd)
-    os.close(fd)
+    fds = create("live"), create("past")
+    board = Scoreboard(*fds)
+    for fd in fds:
+        os.close(fd)
     line = board.line(3)
     line[Word.REQUESTS], line[Word.IN_FLIGHT], line[Word.DURATIONS + 14], line[Word.HEARTBEAT_NS] = 5, 2, 4, 99
     board.clear(3)
@@ -155,18 +157,7 @@ def test_a_killed_worker_is_counted_by_cause(start: Start) -> None:
     os.kill(pid, Signals.SIGKILL)
     server.wait_ready(2)
     client.get(server.directory / "app.sock")
-    board = scoreboard_of(server)
+    board = scoreboard_of(server.pid)
     assert board.total(0, Word.REQUESTS) == 4 and board.line(0)[Word.REQUESTS] == 1
     assert board.total(0, Word.SENT_BYTES) == 40 and board.total(0, Word.STATUS_1XX + 1) == 4
     assert board.past(0)[Word.SPAWNS] == 2 and board.deaths(0)[Cause.CRASH] == 1
-
-
-def scoreboard_of(server: Server) -> Scoreboard:
-    for link in Path(f"/proc/{server.pid}/fd").iterdir():
-        if "wsgid-scoreboard" in os.readlink(link):
-            fd = os.open(link, os.O_RDWR)
-            try:
-                return Scoreboard(fd)
-            finally:
-                os.close(fd)
-    raise AssertionError("the master has no scoreboard")

@@ -232,13 +232,29 @@ def test_the_master_keeps_no_descriptor_of_dead_workers(start: Start, tmp_path: 
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_dump_is_of_one_moment(times: int) -> None:
-    """This process, asked by itself."""
+    """A child, which has the memfd and the handler from us."""
     fd = dump.prepare()
+    pid = os.fork()
+    if pid == 0:
+        while True:
+            time.sleep(60)
     try:
         for _ in range(times):
-            dump.request(os.getpid(), fd)
+            dump.request(pid, fd)
+            eventually(lambda: dump.read(fd).endswith("in <module>\n"), "the dump is whole")
         assert dump.read(fd).count("Current thread") == 1
         assert "test_a_dump_is_of_one_moment" in dump.read(fd) and "\0" not in dump.read(fd)
     finally:
+        os.kill(pid, Signals.SIGKILL)
+        os.waitpid(pid, 0)
         faulthandler.unregister(dump.SIGNAL)
+        os.close(fd)
+
+
+def test_only_a_memfd_is_read_as_a_dump() -> None:
+    """A FIFO there, and whoever reads it waits for ever."""
+    read_fd, write_fd = os.pipe()
+    memfd = os.memfd_create("any")
+    assert dump.is_memfd(memfd) and not dump.is_memfd(read_fd) and not dump.is_memfd(write_fd)
+    for fd in (read_fd, write_fd, memfd):
         os.close(fd)

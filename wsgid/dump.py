@@ -9,8 +9,11 @@ Rules
 """
 
 import faulthandler
+import fcntl
 import os
 import signal
+
+from wsgid import process
 
 SIGNAL = signal.SIGRTMAX - 2
 WRITTEN_AFTER_S = 0.3  # the handler takes some microseconds, once the kernel has given it the processor
@@ -29,14 +32,21 @@ def abandon() -> None:
     faulthandler.unregister(SIGNAL)
 
 
+def is_memfd(fd: int) -> bool:
+    """Whether a descriptor is a memfd: reading another file could make the master wait for ever. Only files of memory
+    can be sealed (fcntl(2), F_GET_SEALS)."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+    except OSError:
+        return False
+    return True
+
+
 def request(pid: int, fd: int) -> None:
     """Have a process write its stacks; they are there a moment later."""
     os.ftruncate(fd, 0)
     os.lseek(fd, 0, os.SEEK_SET)
-    try:
-        os.kill(pid, SIGNAL)
-    except ProcessLookupError:  # it will be reaped
-        pass
+    process.send_signal(pid, SIGNAL)
 
 
 def read(fd: int) -> str:

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wsgid import channel, interpreter, process
-from wsgid.channel import Channel
+from wsgid.inbox import Inbox
+from wsgid.protocol import control
 from wsgid.refusals import close, named
 
 
-def start_template(title_prefix: str, environ: Mapping[str, str]) -> tuple[int, Channel]:
+def start_template(title_prefix: str, environ: Mapping[str, str]) -> tuple[int, Inbox]:
     """A process that waits for Boot. Returns its pid and our end of its channel.
 
     Args:
@@ -31,7 +32,7 @@ def start_template(title_prefix: str, environ: Mapping[str, str]) -> tuple[int, 
         argv = interpreter.command("wsgid.template", str(theirs), title_prefix)
         with named("posix_spawn", sys.executable):
             pid = process.spawn(argv, environ, theirs)
-        return pid, Channel(ours)
+        return pid, Inbox(ours, control.FROM_TEMPLATE)
     except BaseException:
         close(ours)
         raise

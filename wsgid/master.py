@@ -22,8 +22,8 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from wsgid import (__version__, channel, daemon, fleet, launch, listener, log, pidfile, process, scoreboard, spoken,
-                   stdio, upgrade)
+from wsgid import (__version__, channel, daemon, dump, fleet, inbox, launch, listener, log, pidfile, process,
+                   scoreboard, spoken, stdio, upgrade)
 from wsgid.admin.doors import open_doors, open_fifos
 from wsgid.admin.failures import Failures
 from wsgid.admin.server import Admin, forget
@@ -33,13 +33,14 @@ from wsgid.config.merge import Configuration
 from wsgid.config.options import Settings
 from wsgid.errors import ConfigError, ControlError, ExitCode, ListenerError
 from wsgid.fleet import Fleet, Mode
+from wsgid.inbox import Inbox
 from wsgid.listener import Listener
 from wsgid.logs.logfiles import LogFiles
 from wsgid.protocol import control
 from wsgid.refusals import Again, Net, close, named, soon, words
 from wsgid.scoreboard import Cause, Word
 from wsgid.shares import Shares
-from wsgid.slots import HELD_UP, LEAVING, WATCHED, Slot, SlotState, TemplateState
+from wsgid.slots import BOOTING, HELD_UP, LEAVING, WATCHED, Slot, SlotState, TemplateState
 from wsgid.spoken import Spoken
 from wsgid.systemd import Notifier
 from wsgid.upgrade import Handover, HeldListener, HeldWorker, Start
@@ -191,16 +192,17 @@ class Master:
         self._listeners = listeners
         self._files = files
         self._signals = signals
-        kept = handover is not None and scoreboard.fits(handover.scoreboard_fd)
-        self._scoreboard_fd = handover.scoreboard_fd if handover and kept else scoreboard.create()
-        self._scoreboard = scoreboard.Scoreboard(self._scoreboard_fd)
+        kept = handover if handover and scoreboard.fits(handover.scoreboard_fd, handover.past_fd) else None
+        self._scoreboard_fd = kept.scoreboard_fd if kept else scoreboard.create("live")
+        self._past_fd = kept.past_fd if kept else scoreboard.create("past")  # no child gets it
+        self._scoreboard = scoreboard.Scoreboard(self._scoreboard_fd, self._past_fd)
         self._fleet = Fleet(settings.workers, fleet.Deadlines(
             settings.boot_timeout, settings.worker_reload_mercy, settings.hub_timeout_s, settings.hub_warn))
-        self._templates: dict[int, Channel] = {}  # by generation
-        self._workers: dict[int, Channel] = {}  # by slot
+        self._templates: dict[int, Inbox] = {}  # by generation
+        self._workers: dict[int, Inbox] = {}  # by slot
         self._template_pids: dict[int, int] = {}  # generation -> pid
         self._loaded: set[int] = set()  # the templates that have read their orders
-        self._spare: tuple[int, Channel] | None = None  # a process for the next template
+        self._spare: tuple[int, Inbox] | None = None  # a process for the next template
         self._spare_wanted = False
         self._rehearsal_pid = 0
         self._net = Net()
@@ -451,71 +453,110 @@ class Master:
                                    self.dumps.get(slot.number, -1))
                         for slot in self._fleet.of_state(SlotState.READY, SlotState.STALLED))
         fifos = tuple((one.path, one.fd) for one in self._fifos)
-        return Handover(self._scoreboard_fd, held, workers, fifos)
+        return Handover(self._scoreboard_fd, self._past_fd, held, workers, fifos)
 
     # --- messages ---
 
-    def _messages(self, source: Channel) -> list[tuple[control.Message | None, list[int]]]:
-        """All that has arrived; None at the end stands for end-of-file. What is refused now is read later."""
-        arrived: list[tuple[control.Message | None, list[int]]] = []
-        while True:
-            try:
-                received = source.receive()
-            except BlockingIOError:
-                return arrived
-            except ControlError as error:
-                log.error("%s: ignored", error)
-                continue
-            except OSError as error:
-                self._net.catch("the messages of a process", error)
-                return arrived  # what came before is here, and nowhere else
-            if received is None:
-                return [*arrived, (None, [])]
-            arrived.append(received)
-
     def _read_template(self, generation: int) -> None:
-        for message, _ in self._messages(self._templates[generation]):
-            match message:
-                case control.Booting():
-                    self._loaded.add(generation)
-                case control.TemplateReady():
-                    process.set_pace(self._template_pids[generation], process.Pace.USUAL)
-                    self._spare_wanted = self._spare is None
-                    self._fleet.template_ready(generation, time.monotonic())
-                case control.SpawnFailed(slot=slot, reason=reason):
-                    self._spawn_refused(slot, reason)
-                case control.BootFailed():
-                    self._log_boot_failure(message, f"template {generation}", generation)
-                case None:
-                    self._close_template(generation)
-                    self._fleet.template_closed(generation, time.monotonic())
+        source, pid = self._templates[generation], self._template_pids[generation]
+        try:
+            for message, _ in source.read():
+                if message is None:
+                    self._lose_template(generation)
+                    return
+                inbox.check_template(message, self._fleet.templates[generation], pid, source.sender_pid)
+                self._hear_template(generation, message)
+        except ControlError as error:
+            self._expel(f"template {generation}", error, {pid, source.sender_pid})
+            self._lose_template(generation)
+
+    def _hear_template(self, generation: int, message: control.Message) -> None:
+        match message:
+            case control.Booting():
+                self._loaded.add(generation)
+            case control.TemplateReady():
+                process.set_pace(self._template_pids[generation], process.Pace.USUAL)
+                self._spare_wanted = self._spare is None
+                self._fleet.template_ready(generation, time.monotonic())
+            case control.SpawnFailed(slot=slot, reason=reason):
+                self._check_is_spawning(slot, generation)
+                self._spawn_refused(slot, reason)
+            case control.BootFailed():
+                self._log_boot_failure(message, f"template {generation}", generation)
+
+    def _check_is_spawning(self, number: int, generation: int) -> None:
+        """Raises ControlError if this template was not told to fork for that slot, or a worker lives there."""
+        slot = self._fleet.slots[number] if number < len(self._fleet.slots) else None
+        if slot is None or slot.pid or slot.state not in BOOTING or slot.generation != generation:
+            raise ControlError(f"SpawnFailed names the slot {number}, for which it was not told to fork")
+
+    def _lose_template(self, generation: int) -> None:
+        self._close_template(generation)
+        self._fleet.template_closed(generation, time.monotonic())
 
     def _read_worker(self, slot: int) -> None:
-        for message, fds in self._messages(self._workers[slot]):
-            match message:
-                case control.Hello(pid=pid):
-                    self._fleet.hello(slot, pid)
+        source = self._workers[slot]
+        try:
+            for message, fds in source.read():
+                if message is None:
+                    self._lose_worker(slot)
+                    return
+                inbox.check_worker(message, self._fleet.slots[slot], source.sender_pid)
+                if isinstance(message, control.Hello):
+                    self._check_is_new(source.sender_pid)
+                    self._fleet.hello(slot, source.sender_pid)
                     self._interrupt_import(slot)
-                case control.Dumps() if fds:
-                    self.dumps[slot] = fds[0]
-                case control.Ready():
-                    self._fleet.ready(slot, time.monotonic())
-                    daemon.tell_foreground(ExitCode.OK)
-                    log.info("worker %d (generation %d, pid %d) is ready", slot,
-                             self._fleet.slots[slot].generation, self._fleet.slots[slot].pid)
-                case control.Notice(key=key, text=text):
-                    self._log_once(key, text)
-                case control.Tired(cause=cause, reason=reason):
-                    self._causes[slot] = Cause(cause)
-                    log.info("worker %d asks to be replaced: %s", slot, reason)
-                    self._fleet.tired(slot)
-                case control.SourceChanged(path=path, stamp=stamp):
-                    self._reload_changed(path, stamp)
-                case control.BootFailed():
-                    self._log_boot_failure(message, f"worker {slot}", self._fleet.slots[slot].generation)
-                case None:
-                    self._close_worker(slot)
-                    self._fleet.channel_closed(slot, time.monotonic())
+                elif isinstance(message, control.Dumps):
+                    self._take_dump(slot, fds[0])
+                else:
+                    self._hear_worker(slot, message)
+        except ControlError as error:
+            self._expel(f"worker {slot}", error, {self._fleet.slots[slot].pid, source.sender_pid})
+            self._lose_worker(slot)
+
+    def _hear_worker(self, slot: int, message: control.Message) -> None:
+        match message:
+            case control.Ready():
+                self._fleet.ready(slot, time.monotonic())
+                daemon.tell_foreground(ExitCode.OK)
+                log.info("worker %d (generation %d, pid %d) is ready", slot,
+                         self._fleet.slots[slot].generation, self._fleet.slots[slot].pid)
+            case control.Notice(key=key, text=text):
+                self._log_once(key, text)
+            case control.Tired(cause=cause, reason=reason):
+                self._causes[slot] = Cause(cause)
+                log.info("worker %d asks to be replaced: %s", slot, reason)
+                self._fleet.tired(slot)
+            case control.SourceChanged(path=path, stamp=stamp):
+                if not self.settings.py_autoreload:
+                    raise ControlError("SourceChanged without --py-autoreload")
+                self._reload_changed(path, stamp)
+            case control.BootFailed():
+                self._log_boot_failure(message, f"worker {slot}", self._fleet.slots[slot].generation)
+
+    def _check_is_new(self, pid: int) -> None:
+        """Raises ControlError if a process that says Hello already is somebody else."""
+        known = {os.getpid(), self._rehearsal_pid, *self._template_pids.values(),
+                 *(slot.pid for slot in self._fleet.slots), *([self._spare[0]] if self._spare else [])}
+        if pid in known:
+            raise ControlError(f"Hello of process {pid}, which is no new worker")
+
+    def _take_dump(self, slot: int, fd: int) -> None:
+        """Raises ControlError if it is the worker's second one, or no memfd."""
+        if slot in self.dumps or not dump.is_memfd(fd):
+            close(fd)
+            raise ControlError("Dumps came with a descriptor that is not wanted")
+        self.dumps[slot] = fd
+
+    def _lose_worker(self, slot: int) -> None:
+        self._close_worker(slot)
+        self._fleet.channel_closed(slot, time.monotonic())
+
+    def _expel(self, who: str, error: ControlError, pids: set[int]) -> None:
+        """A child has said what it may not. An honest child never does."""
+        self._net.say(f"{who}: {error}; its channel is closed and it is killed")
+        for pid in pids - {0, os.getpid()}:
+            process.send_signal(pid, Signals.SIGKILL)
 
     def _reload_changed(self, path: str, stamp: str) -> None:
         """Each worker sees the change; the first one counts."""
@@ -646,7 +687,7 @@ class Master:
         self._template_pids[generation] = pid
         self._templates[generation] = connection
 
-    def _execute_template(self) -> tuple[int, Channel]:
+    def _execute_template(self) -> tuple[int, Inbox]:
         return launch.start_template(self.settings.procname_prefix, {**os.environ, **dict(self.settings.env)})
 
     def _prepare_spare(self, now_s: float) -> None:
@@ -719,7 +760,7 @@ class Master:
             log.error("%s: workers share the sockets that there are", error)
 
     def _add_worker(self, slot: int, fd: int) -> None:
-        self._workers[slot] = Channel(fd)
+        self._workers[slot] = Inbox(fd, control.FROM_WORKER)
         self._wait_for(self._workers[slot])
 
     def _wait_for(self, connection: Channel) -> None:

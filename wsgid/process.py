@@ -113,11 +113,14 @@ def _undisturbed() -> Iterator[float]:
 
 def _be_middle(child: Callable[[], None], interval_s: float) -> NoReturn:
     """Fork again and end. Nothing more: Python does not know yet that there was a fork."""
-    status = 1
+    status, middle = 1, _libc.getpid()
     try:
         worker = _libc.fork()
         if worker == 0:
             _python.PyOS_AfterFork_Child()
+            # The master signals its own children alone (send_signal): be one before the first message says who we are.
+            while os.getppid() == middle:
+                os.sched_yield()
             sys.setswitchinterval(interval_s)
             child()
         status = 0 if worker > 0 else ctypes.get_errno() or 1
@@ -161,17 +164,30 @@ def status_in_words(status: int) -> str:
     return f"exited with code {os.waitstatus_to_exitcode(status)}"
 
 
-def send_signal(pid: int, signo: signal.Signals) -> None:
-    """kill(2); a process that has just ended is no error: it will be reaped. Nor is another refusal (EPERM, after the
-    application has become another user), but that is said."""
-    if pid <= 0:  # nobody's; and kill(2) means by 0 the whole group of processes, ours too
-        return
+def is_child(pid: int) -> bool:
+    """Whether a process is a child of this process that nobody has reaped yet (waitid(2), WNOWAIT).
+
+    The kernel gives the pid of such a child to nobody else, and this process alone can reap it. So the answer holds
+    until this process calls waitpid: a signal that is sent after this check cannot meet a stranger.
+    """
     try:
-        os.kill(pid, signo)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except OSError:
+        return False
+    return True
+
+
+def send_signal(pid: int, signo: int) -> None:
+    """Signal a child. A child that has just ended is no error: it will be reaped. Nothing is sent to a process that is
+    no child of ours. A refusal (EPERM, after the application has become another user) is said."""
+    try:
+        if is_child(pid):
+            os.kill(pid, signo)
     except ProcessLookupError:
         pass
     except OSError as error:
-        log.error("process %d cannot be sent %s: kill: %s; end it by hand", pid, signo.name, error.strerror)
+        log.error("process %d cannot be sent %s: kill: %s; end it by hand", pid, signal.strsignal(signo),
+                  error.strerror)
 
 
 def end(pid: int) -> None:

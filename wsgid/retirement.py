@@ -10,7 +10,7 @@ import time
 
 from wsgid import process
 from wsgid.config.options import Settings
-from wsgid.scoreboard import Cause
+from wsgid.protocol.control import Limit
 
 
 class Retirement:
@@ -25,16 +25,16 @@ class Retirement:
         self._rss_mb = settings.reload_on_rss
         self._said = False
 
-    def reason(self, now_s: float, requests: int) -> tuple[Cause, str] | None:
+    def reason(self, now_s: float, requests: int) -> tuple[Limit, str] | None:
         """Why the worker shall be replaced, the first time that there is a reason; and in words."""
         if self._said:
             return None
-        found = None
+        found: tuple[Limit, str] | None = None
         if self._requests and requests >= self._requests:
-            found = Cause.REQUESTS, f"it has served {requests} requests (--max-requests)"
+            found = "max-requests", f"it has served {requests} requests (--max-requests)"
         elif self._lifetime_s and now_s >= self._until_s:
-            found = Cause.LIFETIME, "it has lived long enough (--max-worker-lifetime)"
+            found = "max-worker-lifetime", "it has lived long enough (--max-worker-lifetime)"
         elif self._rss_mb and process.rss_bytes() >= self._rss_mb << 20:
-            found = Cause.RSS, f"it has grown to {self._rss_mb} MB (--reload-on-rss)"
+            found = "reload-on-rss", f"it has grown to {self._rss_mb} MB (--reload-on-rss)"
         self._said = found is not None
         return found

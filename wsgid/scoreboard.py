@@ -1,17 +1,20 @@
 """The scoreboard: shared memory in which each worker keeps its own line of numbers, and the master the dead ones' sums.
 
-    memfd: SLOTS_MAX live lines, then SLOTS_MAX past lines, of LINE_BYTES each; word W of a line is Word(W)
+    two memfds of SLOTS_MAX lines, of LINE_BYTES each; word W of a line is Word(W)
            live line N: what the worker in slot N does now, and has counted since it lives
            past line N: what all workers before it in slot N have counted, and what became of them
 
 Rules
 * Each word has one writing process: of a live line the worker that lives in the slot, of a past line the master.  After
   a worker was reaped, the master adds its counters to the past line and zeroes the live one: no count is lost.
+* The application can write to the live lines.  So no child has the past lines, the size of both is sealed (a shorter
+  file would end the master by SIGBUS; memfd_create(2), "File sealing"), and sums are modulo 2^64.
 * Words are read and written only through memoryview.cast("Q"): one aligned 8-byte access, which never tears
   (struct.pack_into clears the bytes first, and a reader in another process sees that).
 * Times are CLOCK_MONOTONIC nanoseconds, which are the same in all processes of the machine.
 """
 
+import fcntl
 import mmap
 import os
 from enum import Enum, IntEnum
@@ -21,7 +24,8 @@ from wsgid.fleet import SLOTS_MAX
 LINE_BYTES = 512
 _WORD_BYTES = 8
 _WORDS_PER_LINE = LINE_BYTES // _WORD_BYTES
-SIZE_BYTES = 2 * SLOTS_MAX * LINE_BYTES
+SIZE_BYTES = SLOTS_MAX * LINE_BYTES
+_WORD_MAX = (1 << 64) - 1
 
 # The upper bounds of the histogram of durations; what took longer is in one bucket more.
 DURATION_BOUNDS_US = (1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
@@ -74,8 +78,8 @@ class Cause(Enum):
     LEFT = "left"  # it left in peace, and the master had not asked
 
 
-class Scoreboard:
-    """The memory as seen by one process.
+class Lines:
+    """One memfd, as one process sees it.
 
     Args:
         fd: the memfd; stays the caller's.
@@ -86,33 +90,53 @@ class Scoreboard:
         self._words = memoryview(self._memory).cast("Q")
 
     def line(self, slot: int) -> memoryview:
-        """The words of the worker that lives in a slot, to be indexed by Word."""
+        """The words of a slot, to be indexed by Word."""
         start = slot * _WORDS_PER_LINE
         return self._words[start:start + _WORDS_PER_LINE]
 
+    def column(self, word: int) -> memoryview:
+        """The same word of all slots."""
+        return self._words[word::_WORDS_PER_LINE]
+
+
+class Scoreboard:
+    """Both memfds, as the master sees them.
+
+    Args:
+        fd: of the live lines; stays the caller's.
+        past_fd: of the past lines; likewise.
+    """
+
+    def __init__(self, fd: int, past_fd: int) -> None:
+        self._live = Lines(fd)
+        self._past = Lines(past_fd)
+
+    def line(self, slot: int) -> memoryview:
+        """The words of the worker that lives in a slot, to be indexed by Word."""
+        return self._live.line(slot)
+
     def past(self, slot: int) -> memoryview:
         """The sums of those that have lived there."""
-        return self.line(SLOTS_MAX + slot)
+        return self._past.line(slot)
 
     def total(self, slot: int, counter: int) -> int:
         """What all workers of a slot have counted, dead or alive."""
-        return self.line(slot)[counter] + self.past(slot)[counter]
+        return (self.line(slot)[counter] + self.past(slot)[counter]) & _WORD_MAX
 
     def in_flight(self) -> int:
         """How many requests all workers have now."""
-        return sum(self._words[Word.IN_FLIGHT:SLOTS_MAX * _WORDS_PER_LINE:_WORDS_PER_LINE])
+        return sum(self._live.column(Word.IN_FLIGHT))
 
     def slots_used(self) -> int:
         """How many slots there are from the first to the last that a worker has ever lived in."""
-        first, end = SLOTS_MAX * _WORDS_PER_LINE, 2 * SLOTS_MAX * _WORDS_PER_LINE
-        spawns = self._words[first + Word.SPAWNS:end:_WORDS_PER_LINE]
+        spawns = self._past.column(Word.SPAWNS)
         return max((slot + 1 for slot, count in enumerate(spawns) if count), default=0)
 
     def clear(self, slot: int) -> None:
         """Take a dead worker's counters into the past, and zero its line. Only the master does this, after waitpid."""
         line, past = self.line(slot), self.past(slot)
         for word in COUNTERS:
-            past[word] += line[word]
+            past[word] = self.total(slot, word)
         for word in range(_WORDS_PER_LINE):
             line[word] = 0
 
@@ -133,13 +157,14 @@ class Scoreboard:
 _CAUSES = tuple(Cause)
 
 
-def create() -> int:
-    """A new memfd of the right size, close-on-exec."""
-    fd = os.memfd_create("wsgid-scoreboard", os.MFD_CLOEXEC)
+def create(name: str = "live") -> int:
+    """A new memfd of the right size, which nobody can change; close-on-exec."""
+    fd = os.memfd_create(f"wsgid-scoreboard-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, SIZE_BYTES)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return fd
 
 
-def fits(fd: int) -> bool:
-    """Whether a memfd that another version of wsgid has made has this layout."""
-    return os.fstat(fd).st_size == SIZE_BYTES
+def fits(*fds: int) -> bool:
+    """Whether memfds that another version of wsgid has made have this layout; -1 stands for one that it had not."""
+    return all(fd >= 0 and os.fstat(fd).st_size == SIZE_BYTES for fd in fds)

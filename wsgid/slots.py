@@ -75,6 +75,7 @@ WATCHED = (_S.READY, _S.STALLED, _S.DRAINING, _S.STUCK)  # their hubs have to ru
 LEAVING = (_S.DRAINING, _S.STUCK)
 HELD_UP = (_S.STALLED, _S.STUCK)
 STAFF = (_S.SPAWNING, _S.READY, _S.STALLED)  # can be told to drain
+BOOTING = (_S.SPAWNING, _S.DRAINING, _S.ABORTING)  # a process may be on its way there that has not said Hello
 LIVE = (*STAFF, _S.LOST)  # counts as a worker, until waitpid says otherwise; the rest is on its way out
 
 

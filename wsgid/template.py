@@ -33,11 +33,10 @@ from wsgid.config.options import Settings  # noqa: E402
 from wsgid.errors import ApplicationImportError, BootError, ExitCode  # noqa: E402
 from wsgid.logs.logfiles import LogFiles  # noqa: E402
 from wsgid.protocol import control  # noqa: E402
-from wsgid.scoreboard import Scoreboard  # noqa: E402
+from wsgid.scoreboard import Lines  # noqa: E402
 from wsgid.spoken import Shared  # noqa: E402
 
 _LAST_WORDS_S = 1.0  # how long what was printed waits for its reader, before this process forks, waits or ends
-_TRACEBACK_MAX_CHARS = 20_000  # JSON may make six of one; a datagram holds 128 KiB
 
 _poll = monkey.get_original("select", "poll")
 
@@ -54,7 +53,7 @@ def main() -> ExitCode:
     if received is None:
         return ExitCode.OK
     boot, fds = received
-    channel.send(control.Booting(boot.generation))
+    channel.send(control.Booting())
     settings = options.from_dict(boot.settings)
     files = LogFiles(fds=dict(zip(logfiles.paths(settings), fds[len(boot.listeners) + 1:])))
     log.speak_as(f"template {boot.generation}")
@@ -71,8 +70,8 @@ def main() -> ExitCode:
         stdio.end(_LAST_WORDS_S)
         os._exit(error.exit_code)  # whatever threads the import has started, and whatever Python can no longer import
     stdio.settle(_LAST_WORDS_S)
-    channel.send(control.TemplateReady(boot.generation))
-    return Template(settings, load, listeners, Scoreboard(fds[len(listeners)]), files, channel).run()
+    channel.send(control.TemplateReady())
+    return Template(settings, load, listeners, Lines(fds[len(listeners)]), files, channel).run()
 
 
 class Template:
@@ -84,11 +83,11 @@ class Template:
     """
 
     def __init__(self, settings: Settings, load: Callable[[], application.Application],
-                 listeners: list[Shared], scoreboard: Scoreboard, files: LogFiles, channel: Channel) -> None:
+                 listeners: list[Shared], lines: Lines, files: LogFiles, channel: Channel) -> None:
         self._settings = settings
         self._load = load
         self._listeners = listeners
-        self._scoreboard = scoreboard
+        self._lines = lines
         self._files = files
         self._channel = channel
 
@@ -107,7 +106,7 @@ class Template:
             with refusals.named("fork"), forks.of_wsgid():
                 process.double_fork(functools.partial(self._be_worker, order, worker_fd))
         except OSError as error:
-            self._channel.send(control.SpawnFailed(order.slot, refusals.words(error)))
+            self._channel.send(control.SpawnFailed(order.slot, refusals.words(error)[:control.LINE_MAX_CHARS]))
         finally:
             os.close(worker_fd)
 
@@ -122,13 +121,13 @@ class Template:
             forks.own(worker_fd)
             process.set_title(f"worker {order.slot}, generation {order.generation}")
             channel = Channel(worker_fd)
-            channel.send(control.Hello(order.slot, order.generation, os.getpid()))
+            channel.send(control.Hello())
             if self._settings.lazy_apps:
                 lateimport.watch(functools.partial(_report, channel), self._settings.boot_timeout)
             try:
                 process.bind_to_processors(order.seat, self._settings.cpu_affinity)
                 code = worker.run(order, self._settings, self._load, self._listeners, channel,
-                                  self._scoreboard.line(order.slot), self._files)
+                                  self._lines.line(order.slot), self._files)
             except ApplicationImportError as error:
                 _report(channel, error)
                 code = error.exit_code
@@ -236,7 +235,7 @@ def _patch_drivers() -> None:
 def _report(channel: Channel, error: BootError) -> None:
     cause = error.__cause__ if isinstance(error, ApplicationImportError) else None
     text = "".join(traceback.format_exception(cause)) if cause else ""
-    channel.send(control.BootFailed(str(error)[:_TRACEBACK_MAX_CHARS], text[-_TRACEBACK_MAX_CHARS:]))
+    channel.send(control.BootFailed(str(error)[:control.LINE_MAX_CHARS], text[-control.TEXT_MAX_CHARS:]))
 
 
 if __name__ == "__main__":

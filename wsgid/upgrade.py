@@ -57,6 +57,7 @@ class Handover:
     """All that one image of the master leaves to the next."""
 
     scoreboard_fd: int
+    past_fd: int  # of the scoreboard, too; -1: it had none
     listeners: tuple[HeldListener, ...]
     workers: tuple[HeldWorker, ...]
     fifos: tuple[tuple[str, int], ...] = ()  # path and descriptor: what is written meanwhile is not lost
@@ -66,8 +67,9 @@ class Handover:
     def fds(self) -> list[int]:
         dumps = [one.dump_fd for one in self.workers if one.dump_fd >= 0]
         fifos = [fd for _, fd in self.fifos]
-        return [self.scoreboard_fd, *(one.fd for one in self.listeners), *(one.fd for one in self.workers), *dumps,
-                *fifos]
+        past = [self.past_fd] if self.past_fd >= 0 else []
+        return [self.scoreboard_fd, *past, *(one.fd for one in self.listeners), *(one.fd for one in self.workers),
+                *dumps, *fifos]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ def take_over(environ: Mapping[str, str]) -> Handover | None:
         return None
     fields = json.loads(text)
     handover = Handover(
-        fields["scoreboard_fd"],
+        fields["scoreboard_fd"], fields.get("past_fd", -1),
         tuple(HeldListener(**{**one, "identity": tuple(one["identity"]), "spoken": spoken.from_dict(one["spoken"])})
               for one in fields["listeners"]),
         tuple(HeldWorker(**one) for one in fields["workers"]),

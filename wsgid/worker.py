@@ -112,7 +112,7 @@ class Worker:
         self._orders.start(self._on_orders)
         self._term.start(self.drain, Backlog.EMPTY, self._settings.worker_reload_mercy)
         self._pipeline.open()
-        self._channel.send(control.Ready(self._slot))
+        self._channel.send(control.Ready())
         self._channel.send(control.Dumps(), [dump.prepare()])
         forks.on_fork(self._in_child)
         try:
@@ -173,7 +173,7 @@ class Worker:
         reason = self._retirement.reason(now_s, self._line[Word.REQUESTS])
         if reason:
             cause, text = reason
-            self._channel.send(control.Tired(cause.value, text))
+            self._channel.send(control.Tired(cause, text))
         if self._modules:
             for path, stamp in self._modules.changes():
                 self._channel.send(control.SourceChanged(path, str(stamp)))
@@ -193,7 +193,7 @@ class Worker:
         """Through the master, which says it once for all workers."""
         if key not in self._said:
             self._said.add(key)
-            self._channel.send(control.Notice(key, text))
+            self._channel.send(control.Notice(key, text[:control.LINE_MAX_CHARS]))
 
     # --- leaving ---
 
