@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "wsgid"
 
 # A module knows only those that stand before it: on the floors below, or earlier on its own.
 FLOORS = (
-    ("wsgid.errors", "wsgid.forms", "wsgid", "wsgid.logs", "wsgid.logs.destination",
+    ("wsgid.errors", "wsgid.forms", "wsgid", "wsgid.logs", "wsgid.logs.destination", "wsgid.safefiles",
      "wsgid.logs.stream", "wsgid.stdio", "wsgid.text"),
     ("wsgid.config", "wsgid.config.expand", "wsgid.config.ini", "wsgid.config.uwsgi_options", "wsgid.forwarded",
      "wsgid.limits", "wsgid.logs.logformat", "wsgid.config.values", "wsgid.config.options",

@@ -385,7 +385,7 @@ def test_what_is_not_executed_leaves_everything_as_it_was(tmp_path: Path) -> Non
     before = Path.cwd(), os.listdir("/proc/self/fd")
     start = upgrade.Start((str(tmp_path / "nothing"),), tmp_path)
     with pytest.raises(OSError, match="No such file"):
-        start.execute(upgrade.Handover(ours, (), (upgrade.HeldWorker(0, 0, 1, theirs),)), {})
+        start.execute(upgrade.Handover(ours, -1, (), (upgrade.HeldWorker(0, 0, 1, theirs),)), {})
     assert before == (Path.cwd(), os.listdir("/proc/self/fd"))
     assert not os.get_inheritable(ours) and not os.get_inheritable(theirs)
     os.close(ours)

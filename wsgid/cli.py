@@ -7,7 +7,7 @@ Rules
 import os
 import sys
 
-from wsgid import daemon, log, master, stdio, upgrade
+from wsgid import daemon, listener, log, master, process, spoken, stdio, upgrade
 from wsgid.config import merge
 from wsgid.errors import BootError, ExitCode
 from wsgid.refusals import REFUSALS, words
@@ -54,6 +54,9 @@ def _run() -> ExitCode:
         log.warning("%s", warning)
     for note in configuration.notes:
         log.debug("%s", note)
+    if not restarted:
+        addresses = [address for address, _ in spoken.addresses(settings)]
+        process.close_inherited(listener.inherited_fds(os.environ, addresses))
     start = Start.now()
     if settings.daemonize and not restarted:
         daemon.detach(settings.log_path)

@@ -10,6 +10,7 @@ Rules
 import os
 import sys
 
+from wsgid import safefiles
 from wsgid.errors import ConfigError, ExitCode
 from wsgid.refusals import close
 
@@ -58,7 +59,7 @@ def tell_foreground(code: int) -> None:
 
 def _open_log(path: str) -> int:
     try:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        return safefiles.open_to_append(path)
     except OSError as error:
         raise ConfigError(
             f"the daemon's log {path} cannot be written: {error.strerror}; choose another file") from error

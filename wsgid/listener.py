@@ -15,11 +15,11 @@ import pwd
 import re
 import socket
 import stat
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wsgid import log
+from wsgid import log, safefiles
 from wsgid.backlog import Backlog, backlog_of
 from wsgid.errors import ListenerError
 from wsgid.spoken import Spoken
@@ -162,6 +162,14 @@ def from_systemd(environ: MutableMapping[str, str], backlog: int) -> list[Listen
     return [inherit(str(fd), backlog) for fd in range(_SYSTEMD_FIRST_FD, _SYSTEMD_FIRST_FD + int(count))]
 
 
+def inherited_fds(environ: Mapping[str, str], addresses: Iterable[str]) -> set[int]:
+    """The descriptors that somebody has opened for us: those of fd://N and of systemd."""
+    numbers = [address.removeprefix("fd://") for address in addresses if address.startswith("fd://")]
+    count = environ.get("LISTEN_FDS", "") if environ.get("LISTEN_PID") == str(os.getpid()) else ""
+    systemd = range(_SYSTEMD_FIRST_FD, _SYSTEMD_FIRST_FD + int(count)) if count.isdecimal() else ()
+    return {int(number) for number in numbers if number.isdecimal()} | set(systemd)
+
+
 def inherit(number: str, backlog: int) -> Listener:
     """A socket that somebody else bound.
 
@@ -288,7 +296,7 @@ def _open_unix(address: str, backlog: int, ownership: Ownership) -> Listener:
         bound.bind(os.fspath(path))
         made = True
         if (ownership.uid, ownership.gid) != (-1, -1):
-            os.chown(path, ownership.uid, ownership.gid)
+            safefiles.chown_socket(os.fspath(path), ownership.uid, ownership.gid)
         bound.listen(backlog)
         bound.setblocking(False)
         return Listener(bound, os.fspath(path), address, path, _identity(path))

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from wsgid import safefiles
 from wsgid.logs import destination
 from wsgid.logs.destination import Destination, Kind
 from wsgid.errors import ConfigError
@@ -181,7 +182,7 @@ def write_to(path: str) -> None:
         ConfigError: it cannot be opened.
     """
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = safefiles.open_to_append(path)
     except OSError as error:
         raise ConfigError(f"--logto {path} cannot be written: {error.strerror}; choose another file") from error
     use(fd)

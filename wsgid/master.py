@@ -14,7 +14,7 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from math import inf
@@ -23,7 +23,7 @@ from signal import Signals
 from typing import Any
 
 from wsgid import (__version__, channel, daemon, dump, fleet, inbox, launch, listener, log, pidfile, process,
-                   scoreboard, spoken, stdio, upgrade)
+                   safefiles, scoreboard, spoken, stdio, upgrade)
 from wsgid.admin.doors import open_doors, open_fifos
 from wsgid.admin.failures import Failures
 from wsgid.admin.server import Admin, forget
@@ -35,6 +35,7 @@ from wsgid.errors import ConfigError, ControlError, ExitCode, ListenerError
 from wsgid.fleet import Fleet, Mode
 from wsgid.inbox import Inbox
 from wsgid.listener import Listener
+from wsgid.logs import logfiles
 from wsgid.logs.logfiles import LogFiles
 from wsgid.protocol import control
 from wsgid.refusals import Again, Net, close, named, soon, words
@@ -164,11 +165,26 @@ def _announce(settings: Settings, listeners: list[Listener]) -> None:
     addresses = dict.fromkeys(one.address for one in listeners)  # with --reuse-port an address has several
     log.info("wsgid %s listens on %s with %d worker%s", __version__, ", ".join(addresses), settings.workers,
              "s" * (settings.workers > 1))
+    for sentence in _exposed(settings, listeners):
+        log.warning("%s", sentence)
     user = listener.nginx_user()
     for one in listeners:
         trouble = listener.keeps_out(one.path, user) if one.path and user else None
         if trouble:
             log.warning("%s", trouble)
+
+
+def _exposed(settings: Settings, listeners: list[Listener]) -> Iterator[str]:
+    """Warnings of files that others than root could replace."""
+    paths = [("--socket", os.fspath(one.path)) for one in listeners if one.path]
+    paths += [("--pidfile", settings.pidfile), ("--logto", settings.logto), ("--daemonize", settings.daemonize)]
+    paths += [("--master-fifo", path) for path in settings.master_fifo]
+    paths += [("--access-log" if path == settings.access_log else "--logger", path)
+              for path in logfiles.paths(settings)]
+    for option, path in paths:
+        sentence = safefiles.warning_of(path, option) if path else None
+        if sentence:
+            yield sentence
 
 
 class Master:

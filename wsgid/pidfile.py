@@ -6,10 +6,9 @@ Rules
 """
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
-from wsgid import log
+from wsgid import log, safefiles
 from wsgid.errors import ConfigError
 
 
@@ -23,14 +22,10 @@ def write(path: str) -> None:
         return
     if _is_wsgid(holder):
         log.warning("--pidfile %s was that of process %d, a wsgid that still runs: it is overwritten", path, holder)
-    fresh = f"{path}.{os.getpid()}"
     try:
-        Path(fresh).write_text(f"{os.getpid()}\n")
-        os.chmod(fresh, 0o644)  # also with uWSGI's umask of 0: who can write here can have root kill anything
-        os.rename(fresh, path)
+        # The mode is 644 also with uWSGI's umask of 0: who can write here can have root kill anything.
+        safefiles.replace(path, b"%d\n" % os.getpid(), 0o644)
     except OSError as error:
-        with suppress(OSError):
-            Path(fresh).unlink(missing_ok=True)
         raise ConfigError(f"--pidfile {path} cannot be written: {error.strerror}; choose another file") from error
 
 

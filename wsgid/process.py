@@ -11,8 +11,8 @@ import os
 import posix
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import NoReturn
@@ -134,6 +134,21 @@ def open_fds() -> list[int]:
         return [int(name) for name in os.listdir("/proc/self/fd")]
     except OSError:
         return []
+
+
+def close_inherited(named: Collection[int]) -> None:
+    """Close the descriptors that this process was started with and that nobody has named: no child shall have them.
+
+    Python opens its own descriptors close-on-exec (PEP 446), so the others are inherited.
+
+    Args:
+        named: those that stay open, beside the standard three.
+    """
+    for fd in open_fds():
+        if fd > 2 and fd not in named:
+            with suppress(OSError):
+                if os.get_inheritable(fd):
+                    os.close(fd)
 
 
 def reap() -> Iterator[tuple[int, int]]:

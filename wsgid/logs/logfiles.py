@@ -9,7 +9,7 @@ Rules
 import os
 from collections.abc import Mapping, Sequence
 
-from wsgid import log
+from wsgid import log, safefiles
 from wsgid.logs import destination
 from wsgid.config.options import Settings
 from wsgid.logs.destination import Kind
@@ -102,6 +102,6 @@ def check(settings: Settings) -> None:
 
 def _open(path: str) -> int:
     try:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        return safefiles.open_to_append(path)
     except OSError as error:
         raise ConfigError(f"the log file {path} cannot be written: {error.strerror}; choose another file") from error
