@@ -3,6 +3,8 @@
     FATAL     what the master answers by closing the channel and killing the worker
     HARMLESS  what breaks the worker's own numbers at the most
 
+    TEMPLATE  what it answers by killing a template, whose import makes the move
+
 Rules
 * A move is JSON: [name, arguments]; the application in APP carries it out within a worker.
 * Chance comes from the caller's random.Random, so that a run can be made again.
@@ -10,19 +12,24 @@ Rules
 
 import json
 import random
+import subprocess
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from faults.load import ended, serving
+from faults.report import Result, Scenario
 from tests import client
+from tests.server import eventually
 
 Move = tuple[str, dict[str, Any]]
 
 APP = '''
 import array, fcntl, json, mmap, os, socket, stat, time
-
-BORN_S = time.monotonic()
 
 
 def channel():
@@ -96,6 +103,9 @@ def application(environ, start_response):
 
 BORN = [time.monotonic()]
 os.register_at_fork(after_in_child=lambda: BORN.__setitem__(0, time.monotonic()))
+if os.path.exists("import.json"):  # the template attacks
+    name, arguments = json.load(open("import.json"))
+    MOVES[name](**arguments)
 '''
 
 _LARGEST = (1 << 64) - 1
@@ -129,6 +139,8 @@ FATAL: dict[str, Callable[[random.Random, int], Move]] = {
         "say", {"text": f'{{"type": "Notice", "key": "{chance.random()}", "text": "t"}}', "datagrams": 10_000}),
     "another-process": lambda chance, pid: ("in_its_name", {"text": '{"type": "Notice", "key": "k", "text": "t"}'}),
 }
+TEMPLATE = ("hello-of-a-stranger", "spawn-failed", "the-master-s-word", "nested", "nonsense", "descriptors", "flood",
+            "ready-twice", "another-process")
 HARMLESS: dict[str, Callable[[random.Random, int], Move]] = {
     "truncate": lambda chance, pid: ("truncate", {"size": chance.randrange(1 << 16)}),
     "grow": lambda chance, pid: ("truncate", {"size": 1 << 30}),
@@ -180,3 +192,56 @@ class Attacker:
             pass
         if made[0] != "wait":
             self.moves += 1
+
+
+# --- the scenario ---
+
+MOVES = 10_000
+WORKERS = 8
+AT_ONCE = 8
+HARMLESS_A_LIFE = 60  # on average half of it, before the move that ends the worker
+FLAT_BYTES = 8 << 20
+
+
+def hostile_worker() -> list[Result]:
+    """Workers attack their master while others serve."""
+    with serving(workers=WORKERS, app=APP) as server, subprocess.Popen(["sleep", "3600"]) as stranger:
+        master = psutil.Process(server.pid)
+        attacker = Attacker(server.directory / "app.sock", random.Random(1), stranger.pid)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            rounds = pool.map(lambda _: attacker.attack(HARMLESS_A_LIFE), range(AT_ONCE))  # warm
+            list(rounds)
+            before = master.num_fds(), master.memory_info().rss
+            fine, asked = 0, 0
+            while attacker.moves < MOVES:
+                under_way = [pool.submit(attacker.attack, HARMLESS_A_LIFE) for _ in range(AT_ONCE)]
+                while not all(future.done() for future in under_way):
+                    asked += 1
+                    fine += _is_fine(server.directory / "app.sock")
+        eventually(lambda: len(server.worker_pids()) == WORKERS, "all workers are there again")
+        after = master.num_fds(), master.memory_info().rss
+        alive = stranger.poll() is None
+        stranger.kill()
+        return [
+            Result(f"at least {MOVES} moves of hostile workers", f"{attacker.moves}, of which {attacker.fatal} ended "
+                   "their worker", attacker.moves >= MOVES),
+            Result("the master lives, without a traceback", f"{server.log.count('Traceback')} tracebacks",
+                   master.is_running() and "Traceback" not in server.log),
+            Result("its descriptors stay flat", f"{before[0]} before, {after[0]} after", after[0] <= before[0] + 2),
+            Result(f"its memory stays flat (within {FLAT_BYTES >> 20} MiB)",
+                   f"{before[1] / 2**20:.1f} MiB before, {after[1] / 2**20:.1f} MiB after",
+                   after[1] - before[1] < FLAT_BYTES),
+            Result("no process outside is signalled", "none" if alive else "one is dead", alive),
+            Result("an innocent request fails only with the worker that it was in", f"{asked - fine} of {asked} failed",
+                   asked - fine <= attacker.fatal),
+            ended(server)]
+
+
+def _is_fine(address: Path) -> bool:
+    try:
+        return client.get(address).body == b"fine"
+    except (OSError, AssertionError, ValueError):  # the worker was killed meanwhile
+        return False
+
+
+SCENARIOS: tuple[Scenario, ...] = (hostile_worker,)

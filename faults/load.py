@@ -74,18 +74,18 @@ KILLED = r"worker (\d+) \(generation \d+, pid (\d+)\) was killed by SIGKILL(?: w
 
 
 @contextmanager
-def serving(*arguments: str, workers: int = 4) -> Iterator[Server]:
-    """A server on app.sock in a directory of its own; without an application among the arguments, of APP."""
+def serving(*arguments: str, workers: int = 4, app: str = APP) -> Iterator[Server]:
+    """A server on app.sock in a directory of its own; without an application among the arguments, of `app`."""
     with tempfile.TemporaryDirectory(prefix="wsgid-faults-") as directory:
-        server = start(Path(directory), *(arguments or ("app:application",)), workers=workers)
+        server = start(Path(directory), *(arguments or ("app:application",)), workers=workers, app=app)
         try:
             yield server.wait_ready(workers)
         finally:
             server.end()
 
 
-def start(directory: Path, *arguments: str, workers: int) -> Server:
-    (directory / "app.py").write_text(APP)
+def start(directory: Path, *arguments: str, workers: int, app: str = APP) -> Server:
+    (directory / "app.py").write_text(app)
     return Server(directory, "--socket", str(directory / "app.sock"), "--workers", str(workers), *arguments,
                   environ=COMPILED)
 

@@ -81,6 +81,23 @@ def test_what_a_worker_writes_into_shared_memory_harms_only_its_own_counts(serve
     assert server.stop() == 0
 
 
+@pytest.mark.parametrize("name", hostile.TEMPLATE)
+def test_a_template_that_says_what_it_may_not_is_killed_and_what_runs_serves_on(
+        server: Server, stranger: "subprocess.Popen[bytes]", name: str) -> None:
+    """The application is imported there: a reload brings in whatever the new code does."""
+    attacking = server.directory / "import.json"
+    attacking.write_text(json.dumps(hostile.move(name, random.Random(1), stranger.pid)))
+    server.send_signal(Signals.SIGHUP)
+    server.wait_for(r"template 1: .*; its channel is closed and it is killed")
+    server.wait_for("template 1 was killed by SIGKILL")
+    serves(server)
+    attacking.unlink()
+    server.send_signal(Signals.SIGHUP)
+    server.wait_for(r"worker \d+ \(generation \d+, pid \d+\) is ready", 4)
+    assert server.stop() == 0
+    server.assert_nothing_left()
+
+
 def test_many_moves_of_all_kinds_under_load(server: Server, stranger: "subprocess.Popen[bytes]") -> None:
     """The short form of `make faults ONLY=hostile-worker`."""
     attacker = hostile.Attacker(server.directory / "app.sock", random.Random(5), stranger.pid)
