@@ -29,7 +29,7 @@ from tests.server import eventually
 Move = tuple[str, dict[str, Any]]
 
 APP = '''
-import array, fcntl, json, mmap, os, socket, stat, time
+import array, ctypes, fcntl, json, mmap, os, socket, stat, time
 
 
 def channel():
@@ -64,7 +64,7 @@ def say(text="", datagrams=1, fds=0):
 
 
 def in_its_name(text):
-    if os.fork() == 0:
+    if ctypes.PyDLL(None).fork() == 0:  # past the hooks of os.fork, which take the channel from a child
         try:
             say(text)
         finally:

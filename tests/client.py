@@ -32,6 +32,15 @@ def packet(path: str = "/", body: bytes = b"", **variables: str) -> bytes:
     return uwsgi.encode(merged.items()) + body
 
 
+def is_up(address: Path | tuple[str, int]) -> bool:
+    """Whether somebody listens there: a socket file is there a moment before."""
+    try:
+        connect(address).close()
+    except OSError:
+        return False
+    return True
+
+
 def connect(address: Path | tuple[str, int], timeout_s: float = 20.0) -> socket.socket:
     if isinstance(address, tuple):
         return socket.create_connection(address, timeout_s)

@@ -21,7 +21,7 @@ from tests.test_reload import Load, generation_ready
 from wsgid.logs.stream import WAITING_MAX_BYTES, Stream
 
 APP = """
-    import time
+    import os, time
 
     def application(environ, start_response):
         path = environ["PATH_INFO"]
@@ -29,6 +29,12 @@ APP = """
             raise ValueError("on purpose")
         if path == "/sleep":
             time.sleep(float(environ["QUERY_STRING"] or 0.2))
+        if path == "/overdue":
+            environ["wsgid.harakiri"](0.2)
+            time.sleep(60)
+        if path == "/until":
+            while not os.path.exists("go"):
+                time.sleep(0.01)
         if path == "/spin":
             end = time.monotonic() + float(environ["QUERY_STRING"])
             while time.monotonic() < end:
@@ -103,8 +109,8 @@ def test_statuses_are_logged_without_any_other_option(start: Start) -> None:
 
 def test_what_went_wrong_is_logged_with_what_was_sent(start: Start, tmp_path: Path) -> None:
     server = serve(start, "--access-log", "access.log", "--log-format", f"{SHORT} %(ioerr) %(hsize)",
-                   "--harakiri", "0.5")
-    answer = client.get(tmp_path / "app.sock", "/sleep", QUERY_STRING="5")
+                   "--harakiri", "60")
+    answer = client.get(tmp_path / "app.sock", "/overdue")
     assert answer.status == 504
     ask(server, "/torn")
     with client.connect(tmp_path / "app.sock") as leaving:  # while the body is read
@@ -114,7 +120,7 @@ def test_what_went_wrong_is_logged_with_what_was_sent(start: Start, tmp_path: Pa
         leaving.recv(1)
     written = {" ".join(one.split()[:4]): int(one.split()[4]) for one in lines_of(tmp_path / "access.log", 4)}
     head_bytes = len(answer.raw) - len(answer.body)
-    assert written["504 /sleep 20 0"] == head_bytes and written["200 /torn 3 0"] > 50
+    assert written["504 /overdue 20 0"] == head_bytes and written["200 /torn 3 0"] > 50
     assert written["0 /wait 0 1"] == 0 and "200 /huge 0 1" in written
 
 
@@ -242,16 +248,17 @@ def test_what_was_answered_before_the_loop_was_held_up_is_there(start: Start, tm
 
 
 def test_a_cut_after_the_mercy_time_loses_no_line(start: Start, tmp_path: Path) -> None:
-    server = serve(start, "--access-log", "access.log", "--log-format", SHORT, "--worker-reload-mercy", "0.5")
+    server = serve(start, "--access-log", "access.log", "--log-format", SHORT, "--worker-reload-mercy", "3")
     with ExitStack() as stack:
-        for seconds in ("60", *["0.45"] * 20):  # the last are answered just before the cut
+        for path in ("/sleep", *["/until"] * 20):
             connected = stack.enter_context(client.connect(tmp_path / "app.sock"))
-            connected.sendall(client.packet("/sleep", QUERY_STRING=seconds, REQUEST_URI=seconds))
+            connected.sendall(client.packet(path, QUERY_STRING="60"))
         eventually(lambda: server.in_flight() == 21, "they are in flight")
         server.send_signal(Signals.SIGTERM)
+        (tmp_path / "go").touch()
         server.wait_for("cut after the mercy time: GET /sleep")
         assert server.wait() == 0
-    assert (tmp_path / "access.log").read_text() == "200 0.45 3\n" * 20
+    assert (tmp_path / "access.log").read_text() == "200 /until 3\n" * 20
 
 
 def test_a_full_disk_costs_the_lines_and_nothing_else(start: Start) -> None:

@@ -189,7 +189,7 @@ def test_a_worker_whose_event_loop_stands_still_is_named_first(start: Start, tmp
     with send(server, "/spin", "8"):
         server.wait_for("its event loop has not run")
         first = wsgidctl(tmp_path, "status").stdout.splitlines()[0]
-    assert re.fullmatch(r"! worker 0's event loop has not run for \d\.\d s: see wsgidctl stacks --worker 0", first)
+    assert re.fullmatch(r"! worker 0's event loop has not run for \d+\.\d s: see wsgidctl stacks --worker 0", first)
 
 
 def test_status_answers_while_the_template_boots_and_while_the_server_drains(start: Start, tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_requests_of_all_workers_the_oldest_first(start: Start, tmp_path: Path) 
             "/sleep/1", "/sleep/2", "/sleep/3"}
         done = wsgidctl(tmp_path, "requests")
         assert re.match(r" *" + " +".join(requests.COLUMNS), done.stdout)
-        assert re.search(r"^ *\d\.\ds +[01]  GET +/sleep/\d  127.0.0.1$", done.stdout, re.MULTILINE)
+        assert re.search(r"^ *\d+\.\ds +[01]  GET +/sleep/\d  127.0.0.1$", done.stdout, re.MULTILINE)
         assert "3 requests in flight" in done.stdout
         done = wsgidctl(tmp_path, "requests", "--limit", "1")
         assert "3 requests in flight; 2 younger ones are not shown" in done.stdout
@@ -237,7 +237,7 @@ def test_what_a_client_sends_is_no_command_to_the_terminal(start: Start, tmp_pat
     with send(server, evil):
         eventually(lambda: said(tmp_path, "requests")["total"] == 1, "it runs")
         for command in ("requests", "stacks", "top --once --interval 0.2"):
-            done = wsgidctl(tmp_path, *command.split())
+            done = wsgidctl(tmp_path, *command.split(), env={**os.environ, "COLUMNS": "200"})
             assert done.returncode == 0 and r"/sleep/\x1b]0;owned\x07\x1b[2J\r\n\u202e\x9b31m" in done.stdout
             assert all(one.isprintable() or one == "\n" for one in done.stdout)
 
@@ -354,7 +354,7 @@ def test_stop_waits_until_the_server_is_gone(start: Start, tmp_path: Path) -> No
     server = serve(start)
     with send(server, "/spin", "1"):
         done = wsgidctl(tmp_path, "stop")
-    assert re.fullmatch(r"the server has stopped after \d\.\ds\n", done.stdout)
+    assert re.fullmatch(r"the server has stopped after \d+\.\ds\n", done.stdout)
     assert not server.worker_pids() and not (tmp_path / "app.ctl").exists()
     assert server.wait() == 0
     server.assert_nothing_left()

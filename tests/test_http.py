@@ -161,7 +161,7 @@ def test_the_requests_of_a_connection_are_limited(start: Start) -> None:
 
 
 def test_a_quiet_connection_is_closed_in_time(start: Start) -> None:
-    server = serve(start, "--http-keepalive", "0.2")
+    server = serve(start, "--http-keepalive", "1")
     with connected(server) as fresh, connected(server) as used:
         used.sendall(request("/"))
         reader = Reader(used)
@@ -349,7 +349,7 @@ def test_limits_have_their_statuses(start: Start) -> None:
 
 
 def test_a_thousand_slow_clients_keep_nobody_waiting_and_are_told_that_they_are_late(start: Start) -> None:
-    server = serve(start, "--gevent", "50", "--http-idle", "2000", "--http-head-timeout", "1.5")
+    server = serve(start, "--gevent", "50", "--http-idle", "2000", "--http-head-timeout", "4")
     slow = [client.connect(server.directory / "http.sock") for _ in range(1000)]
     try:
         for one in slow:

@@ -93,7 +93,8 @@ def test_each_level_says_what_it_should(start: Start) -> None:
     server.stop()
     assert " DEBUG: " in server.log
     server = serve(start, "--log-level", "error", ready=False)
-    eventually(lambda: (server.directory / "app.sock").exists() and ask(server, "/fail") == 500, "it serves")
+    eventually(lambda: client.is_up(server.directory / "app.sock"), "it serves")
+    assert ask(server, "/fail") == 500
     server.stop()
     levels = {match[1] for one in server.lines if (match := re.search(r"wsgid [\w ]+ ([A-Z]+): ", one))}
     assert levels == {"ERROR"}

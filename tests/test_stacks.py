@@ -84,7 +84,7 @@ def test_requests_greenlets_and_threads_are_shown_and_the_idle_are_counted(start
     assert spawned["count"] == 3 and "wait_for_ever" in str(spawned["named"])
     assert any("wait_in_a_thread" in str(one["frames"]) for one in kinds(worker, "thread"))
     assert re.match(r"worker 0: 2 requests in the application, \d+ greenlets? idle", shown)
-    assert re.search(r"2 x request:\n    \d\.\ds  GET /sleep  127.0.0.1\n    \d\.\ds  GET /sleep  127.0.0.1\n", shown)
+    assert re.search(r"2 x request:\n    \d+\.\ds  GET /sleep  127.0.0.1\n    \d+\.\ds  GET /sleep  127.0.0.1\n", shown)
     assert re.search(rf'File "{tmp_path}/app.py", line \d+, in application\n +time.sleep\(1000\)', shown)
     assert "an object that must not be asked" not in server.log
 

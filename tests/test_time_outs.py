@@ -74,7 +74,7 @@ def address(server: Server) -> Path:
     return server.directory / "app.sock"
 
 
-def among(server: Server, path: str, seconds: str, innocents: int = 32, they_take: str = "0.7"
+def among(server: Server, path: str, seconds: str, innocents: int = 32, they_take: str = "2"
           ) -> tuple[bytes, list[int]]:
     """One culprit among innocents that sleep: its raw answer, and their statuses."""
     with ThreadPoolExecutor(innocents + 1) as pool:
@@ -85,10 +85,10 @@ def among(server: Server, path: str, seconds: str, innocents: int = 32, they_tak
 
 
 def test_a_request_that_sleeps_too_long_gets_a_504_and_its_neighbours_live(start: Start) -> None:
-    server = serve(start, "--harakiri", "1")
+    server = serve(start, "--harakiri", "4")
     raw, others = among(server, "/sleep", "60")
     assert client.parse(raw).status == 504 and others == [200] * 32
-    server.wait_for(r"harakiri: GET /sleep, 1\.\d s old; it is here:")
+    server.wait_for(r"harakiri: GET /sleep, \d+\.\d s old; it is here:")
     server.wait_for(r'app.py", line \d+, in application')
 
 
@@ -97,7 +97,7 @@ def test_a_request_that_spins_in_python_ends_alone(start: Start) -> None:
     before = server.worker_pids()
     raw, others = among(server, "/spin", "60")
     assert client.parse(raw).status == 504 and others == [200] * 32
-    server.wait_for(r"the event loop has been held up for \d\.\d s by GET /spin, \d\.\d s old; it is here:")
+    server.wait_for(r"the event loop has been held up for \d+\.\d s by GET /spin, \d+\.\d s old; it is here:")
     assert server.worker_pids() == before
 
 
@@ -115,7 +115,7 @@ def test_a_worker_that_is_stuck_in_c_is_killed_and_replaced(start: Start) -> Non
 def test_a_short_stall_is_shown_and_the_worker_lives(start: Start) -> None:
     server = serve(start, "--hub-warn", "0.3")
     assert client.get(address(server), "/spin", QUERY_STRING="1.5").status == 200
-    server.wait_for(r"the event loop has been held up for \d\.\d s by GET /spin")
+    server.wait_for(r"the event loop has been held up for \d+\.\d s by GET /spin")
     assert server.log.count("it is here") == 1
     assert "exited" not in server.log and "killed" not in server.log
 
@@ -149,16 +149,16 @@ def test_slow_requests_are_nobodys_business_without_harakiri(start: Start) -> No
 
 
 def test_who_waits_beside_a_request_that_holds_the_loop_does_not_pay_for_it(start: Start) -> None:
-    server = serve(start, "--harakiri", "2")  # which is --hub-timeout, too
-    raw, others = among(server, "/spin", "60", innocents=15, they_take="1.5")
+    server = serve(start, "--harakiri", "4")  # which is --hub-timeout, too
+    raw, others = among(server, "/spin", "60", innocents=15, they_take="2")
     assert client.parse(raw).status == 504 and others == [200] * 15
     server.wait_for("held up for .* by GET /spin")
     assert "GET /sleep" not in server.log
 
 
 def test_who_holds_the_loop_again_and_again_pays_for_its_own_time(start: Start) -> None:
-    server = serve(start, "--harakiri", "1.5", "--hub-timeout", "30")
-    raw, others = among(server, "/stutter", "60", innocents=15, they_take="1.2")
+    server = serve(start, "--harakiri", "4", "--hub-timeout", "30")
+    raw, others = among(server, "/stutter", "60", innocents=15, they_take="2")
     assert client.parse(raw).status == 504 and others == [200] * 15
     server.wait_for("harakiri: GET /stutter")
     assert server.log.count("harakiri") == 1

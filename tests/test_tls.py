@@ -117,7 +117,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iter
     (directory / "file").write_bytes(os.urandom(3 << 20))
     server = Server(
         directory, "--http", "127.0.0.1:0", "--https", files(authority), "--https", files(authority, "ca.pem"),
-        "--ssl-socket", files(authority), "--ssl-socket", files(authority, "ca.pem"), "--http-head-timeout", "1",
+        "--ssl-socket", files(authority), "--ssl-socket", files(authority, "ca.pem"), "--http-head-timeout", "3",
         "--gevent", "4", "--drain-timeout", "1", "app:application")
     try:
         server.wait_ready(1)
@@ -253,7 +253,7 @@ def test_a_torn_response_ends_without_a_word(site: Site, authority: Authority) -
 
 
 def test_a_quiet_connection_is_closed_with_a_word(start: Start, authority: Authority) -> None:
-    server = start("--https", files(authority), "--http-keepalive", "0.2", "app:application", app=APP).wait_ready(1)
+    server = start("--https", files(authority), "--http-keepalive", "1", "app:application", app=APP).wait_ready(1)
     with connect(addresses(server)[0], authority.context()) as connected:
         connected.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert client.read_all(connected).startswith(b"HTTP/1.1 200 ")
@@ -327,9 +327,9 @@ def test_a_handshake_that_does_not_come_holds_nobody_up(site: Site, authority: A
 
 def test_after_the_handshake_a_visitor_may_take_its_time(start: Start, authority: Authority) -> None:
     """Browsers connect before they know what to ask."""
-    server = start("--https", files(authority), "--http-head-timeout", "0.2", "app:application", app=APP).wait_ready(1)
+    server = start("--https", files(authority), "--http-head-timeout", "1", "app:application", app=APP).wait_ready(1)
     with connect(addresses(server)[0], authority.context()) as connected:
-        connected.settimeout(0.6)
+        connected.settimeout(1.5)
         with pytest.raises(TimeoutError):
             connected.recv(1)
         connected.settimeout(20)
@@ -340,7 +340,7 @@ def test_after_the_handshake_a_visitor_may_take_its_time(start: Start, authority
 def test_nginx_that_does_not_go_on_with_its_handshake_is_left(site: Site) -> None:
     with client.connect(site.uwsgi) as silent, client.connect(site.uwsgi) as slow:
         slow.sendall(hello()[:50])
-        site.server.wait_for(r"no TLS handshake and first byte within 1 s \(--http-head-timeout\)", 2)
+        site.server.wait_for(r"no TLS handshake and first byte within 3 s \(--http-head-timeout\)", 2)
         assert client.read_all(silent) == client.read_all(slow) == b""
 
 

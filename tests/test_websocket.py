@@ -59,10 +59,10 @@ def serve(start: Start, *options: str) -> Server:
 
 
 def test_a_websocket_lives_longer_than_a_request_may(start: Start) -> None:
-    server = serve(start, "--http", "127.0.0.1:0", "--harakiri", "0.2")
+    server = serve(start, "--http", "127.0.0.1:0", "--harakiri", "1")
     [port] = server.wait_for(r"listens on 127.0.0.1:(\d+)")
     conversation = Client.connect(f"ws://127.0.0.1:{port[1]}/shout")
-    assert conversation.receive(timeout=0.5) is None  # longer than --harakiri
+    assert conversation.receive(timeout=1.5) is None  # longer than --harakiri
     conversation.send("still there")
     assert conversation.receive(timeout=20) == "STILL THERE"
     conversation.close()

@@ -11,6 +11,7 @@ from wsgid.ctl.text import complain, count, show, size, table
 
 HELP = "show what each process weighs, and what fills a worker's memory"
 
+_PATIENCE_S = 30.0  # a worker counts its objects, and where tracemalloc runs it sorts all that was allocated
 COLUMNS = ("process", "pid", "rss", "pss", "private", "shared", "swap")
 HOW_TO_TRACE = ("what has grown is only known to tracemalloc: start the server with --env PYTHONTRACEMALLOC=1, which "
                 "costs time and memory, and ask twice")
@@ -25,7 +26,7 @@ def run(server: Server, given: argparse.Namespace) -> int:
     status = server.ask("status")
     workers = answers.workers_of(status, given.worker)
     chosen = max(workers, key=lambda one: one["rss_bytes"])["slot"] if workers else None
-    said, silent = answers.ask(server, "memory", chosen) if chosen is not None else ({}, {})
+    said, silent = answers.ask(server, "memory", chosen, patience_s=_PATIENCE_S) if chosen is not None else ({}, {})
     inside = said.get(chosen) if chosen is not None else None
     weights = [{**one, "parts": process.parts(one["pid"])} for one in _processes(status)]
     for one in weights:  # a worker of another user tells its own
