@@ -46,7 +46,8 @@ def test_every_option() -> None:
         "--log-x-forwarded-for", "--memory-report", "--touch-logreopen", "/c", "--stats", "stats.sock",
         "--stats-http", "--metrics", ":9117", "--control", "off", "--master-fifo", "/tmp/fifo", "--pidfile", "/tmp/pid",
         "--daemonize", "/tmp/daemon", "--procname-prefix", "site", "--umask", "022", "--import", "a.b",
-        "--pyargv", "a b", "--static-map", "/static=dir", "--static-safe", "/d", "--static-hidden", "--honour-stdin",
+        "--pyargv", "a b", "--static-map", "/static=dir", "--static-safe", "/d", "--static-hidden",
+        "--honour-stdin", "--new-privileges",
         "--post-buffering", "64k"])
     assert settings == Settings(
         application="", socket=("a.sock", ":0"), http=(":8000",), http_keepalive=4.0, http_keepalive_requests=9,
@@ -66,6 +67,7 @@ def test_every_option() -> None:
         metrics=":9117", control="off", master_fifo=("/tmp/fifo",), pidfile="/tmp/pid", daemonize="/tmp/daemon",
         procname_prefix="site", umask=0o022, import_module=("a.b",), pyargv="a b",
         static_map=(("/static", "dir"),), static_safe=("/d",), static_hidden=True, honour_stdin=True,
+        new_privileges=True,
         post_buffering=64 << 10)
     default = Settings()
     same = [one.name for one in fields(Settings) if getattr(settings, one.name) == getattr(default, one.name)]

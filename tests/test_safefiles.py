@@ -1,5 +1,6 @@
 """Files of a root master where another user can put something: nothing of root's is written or given away there."""
 
+import json
 import os
 import socket
 import stat
@@ -7,12 +8,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from signal import Signals
+from typing import Any
 
 import pytest
 
 from tests import another_user, client
 from tests.conftest import Start
-from tests.server import Server, eventually
+from tests.server import Server, eventually, open_to_all
 from wsgid import safefiles
 
 APP = """
@@ -36,6 +38,12 @@ def theirs() -> Iterator[Path]:
         (directory / "secret").write_text("root's own")
         (directory / "secret").chmod(0o600)
         yield directory / "site"
+
+
+@pytest.fixture
+def public(tmp_path: Path) -> None:
+    """Everybody may read what a test has made."""
+    open_to_all(tmp_path)
 
 
 def is_untouched(theirs: Path) -> bool:
@@ -156,3 +164,80 @@ def test_descriptors_that_nobody_has_named_are_closed(start: Start, tmp_path: Pa
         assert server.stop() == 0
     os.close(secret_fd)
     (tmp_path / "app.sock").unlink()
+
+
+# --- privileges ---
+
+RIGHTS_APP = """
+    import json, os, subprocess
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        status = dict(line.split(":\\t") for line in open("/proc/self/status").read().splitlines() if ":\\t" in line)
+        return [json.dumps({"users": os.getresuid(), "groups": os.getresgid(), "more": os.getgroups(),
+                            "home": os.environ["HOME"], "capabilities": [status["CapPrm"], status["CapEff"]],
+                            "no_new": status["NoNewPrivs"]}).encode()]
+"""
+
+
+def rights(start: Start, *options: str) -> tuple[Server, dict[str, Any]]:
+    server = start("--socket", "app.sock", *options, "app:application", app=RIGHTS_APP,
+                   prefix=another_user.prefix()).wait_ready(1)
+    found: dict[str, Any] = json.loads(client.get(server.directory / "app.sock").body)
+    return server, found
+
+
+def test_nothing_of_roots_is_left_after_uid(start: Start, public: None) -> None:
+    server, found = rights(start, "--uid", another_user.USER)
+    assert found == {"users": [NOBODY] * 3, "groups": [NOBODY] * 3, "more": [NOBODY], "home": "/nonexistent",
+                     "capabilities": ["0" * 16] * 2, "no_new": "1"}
+    assert "the application runs" not in server.log
+
+
+def test_who_wants_sudo_says_so_and_a_home_of_the_operators_counts(start: Start, public: None) -> None:
+    _, found = rights(start, "--uid", another_user.USER, "--new-privileges", "--env", "HOME=/srv/home")
+    assert found["no_new"] == "0" and found["home"] == "/srv/home"
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ((), "as root"), (("--uid", "nobody", "--gid", "0"), "with root's group")])
+def test_an_application_with_rights_of_roots_is_named_once(
+        start: Start, public: None, options: tuple[str, ...], words: str) -> None:
+    server, _ = rights(start, *options)
+    server.wait_for(f"the application runs {words}: whoever breaks into it has the machine; name another user with")
+    assert server.log.count("the application runs") == 1
+
+
+BOUNDS = "-all,+setuid,+setgid,+chown,+kill"  # as wsgid-hardened.service names them for --uid
+
+
+def test_a_root_master_does_with_four_capabilities(start: Start, public: None) -> None:
+    """Without CAP_KILL it could not end a worker of another user."""
+    prefix = [*another_user.prefix(), "setpriv", "--bounding-set", BOUNDS, "--inh-caps", BOUNDS]
+    server = start("--socket", "app.sock", "--uid", another_user.USER, "--chown-socket", another_user.USER,
+                   "--hub-timeout", "0.5", "app:application", app="""
+        def application(environ, start_response):
+            if environ["PATH_INFO"] == "/stuck":
+                sum(range(10 ** 12))
+            start_response("200 OK", [])
+            return [b"fine"]
+    """, prefix=prefix).wait_ready(1)
+    with client.connect(server.directory / "app.sock") as stuck:
+        stuck.sendall(client.packet("/stuck"))
+        server.wait_for("was killed by SIGABRT")
+        server.wait_ready(2)
+    assert client.get(server.directory / "app.sock").body == b"fine"
+    assert server.stop() == 0
+    assert "Traceback" not in server.log and "EPERM" not in server.log
+    server.assert_nothing_left()
+
+
+def test_a_master_that_may_not_signal_its_workers_says_so_and_goes_on(start: Start, public: None) -> None:
+    bounds = BOUNDS.removesuffix(",+kill")
+    prefix = [*another_user.prefix(), "setpriv", "--bounding-set", bounds, "--inh-caps", bounds]
+    server = start("--socket", "app.sock", "--uid", another_user.USER, "app:application", app=APP,
+                   prefix=prefix).wait_ready(1)
+    server.send_signal(Signals.SIGHUP)
+    server.wait_for(r"worker \d \(generation 1, pid \d+\) is ready")
+    assert client.get(server.directory / "app.sock").body == b"fine"
+    assert server.stop() == 0
+    assert "Traceback" not in server.log

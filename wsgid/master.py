@@ -22,8 +22,8 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from wsgid import (__version__, channel, daemon, dump, fleet, inbox, launch, listener, log, pidfile, process,
-                   safefiles, scoreboard, spoken, stdio, upgrade)
+from wsgid import (__version__, channel, daemon, dump, fleet, inbox, launch, listener, log, pidfile, privileges,
+                   process, safefiles, scoreboard, spoken, stdio, upgrade)
 from wsgid.admin.doors import open_doors, open_fifos
 from wsgid.admin.failures import Failures
 from wsgid.admin.server import Admin, forget
@@ -167,6 +167,10 @@ def _announce(settings: Settings, listeners: list[Listener]) -> None:
              "s" * (settings.workers > 1))
     for sentence in _exposed(settings, listeners):
         log.warning("%s", sentence)
+    rights = privileges.root_words(settings.uid, settings.gid)
+    if rights:
+        log.warning("the application runs %s: whoever breaks into it has the machine; name another user with --uid",
+                    rights)
     user = listener.nginx_user()
     for one in listeners:
         trouble = listener.keeps_out(one.path, user) if one.path and user else None

@@ -2,10 +2,15 @@
 reload.
 
 Rules
+* What was dropped is looked at again: every number of user and group, the groups, the capabilities.  Where something is
+  left, the application is not imported.
+* Afterwards no program that the application starts can gain a privilege by its set-user-ID bit (prctl(2),
+  PR_SET_NO_NEW_PRIVS), unless --new-privileges says so.
 * A user who cannot read the Python that runs gets no application: from then on each module that is not loaded yet would
   be "No module named ...", now or in the middle of a request.  So that is said, with the directory that is closed.
 """
 
+import ctypes
 import os
 import pwd
 import sys
@@ -15,14 +20,19 @@ from wsgid import log
 from wsgid.errors import ApplicationImportError
 
 
-def drop(uid: int, gid: int) -> None:
+_PR_SET_NO_NEW_PRIVS = 38  # linux/prctl.h
+
+
+def drop(uid: int, gid: int, new_privileges: bool = False) -> None:
     """
     Args:
         uid: of the user; -1: stay who we are.
         gid: of the group; -1: the user's own.
+        new_privileges: whether programs that are started later may gain some.
 
     Raises:
-        ApplicationImportError: this process may not become that, or Python cannot be read by who it has become.
+        ApplicationImportError: this process may not become that, or has not become it, or Python cannot be read by who
+            it has become.
     """
     if uid < 0 and gid < 0:
         return
@@ -31,7 +41,60 @@ def drop(uid: int, gid: int) -> None:
     except PermissionError as error:
         raise ApplicationImportError(f"cannot become user {uid}, group {gid}: {error.strerror}; start as root or leave "
                                      "--uid and --gid out") from error
+    _verify(uid, gid)
+    if not new_privileges:
+        ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    account = _account(os.getuid())
+    if account and uid >= 0:
+        os.environ["HOME"] = account.pw_dir  # where libraries look for their files; root's is closed
     _require_python()
+
+
+def root_words(uid: int, gid: int) -> str | None:
+    """What the application will have of root's, with --uid and --gid as they are: a few words, or None."""
+    if os.geteuid() != 0:
+        return None
+    if uid <= 0:
+        return "as root"
+    account = _account(uid)
+    if gid == 0 or gid < 0 and account and account.pw_gid == 0:
+        return "with root's group"
+    return None
+
+
+def _verify(uid: int, gid: int) -> None:
+    """
+    Raises:
+        ApplicationImportError: something of the former user's is left.
+    """
+    left = []
+    if uid >= 0 and set(os.getresuid()) != {uid}:
+        left.append(f"the users {os.getresuid()}")
+    if gid >= 0 and set(os.getresgid()) != {gid}:
+        left.append(f"the groups {os.getresgid()}")
+    if uid > 0:
+        if 0 in os.getgroups() and gid != 0 and not _is_in_group_of_root(uid):
+            left.append("root's group")
+        capabilities = _capabilities()
+        if capabilities:
+            left.append(f"the capabilities {capabilities:x}")
+    if left:
+        raise ApplicationImportError(f"as user {uid}, group {gid}, this process still has {', '.join(left)}: start it "
+                                     "as root, or as that user")
+
+
+def _is_in_group_of_root(uid: int) -> bool:
+    account = _account(uid)
+    return account is not None and 0 in os.getgrouplist(account.pw_name, account.pw_gid)
+
+
+def _capabilities() -> int:
+    """Those that this process has or could take (proc(5), status), as a set of bits; 0 where there is no /proc."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1], 16) for line in lines if line.startswith(("CapPrm:", "CapEff:")))
 
 
 def _become(uid: int, gid: int) -> None:

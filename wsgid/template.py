@@ -192,7 +192,8 @@ def prepare(settings: Settings) -> Callable[[], application.Application]:
             os.chdir(settings.chdir)  # again for each generation: a reload follows a switched symlink
         except OSError as error:
             raise ApplicationImportError(f"--chdir {settings.chdir}: {error.strerror}; put it back") from None
-    privileges.drop(settings.uid, settings.gid)
+    privileges.drop(settings.uid, settings.gid, settings.new_privileges)
+    os.environ.update(settings.env)  # again: HOME is now the user's, unless --env names another
     if not settings.honour_stdin:
         stdio.close_input()
     faulthandler.enable()  # this and the next are inherited by the workers, which keeps their pages shared

@@ -166,6 +166,9 @@ class Settings:
                       common=True)
     gid: int = option(-1, values.GROUP, "GROUP", "run the application as this group", G.WORKERS, uwsgi=("gid",),
                       common=True)
+    new_privileges: bool = option(
+        False, values.FLAG, "", "after --uid, programs that the application starts may gain privileges by their "
+        "set-user-ID bit, as sudo and some sendmails do", G.WORKERS)
     umask: int = option(-1, values.MODE, "MODE", "the umask of all processes", G.WORKERS, uwsgi=("umask",))
     pidfile: str = option(
         "", values.PATH, "PATH", "write the master's pid to this file", G.WORKERS, common=True,
