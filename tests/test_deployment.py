@@ -10,12 +10,14 @@ import subprocess
 import sys
 from configparser import ConfigParser
 from pathlib import Path
+from signal import Signals
 
 import pytest
 import yaml
 
-from tests import client
+from tests import another_user, client
 from tests.conftest import Start
+from tests.server import open_to_all
 from tools.nginx import EXAMPLES
 from wsgid.config import merge
 from wsgid.config.options import Settings
@@ -119,6 +121,42 @@ def test_wsgid_runs_without_memory_that_is_writable_and_executable(start: Start)
     server = start("--socket", "app.sock", "app:application", app=APP, prefix=[sys.executable, "-c", code])
     server.wait_ready(1)
     assert client.get(server.directory / "app.sock").body == b"hello"
+
+
+# What SystemCallFilter=~@privileged refuses (systemd-analyze syscall-filter), as far as a server could want it.
+PRIVILEGED = ("chown", "fchown", "fchownat", "lchown", "setuid", "setreuid", "setresuid", "setfsuid", "setgroups",
+              "capset", "chroot", "sethostname", "settimeofday", "clock_settime", "acct", "bpf", "reboot", "swapon")
+BOUNDED = f"""
+import os, pyseccomp, sys
+rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+for name in {PRIVILEGED}:
+    rules.add_rule(pyseccomp.ERRNO(1), name)
+rules.load()
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@another_user.as_root
+def test_wsgid_runs_within_the_bounds_of_the_hardened_unit(start: Start, tmp_path: Path) -> None:
+    """User=, CapabilityBoundingSet=, NoNewPrivileges= and SystemCallFilter=, by the kernel's own means."""
+    open_to_all(tmp_path)
+    os.chown(tmp_path, 65534, 65534)
+    bounds = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--bounding-set", "-all",
+              "--inh-caps", "-all", "--no-new-privs"]
+    server = start("--socket", "app.sock", "--chmod-socket", "660", "--metrics", "127.0.0.1:0", "app:application",
+                   app=APP, prefix=[*another_user.prefix(), *bounds, sys.executable, "-c", BOUNDED]).wait_ready(1)
+    assert client.get(server.directory / "app.sock").body == b"hello"
+    server.send_signal(Signals.SIGHUP)
+    server.wait_for(r"worker \d \(generation 1, pid \d+\) is ready")
+    os.kill(server.worker_pids()[0], Signals.SIGKILL)
+    server.wait_ready(3)
+    server.send_signal(Signals.SIGUSR2)
+    server.wait_for("wsgid starts anew, in this process")
+    server.wait_for(r"worker \d \(generation 2, pid \d+\) is ready")
+    assert client.get(server.directory / "app.sock").body == b"hello"
+    assert server.stop() == 0
+    assert "Traceback" not in server.log and "EPERM" not in server.log
+    server.assert_nothing_left()
 
 
 # --- containers ---
