@@ -100,7 +100,7 @@ def by_wsgidctl(server: Server) -> None:
 @pytest.mark.parametrize("ask", [by_signal, by_touch, by_wsgidctl])
 def test_a_reload_waits_for_the_virtual_environment(
         start: Start, own_venv: Path, ask: Callable[[Server], None]) -> None:
-    server = serve(start, "--touch-reload", "touched", python=str(own_venv))
+    server = serve(start, "--touch-reload", "touched", program=(str(own_venv), "-m", "wsgid"))
     with away(own_venv):
         end_spare(server)
         ask(server)
@@ -115,7 +115,7 @@ def test_a_reload_waits_for_the_virtual_environment(
 
 
 def test_wsgidctl_reload_says_why_it_fails(start: Start, own_venv: Path) -> None:
-    server = serve(start, python=str(own_venv))
+    server = serve(start, program=(str(own_venv), "-m", "wsgid"))
     with away(own_venv):
         end_spare(server)
         done = wsgidctl(server.directory, "reload")
@@ -125,7 +125,7 @@ def test_wsgidctl_reload_says_why_it_fails(start: Start, own_venv: Path) -> None
 
 
 def test_a_template_that_dies_is_replaced_when_the_interpreter_is_back(start: Start, own_venv: Path) -> None:
-    server = serve(start, python=str(own_venv))
+    server = serve(start, program=(str(own_venv), "-m", "wsgid"))
     with away(own_venv):
         end_spare(server)
         os.kill(server.template_pids()[0], Signals.SIGKILL)
@@ -138,7 +138,7 @@ def test_a_template_that_dies_is_replaced_when_the_interpreter_is_back(start: St
 
 
 def test_an_upgrade_waits_for_the_virtual_environment(start: Start, own_venv: Path) -> None:
-    server = serve(start, python=str(own_venv))
+    server = serve(start, program=(str(own_venv), "-m", "wsgid"))
     with away(own_venv):
         server.send_signal(Signals.SIGUSR2)
         server.wait_for("wsgid cannot be started anew: " + GONE + ".*; this one goes on serving, and it is tried again")
@@ -152,7 +152,7 @@ def test_an_upgrade_waits_for_the_virtual_environment(start: Start, own_venv: Pa
 
 def test_an_interpreter_without_its_packages_is_waited_for_too(start: Start, own_venv: Path) -> None:
     """As at the beginning of the installation: Python is there, and wsgid is not."""
-    server = serve(start, python=str(own_venv))
+    server = serve(start, program=(str(own_venv), "-m", "wsgid"))
     with away(own_venv.parent.parent / "lib"):
         end_spare(server)
         server.send_signal(Signals.SIGHUP)
@@ -167,7 +167,7 @@ def test_an_interpreter_without_its_packages_is_waited_for_too(start: Start, own
 
 
 def test_a_stop_ends_the_wait_for_an_upgrade(start: Start, own_venv: Path) -> None:
-    server = serve(start, python=str(own_venv))
+    server = serve(start, program=(str(own_venv), "-m", "wsgid"))
     with away(own_venv):
         server.send_signal(Signals.SIGUSR2)
         server.wait_for("cannot be started anew")
@@ -184,11 +184,9 @@ LATE = """
 """
 
 
-@pytest.mark.parametrize("option, value", [("--logger", "file:"), ("--pidfile", "")])
-def test_an_image_that_cannot_start_tries_until_it_can(start: Start, tmp_path: Path, option: str, value: str) -> None:
-    """Before and after it has taken its sockets over."""
+def test_an_image_that_cannot_start_tries_until_it_can(start: Start, tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
-    server = serve(start, "--logger", "stdio", option, f"{value}logs/file")
+    server = serve(start, "--logger", "stdio", "--logger", "file:logs/file")
     (tmp_path / "app.py").write_text(dedent(LATE) + dedent(APP))  # the rehearsal imports it
     (tmp_path / "trap").touch()
     server.send_signal(Signals.SIGUSR2)
@@ -274,7 +272,8 @@ def test_no_descriptor_left_when_a_worker_dies(start: Start, tmp_path: Path) -> 
             server.wait_for(r"cannot be started: socketpair", 5)
         assert sum(psutil.Process(server.pid).cpu_times()[:2]) - used_s < 1.0
     server.wait_for("worker .* is ready", 3)
-    assert client.exchange(tmp_path / "stats.sock", b"").startswith(b"{")
+    with client.connect(tmp_path / "stats.sock") as asker:
+        assert client.read_all(asker).startswith(b"{")
     assert_ends_well(server)
 
 
