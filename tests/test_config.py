@@ -28,7 +28,8 @@ def test_the_first_command_of_the_readme() -> None:
 def test_every_option() -> None:
     settings = from_command_line([
         "-s", "a.sock", "--socket", ":0", "--http", ":8000", "--http-keepalive", "4", "--http-keepalive-requests", "9",
-        "--http-idle", "8", "--http-head-timeout", "6", "--http-line-size", "1k", "--http-head-size", "2k",
+        "--http-idle", "8", "--http-head-timeout", "6", "--http-line-size", "1k",
+        "--http-head-size", "2k", "--body-rate", "7",
         "--https", ":8443,/c,/k", "--ssl-socket", "a.ssl,/c,/k,/a", "--proxy-protocol",
         "--forwarded-allow-ips", "10.0.0.0/8,unix", "--forwarded-headers", "forwarded",
         "--listen", "128", "--reuse-port", "--cpu-affinity",
@@ -51,7 +52,7 @@ def test_every_option() -> None:
         "--post-buffering", "64k"])
     assert settings == Settings(
         application="", socket=("a.sock", ":0"), http=(":8000",), http_keepalive=4.0, http_keepalive_requests=9,
-        http_idle=8, http_head_timeout=6.0, http_line_size=1024, http_head_size=2048,
+        http_idle=8, http_head_timeout=6.0, http_line_size=1024, body_rate=7, http_head_size=2048,
         https=((":8443", "/c", "/k"),), ssl_socket=(("a.ssl", "/c", "/k", "/a"),), proxy_protocol=True,
         forwarded_allow_ips="10.0.0.0/8,unix", forwarded_headers="forwarded", listen=128, reuse_port=True,
         cpu_affinity=2, chmod_socket=0o660, chown_socket=(0, 0),

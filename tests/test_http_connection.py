@@ -7,7 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from textwrap import dedent
 
@@ -15,6 +15,7 @@ import pytest
 import trustme
 
 from tests import client
+from tests.conftest import Start
 from tests.server import Server
 from tests.test_http import Reader, request
 from tests.test_tls import Address, Authority, addresses, files
@@ -468,3 +469,57 @@ def test_a_content_length_may_be_spelled_as_one_likes(visitor: Client) -> None:
     answer = visitor.send(request("/headers?content-LENGTH=4")).response()
     assert answer.raw.lower().count(b"content-length") == 1 and answer.body == b"fine"
     assert visitor.goes_on()
+
+
+# --- bodies that drip ---
+
+SUM = """
+    def application(environ, start_response):
+        body = environ["wsgi.input"].read()
+        start_response("200 OK", [("Content-Length", "4")])
+        return [b"%4d" % len(body)]
+"""
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 10000\r\n", "Transfer-Encoding: chunked\r\n"])
+def test_a_body_that_drips_is_a_408(start: Start, framing: str) -> None:
+    """Each byte comes within --socket-timeout, and the request would never end."""
+    server = start("--http", "http.sock", "--socket-timeout", "0.5", "--body-rate", "1000", "app:application",
+                   app=SUM).wait_ready(1)
+    with client.connect(server.directory / "http.sock") as dripping:
+        dripping.sendall(f"POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n".encode())
+        dripping.settimeout(0.05)
+        answer = b""
+        while not answer:
+            with suppress(TimeoutError, BrokenPipeError):
+                dripping.sendall(b"x" if "Length" in framing else b"1\r\nx\r\n")
+                answer = dripping.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 408 ") and b"fewer than --body-rate 1000 a second" in answer
+    server.wait_for(r"refused a packet from .* bytes of a request's body came in \d+ s: fewer than --body-rate 1000")
+
+
+def test_the_application_s_own_slowness_is_not_the_client_s(start: Start) -> None:
+    server = start("--http", "http.sock", "--socket-timeout", "0.5", "--body-rate", "9999", "app:application", app="""
+        import time
+        def application(environ, start_response):
+            time.sleep(1)
+            start_response("200 OK", [])
+            return [environ["wsgi.input"].read()]
+    """).wait_ready(1)
+    with client.connect(server.directory / "http.sock") as connected:
+        connected.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello")
+        assert client.parse(client.read_all(connected)).body == b"hello"
+
+
+def test_without_a_rate_a_body_may_take_its_time(start: Start) -> None:
+    server = start("--http", "http.sock", "--socket-timeout", "1", "--body-rate", "0", "app:application",
+                   app=SUM).wait_ready(1)
+    with client.connect(server.directory / "http.sock") as connected:
+        connected.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 8\r\n\r\n")
+        connected.settimeout(0.3)
+        for _ in range(8):
+            with pytest.raises(TimeoutError):
+                connected.recv(1)
+            connected.sendall(b"x")
+        connected.settimeout(20)
+        assert client.parse(client.read_all(connected)).body == b"   8"

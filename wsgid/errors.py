@@ -130,6 +130,12 @@ class HeadTimeout(PeerError):
     status_hint = "408 Request Timeout"
 
 
+class BodyTooSlow(PeerError):
+    """The peer sends the body of its request more slowly than --body-rate."""
+
+    status_hint = "408 Request Timeout"
+
+
 class ClientDisconnected(WsgidError, ConnectionError):
     """The peer went away, or was silent for longer than --socket-timeout, in the middle of a body or a response.
 

@@ -24,6 +24,9 @@ cdef class Exchange:
     cdef Py_ssize_t _left_bytes
     cdef bint _broken
     cdef bint _over
+    cdef object _least
+    cdef double _waited_s
+    cdef Py_ssize_t _came_bytes
     cdef bytes _rest
     cdef readonly bint close_delimited
     cdef bint _old
@@ -35,6 +38,7 @@ cdef class Exchange:
     @cython.locals(block=bytes)
     cpdef bytes recv(self, Py_ssize_t size_bytes)
     cdef bytes _taken(self, object event)
+    @cython.locals(block=bytes, before_s=double)
     cdef _receive(self, Py_ssize_t size_bytes)
     cdef bint _will_end(self) except -1
     @cython.locals(blocks=list, taken=Py_ssize_t)

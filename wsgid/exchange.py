@@ -21,7 +21,8 @@ from email.utils import formatdate
 from enum import Enum, auto
 
 from wsgid.connection import Connection
-from wsgid.errors import ClientDisconnected, HeadTimeout, PeerError
+from wsgid.clock import CLOCK
+from wsgid.errors import BodyTooSlow, ClientDisconnected, HeadTimeout, PeerError
 from wsgid.forwarded import Trusted
 from wsgid.protocol.http import END, Decoder, End, Head
 from wsgid.rawsocket import RawSocket, raw_socket
@@ -56,6 +57,19 @@ class Leaving:
     until_s: float = math.inf
 
 
+@dataclass(frozen=True, slots=True)
+class BodyRate:
+    """How slowly a body may come: a client that drips keeps its place of --gevent for ever otherwise.
+
+    Args:
+        bytes_per_s: at least; 0: there is no limit.
+        grace_s: so long, nothing is counted.
+    """
+
+    bytes_per_s: int
+    grace_s: float
+
+
 class Exchange:
     """The state of one connection between its requests.
 
@@ -64,10 +78,15 @@ class Exchange:
         decoder: of its requests.
         trusted: the peers who speak for others.
         leaving: of the worker.
+        least: of bodies.
     """
 
-    def __init__(self, connection: Connection, decoder: Decoder, trusted: Trusted, leaving: Leaving) -> None:
+    def __init__(self, connection: Connection, decoder: Decoder, trusted: Trusted, leaving: Leaving,
+                 least: BodyRate) -> None:
         self.connection = connection
+        self._least = least
+        self._waited_s = 0.0  # for the body
+        self._came_bytes = 0  # meanwhile
         self._leaving = leaving
         self.keep_alive = False
         self.chunked = False  # response.Framing
@@ -168,6 +187,7 @@ class Exchange:
         self._expects = head.expects
         self._ended = self._broken = self._over = self.head_out = False
         self._left_bytes = head.content_length
+        self._waited_s, self._came_bytes = 0.0, 0
         self._rest = b""
         self.chunked = self.close_delimited = False
         self.keep_alive = head.keep_alive
@@ -214,10 +234,18 @@ class Exchange:
         if self._expects:
             self._expects = False
             self.connection.send(_CONTINUE)
+        before_s = CLOCK.now_s()
         block = self.connection.recv(size_bytes)
         if not block:
             raise ClientDisconnected("the client closed within the request body")
         self._feed(block)
+        self._waited_s += CLOCK.now_s() - before_s
+        self._came_bytes += len(block)
+        least = self._least
+        if self._waited_s > least.grace_s and self._came_bytes < least.bytes_per_s * self._waited_s:
+            self.refused = BodyTooSlow(f"{self._came_bytes} bytes of a request's body came in {self._waited_s:.0f} s: "
+                                       f"fewer than --body-rate {least.bytes_per_s} a second")
+            raise ClientDisconnected(f"the request body is refused: {self.refused}")
 
     def _will_end(self) -> bool:
         """Whether the end of this request is sure to be found, even if the application reads no more of it."""

@@ -50,6 +50,7 @@ cdef class Pipeline:
     cdef list _early
     cdef object _http_limits
     cdef Py_ssize_t _http_requests
+    cdef object _body_rate
     cdef object _parking
     cdef object _leaving
     cdef double _held_s

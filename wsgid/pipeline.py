@@ -33,7 +33,7 @@ from wsgid.clock import CLOCK, Patience
 from wsgid.config.options import Settings
 from wsgid.connection import READ, Connection
 from wsgid.errors import BadPacket, ClientDisconnected, HeadTimeout, PeerError
-from wsgid.exchange import Arrival, Exchange, Leaving, date_line
+from wsgid.exchange import Arrival, BodyRate, Exchange, Leaving, date_line
 from wsgid.forwarded import Trusted
 from wsgid.cleanup import Cleanup
 from wsgid.limits import RateLimit
@@ -127,6 +127,7 @@ class Pipeline:
         self._refusals = RateLimit(REFUSALS_PER_S, REFUSALS_BURST)
         self._http_limits = Limits(settings.http_line_size, settings.max_vars, settings.http_head_size)
         self._http_requests = settings.http_keepalive_requests
+        self._body_rate = BodyRate(settings.body_rate, settings.socket_timeout)
         self._parking = Parking(self._hub, settings.http_keepalive, settings.http_head_timeout, settings.http_idle,
                                 self._resume)
         self._resuming = 0  # have their turn soon
@@ -354,7 +355,8 @@ class Pipeline:
             self._look_whether_empty()
 
     def _new_exchange(self, connection: Connection) -> Exchange:
-        return Exchange(connection, Decoder(self._http_limits, self._base.copy()), self._trusted, self._leaving)
+        return Exchange(connection, Decoder(self._http_limits, self._base.copy()), self._trusted, self._leaving,
+                        self._body_rate)
 
     def _resume_soon(self, exchange: Exchange) -> None:
         """In the hub's next turn; until then it is neither in flight nor parked, and yet the worker may not leave."""

@@ -123,6 +123,10 @@ class Settings:
                             "the one that has waited longest is closed", G.HTTP)
     http_head_timeout: float = option(
         10.0, values.SECONDS, "SECONDS", "how long a request's head may take to arrive", G.HTTP)
+    body_rate: int = option(
+        240, values.LIMIT, "BYTES", "how much of a request's body has to come a second, on average of the time that is "
+        "spent waiting for it, once that is longer than --socket-timeout; a slower client gets a 408; 0: no limit",
+        G.HTTP)
     http_line_size: int = option(
         8190, values.SIZE, "BYTES", "of a request line; longer ones are refused with a 414", G.HTTP)
     http_head_size: int = option(
