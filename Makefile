@@ -22,7 +22,8 @@ TWICE = tests/test_protocol_uwsgi.py tests/test_wsgi_environ.py tests/test_wsgi_
 
 # These are needed, not wished for: without them this fails. nginx, who visits what it serves, who fails its calls, and
 # databases.
-VISITORS = strace:strace curl:curl ab:apache2-utils wrk:wrk chromium:chromium chromedriver:chromium-driver
+VISITORS = strace:strace curl:curl ab:apache2-utils wrk:wrk chromium:chromium chromedriver:chromium-driver \
+	promtool:prometheus
 # Tests wait for servers most of their time, and run two at a time; those that need the processors for a load do not.
 TOGETHER = --numprocesses 2 --dist worksteal
 ALONE = tests/test_faults_load.py tests/test_faults_resources.py tests/test_http_clients.py tests/test_profile.py \
@@ -57,10 +58,11 @@ build: $(VENV)/.installed-test
 wheel:
 	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-# The two checks that need no running server.
+# The checks that need no running server.
 lint: $(VENV)/.installed-test
 	@$(BIN)/python -m flake8
 	@$(BIN)/python -m mypy
+	@$(BIN)/python -m bandit --quiet --configfile pyproject.toml --recursive wsgid
 
 # Whatever the other targets made.
 clean:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from faults.__main__ import SCENARIOS
 from tools import options_doc
 from wsgid.config import merge
 from wsgid.config.options import declared
@@ -52,3 +53,22 @@ def test_the_options_that_a_document_names_are_there(name: str) -> None:
     text = re.sub(r"gunicorn -k.*", "", (DOCS / name).read_text())  # gunicorn's own
     known = {flag for one in declared() for flag in (one.flag, *one.flags)} | {"--help", "--help-all", "--no-lazy-apps"}
     assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text)) - known <= {"--show-config"}
+
+
+def test_each_promise_of_security_md_names_tests_that_are_there() -> None:
+    promises = re.split(r"^\d\. ", (DOCS.parent / "SECURITY.md").read_text(), flags=re.MULTILINE)[1:]
+    assert len(promises) == 6
+    for promise in promises:
+        comments = " ".join(re.findall(r"<!--(.*?)-->", promise, re.DOTALL))
+        names = re.findall(r"tests/\w+\.py", comments)
+        assert names
+        texts = [(DOCS.parent / name).read_text() for name in names]
+        for function in re.findall(r"\btest_\w+(?!\w|\.py)", re.sub(r"tests/\w+\.py", "", comments)):
+            assert any(f"def {function}(" in text for text in texts), function
+    for scenario in re.findall(r"faults ONLY=([\w-]+)", "".join(promises)):
+        assert scenario in SCENARIOS
+
+
+def test_the_threats_name_modules_that_are_there() -> None:
+    for name in re.findall(r"`([\w/]+\.py)`", (DOCS / "threats.md").read_text()):
+        assert (DOCS.parent / "wsgid" / name).exists(), name

@@ -291,7 +291,7 @@ class CpuSource:
             if not self._stopped:
                 self._arm()
             self._last_ns = time.thread_time_ns()  # what the sample has cost is nobody's
-        except Exception:  # memory, or the stack's depth: the next sample will weigh more
+        except Exception:  # memory, or depth: the next sample will weigh more  # nosec B110
             pass
         finally:
             self._counting = False
