@@ -258,7 +258,7 @@ def test_a_cut_after_the_mercy_time_loses_no_line(start: Start, tmp_path: Path) 
         (tmp_path / "go").touch()
         server.wait_for("cut after the mercy time: GET /sleep")
         assert server.wait() == 0
-    assert (tmp_path / "access.log").read_text() == "200 /until 3\n" * 20
+    assert (tmp_path / "access.log").read_text() == "200 /until 3\n" * 20 + "504 /sleep 20\n"
 
 
 def test_a_full_disk_costs_the_lines_and_nothing_else(start: Start) -> None:

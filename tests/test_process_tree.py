@@ -13,7 +13,7 @@ from textwrap import dedent
 import psutil
 import pytest
 
-from tests import client
+from tests import another_user, client
 from tests.conftest import Start
 from tests.server import PATIENCE_S, Server, eventually, open_to_all
 
@@ -158,10 +158,6 @@ def app(environ, start_response):
     assert server.stop() == 0
 
 
-# The test's interpreter may lie in a home that www-data can't read: keep the capabilities, but not the ids, of root.
-KEEP_READING = ["setpriv", "--securebits", "+no_setuid_fixup"]
-
-
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 def test_privileges_are_dropped_for_the_application_and_kept_for_the_master(start: Start, tmp_path: Path) -> None:
     app = """
@@ -172,7 +168,7 @@ def test_privileges_are_dropped_for_the_application_and_kept_for_the_master(star
     """
     open_to_all(tmp_path)
     server = serve(start, "--uid", "www-data", "--gid", "www-data", "--chown-socket", "www-data:www-data",
-                   "--chmod-socket", "660", app=app, prefix=KEEP_READING)
+                   "--chmod-socket", "660", app=app, prefix=another_user.prefix())
     uid, gid = client.get(tmp_path / "app.sock").body.decode().partition(") ")[::2]
     assert uid == "(33, 33, 33" and gid == "(33, 33, 33) [33]"
     assert psutil.Process(server.pid).uids().real == 0

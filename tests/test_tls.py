@@ -15,10 +15,9 @@ import pytest
 import requests
 import trustme
 
-from tests import client
+from tests import another_user, client
 from tests.conftest import Start
-from tests.server import Server, eventually
-from tests.test_process_tree import KEEP_READING
+from tests.server import Server, eventually, open_to_all
 from tools.nginx import Nginx
 
 APP = """
@@ -478,10 +477,10 @@ def test_what_is_wrong_with_a_file_is_said_at_once(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_server_for_another_user_reads_its_key(start: Start, authority: Authority) -> None:
-    """Where this Python is root's alone, that user still has to be able to read it."""
+def test_a_server_for_another_user_reads_its_key(start: Start, authority: Authority, tmp_path: Path) -> None:
+    open_to_all(tmp_path)
     server = start("--https", files(authority), "--uid", "nobody", "app:application", app=APP,
-                   prefix=KEEP_READING).wait_ready(1)
+                   prefix=another_user.prefix()).wait_ready(1)
     assert ask(addresses(server)[0], authority.context()).status == 200
     server.send_signal(Signals.SIGHUP)
     server.wait_for(r"worker \d+ \(generation 1, .* is ready")

@@ -9,7 +9,6 @@ Rules
 
 import errno
 import os
-import secrets
 import stat
 from contextlib import suppress
 
@@ -50,7 +49,7 @@ def replace(path: str, content: bytes, mode: int) -> None:
     """
     directory, name = os.path.split(os.path.abspath(path))
     directory_fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    fresh = f".{name}.{secrets.token_hex(8)}"
+    fresh = f".{name}.{os.urandom(8).hex()}"  # not by `secrets`, which imports much
     try:
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode,
                      dir_fd=directory_fd)
