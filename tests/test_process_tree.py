@@ -504,3 +504,15 @@ def test_out_of_descriptors_everybody_is_answered_in_the_end(start: Start) -> No
     slow = Slow(server, 120, "0.2")
     server.wait_for("cannot accept connections: Too many open files; they wait in the backlog")
     assert slow.statuses() == [200] * 120
+
+
+def test_a_worker_holds_no_channel_but_its_own(start: Start) -> None:
+    """Else the end of a worker would not be the end of its channel, as long as a younger one lives."""
+    server = serve(start, workers=4)
+    server.send_signal(Signals.SIGHUP)
+    server.wait_ready(8)
+    lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
+    channels = {line[6] for line in lines if line[4] == "0005"}  # SOCK_SEQPACKET, by inode: proc(5)
+    for pid in server.worker_pids():
+        links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+        assert len(channels & {link.removeprefix("socket:[").removesuffix("]") for link in links}) == 1

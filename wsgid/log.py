@@ -13,6 +13,7 @@ import io
 import json
 import logging
 import os
+import posix
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -198,4 +199,4 @@ def use(fd: int) -> None:
         os.dup2(fd, 1)
         os.dup2(fd, 2)
     finally:
-        os.close(fd)
+        posix.close(fd)

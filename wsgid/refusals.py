@@ -10,6 +10,7 @@ Rules
 
 import errno
 import os
+import posix
 import time
 import traceback
 from collections.abc import Iterator
@@ -87,9 +88,12 @@ def soon(pause_s: float) -> str:
 
 
 def close(fd: int) -> None:
-    """Close a descriptor, whatever the kernel says: on Linux it is gone even then (close(2))."""
+    """Close a descriptor, whatever the kernel says: on Linux it is gone even then (close(2)).
+
+    By `posix`: os.close of a patched process is gevent's, which leaves a socket open until the hub has run.
+    """
     with suppress(OSError):
-        os.close(fd)
+        posix.close(fd)
 
 
 class Again:

@@ -13,6 +13,7 @@ Rules
 import _thread
 import io
 import os
+import posix
 import sys
 import time
 from collections import deque
@@ -128,7 +129,7 @@ def close_input() -> None:
     """Let standard input be /dev/null: who asks for a line gets none, and does not wait for it."""
     nothing_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.dup2(nothing_fd, 0)
-    os.close(nothing_fd)
+    posix.close(nothing_fd)
 
 
 def install() -> None:

@@ -108,7 +108,7 @@ class Template:
         except OSError as error:
             self._channel.send(control.SpawnFailed(order.slot, refusals.words(error)[:control.LINE_MAX_CHARS]))
         finally:
-            os.close(worker_fd)
+            refusals.close(worker_fd)  # now: the next worker must not inherit it
 
     def _be_worker(self, order: control.Spawn, worker_fd: int) -> None:
         """The grandchild's life; does not return."""

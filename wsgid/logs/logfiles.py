@@ -94,7 +94,7 @@ def check(settings: Settings) -> None:
     """
     for path in filter(None, (settings.log_path, *paths(settings))):
         if os.path.exists(path):
-            os.close(_open(path))
+            close(_open(path))
         elif not os.access(os.path.dirname(path), os.W_OK | os.X_OK):
             raise ConfigError(f"the log file {path} cannot be written: its directory takes no new file; choose another "
                               "file")

@@ -12,6 +12,7 @@ Rules
 
 import mimetypes
 import os
+import posix
 import re
 import stat
 from collections.abc import Callable, Iterable, Sequence
@@ -73,9 +74,9 @@ class StaticMaps:
             if stat.S_ISREG(os.fstat(fd).st_mode) and self._may_be_sent(os.readlink(f"/proc/self/fd/{fd}")):
                 return fd
         except OSError as error:  # nobody can say where it lies: it is not sent
-            os.close(fd)
+            posix.close(fd)
             raise ApplicationError(f"--static-map needs /proc to see where a file lies: {error.strerror}") from error
-        os.close(fd)
+        posix.close(fd)
         return -1
 
     def _may_be_sent(self, path: str) -> bool:
@@ -101,12 +102,12 @@ def _send(fd: int, path: str, environ: dict[str, Any], start_response: Callable[
     headers = [("Content-Type", _type(path)), ("ETag", etag), ("Last-Modified", modified), ("Accept-Ranges", "bytes"),
                ("X-Content-Type-Options", "nosniff")]
     if _not_modified(environ, etag, int(status.st_mtime)):
-        os.close(fd)
+        posix.close(fd)
         start_response("304 Not Modified", headers)
         return []
     span = _span(environ, etag, modified, size_bytes)
     if span is None:
-        os.close(fd)
+        posix.close(fd)
         start_response("416 Range Not Satisfiable",
                        [("Content-Range", f"bytes */{size_bytes}"), ("Content-Length", "0")])
         return []
