@@ -18,7 +18,7 @@ demo: $(VENV)/.installed-demo
 TWICE = tests/test_protocol_uwsgi.py tests/test_wsgi_environ.py tests/test_wsgi_input.py tests/test_wsgi_response.py \
 	tests/test_wire.py tests/test_behind_nginx.py tests/test_accept.py tests/test_greenlets.py tests/test_time_outs.py \
 	tests/test_text.py tests/test_access_log.py tests/test_http.py tests/test_protocol_http.py tests/test_tls.py \
-	tests/test_proxied.py tests/test_forks.py tests/test_post_buffering.py
+	tests/test_proxied.py tests/test_forks.py tests/test_post_buffering.py tests/test_http_connection.py tests/test_names.py
 
 # These are needed, not wished for: without them this fails. nginx, who visits what it serves, who fails its calls, and
 # databases.

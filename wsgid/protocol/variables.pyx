@@ -25,6 +25,7 @@ cdef extern from "Python.h":
 cdef enum:
     CACHE_SIZE = 1024
     CACHED_SIZE = 128  # of a value: what is longer seldom comes again
+    CACHED_NAME_SIZE = 64  # clients choose names, too: long ones would fill the cache with megabytes
     ROOM = 40  # for what nginx and a browser send, and what the environ adds, without growing
 cdef list _names = [""] * CACHE_SIZE
 cdef list _values = [""] * CACHE_SIZE  # likewise, by their size and the name: GET, HTTP/1.1, the user agent
@@ -46,9 +47,10 @@ cdef str _name(const unsigned char* first, Py_ssize_t size):
     if _same(known, first, size):
         return known
     cdef str made = PyUnicode_DecodeLatin1(<const char*>first, size, NULL)
-    if size < 5 or memcmp(first, b"HTTP_", 5):
-        made = intern(made)
-    _names[place] = made
+    if size <= CACHED_NAME_SIZE:
+        if size < 5 or memcmp(first, b"HTTP_", 5):
+            made = intern(made)
+        _names[place] = made
     return made
 
 
