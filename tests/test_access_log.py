@@ -1,5 +1,6 @@
 """The access log of real servers: who gets a line, where it goes, and that none is lost."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -311,6 +312,21 @@ def test_a_stream_writes_when_there_is_room_and_never_waits(pipe: tuple[int, int
         got += os.read(pipe[0], 4096)
         stream.put()
     assert got.decode().splitlines() == lines and stream.dropped == 0
+
+
+def test_what_the_kernel_does_not_say_loses_no_line(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    read_fd, write_fd = pipe
+    stream = Stream(write_fd)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", refuse)
+        stream.put(["first"])
+    assert stream.is_waiting and not stream.dropped
+    stream.put(["second"])
+    assert os.read(read_fd, 100) == b"first\nsecond\n"
+
+
+def refuse(*_arguments: object) -> None:
+    raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
 
 def test_what_nobody_reads_is_dropped_and_counted(pipe: tuple[int, int]) -> None:

@@ -8,6 +8,7 @@ Rules
 * What does not fit waits here, up to WAITING_MAX_BYTES; beyond that, and after an error, lines are dropped and counted.
 """
 
+import errno
 import fcntl
 import os
 import select
@@ -89,7 +90,12 @@ class Stream:
 
     def _write(self) -> None:
         """As much as can be. Raises OSError."""
-        mode = os.fstat(self._fd).st_mode
+        try:
+            mode = os.fstat(self._fd).st_mode
+        except OSError as error:
+            if error.errno == errno.EBADF:  # there is nothing to write to
+                raise
+            return  # the kernel has no memory, say: what waits is written with the next line
         if stat.S_ISREG(mode):
             self._write_up_to(len(self._waiting))
         elif stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
@@ -138,4 +144,7 @@ def _has_room(fd: int) -> bool:
     """Whether a write would not wait, or would be an error."""
     asked = _poll()
     asked.register(fd, select.POLLOUT)
-    return bool(asked.poll(0))
+    try:
+        return bool(asked.poll(0))
+    except OSError:  # no memory: it is asked again with the next line
+        return False
