@@ -142,7 +142,7 @@ def allowed_backlog() -> int:
     """net.core.somaxconn: listen(2) silently cuts a larger backlog."""
     try:
         return int(Path("/proc/sys/net/core/somaxconn").read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):  # TypeError: what Python's codecs make of EAGAIN
         return socket.SOMAXCONN
 
 
