@@ -84,7 +84,11 @@ def truncate(size):
     os.ftruncate(scoreboard(), size)
 
 
-MOVES = {"say": say, "in_its_name": in_its_name, "poke": poke, "truncate": truncate}
+def die():
+    os.kill(os.getpid(), 9)
+
+
+MOVES = {"die": die, "say": say, "in_its_name": in_its_name, "poke": poke, "truncate": truncate}
 
 
 def application(environ, start_response):
@@ -137,6 +141,7 @@ FATAL: dict[str, Callable[[random.Random, int], Move]] = {
     "descriptors": lambda chance, pid: ("say", {"text": '{"type": "Notice", "key": "k", "text": "t"}', "fds": 200}),
     "flood": lambda chance, pid: (
         "say", {"text": f'{{"type": "Notice", "key": "{chance.random()}", "text": "t"}}', "datagrams": 10_000}),
+    "death": lambda chance, pid: ("die", {}),
     "another-process": lambda chance, pid: ("in_its_name", {"text": '{"type": "Notice", "key": "k", "text": "t"}'}),
 }
 TEMPLATE = ("hello-of-a-stranger", "spawn-failed", "the-master-s-word", "nested", "nonsense", "descriptors", "flood",
@@ -174,12 +179,18 @@ class Attacker:
         self.moves = 0
         self.fatal = 0
 
-    def attack(self, moves: int) -> None:
-        """So many harmless moves at the most, and a fatal one, by whichever workers take the connections."""
+    def attack_by_chance(self, moves: int) -> None:
+        """So many harmless moves at the most, and a fatal one."""
         with self._lock:
-            names = self._chance.choices([*HARMLESS], k=self._chance.randrange(moves))
-            made = [move(name, self._chance, self._stranger_pid) for name in names]
-            last = move(self._chance.choice([*FATAL]), self._chance, self._stranger_pid)
+            harmless = self._chance.choices([*HARMLESS], k=self._chance.randrange(moves))
+            fatal = self._chance.choice([*FATAL])
+        self.attack(harmless, fatal)
+
+    def attack(self, harmless: list[str], fatal: str) -> None:
+        """Make these moves, by whichever workers take the connections."""
+        with self._lock:
+            made = [move(name, self._chance, self._stranger_pid) for name in harmless]
+            last = move(fatal, self._chance, self._stranger_pid)
         for each in made:
             self._send(each, "")
         self._send(last, "fatal")
@@ -208,12 +219,12 @@ def hostile_worker() -> list[Result]:
         master = psutil.Process(server.pid)
         attacker = Attacker(server.directory / "app.sock", random.Random(1), stranger.pid)
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            rounds = pool.map(lambda _: attacker.attack(HARMLESS_A_LIFE), range(AT_ONCE))  # warm
+            rounds = pool.map(lambda _: attacker.attack_by_chance(HARMLESS_A_LIFE), range(AT_ONCE))  # warm
             list(rounds)
             before = master.num_fds(), master.memory_info().rss
             fine, asked = 0, 0
             while attacker.moves < MOVES:
-                under_way = [pool.submit(attacker.attack, HARMLESS_A_LIFE) for _ in range(AT_ONCE)]
+                under_way = [pool.submit(attacker.attack_by_chance, HARMLESS_A_LIFE) for _ in range(AT_ONCE)]
                 while not all(future.done() for future in under_way):
                     asked += 1
                     fine += _is_fine(server.directory / "app.sock")

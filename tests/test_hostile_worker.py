@@ -9,12 +9,13 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from signal import Signals
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from faults import hostile
 from tests import another_user, client
@@ -52,7 +53,7 @@ def serves(server: Server) -> None:
     assert server.log.count("Traceback") == 0 and psutil.pid_exists(server.pid)
 
 
-@pytest.mark.parametrize("name", hostile.FATAL)
+@pytest.mark.parametrize("name", sorted(hostile.FATAL.keys() - {"death"}))
 def test_a_worker_that_says_what_it_may_not_is_killed_alone(
         server: Server, stranger: "subprocess.Popen[bytes]", name: str) -> None:
     master = psutil.Process(server.pid)
@@ -98,13 +99,16 @@ def test_a_template_that_says_what_it_may_not_is_killed_and_what_runs_serves_on(
     server.assert_nothing_left()
 
 
-def test_many_moves_of_all_kinds_under_load(server: Server, stranger: "subprocess.Popen[bytes]") -> None:
-    """The short form of `make faults ONLY=hostile-worker`."""
-    attacker = hostile.Attacker(server.directory / "app.sock", random.Random(5), stranger.pid)
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda _: attacker.attack(30), range(12)))
-    assert attacker.moves >= 12
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from([*hostile.HARMLESS]), max_size=12), st.sampled_from([*hostile.FATAL]),
+       st.randoms(use_true_random=False))
+def test_whatever_moves_are_made_the_server_serves(
+        server: Server, stranger: "subprocess.Popen[bytes]", harmless: list[str], fatal: str,
+        chance: random.Random) -> None:
+    """The short form of `make faults ONLY=hostile-worker`, which makes ten thousand moves under load."""
+    attacker = hostile.Attacker(server.directory / "app.sock", chance, stranger.pid)
+    deaths = server.log.count("was killed by SIGKILL")
+    attacker.attack(harmless, fatal)
+    eventually(lambda: server.log.count("was killed by SIGKILL") > deaths, "the attacker is killed")
     eventually(lambda: len(server.worker_pids()) == 2, "there are two workers again")
     serves(server)
-    assert server.stop() == 0
-    server.assert_nothing_left()
