@@ -314,3 +314,60 @@ def test_a_greenlet_that_exits_does_not_take_the_worker_along(start: Start) -> N
     server.wait_for("a greenlet of the application's has raised SystemExit.*; the worker goes on")
     assert client.get(address(server)).status == 200
     assert server.stop() == 0
+
+
+# --- a body that a left-behind greenlet reads ---
+
+READER = """
+    import gevent
+    from wsgid.errors import ClientDisconnected
+
+    seen = []
+
+    def application(environ, start_response):
+        stream, path = environ["wsgi.input"], environ["PATH_INFO"]
+
+        def read():
+            try:
+                seen.append(stream.read())
+            except ClientDisconnected as error:
+                seen.append(str(error).encode())
+
+        body = b""
+        if path == "/within":
+            gevent.spawn(read)
+            gevent.sleep(0.05)  # it waits for the body when the response ends
+        elif path == "/after":
+            gevent.spawn_later(0.05, read)
+        elif path == "/seen":
+            body = b"|".join(seen)
+        else:
+            body = stream.read()
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+"""
+
+
+@pytest.mark.parametrize(("framing", "body"), [
+    ("Content-Length: 10", b"0123456789"), ("Transfer-Encoding: chunked", b"a\r\n0123456789\r\n0\r\n\r\n")])
+def test_who_is_left_behind_reads_nothing_of_the_next_request(start: Start, framing: str, body: bytes) -> None:
+    server = start("--http", "http.sock", "app:application", app=READER).wait_ready(1)
+    with client.connect(server.directory / "http.sock") as connected:
+        connected.sendall(http("/after", framing) + body)
+        assert connected.recv(65536).endswith(b"\r\n\r\n")
+        connected.sendall(http("/echo", "Content-Length: 5"))  # its body is not here yet
+        eventually(lambda: seen_by(server), "who is left behind has tried to read")
+        connected.sendall(b"hello")
+        assert connected.recv(65536).endswith(b"\r\n\r\nhello")
+    assert seen_by(server) == b"the request is over, and its body with it: read it before the response ends"
+
+
+def seen_by(server: Server) -> bytes:
+    return client.parse(over_http(server, http("/seen", "Connection: close"))).body
+
+
+def test_a_connection_ends_whose_body_is_being_read_when_the_response_begins(start: Start) -> None:
+    server = start("--http", "http.sock", "app:application", app=READER).wait_ready(1)
+    with client.connect(server.directory / "http.sock") as connected:
+        connected.sendall(http("/within", "Content-Length: 10"))
+        assert b"Connection: close" in connected.recv(65536)
