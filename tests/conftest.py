@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.server import Server
 from wsgid import forms
 
 Start = Callable[..., Server]
+
+settings.register_profile("wsgid", deadline=None)  # a busy machine is no fault of an example's
+settings.load_profile("wsgid")
 
 
 def pytest_report_header() -> str:

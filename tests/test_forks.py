@@ -95,7 +95,11 @@ APP = """
         return os.waitpid(pids[0], 0)[1]
 
     def thread(q):
-        return os.waitpid(gevent.get_hub().threadpool.apply(posix.fork), 0)[1]
+        pid = gevent.get_hub().threadpool.apply(posix.fork)
+        try:
+            return os.waitpid(pid, 0)[1]
+        except ChildProcessError:  # libev has reaped it: where it watches other children, it asks for all (ev(3))
+            return 0
 
     def handlers(q):
         ours, theirs = processes.Pipe(False)

@@ -111,6 +111,7 @@ def _keys() -> Iterator[Callable[[float], bool]]:
     """Single keys; gives a function that waits so many seconds and says whether q was pressed."""
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGHUP, _leave)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script may have started us with SIGINT ignored (sh(1))
     if not sys.stdin.isatty():
         yield lambda interval_s: not _pause(interval_s)
         return
