@@ -102,7 +102,9 @@ def test_what_wsgid_knows_is_there(start: Start) -> None:
     [pid] = server.worker_pids()
     for path in ("/", "/", "/boom", "/torn"):
         get(server, path)
-    eventually(lambda: stats(server)["workers"][0]["requests"] == 4, "all are counted")
+    # A request is counted when it is answered, and its place is free a moment later.
+    eventually(lambda: [stats(server)["workers"][0][name] for name in ("requests", "status")] == [4, "idle"],
+               "all are counted, and nothing is in flight")
     found = stats(server)
     assert (found["pid"], found["uid"], found["gid"]) == (server.pid, os.getuid(), os.getgid())
     assert found["cwd"] == str(server.directory)
