@@ -14,9 +14,9 @@ import json
 import random
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import psutil
 from faults.load import ended, serving
 from faults.report import Result, Scenario
 from tests import client
-from tests.server import eventually
+from tests.server import Server, eventually
 
 Move = tuple[str, dict[str, Any]]
 
@@ -215,12 +215,13 @@ FLAT_BYTES = 8 << 20
 
 def hostile_worker() -> list[Result]:
     """Workers attack their master while others serve."""
-    with serving(workers=WORKERS, app=APP) as server, subprocess.Popen(["sleep", "3600"]) as stranger:
+    with serving(workers=WORKERS, app=APP) as server, _stranger() as stranger:
         master = psutil.Process(server.pid)
         attacker = Attacker(server.directory / "app.sock", random.Random(1), stranger.pid)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             rounds = pool.map(lambda _: attacker.attack_by_chance(HARMLESS_A_LIFE), range(AT_ONCE))  # warm
             list(rounds)
+            _all_there(server)
             before = master.num_fds(), master.memory_info().rss
             fine, asked = 0, 0
             while attacker.moves < MOVES:
@@ -228,11 +229,10 @@ def hostile_worker() -> list[Result]:
                 while not all(future.done() for future in under_way):
                     asked += 1
                     fine += _is_fine(server.directory / "app.sock")
-        eventually(lambda: len(server.worker_pids()) == WORKERS, "all workers are there again")
+        _all_there(server)
         after = master.num_fds(), master.memory_info().rss
         deaths = server.log.count("was killed by SIGKILL")
         alive = stranger.poll() is None
-        stranger.kill()
         return [
             Result(f"at least {MOVES} moves of hostile workers", f"{attacker.moves}", attacker.moves >= MOVES),
             Result("fatal ones end their worker, and nobody else", f"{attacker.fatal} moves, {deaths} deaths",
@@ -247,6 +247,20 @@ def hostile_worker() -> list[Result]:
             Result("an innocent request fails only with the worker that it was in", f"{asked - fine} of {asked} failed",
                    asked - fine <= attacker.fatal),
             ended(server)]
+
+
+@contextmanager
+def _stranger() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is none of the server's business."""
+    with subprocess.Popen(["sleep", "3600"]) as stranger:
+        try:
+            yield stranger
+        finally:
+            stranger.kill()
+
+
+def _all_there(server: Server) -> None:
+    eventually(lambda: len(server.worker_pids()) == WORKERS, f"{WORKERS} workers are there")
 
 
 def _is_fine(address: Path) -> bool:

@@ -147,8 +147,8 @@ def test_wsgid_runs_within_the_bounds_of_the_hardened_unit(start: Start, tmp_pat
                    app=APP, prefix=[*another_user.prefix(), *bounds, sys.executable, "-c", BOUNDED]).wait_ready(1)
     assert client.get(server.directory / "app.sock").body == b"hello"
     server.send_signal(Signals.SIGHUP)
-    server.wait_for(r"worker \d \(generation 1, pid \d+\) is ready")
-    os.kill(server.worker_pids()[0], Signals.SIGKILL)
+    [young] = server.wait_for(r"worker \d \(generation 1, pid (\d+)\) is ready")
+    os.kill(int(young[1]), Signals.SIGKILL)  # by its pid: the old worker may still be leaving
     server.wait_ready(3)
     server.send_signal(Signals.SIGUSR2)
     server.wait_for("wsgid starts anew, in this process")
