@@ -60,7 +60,8 @@ wheel:
 
 # The checks that need no running server.
 lint: $(VENV)/.installed-test
-	@$(BIN)/python -m flake8
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/ruff check --quiet
 	@$(BIN)/python -m mypy
 	@$(BIN)/python -m bandit --quiet --configfile pyproject.toml --recursive wsgid
 

@@ -13,7 +13,9 @@ HOT = [*Path("wsgid").rglob("*.pyx"), *(path.with_suffix(".py") for path in Path
 
 extensions = cythonize(
     [Extension(".".join(path.with_suffix("").parts), [str(path)]) for path in sorted(HOT)],
-    build_dir="build", compiler_directives={"language_level": "3", "annotation_typing": False, "binding": False})
+    build_dir="build",
+    compiler_directives={"language_level": "3", "annotation_typing": False, "binding": False},
+)
 for extension in extensions:
     extension.optional = True  # now: cythonize makes extensions of its own
 

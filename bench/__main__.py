@@ -97,7 +97,7 @@ def measure(shape: Shape, options: Options, nginx: Nginx, socket: Path) -> Table
     """Rounds back and forth: a machine that slowly gets faster or slower does so for all."""
     table: Table = {name: [] for name in shape.peers if name in options.peers}
     for number in range(options.rounds):
-        order: Sequence[str] = list(table)[::-1 if number % 2 else 1]
+        order: Sequence[str] = list(table)[:: -1 if number % 2 else 1]
         for name in order:
             run = once(shape, name, nginx, socket, options.duration_s)
             table[name].append(run)

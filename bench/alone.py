@@ -23,8 +23,8 @@ from gevent.event import Event  # noqa: E402
 from bench import apps  # noqa: E402
 from tests import client  # noqa: E402
 from wsgid import forms  # noqa: E402
-from wsgid.logs import accesslog  # noqa: E402
 from wsgid.config.options import Settings  # noqa: E402
+from wsgid.logs import accesslog  # noqa: E402
 from wsgid.pipeline import Pipeline  # noqa: E402
 from wsgid.scoreboard import LINE_BYTES, Word  # noqa: E402
 from wsgid.spoken import Protocol, Shared, Spoken  # noqa: E402
@@ -53,7 +53,7 @@ def ask_http(path: Path, count: int) -> None:
     for connected in kept:
         connected.connect(str(path))
     for start in range(0, count, TOGETHER):
-        asked = kept[:count - start]
+        asked = kept[: count - start]
         for connected in asked:
             connected.sendall(b"GET /http HTTP/1.1\r\nHost: localhost\r\n\r\n")
         for connected in asked:

@@ -46,5 +46,8 @@ server {{
 
 
 def front(socket: Path, descriptors: int) -> Nginx:
-    return Nginx(SITE.format(socket=socket), main=f"worker_processes 1;\nworker_rlimit_nofile {descriptors};",
-                 events=f"worker_connections {descriptors // 2};")
+    return Nginx(
+        SITE.format(socket=socket),
+        main=f"worker_processes 1;\nworker_rlimit_nofile {descriptors};",
+        events=f"worker_connections {descriptors // 2};",
+    )

@@ -58,8 +58,20 @@ def drive(server: Server, request: Request, connections: int, duration_s: int) -
         ServerError: wrk says that it cannot.
     """
     posted = ["--", str(request.posted_bytes)] if request.posted_bytes else []
-    command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{duration_s}s", "--latency",
-               "--script", str(SCRIPT), server.url, *posted]
+    command = [
+        "wrk",
+        "--threads",
+        "1",
+        "--connections",
+        str(connections),
+        "--duration",
+        f"{duration_s}s",
+        "--latency",
+        "--script",
+        str(SCRIPT),
+        server.url,
+        *posted,
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise ServerError(f"wrk: {done.stderr.strip() or done.stdout.strip()}")

@@ -65,8 +65,11 @@ def idle_worker(count: int) -> Measure:
         fresh_bytes = _typical_bytes(server)
         met = crowd.run(_askers(server, count), CONNECTIONS)
         _settle(server)
-        return {Metric.FRESH_WORKER_MIB: fresh_bytes / cost.MIB,
-                Metric.USED_WORKER_MIB: _typical_bytes(server) / cost.MIB, Metric.ERRORS: _bad(met)}
+        return {
+            Metric.FRESH_WORKER_MIB: fresh_bytes / cost.MIB,
+            Metric.USED_WORKER_MIB: _typical_bytes(server) / cost.MIB,
+            Metric.ERRORS: _bad(met),
+        }
 
     return measure
 

@@ -61,8 +61,20 @@ class Peer:
 
 
 def _wsgid(launch: Launch) -> list[str]:
-    return [sys.executable, "-m", "wsgid", "--socket", str(launch.socket), "--workers", str(launch.workers),
-            "--gevent", str(launch.places), "--harakiri", "30", launch.application]
+    return [
+        sys.executable,
+        "-m",
+        "wsgid",
+        "--socket",
+        str(launch.socket),
+        "--workers",
+        str(launch.workers),
+        "--gevent",
+        str(launch.places),
+        "--harakiri",
+        "30",
+        launch.application,
+    ]
 
 
 def _wsgid_access_log(launch: Launch) -> list[str]:
@@ -76,14 +88,43 @@ def _wsgid_access_log_combined(launch: Launch) -> list[str]:
 
 def _wsgid_http(launch: Launch) -> list[str]:
     address = f"{HOST}:{launch.port}" if launch.port else str(launch.socket)
-    return [sys.executable, "-m", "wsgid", "--http", address, "--workers", str(launch.workers),
-            "--gevent", str(launch.places), "--harakiri", "30", launch.application]
+    return [
+        sys.executable,
+        "-m",
+        "wsgid",
+        "--http",
+        address,
+        "--workers",
+        str(launch.workers),
+        "--gevent",
+        str(launch.places),
+        "--harakiri",
+        "30",
+        launch.application,
+    ]
 
 
 def _uwsgi(launch: Launch) -> list[str]:
-    return [str(BIN / "uwsgi"), "--socket", str(launch.socket), "--module", launch.application,
-            "--virtualenv", sys.prefix, "--master", "--processes", str(launch.workers), "--listen", str(BACKLOG),
-            "--need-app", "--disable-logging", "--die-on-term", "--vacuum", "--thunder-lock", "--auto-procname"]
+    return [
+        str(BIN / "uwsgi"),
+        "--socket",
+        str(launch.socket),
+        "--module",
+        launch.application,
+        "--virtualenv",
+        sys.prefix,
+        "--master",
+        "--processes",
+        str(launch.workers),
+        "--listen",
+        str(BACKLOG),
+        "--need-app",
+        "--disable-logging",
+        "--die-on-term",
+        "--vacuum",
+        "--thunder-lock",
+        "--auto-procname",
+    ]
 
 
 def _uwsgi_gevent(launch: Launch) -> list[str]:
@@ -93,9 +134,21 @@ def _uwsgi_gevent(launch: Launch) -> list[str]:
 def _gunicorn(launch: Launch) -> list[str]:
     """Its control socket would be made in the home directory."""
     address = f"{HOST}:{launch.port}" if launch.port else f"unix:{launch.socket}"
-    return [str(BIN / "gunicorn"), "--bind", address, "--workers", str(launch.workers),
-            "--worker-class", "gevent", "--worker-connections", str(launch.places), "--backlog", str(BACKLOG),
-            "--no-control-socket", launch.application]
+    return [
+        str(BIN / "gunicorn"),
+        "--bind",
+        address,
+        "--workers",
+        str(launch.workers),
+        "--worker-class",
+        "gevent",
+        "--worker-connections",
+        str(launch.places),
+        "--backlog",
+        str(BACKLOG),
+        "--no-control-socket",
+        launch.application,
+    ]
 
 
 def _gunicorn_uwsgi(launch: Launch) -> list[str]:
@@ -105,9 +158,24 @@ def _gunicorn_uwsgi(launch: Launch) -> list[str]:
 def _granian(launch: Launch) -> list[str]:
     """Threads only where requests wait: for others its manual has one, and more would only fight for the GIL."""
     address = ["--host", HOST, "--port", str(launch.port)] if launch.port else ["--uds", str(launch.socket)]
-    return [str(BIN / "granian"), "--interface", "wsgi", *address, "--workers", str(launch.workers),
-            "--blocking-threads", str(launch.waiting), "--backpressure", str(launch.places), "--backlog", str(BACKLOG),
-            "--http", "1", "--no-ws", launch.application]
+    return [
+        str(BIN / "granian"),
+        "--interface",
+        "wsgi",
+        *address,
+        "--workers",
+        str(launch.workers),
+        "--blocking-threads",
+        str(launch.waiting),
+        "--backpressure",
+        str(launch.places),
+        "--backlog",
+        str(BACKLOG),
+        "--http",
+        "1",
+        "--no-ws",
+        launch.application,
+    ]
 
 
 def _floor(launch: Launch) -> list[str]:
@@ -116,16 +184,19 @@ def _floor(launch: Launch) -> list[str]:
     return [str(program), str(launch.socket), str(launch.workers)]
 
 
-PEERS: dict[str, Peer] = {peer.name: peer for peer in (
-    Peer("wsgid", Protocol.UWSGI, _wsgid),
-    Peer("wsgid-pure", Protocol.UWSGI, _wsgid, {"WSGID_PURE": "1"}),
-    Peer("wsgid-access-log", Protocol.UWSGI, _wsgid_access_log),
-    Peer("wsgid-access-log-combined", Protocol.UWSGI, _wsgid_access_log_combined),
-    Peer("wsgid-http", Protocol.HTTP, _wsgid_http),
-    Peer("uwsgi-sync", Protocol.UWSGI, _uwsgi),
-    Peer("uwsgi-gevent", Protocol.UWSGI, _uwsgi_gevent),
-    Peer("gunicorn-uwsgi", Protocol.UWSGI, _gunicorn_uwsgi),
-    Peer("gunicorn-http", Protocol.HTTP, _gunicorn),
-    Peer("granian", Protocol.HTTP, _granian),
-    Peer("floor", Protocol.UWSGI, _floor),
-)}
+PEERS: dict[str, Peer] = {
+    peer.name: peer
+    for peer in (
+        Peer("wsgid", Protocol.UWSGI, _wsgid),
+        Peer("wsgid-pure", Protocol.UWSGI, _wsgid, {"WSGID_PURE": "1"}),
+        Peer("wsgid-access-log", Protocol.UWSGI, _wsgid_access_log),
+        Peer("wsgid-access-log-combined", Protocol.UWSGI, _wsgid_access_log_combined),
+        Peer("wsgid-http", Protocol.HTTP, _wsgid_http),
+        Peer("uwsgi-sync", Protocol.UWSGI, _uwsgi),
+        Peer("uwsgi-gevent", Protocol.UWSGI, _uwsgi_gevent),
+        Peer("gunicorn-uwsgi", Protocol.UWSGI, _gunicorn_uwsgi),
+        Peer("gunicorn-http", Protocol.HTTP, _gunicorn),
+        Peer("granian", Protocol.HTTP, _granian),
+        Peer("floor", Protocol.UWSGI, _floor),
+    )
+}

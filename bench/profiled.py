@@ -58,8 +58,11 @@ def _turn_us(server: Server, request: Request) -> float:
 def profile(server: Server) -> Iterator[None]:
     """While the block runs, the one worker of the server is profiled, as wsgidctl does it."""
     control = server.socket.with_suffix(".ctl")
-    process = subprocess.Popen([sys.executable, "-m", "wsgid.ctl.main", "--control", str(control), "profile",
-                                "--seconds", "300"], stdout=subprocess.DEVNULL, process_group=0)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wsgid.ctl.main", "--control", str(control), "profile", "--seconds", "300"],
+        stdout=subprocess.DEVNULL,
+        process_group=0,
+    )
     try:
         _wait_until(server, True)
         yield

@@ -41,8 +41,16 @@ def of_bars(verdicts: list[Verdict]) -> str:
         bar = one.bar
         alone = bar.metric.form.format(bar.at_most)
         limit = f"{bar.at_most:g} {bar.beside.value} {bar.against}" if bar.against else alone
-        rows.append(_row([bar.shape, f"{bar.ours}: {bar.metric.heading} at most {limit}", one.measured,
-                          "held" if one.held else "**MISSED**"]))
+        rows.append(
+            _row(
+                [
+                    bar.shape,
+                    f"{bar.ours}: {bar.metric.heading} at most {limit}",
+                    one.measured,
+                    "held" if one.held else "**MISSED**",
+                ]
+            )
+        )
     return "\n".join(["## Bars", "", *rows, ""])
 
 
@@ -52,19 +60,30 @@ def _row(cells: list[str]) -> str:
 
 def write(found: dict[str, Table], verdicts: list[Verdict], how: str) -> None:
     """bench/RESULTS.md, for a benchmark of all shapes and all peers."""
-    parts = ["# Results", "", f"`{how}`, as [docs/bench.md](../docs/bench.md) explains, on "
-             f"{datetime.date.today().isoformat()}.", "", *(f"* {line}" for line in _conditions()), "",
-             of_bars(verdicts), *(of_shape(name, table) for name, table in found.items())]
+    parts = [
+        "# Results",
+        "",
+        f"`{how}`, as [docs/bench.md](../docs/bench.md) explains, on {datetime.date.today().isoformat()}.",
+        "",
+        *(f"* {line}" for line in _conditions()),
+        "",
+        of_bars(verdicts),
+        *(of_shape(name, table) for name, table in found.items()),
+    ]
     RESULTS.write_text("\n".join(parts))
 
 
 def _conditions() -> list[str]:
     versions = [f"{package} {version(package)}" for package in PACKAGES]
-    return [f"{_processor()}, {len(os.sched_getaffinity(0))} cores, Linux {platform.release()}",
-            *(f"{name}: {_said([sys.executable, '-m', 'wsgid', '--version'], PEERS[name].environ)}"
-              for name in ("wsgid", "wsgid-pure")),
-            f"CPython {platform.python_version()}, {', '.join(versions)}",
-            f"{_said([ensure_nginx(), '-v'])}, {_said(['wrk', '-v'])}"]
+    return [
+        f"{_processor()}, {len(os.sched_getaffinity(0))} cores, Linux {platform.release()}",
+        *(
+            f"{name}: {_said([sys.executable, '-m', 'wsgid', '--version'], PEERS[name].environ)}"
+            for name in ("wsgid", "wsgid-pure")
+        ),
+        f"CPython {platform.python_version()}, {', '.join(versions)}",
+        f"{_said([ensure_nginx(), '-v'])}, {_said(['wrk', '-v'])}",
+    ]
 
 
 def _processor() -> str:
@@ -74,6 +93,7 @@ def _processor() -> str:
 
 def _said(command: list[str], environ: dict[str, str] | None = None) -> str:
     """The first line of what a program says of itself, on whichever stream."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          env={**os.environ, **(environ or {})})
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(environ or {})}
+    )
     return done.stdout.partition("\n")[0].strip()

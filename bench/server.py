@@ -97,8 +97,15 @@ def _start(peer: Peer, launch: Launch, log: IO[bytes]) -> subprocess.Popen[bytes
     """In a process group of its own: Ctrl-C comes to us alone, and we end what we have started."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT), **peer.environ}
     try:
-        return subprocess.Popen(peer.command(launch), cwd=launch.socket.parent, env=environ, stdin=subprocess.DEVNULL,
-                                stdout=log, stderr=log, process_group=0)
+        return subprocess.Popen(
+            peer.command(launch),
+            cwd=launch.socket.parent,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            process_group=0,
+        )
     except (OSError, subprocess.CalledProcessError) as error:
         raise ServerError(f"cannot be started: {error}") from None
 

@@ -8,7 +8,8 @@ from faults.report import Result, Scenario, table
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.__name__.replace("_", "-"): scenario
-    for scenario in (*load.SCENARIOS, *resources.SCENARIOS, *hostile.SCENARIOS, *syscalls.SCENARIOS)}
+    for scenario in (*load.SCENARIOS, *resources.SCENARIOS, *hostile.SCENARIOS, *syscalls.SCENARIOS)
+}
 BY_NAME: dict[str, Scenario] = {scenario.__name__.replace("_", "-"): scenario for scenario in syscalls.BY_NAME}
 
 

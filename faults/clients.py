@@ -45,8 +45,7 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One sort of question; ID in path and pattern becomes the request's own, so that no answer fits another request.
-    """
+    """One sort of question. ID in path and pattern becomes the request's own: no answer fits another request."""
 
     path: str
     pattern: str  # the whole body; a group `version` is noted
@@ -72,16 +71,18 @@ class Load:
         self.records: list[Record] = []
 
     def __enter__(self) -> "Load":
-        self._process = subprocess.Popen([sys.executable, "-m", "faults.clients"], cwd=ROOT, text=True,
-                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "faults.clients"], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(json.dumps(asdict(self.plan)) + "\n")
         self._process.stdin.flush()
         self._process.stdout.readline()  # every client has begun
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         assert self._process.stdin and self._process.stdout
         with self._process:  # closes the pipes, and waits
             if error is not None:

@@ -156,7 +156,7 @@ def send(one: socket.socket, data: bytes) -> Steps[None]:
     rest = memoryview(data)
     while rest:
         try:
-            rest = rest[one.send(rest):]
+            rest = rest[one.send(rest) :]
         except BlockingIOError:
             yield one.fileno(), WRITE
 

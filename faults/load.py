@@ -5,6 +5,7 @@ left: the exit code, the socket file, processes.  The rows `..._counts` hold on 
 own, since they also depend on what else the machine does.
 """
 
+import itertools
 import os
 import random
 import re
@@ -61,8 +62,11 @@ LONG = Kind("/long?ID", ANSWER)
 MIXED = (FAST, SLEEP, LARGE, FAST)
 
 # Of the Flask example.  The first three are sent in one piece, so that a killed worker has sent all or nothing.
-PAGES = (Kind("/", ".*Hello from wsgid.*"), Kind("/slow?s=0.2", r"slept 0\.2 s in worker \d+\n"),
-         Kind("/form", '.*<form method="post">.*'))
+PAGES = (
+    Kind("/", ".*Hello from wsgid.*"),
+    Kind("/slow?s=0.2", r"slept 0\.2 s in worker \d+\n"),
+    Kind("/form", '.*<form method="post">.*'),
+)
 FLASK = (*PAGES, Kind("/download", '"""A small Flask site.*', (EXAMPLES / "flask_app.py").stat().st_size))
 
 COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}  # as on a site: start-up times with .pyc files
@@ -86,8 +90,9 @@ def serving(*arguments: str, workers: int = 4, app: str = APP) -> Iterator[Serve
 
 def start(directory: Path, *arguments: str, workers: int, app: str = APP) -> Server:
     (directory / "app.py").write_text(app)
-    return Server(directory, "--socket", str(directory / "app.sock"), "--workers", str(workers), *arguments,
-                  environ=COMPILED)
+    return Server(
+        directory, "--socket", str(directory / "app.sock"), "--workers", str(workers), *arguments, environ=COMPILED
+    )
 
 
 def flask(*arguments: str) -> tuple[str, ...]:
@@ -124,8 +129,10 @@ def none_failed(load: Load) -> list[Result]:
     outcomes = load.outcomes()
     wrong = outcomes[WRONG]
     failed = sum(outcomes.values()) - outcomes[RIGHT] - wrong
-    return [Result("0 requests failed", _of(failed, load), failed == 0 and outcomes[RIGHT] > 0),
-            Result("0 wrong answers", _of(wrong, load), wrong == 0)]
+    return [
+        Result("0 requests failed", _of(failed, load), failed == 0 and outcomes[RIGHT] > 0),
+        Result("0 wrong answers", _of(wrong, load), wrong == 0),
+    ]
 
 
 def _of(count: int, load: Load) -> str:
@@ -137,12 +144,18 @@ def _of(count: int, load: Load) -> str:
 
 def fast_ones(load: Load) -> Result:
     """How long the fast ones took, seen by their clients."""
-    times_s = [one.ended_s - one.started_s for one in load.records
-               if one.outcome == RIGHT and load.plan.kinds[one.kind] == FAST]
+    times_s = [
+        one.ended_s - one.started_s
+        for one in load.records
+        if one.outcome == RIGHT and load.plan.kinds[one.kind] == FAST
+    ]
     p99_s = percentile(times_s, 0.99)
-    return Result(f"p99 of fast requests below {FAST_P99_BAR_S * 1000:.0f} ms",
-                  f"p50 {percentile(times_s, 0.5) * 1000:.1f}, p99 {p99_s * 1000:.1f}, "
-                  f"max {max(times_s, default=0) * 1000:.1f} ms", bool(times_s) and p99_s < FAST_P99_BAR_S)
+    return Result(
+        f"p99 of fast requests below {FAST_P99_BAR_S * 1000:.0f} ms",
+        f"p50 {percentile(times_s, 0.5) * 1000:.1f}, p99 {p99_s * 1000:.1f}, "
+        f"max {max(times_s, default=0) * 1000:.1f} ms",
+        bool(times_s) and p99_s < FAST_P99_BAR_S,
+    )
 
 
 def said_s(line: str) -> float:
@@ -206,10 +219,15 @@ def new_code(run: Roll) -> list[Result]:
     """When which code has answered."""
     firsts_s, lasts_s = zip(*switches(run))
     readies_s = [ready_after_s(run.log, number) for number in range(1, len(firsts_s) + 1)]
-    return [Result(f"first answer of new code within {NEW_CODE_BAR_S:g} s of the signal", _spread(firsts_s),
-                   max(firsts_s) < NEW_CODE_BAR_S),
-            Result("of that, until its first worker was ready (no bar)", _spread(readies_s), True),
-            Result("last answer of old code after the signal (no bar)", _spread(lasts_s), True)]
+    return [
+        Result(
+            f"first answer of new code within {NEW_CODE_BAR_S:g} s of the signal",
+            _spread(firsts_s),
+            max(firsts_s) < NEW_CODE_BAR_S,
+        ),
+        Result("of that, until its first worker was ready (no bar)", _spread(readies_s), True),
+        Result("last answer of old code after the signal (no bar)", _spread(lasts_s), True),
+    ]
 
 
 def ready_after_s(log: list[str], generation: int) -> float:
@@ -237,8 +255,11 @@ def upgraded(run: Roll) -> Result:
     """How many times the master has executed itself anew, and the new image has listened on."""
     log = "\n".join(run.log)
     count = log.count("wsgid starts anew, in this process")
-    return Result("every SIGUSR2 starts wsgid anew", f"{count} of {len(run.signalled_s)}",
-                  count == len(run.signalled_s) == log.count(" listens on ") - 1)
+    return Result(
+        "every SIGUSR2 starts wsgid anew",
+        f"{count} of {len(run.signalled_s)}",
+        count == len(run.signalled_s) == log.count(" listens on ") - 1,
+    )
 
 
 # --- stop ---
@@ -268,10 +289,15 @@ def stop_behind_nginx(clients: int = 128) -> list[Result]:
         others = [line for line in nginx.error_log().splitlines() if "[error]" in line and "connect()" not in line]
     outcomes = load.outcomes()
     lost = len(load.records) - outcomes[RIGHT] - min(outcomes["status 502"], refused)
-    return [_open_at(load, term_s),
-            Result("0 lost, behind nginx (502 of a refused connect aside)",
-                   f"{_of(lost, load)}; {outcomes['status 502']} x 502 for {refused} refused connects",
-                   lost == 0 and not others), end]
+    return [
+        _open_at(load, term_s),
+        Result(
+            "0 lost, behind nginx (502 of a refused connect aside)",
+            f"{_of(lost, load)}; {outcomes['status 502']} x 502 for {refused} refused connects",
+            lost == 0 and not others,
+        ),
+        end,
+    ]
 
 
 def _term(server: Server, load: Load) -> tuple[float, Result]:
@@ -296,8 +322,11 @@ def _open_at(load: Load, moment_s: float) -> Result:
     """Requests that had begun before that moment and ended after it: so many were in flight, or waited for a place."""
     count = sum(one.started_s < moment_s < one.ended_s for one in load.records)
     bar = _open_wanted(load)
-    return Result(f"at least {bar} requests open at SIGTERM; --gevent has places for {2 * PLACES}", str(count),
-                  count >= bar > 2 * PLACES)
+    return Result(
+        f"at least {bar} requests open at SIGTERM; --gevent has places for {2 * PLACES}",
+        str(count),
+        count >= bar > 2 * PLACES,
+    )
 
 
 # --- workers that are killed ---
@@ -320,8 +349,9 @@ class Kills:
         return sum(int(match[3] or 0) for match in self.deaths())
 
 
-def kill_run(times_listed: int, directives: str, clients: int, count: int, period_s: float,
-             kinds: tuple[Kind, ...] = FLASK) -> Kills:
+def kill_run(
+    times_listed: int, directives: str, clients: int, count: int, period_s: float, kinds: tuple[Kind, ...] = FLASK
+) -> Kills:
     """kill -9 of a random worker of the Flask example, again and again, under load."""
     with serving(*flask()) as server, nginx_for(server, times_listed, directives) as nginx:
         with Load(Plan(http(nginx), kinds, clients, PAUSE_S)) as load:
@@ -356,9 +386,14 @@ def killed_counts(run: Kills) -> list[Result]:
     failed = len(run.load.failed())
     in_flight = run.in_flight()
     assert run.end
-    return [Result("only what killed workers had in flight is lost",
-                   f"{_of(failed, run.load)}; in flight by the log: {in_flight}, of {len(run.deaths())} workers",
-                   failed <= in_flight and len(run.deaths()) == len(run.killed_s)), run.end]
+    return [
+        Result(
+            "only what killed workers had in flight is lost",
+            f"{_of(failed, run.load)}; in flight by the log: {in_flight}, of {len(run.deaths())} workers",
+            failed <= in_flight and len(run.deaths()) == len(run.killed_s),
+        ),
+        run.end,
+    ]
 
 
 def replaced(run: Kills) -> Result:
@@ -366,10 +401,13 @@ def replaced(run: Kills) -> Result:
     purpose after a worker that died young."""
     pauses_s, times_s = zip(*replacements(run))
     bare_s = sorted(time_s - pause_s for time_s, pause_s in zip(times_s, pauses_s))
-    return Result(f"replacement ready within {REPLACED_BAR_S * 1000:.0f} ms of the kill, back-off aside (median)",
-                  f"median {median(bare_s) * 1000:.0f}, max {max(bare_s) * 1000:.0f} ms; with the back-off of "
-                  f"{sum(pause_s > 0 for pause_s in pauses_s)} of {len(times_s)}: median {median(times_s) * 1000:.0f}, "
-                  f"max {max(times_s) * 1000:.0f} ms", median(bare_s) < REPLACED_BAR_S)
+    return Result(
+        f"replacement ready within {REPLACED_BAR_S * 1000:.0f} ms of the kill, back-off aside (median)",
+        f"median {median(bare_s) * 1000:.0f}, max {max(bare_s) * 1000:.0f} ms; with the back-off of "
+        f"{sum(pause_s > 0 for pause_s in pauses_s)} of {len(times_s)}: median {median(times_s) * 1000:.0f}, "
+        f"max {max(times_s) * 1000:.0f} ms",
+        median(bare_s) < REPLACED_BAR_S,
+    )
 
 
 def replacements(run: Kills) -> list[tuple[float, float]]:
@@ -395,10 +433,15 @@ def kill_workers_with_next_upstream() -> list[Result]:
 def repeated_counts(run: Kills) -> list[Result]:
     """nginx asks again, another worker answers: nobody notices."""
     assert run.end
-    return [*none_failed(run.load),
-            Result("every kill meets a worker that serves",
-                   f"{len(run.deaths())} of {len(run.killed_s)}, with {run.in_flight()} requests in flight",
-                   len(run.deaths()) == len(run.killed_s)), run.end]
+    return [
+        *none_failed(run.load),
+        Result(
+            "every kill meets a worker that serves",
+            f"{len(run.deaths())} of {len(run.killed_s)}, with {run.in_flight()} requests in flight",
+            len(run.deaths()) == len(run.killed_s),
+        ),
+        run.end,
+    ]
 
 
 # --- a request that kills ---
@@ -455,24 +498,36 @@ def poison_counts(run: Poisoned) -> list[Result]:
     lost = sum(one.outcome not in (RIGHT, TIMED_OUT) for one in run.good.records)
     bound = run.kills.in_flight() - deaths  # one of each worker's was the poison
     assert run.kills.end
-    return [Result("each poisonous request kills at most a worker for each of its four tries; nobody else dies",
-                   f"{deaths} deaths by {asked} requests, {len(others)} other deaths",
-                   0 < deaths <= 4 * asked and not others),
-            Result("good requests are lost only with the worker that they were in",
-                   f"{_of(lost, run.good)}; {bound} were in flight there by the log", lost <= bound), run.kills.end]
+    return [
+        Result(
+            "each poisonous request kills at most a worker for each of its four tries; nobody else dies",
+            f"{deaths} deaths by {asked} requests, {len(others)} other deaths",
+            0 < deaths <= 4 * asked and not others,
+        ),
+        Result(
+            "good requests are lost only with the worker that they were in",
+            f"{_of(lost, run.good)}; {bound} were in flight there by the log",
+            lost <= bound,
+        ),
+        run.kills.end,
+    ]
 
 
 def poison_times(run: Poisoned) -> list[Result]:
     """Whether good requests went on being answered: the longest time without an answer, and when all was well again."""
     last_s = max(one.ended_s for one in run.good.records)
     answers_s = sorted([last_s, *(one.ended_s for one in run.good.records if one.outcome == RIGHT)])
-    silence_s = max((late - early for early, late in zip(answers_s, answers_s[1:])), default=float("inf"))
+    silence_s = max((late - early for early, late in itertools.pairwise(answers_s)), default=float("inf"))
     gave_up = run.good.outcomes()[TIMED_OUT]
     back = "never" if run.recovered_s is None else f"{run.recovered_s:.1f} s"
-    return [Result(f"good requests are answered all the time: never none for {SILENCE_BAR_S:g} s",
-                   f"longest silence {silence_s:.1f} s; {gave_up} gave up after {run.good.plan.patience_s:g} s",
-                   silence_s < SILENCE_BAR_S and gave_up == 0),
-            Result("all workers are ready again after the last of it", back, run.recovered_s is not None)]
+    return [
+        Result(
+            f"good requests are answered all the time: never none for {SILENCE_BAR_S:g} s",
+            f"longest silence {silence_s:.1f} s; {gave_up} gave up after {run.good.plan.patience_s:g} s",
+            silence_s < SILENCE_BAR_S and gave_up == 0,
+        ),
+        Result("all workers are ready again after the last of it", back, run.recovered_s is not None),
+    ]
 
 
 # --- the template and the master are killed ---
@@ -528,11 +583,24 @@ def master_run(clients: int) -> Orphaned:
             again.end()
     answered = load.outcomes()[RIGHT]
     return Orphaned(
-        [Result(f"all {clients} requests in flight are answered", _of(len(load.failed()), load) + " failed",
-                answered == clients == len(load.records)), *none_failed(after), end],
-        [Result("workers gone within the mercy time of 5 s", f"{gone_s:.2f} s", gone_s < 5.0),
-         Result(f"a new server listens on the same path within {REBOUND_BAR_S:g} s", f"{bound_s:.2f} s",
-                bound_s < REBOUND_BAR_S)])
+        [
+            Result(
+                f"all {clients} requests in flight are answered",
+                _of(len(load.failed()), load) + " failed",
+                answered == clients == len(load.records),
+            ),
+            *none_failed(after),
+            end,
+        ],
+        [
+            Result("workers gone within the mercy time of 5 s", f"{gone_s:.2f} s", gone_s < 5.0),
+            Result(
+                f"a new server listens on the same path within {REBOUND_BAR_S:g} s",
+                f"{bound_s:.2f} s",
+                bound_s < REBOUND_BAR_S,
+            ),
+        ],
+    )
 
 
 def started_again(server: Server) -> Server:
@@ -550,4 +618,12 @@ def started_again(server: Server) -> Server:
 
 
 SCENARIOS: tuple[Scenario, ...] = (
-    reload, stop, upgrade, kill_workers, kill_workers_with_next_upstream, poison, kill_template, kill_master)
+    reload,
+    stop,
+    upgrade,
+    kill_workers,
+    kill_workers_with_next_upstream,
+    poison,
+    kill_template,
+    kill_master,
+)

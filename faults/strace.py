@@ -50,8 +50,10 @@ ERRORS: dict[str, str] = {
     "mprotect": "EACCES ENOMEM",
     "munmap": "ENOMEM",
     "newfstatat": "EACCES ELOOP ENAMETOOLONG ENOENT ENOMEM ENOTDIR EOVERFLOW",
-    "openat": ("EACCES EDQUOT EINTR EIO EISDIR ELOOP EMFILE ENFILE ENODEV ENOENT ENOMEM ENOSPC ENOTDIR ENXIO EPERM "
-               "EROFS ETXTBSY"),
+    "openat": (
+        "EACCES EDQUOT EINTR EIO EISDIR ELOOP EMFILE ENFILE ENODEV ENOENT ENOMEM ENOSPC ENOTDIR ENXIO EPERM "
+        "EROFS ETXTBSY"
+    ),
     "pipe2": "EMFILE ENFILE",
     "poll": "EINTR ENOMEM",
     "prctl": "EPERM",
@@ -135,7 +137,7 @@ def injected(log: Path) -> tuple[list[str], bool]:
     found, is_pythons, was_pythons = [], False, False
     for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
         is_failed = "(INJECTED)" in line
-        is_pythons = not line.startswith("pipe2(") and (is_pythons or line.startswith("execve(") and not is_failed)
+        is_pythons = not line.startswith("pipe2(") and (is_pythons or (line.startswith("execve(") and not is_failed))
         if is_failed and is_pythons:
             was_pythons = True
         elif is_failed:
@@ -155,8 +157,11 @@ def covering(found: list[Fault]) -> list[Fault]:
         picked = fresh[:2] or [faults_there[number % len(faults_there)]]
         chosen += picked
         errors |= {(one.call.name, one.error) for one in picked}
-    return chosen + [one for one in {(fault.call.name, fault.error): fault for fault in found}.values()
-                     if (one.call.name, one.error) not in errors]
+    return chosen + [
+        one
+        for one in {(fault.call.name, fault.error): fault for fault in found}.values()
+        if (one.call.name, one.error) not in errors
+    ]
 
 
 RECORDING = ["-y", "-e", "trace=all"]
@@ -170,8 +175,9 @@ def command(log: Path, arguments: list[str]) -> list[str]:
 @contextmanager
 def attached(pid: int, log: Path, arguments: list[str]) -> Iterator[None]:
     """For a while, see the calls of a running process, or fail one of them."""
-    tracer = subprocess.Popen(["strace", "-p", str(pid), "-o", str(log), "-e", "signal=none", *arguments],
-                              stderr=subprocess.PIPE, text=True)
+    tracer = subprocess.Popen(
+        ["strace", "-p", str(pid), "-o", str(log), "-e", "signal=none", *arguments], stderr=subprocess.PIPE, text=True
+    )
     assert tracer.stderr
     try:
         said = tracer.stderr.readline()

@@ -44,9 +44,29 @@ APP = dedent("""
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b"hello"]
 """)
-OPTIONS = ("--socket", "app.sock", "--workers", str(WORKERS), "--stats", "stats.sock", "--metrics", "127.0.0.1:0",
-           "--master-fifo", "fifo", "--pidfile", "pid", "--touch-reload", "touched", "--logger", "stdio",
-           "--logger", "file:log", "--worker-reload-mercy", "3", "app:application")
+OPTIONS = (
+    "--socket",
+    "app.sock",
+    "--workers",
+    str(WORKERS),
+    "--stats",
+    "stats.sock",
+    "--metrics",
+    "127.0.0.1:0",
+    "--master-fifo",
+    "fifo",
+    "--pidfile",
+    "pid",
+    "--touch-reload",
+    "touched",
+    "--logger",
+    "stdio",
+    "--logger",
+    "file:log",
+    "--worker-reload-mercy",
+    "3",
+    "app:application",
+)
 OUR_CODE = f"{Path(wsgid.__file__).parent}/"
 
 
@@ -95,8 +115,12 @@ class Life:
         with suppress(FileNotFoundError):
             (directory / "systemd").unlink()
         self.systemd.bind(str(directory / "systemd"))
-        self.server = Server(directory, *OPTIONS, prefix=prefix or (),
-                             environ={"NOTIFY_SOCKET": str(directory / "systemd"), "PYTHONDONTWRITEBYTECODE": ""})
+        self.server = Server(
+            directory,
+            *OPTIONS,
+            prefix=prefix or (),
+            environ={"NOTIFY_SOCKET": str(directory / "systemd"), "PYTHONDONTWRITEBYTECODE": ""},
+        )
         self.visitors: Visitors | None = None
 
     def visited(self) -> "Life":
@@ -143,8 +167,11 @@ class Life:
             eventually(lambda: not self.server.survivors(), "all processes are gone")
         except AssertionError:
             found.append(f"left: {self.server.survivors()}")
-        left = [name for name in ("app.sock", "app.ctl", "stats.sock", "fifo", "pid")
-                if f"/{name}" not in failed and (self.directory / name).exists()]
+        left = [
+            name
+            for name in ("app.sock", "app.ctl", "stats.sock", "fifo", "pid")
+            if f"/{name}" not in failed and (self.directory / name).exists()
+        ]
         return found + ([f"left: {', '.join(left)}"] if left else [])
 
 
@@ -164,8 +191,10 @@ def respawn(life: Life) -> None:
 def renewed(life: Life, ask: Callable[[], None]) -> None:
     before = {*life.server.worker_pids(), *life.server.template_pids()}
     ask()
-    eventually(lambda: life.settled() and not before & {*life.server.worker_pids(), *life.server.template_pids()},
-               "all are of a new generation")
+    eventually(
+        lambda: life.settled() and not before & {*life.server.worker_pids(), *life.server.template_pids()},
+        "all are of a new generation",
+    )
 
 
 def reload(life: Life) -> None:
@@ -247,8 +276,14 @@ def _holds(pid: int, path: Path) -> bool:
 
 
 PARTS: dict[str, Callable[[Life], None]] = {
-    "respawn": respawn, "reload": reload, "reload without a spare": reload_without_a_spare, "upgrade": upgrade,
-    "rotation": rotation, "questions": questions, "resize": resize}
+    "respawn": respawn,
+    "reload": reload,
+    "reload without a spare": reload_without_a_spare,
+    "upgrade": upgrade,
+    "rotation": rotation,
+    "questions": questions,
+    "resize": resize,
+}
 
 
 # --- what is found ---
@@ -335,7 +370,7 @@ def _ours(recorded: list[Call]) -> list[Call]:
     """Without what Python does after execve(2), up to the last module of ours that it loads."""
     executed = [at for at, call in enumerate(recorded) if call.name == "execve"]
     loaded = [at for at, call in enumerate(recorded) if OUR_CODE in call.shape and executed and at > executed[0]]
-    return recorded[:executed[0] + 1] + recorded[loaded[-1] + 1:] if loaded else recorded
+    return recorded[: executed[0] + 1] + recorded[loaded[-1] + 1 :] if loaded else recorded
 
 
 def start(directory: Path, choose: Choose) -> Found:
@@ -349,7 +384,7 @@ def start(directory: Path, choose: Choose) -> Found:
     finally:
         life.end()
     own = max(at for at, call in enumerate(recorded) if OUR_CODE in call.shape)
-    for fault in choose(strace.faults(recorded[own + 1:])):
+    for fault in choose(strace.faults(recorded[own + 1 :])):
         log.unlink(missing_ok=True)
         life = Life(directory, strace.command(log, fault.arguments()))
         try:
@@ -419,9 +454,14 @@ def results(found: dict[str, Found]) -> list[Result]:
     rows = []
     for part, one in found.items():
         names = len({error.partition(" ")[0] for error in one.errors})
-        rows.append(Result(
-            f"{part}: every fault is survived", f"{one.injected:,} faults ({names} calls, {len(one.errors)} errors, "
-            f"{len(one.shapes)} places): {len(one.troubles)} troubles", one.injected > 0 and not one.troubles))
+        rows.append(
+            Result(
+                f"{part}: every fault is survived",
+                f"{one.injected:,} faults ({names} calls, {len(one.errors)} errors, "
+                f"{len(one.shapes)} places): {len(one.troubles)} troubles",
+                one.injected > 0 and not one.troubles,
+            )
+        )
     return rows
 
 

@@ -8,9 +8,19 @@ from typing import Any
 from wsgid.protocol import uwsgi
 
 TYPICAL = {
-    "REQUEST_METHOD": "GET", "REQUEST_URI": "/", "PATH_INFO": "/", "QUERY_STRING": "", "CONTENT_TYPE": "",
-    "CONTENT_LENGTH": "", "SERVER_PROTOCOL": "HTTP/1.1", "SERVER_NAME": "localhost", "SERVER_PORT": "80",
-    "REMOTE_ADDR": "127.0.0.1", "REMOTE_PORT": "40000", "REQUEST_SCHEME": "http", "HTTP_HOST": "localhost",
+    "REQUEST_METHOD": "GET",
+    "REQUEST_URI": "/",
+    "PATH_INFO": "/",
+    "QUERY_STRING": "",
+    "CONTENT_TYPE": "",
+    "CONTENT_LENGTH": "",
+    "SERVER_PROTOCOL": "HTTP/1.1",
+    "SERVER_NAME": "localhost",
+    "SERVER_PORT": "80",
+    "REMOTE_ADDR": "127.0.0.1",
+    "REMOTE_PORT": "40000",
+    "REQUEST_SCHEME": "http",
+    "HTTP_HOST": "localhost",
 }
 
 

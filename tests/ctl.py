@@ -12,8 +12,9 @@ PATIENCE_S = 60
 
 def wsgidctl(directory: Path, *arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
     """In the server's directory. No traceback, whatever is asked."""
-    done = subprocess.run([PROGRAM, *arguments], cwd=directory, capture_output=True, text=True, timeout=PATIENCE_S,
-                          **options)
+    done = subprocess.run(
+        [PROGRAM, *arguments], cwd=directory, capture_output=True, text=True, timeout=PATIENCE_S, **options
+    )
     assert "Traceback" not in done.stderr and "a bug" not in done.stderr, done.stderr
     return done
 

@@ -70,8 +70,9 @@ class Load:
         self.more()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._ended = True
         for future in self._futures:
             future.result()
@@ -114,7 +115,7 @@ def _answers(recv: Callable[[int], bytes]) -> Iterator[tuple[int, bool]]:
         head, found, rest = data.partition(b"\r\n\r\n")
         length = re.search(rb"(?i)content-length: (\d+)", head)
         if found and length and len(rest) >= int(length[1]):
-            data = rest[int(length[1]):]
+            data = rest[int(length[1]) :]
             yield int(head.split()[1]), b"Connection: close" in head
             continue
         block = recv(65536)

@@ -117,7 +117,8 @@ def form() -> Any:
 
 
 QUESTIONS: dict[str, Callable[..., Any]] = {
-    one.__name__: one for one in (decode, http, environ, head, text, body, response, form)}
+    one.__name__: one for one in (decode, http, environ, head, text, body, response, form)
+}
 
 
 def ask(name: str, *arguments: Any) -> Any:
@@ -132,12 +133,18 @@ class PureForm:
 
     def __enter__(self) -> "PureForm":
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.pure_form"], cwd=ROOT, env={**os.environ, "WSGID_PURE": "1"},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            [sys.executable, "-m", "tests.pure_form"],
+            cwd=ROOT,
+            env={**os.environ, "WSGID_PURE": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         with self._process:
             assert self._process.stdin
             self._process.stdin.close()

@@ -59,16 +59,28 @@ class Server:
         options: passed on to subprocess.Popen.
     """
 
-    def __init__(self, directory: Path, *arguments: str, environ: dict[str, str] | None = None,
-                 prefix: Sequence[str] = (), program: Sequence[str] = (), **options: Any) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *arguments: str,
+        environ: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        program: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
         self.directory = directory
         self.mark = uuid.uuid4().hex
         self._lines: list[str] = []
         self._rest = b""  # of a line that has not ended yet
         self._changed = threading.Condition()
         marked = {**os.environ, "PYTHONPATH": str(directory), **(environ or {}), MARK: self.mark, "SPT_NOENV": "1"}
-        self._process = subprocess.Popen([*prefix, *(program or (sys.executable, "-m", "wsgid")), *arguments],
-                                         cwd=directory, stderr=subprocess.PIPE, env=marked, **options)
+        self._process = subprocess.Popen(
+            [*prefix, *(program or (sys.executable, "-m", "wsgid")), *arguments],
+            cwd=directory,
+            stderr=subprocess.PIPE,
+            env=marked,
+            **options,
+        )
         self.pid = self._process.pid
         assert self._process.stderr is not None
         self._stderr = self._process.stderr.fileno()
@@ -148,8 +160,12 @@ class Server:
     def in_flight(self) -> int:
         """How many connections the workers hold on app.sock: the sockets of that name, without the listeners."""
         name = str(self.directory / "app.sock")
-        held = [one for pid in self.worker_pids() for one in psutil.Process(pid).net_connections("unix")
-                if one.laddr == name]  # type: ignore[comparison-overlap]  # a path for unix sockets
+        held = [
+            one
+            for pid in self.worker_pids()
+            for one in psutil.Process(pid).net_connections("unix")
+            if one.laddr == name
+        ]  # type: ignore[comparison-overlap]  # a path for unix sockets
         return len(held) - len(self.worker_pids())
 
     def send_signal(self, signo: Signals) -> None:

@@ -10,15 +10,39 @@ from wsgid.slots import SlotState
 
 def worker(slot: int, state: SlotState) -> WorkerView:
     """Each of its numbers is 1."""
-    return WorkerView(slot, state, generation=1, pid=1, spawns=1, spawned_s=1, heartbeat_age_s=1.0,
-                      memory=Memory(1, 1), words=[1] * 64, since=[1] * 64, deaths={cause: 1 for cause in Cause})
+    return WorkerView(
+        slot,
+        state,
+        generation=1,
+        pid=1,
+        spawns=1,
+        spawned_s=1,
+        heartbeat_age_s=1.0,
+        memory=Memory(1, 1),
+        words=[1] * 64,
+        since=[1] * 64,
+        deaths=dict.fromkeys(Cause, 1),
+    )
 
 
 def snapshot(*states: SlotState, **changes: Any) -> Snapshot:
     """A server with a worker in each of these states; keyword arguments replace fields."""
     workers = tuple(worker(slot, state) for slot, state in enumerate(states))
     values: dict[str, Any] = dict(
-        version="1", application="app", mode="running", stopping=False, pid=1, uid=1, gid=1, directory="/", now_s=1.0,
-        started_s=1.0, generation=1, wanted=len(states), places=10, workers=workers,
-        listeners=(ListenerView("/a.sock", "/a.sock", 1, 2),))
+        version="1",
+        application="app",
+        mode="running",
+        stopping=False,
+        pid=1,
+        uid=1,
+        gid=1,
+        directory="/",
+        now_s=1.0,
+        started_s=1.0,
+        generation=1,
+        wanted=len(states),
+        places=10,
+        workers=workers,
+        listeners=(ListenerView("/a.sock", "/a.sock", 1, 2),),
+    )
     return Snapshot(**{**values, **changes})

@@ -52,8 +52,9 @@ SHORT = "%(status) %(uri) %(rsize)"
 
 
 def serve(start: Start, *options: str, workers: int = 1) -> Server:
-    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application",
-                 app=APP).wait_ready(workers)
+    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application", app=APP).wait_ready(
+        workers
+    )
 
 
 def ask(server: Server, *paths: str) -> None:
@@ -80,15 +81,18 @@ def test_it_is_off_unless_wanted(start: Start) -> None:
 EVERYTHING = ["200 /", "404 /none", "500 /fail", "200 /slow"]
 
 
-@pytest.mark.parametrize("options, logged", [
-    (("--access-log", "-"), EVERYTHING),
-    ((), EVERYTHING),  # a format alone asks for lines, too
-    (("--disable-logging",), []),
-    (("--access-log", "-", "--disable-logging", "--log-4xx"), EVERYTHING[1:2]),
-    (("--disable-logging", "--log-4xx", "--log-5xx", "--log-slow", "100"), EVERYTHING[1:]),
-    (("--log-5xx", "--disable-logging"), EVERYTHING[2:3]),
-    (("--log-slow", "100", "--disable-logging"), EVERYTHING[3:]),
-])
+@pytest.mark.parametrize(
+    "options, logged",
+    [
+        (("--access-log", "-"), EVERYTHING),
+        ((), EVERYTHING),  # a format alone asks for lines, too
+        (("--disable-logging",), []),
+        (("--access-log", "-", "--disable-logging", "--log-4xx"), EVERYTHING[1:2]),
+        (("--disable-logging", "--log-4xx", "--log-5xx", "--log-slow", "100"), EVERYTHING[1:]),
+        (("--log-5xx", "--disable-logging"), EVERYTHING[2:3]),
+        (("--log-slow", "100", "--disable-logging"), EVERYTHING[3:]),
+    ],
+)
 def test_the_decision(start: Start, options: tuple[str, ...], logged: list[str]) -> None:
     server = serve(start, "--log-format", "line: %(status) %(uri)", *options)
     ask(server, "/", "/none", "/fail")
@@ -105,12 +109,15 @@ def test_statuses_are_logged_without_any_other_option(start: Start) -> None:
     assert re.fullmatch(
         r"\[pid: \d+\|app: 0\|req: 3/3\] 127\.0\.0\.1 \(\) \{26 vars in \d+ bytes\} "
         r"\[\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\] GET /fail => generated 26 bytes in \d+ msecs "
-        r"\(HTTP/1\.1 500\) 1 headers in \d+ bytes \(0 switches on core 0\)", line)
+        r"\(HTTP/1\.1 500\) 1 headers in \d+ bytes \(0 switches on core 0\)",
+        line,
+    )
 
 
 def test_what_went_wrong_is_logged_with_what_was_sent(start: Start, tmp_path: Path) -> None:
-    server = serve(start, "--access-log", "access.log", "--log-format", f"{SHORT} %(ioerr) %(hsize)",
-                   "--harakiri", "60")
+    server = serve(
+        start, "--access-log", "access.log", "--log-format", f"{SHORT} %(ioerr) %(hsize)", "--harakiri", "60"
+    )
     answer = client.get(tmp_path / "app.sock", "/overdue")
     assert answer.status == 504
     ask(server, "/torn")
@@ -150,8 +157,17 @@ def test_all_workers_write_whole_lines_to_one_file(start: Start, tmp_path: Path)
 def test_the_master_alone_opens_the_files(start: Start, tmp_path: Path) -> None:
     """The workers may not be allowed to: what is renamed stays theirs, also of new ones, until the master reopens."""
     (tmp_path / "logs").mkdir()
-    server = serve(start, "--access-log", "file:logs/access.log", "--logger", "file:logs/server.log",
-                   "--logger", "stdio", "--log-format", SHORT)
+    server = serve(
+        start,
+        "--access-log",
+        "file:logs/access.log",
+        "--logger",
+        "file:logs/server.log",
+        "--logger",
+        "stdio",
+        "--log-format",
+        SHORT,
+    )
     access, said = tmp_path / "logs" / "access.log", tmp_path / "logs" / "server.log"
     renamed = access.rename(tmp_path / "logs" / "access.log.1"), said.rename(tmp_path / "logs" / "server.log.1")
     os.kill(server.worker_pids()[0], Signals.SIGKILL)
@@ -162,13 +178,16 @@ def test_the_master_alone_opens_the_files(start: Start, tmp_path: Path) -> None:
     assert not access.exists() and not said.exists()
     server.send_signal(Signals.SIGUSR1)
     server.wait_for("SIGUSR1: the log is reopened")
-    eventually(lambda: not ask(server, "/fail") and access.exists() and "worker 0 ERROR" in said.read_text(),
-               "the worker writes to the new files")
+    eventually(
+        lambda: not ask(server, "/fail") and access.exists() and "worker 0 ERROR" in said.read_text(),
+        "the worker writes to the new files",
+    )
 
 
 def test_a_rotation_under_load_loses_nothing(start: Start, tmp_path: Path) -> None:
-    server = serve(start, "--access-log", "access.log", "--log-format", SHORT, "--touch-logreopen", "rotated",
-                   workers=2)
+    server = serve(
+        start, "--access-log", "access.log", "--log-format", SHORT, "--touch-logreopen", "rotated", workers=2
+    )
     with Load(server) as load:
         for number in range(3):
             (tmp_path / "access.log").rename(tmp_path / f"access.log.{number}")
@@ -214,12 +233,18 @@ def test_lines_to_a_syslog_of_another_machine(start: Start) -> None:
         assert receiver.recv(4096).decode() == f"<30>site[{pid}]: 200 / 3"
 
 
-@pytest.mark.parametrize("options, expected", [
-    (("--access-log", "redislog:x"), r"--access-log 'redislog:x' cannot be used: expected .*or a path"),
-    (("--log-format", "combine"), r"--log-format 'combine' cannot be used: expected uwsgi, combined, json, or a text "),
-    (("--log-format", "%(uri)\n"), r"--log-format .* expected .* of one line"),
-    (("--access-log", "/nowhere/access.log"), r"the log file /nowhere/access.log cannot be written: No such file"),
-])
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        (("--access-log", "redislog:x"), r"--access-log 'redislog:x' cannot be used: expected .*or a path"),
+        (
+            ("--log-format", "combine"),
+            r"--log-format 'combine' cannot be used: expected uwsgi, combined, json, or a text ",
+        ),
+        (("--log-format", "%(uri)\n"), r"--log-format .* expected .* of one line"),
+        (("--access-log", "/nowhere/access.log"), r"the log file /nowhere/access.log cannot be written: No such file"),
+    ],
+)
 def test_what_cannot_be_is_said_in_a_sentence(start: Start, options: tuple[str, ...], expected: str) -> None:
     server = start("--socket", "app.sock", *options, "app:application", app=APP)
     server.wait_for(expected)

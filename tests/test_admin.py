@@ -27,8 +27,9 @@ APP = """
 
 
 def serve(start: Start, *options: str, workers: int = 1) -> Server:
-    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application",
-                 app=APP).wait_ready(workers)
+    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application", app=APP).wait_ready(
+        workers
+    )
 
 
 def ask(server: Server, path: str = "app.ctl", **request: Any) -> Any:

@@ -33,11 +33,17 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-@pytest.mark.parametrize(("source", "named", "found"), [
-    ("application = len", "site_app", len), ("app = len", "site_app", len),
-    ("application = len; app = max", "site_app", len), ("my = len", "site_app:my", len),
-    ("class a:\n  b = len", "site_app:a.b", len), ("def make(): return len", "site_app:make()", len),
-])
+@pytest.mark.parametrize(
+    ("source", "named", "found"),
+    [
+        ("application = len", "site_app", len),
+        ("app = len", "site_app", len),
+        ("application = len; app = max", "site_app", len),
+        ("my = len", "site_app:my", len),
+        ("class a:\n  b = len", "site_app:a.b", len),
+        ("def make(): return len", "site_app:make()", len),
+    ],
+)
 def test_the_application_is_found(place: Path, source: str, named: str, found: object) -> None:
     write(place / "site_app.py", source)
     assert load(application=named) is found
@@ -55,17 +61,20 @@ def test_a_file_is_loaded_by_path_whatever_its_name(place: Path) -> None:
     assert "site" in sys.modules and sys.modules["site"].__file__ != str(place / "deploy" / "site.wsgi")
 
 
-@pytest.mark.parametrize(("source", "named", "says"), [
-    ("", "site_app", "'site_app' has no 'application' or 'app': name the callable"),
-    ("", "site_app:my", "'site_app:my' has no 'my'"),
-    ("application = 3", "site_app", "'site_app' is not callable but a int"),
-    ("", "no_such_module:app", "cannot be imported: ModuleNotFoundError: No module named 'no_such_module'"),
-    ("1/0", "site_app", "'site_app' cannot be imported: ZeroDivisionError: division by zero"),
-    ("import sys; sys.exit(7)", "site_app", "cannot be imported: SystemExit: 7"),
-    ("def make(): raise KeyError('x')", "site_app:make()", "cannot be imported: KeyError: 'x'"),
-    ("", "site app:(", "names no application"),
-    ("def f(:", "site_app", "cannot be imported: SyntaxError"),
-])
+@pytest.mark.parametrize(
+    ("source", "named", "says"),
+    [
+        ("", "site_app", "'site_app' has no 'application' or 'app': name the callable"),
+        ("", "site_app:my", "'site_app:my' has no 'my'"),
+        ("application = 3", "site_app", "'site_app' is not callable but a int"),
+        ("", "no_such_module:app", "cannot be imported: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("1/0", "site_app", "'site_app' cannot be imported: ZeroDivisionError: division by zero"),
+        ("import sys; sys.exit(7)", "site_app", "cannot be imported: SystemExit: 7"),
+        ("def make(): raise KeyError('x')", "site_app:make()", "cannot be imported: KeyError: 'x'"),
+        ("", "site app:(", "names no application"),
+        ("def f(:", "site_app", "cannot be imported: SyntaxError"),
+    ],
+)
 def test_what_cannot_be_imported_is_one_sentence(place: Path, source: str, named: str, says: str) -> None:
     write(place / "site_app.py", source)
     with pytest.raises(ApplicationImportError) as refusal:
@@ -81,7 +90,7 @@ def test_the_applications_own_exception_is_kept_as_the_cause(place: Path) -> Non
 
 
 def test_a_missing_file_is_named(place: Path) -> None:
-    with pytest.raises(ApplicationImportError, match="--wsgi-file 'x.py' is no file"):
+    with pytest.raises(ApplicationImportError, match=r"--wsgi-file 'x.py' is no file"):
         load(wsgi_file="x.py")
 
 

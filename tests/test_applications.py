@@ -68,7 +68,7 @@ def test_asyncio_run_works_alone_and_in_a_thread_and_two_at_once_get_a_hint(star
 
 def test_what_belongs_to_the_process_is_changed_for_all_its_requests(start: Start, tmp_path: Path) -> None:
     server = start("--socket", "app.sock", "app:application", app=APP).wait_ready(1)
-    worker, = server.worker_pids()
+    (worker,) = server.worker_pids()
     assert client.get(tmp_path / "app.sock", "/trace").body == b"True"
     assert client.get(tmp_path / "app.sock", "/child").body == b"0"
     assert client.get(tmp_path / "app.sock", "/where").body == str(tmp_path).encode()

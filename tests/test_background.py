@@ -103,7 +103,8 @@ def test_the_foreground_ends_when_the_application_serves(start: Start, tmp_path:
 
 
 def test_a_daemon_upgrades_in_the_background_and_reopens_its_log(
-        start: Start, tmp_path: Path, daemon_pid: Path) -> None:
+    start: Start, tmp_path: Path, daemon_pid: Path
+) -> None:
     assert start(*SOCKET, "--daemonize", "log", "--pidfile", "pid", "app:application", app=APP).wait() == 0
     pid = int(daemon_pid.read_text())
     os.kill(pid, Signals.SIGUSR2)
@@ -115,13 +116,17 @@ def test_a_daemon_upgrades_in_the_background_and_reopens_its_log(
     eventually(lambda: (tmp_path / "log").exists() and "is reopened" in (tmp_path / "log").read_text(), "reopened")
 
 
-@pytest.mark.parametrize(("options", "code", "says"), [
-    (["app:application"], 3, "cannot be imported: ModuleNotFoundError: No module named 'no_such_thing'"),
-    (["--socket", "none/x.sock", "app:application"], 1, "create the directory first"),
-    (["--pidfile", "none/x", "app:application"], 2, "cannot be written"),
-])
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (["app:application"], 3, "cannot be imported: ModuleNotFoundError: No module named 'no_such_thing'"),
+        (["--socket", "none/x.sock", "app:application"], 1, "create the directory first"),
+        (["--pidfile", "none/x", "app:application"], 2, "cannot be written"),
+    ],
+)
 def test_a_daemon_that_does_not_come_up_says_why_in_the_foreground(
-        start: Start, tmp_path: Path, options: list[str], code: int, says: str) -> None:
+    start: Start, tmp_path: Path, options: list[str], code: int, says: str
+) -> None:
     (tmp_path / "log").write_text("what was there before\n")
     server = start(*SOCKET, "--daemonize", "log", *options, app="import no_such_thing")
     assert server.wait() == code
@@ -143,8 +148,12 @@ def test_a_daemons_log_that_cannot_be_written_is_a_usage_error(start: Start) -> 
 def test_titles_begin_with_the_prefix(start: Start, tmp_path: Path) -> None:
     server = serve(start, "--procname-prefix-spaced", "shop")
     expected = ["shop wsgid: spare", "shop wsgid: template", "shop wsgid: worker 0"]
-    eventually(lambda: expected == sorted(one.cmdline()[0].split(",")[0].strip()
-                                          for one in psutil.Process(server.pid).children()), "all have their titles")
+    eventually(
+        lambda: (
+            expected == sorted(one.cmdline()[0].split(",")[0].strip() for one in psutil.Process(server.pid).children())
+        ),
+        "all have their titles",
+    )
     assert psutil.Process(server.pid).cmdline()[0].startswith("shop wsgid: master [app:application]")
 
 
@@ -184,8 +193,9 @@ def test_an_abstract_socket_serves(start: Start, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
 def test_the_socket_belongs_to_whom_it_is_given(start: Start, tmp_path: Path) -> None:
-    (tmp_path / "site.ini").write_text("[uwsgi]\nsocket = app.sock\nchown-socket = daemon:root\nchmod-socket\n"
-                                       "module = app\ncallable = application\n")
+    (tmp_path / "site.ini").write_text(
+        "[uwsgi]\nsocket = app.sock\nchown-socket = daemon:root\nchmod-socket\nmodule = app\ncallable = application\n"
+    )
     start("site.ini", app=APP).wait_ready(1)
     status = (tmp_path / "app.sock").stat()
     assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (pwd.getpwnam("daemon").pw_uid, 0, 0o666)

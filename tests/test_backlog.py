@@ -72,7 +72,8 @@ def test_a_closed_socket_is_unknown_and_spoils_nothing(listening: socket.socket)
 
 @pytest.mark.parametrize("refusal", [errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EPERM])
 def test_where_nobody_may_ask_it_is_unknown_and_not_asked_again(
-        refusal: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
 
     def refuse(inode: int) -> bytes:
@@ -118,8 +119,18 @@ def queues(server: Server) -> list[tuple[int, int]]:
 
 
 def test_what_waits_for_a_stopped_worker_is_seen(start: Start) -> None:
-    server = start("--socket", "app.sock", "--socket", "127.0.0.1:0", "--listen", "40", "--stats", "stats.sock",
-                   "app:application", app=APP).wait_ready(1)
+    server = start(
+        "--socket",
+        "app.sock",
+        "--socket",
+        "127.0.0.1:0",
+        "--listen",
+        "40",
+        "--stats",
+        "stats.sock",
+        "app:application",
+        app=APP,
+    ).wait_ready(1)
     [port] = [one.laddr.port for one in psutil.Process(server.pid).net_connections("tcp")]
     assert queues(server) == [(0, 40), (0, 40)]
     [worker] = server.worker_pids()

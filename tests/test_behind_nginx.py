@@ -26,8 +26,16 @@ ROOMY = "large_client_header_buffers 4 32k; uwsgi_buffer_size 64k; uwsgi_buffers
 @pytest.fixture(scope="module")
 def flask_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
     directory = tmp_path_factory.mktemp("flask")
-    server = Server(directory, "--socket", str(directory / "app.sock"), "--chdir", str(EXAMPLES), "--workers", "2",
-                    "flask_app:application")
+    server = Server(
+        directory,
+        "--socket",
+        str(directory / "app.sock"),
+        "--chdir",
+        str(EXAMPLES),
+        "--workers",
+        "2",
+        "flask_app:application",
+    )
     yield from serving(server, example("flask_nginx.conf", f"unix:{directory}/app.sock"))
 
 
@@ -49,16 +57,38 @@ def django_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
     """The example with a fresh database, an administrator (admin, secret) and its static files."""
     directory = tmp_path_factory.mktemp("django")
     site = EXAMPLES / "django_site"
-    environ = {"DJANGO_DB": str(directory / "db.sqlite3"), "DJANGO_STATIC_ROOT": str(directory / "static"),
-               "DJANGO_SUPERUSER_PASSWORD": "secret", "PYTHONDONTWRITEBYTECODE": "1"}
-    for command in (["migrate"], ["collectstatic", "--noinput"],
-                    ["createsuperuser", "--noinput", "--username", "admin", "--email", "admin@example.com"]):
-        subprocess.run([sys.executable, "manage.py", *command], cwd=site, env={**os.environ, **environ}, check=True,
-                       capture_output=True)
-    server = Server(directory, "--socket", str(directory / "app.sock"), "--chdir", str(site), "--workers", "2",
-                    "mysite.wsgi:application", environ=environ)
-    yield from serving(server, example("django_nginx.conf", f"unix:{directory}/app.sock",
-                                       static_root=directory / "static"))
+    environ = {
+        "DJANGO_DB": str(directory / "db.sqlite3"),
+        "DJANGO_STATIC_ROOT": str(directory / "static"),
+        "DJANGO_SUPERUSER_PASSWORD": "secret",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    for command in (
+        ["migrate"],
+        ["collectstatic", "--noinput"],
+        ["createsuperuser", "--noinput", "--username", "admin", "--email", "admin@example.com"],
+    ):
+        subprocess.run(
+            [sys.executable, "manage.py", *command],
+            cwd=site,
+            env={**os.environ, **environ},
+            check=True,
+            capture_output=True,
+        )
+    server = Server(
+        directory,
+        "--socket",
+        str(directory / "app.sock"),
+        "--chdir",
+        str(site),
+        "--workers",
+        "2",
+        "mysite.wsgi:application",
+        environ=environ,
+    )
+    yield from serving(
+        server, example("django_nginx.conf", f"unix:{directory}/app.sock", static_root=directory / "static")
+    )
 
 
 Site = Callable[..., tuple[Server, Nginx]]
@@ -104,7 +134,7 @@ def test_a_form(flask_site: Nginx) -> None:
 
 def upload(url: str, size_bytes: int, chunked: bool = False) -> None:
     data = os.urandom(size_bytes)
-    body = (data[at:at + 65536] for at in range(0, size_bytes, 65536)) if chunked else data
+    body = (data[at : at + 65536] for at in range(0, size_bytes, 65536)) if chunked else data
     answer = requests.put(url, data=body).json()
     assert answer == {"size": size_bytes, "sha256": hashlib.sha256(data).hexdigest()}
 
@@ -151,8 +181,12 @@ def token(page: requests.Response) -> str:
 def logged_in(django_site: Nginx) -> requests.Session:
     session = requests.Session()
     login = f"{django_site.url}/admin/login/"
-    form = {"username": "admin", "password": "secret", "csrfmiddlewaretoken": token(session.get(login)),
-            "next": "/admin/"}
+    form = {
+        "username": "admin",
+        "password": "secret",
+        "csrfmiddlewaretoken": token(session.get(login)),
+        "next": "/admin/",
+    }
     page = session.post(login, data=form, headers={"Origin": django_site.url, "Referer": login})
     assert page.status_code == 200 and page.url == f"{django_site.url}/admin/"
     return session
@@ -161,8 +195,11 @@ def logged_in(django_site: Nginx) -> requests.Session:
 def test_the_admin_with_login_csrf_and_static_files(django_site: Nginx) -> None:
     session = logged_in(django_site)
     form = session.get(f"{django_site.url}/admin/notes/note/add/")
-    saved = session.post(form.url, headers={"Referer": form.url}, data={
-        "csrfmiddlewaretoken": token(form), "title": "Tschüß", "text": "from the admin", "_save": "Save"})
+    saved = session.post(
+        form.url,
+        headers={"Referer": form.url},
+        data={"csrfmiddlewaretoken": token(form), "title": "Tschüß", "text": "from the admin", "_save": "Save"},
+    )
     assert saved.status_code == 200 and "was added successfully" in saved.text
     assert "Tschüß" in requests.get(django_site.url).text
     assert requests.get(f"{django_site.url}/static/admin/css/base.css").status_code == 200
@@ -187,8 +224,12 @@ def test_a_page_for_users_only(django_site: Nginx) -> None:
 def test_a_form_with_a_file_of_20_megabytes(django_site: Nginx) -> None:
     session, data = requests.Session(), os.urandom(20 * MEGABYTE)
     form = session.get(f"{django_site.url}/upload/")
-    answer = session.post(form.url, data={"csrfmiddlewaretoken": token(form)}, files={"file": ("ü.bin", data)},
-                          headers={"Referer": form.url}).json()
+    answer = session.post(
+        form.url,
+        data={"csrfmiddlewaretoken": token(form)},
+        files={"file": ("ü.bin", data)},
+        headers={"Referer": form.url},
+    ).json()
     assert answer == {"name": "ü.bin", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
@@ -211,8 +252,10 @@ def test_django_sends_a_file(django_site: Nginx) -> None:
 
 
 def test_a_path_beyond_ascii(django_site: Nginx) -> None:
-    assert requests.get(f"{django_site.url}/grüße/Jürgen Łukasz/").text == \
-        "Grüße, Jürgen Łukasz! This is /grüße/Jürgen Łukasz/\n"
+    assert (
+        requests.get(f"{django_site.url}/grüße/Jürgen Łukasz/").text
+        == "Grüße, Jürgen Łukasz! This is /grüße/Jürgen Łukasz/\n"
+    )
 
 
 def test_16_kilobytes_of_headers(django_site: Nginx) -> None:
@@ -286,12 +329,15 @@ def test_a_block_reaches_the_visitor_before_the_next_one_is_made(site: Site) -> 
 def test_nginx_sends_what_the_application_allows(site: Site, tmp_path: Path) -> None:
     (tmp_path / "internal").mkdir()
     (tmp_path / "internal" / "report").write_bytes(b"the report")
-    _, nginx = site("""
+    _, nginx = site(
+        """
         def application(environ, start_response):
             headers = [("X-Accel-Redirect", "/internal/report"), ("Content-Type", "application/x-report")]
             start_response("200 OK", headers)
             return [b"never seen"]
-    """, nginx=f"location /internal/ {{ internal; alias {tmp_path}/internal/; }}")
+    """,
+        nginx=f"location /internal/ {{ internal; alias {tmp_path}/internal/; }}",
+    )
     answer = requests.get(f"{nginx.url}/report")
     assert answer.content == b"the report" and answer.headers["Content-Type"] == "application/x-report"
     assert requests.get(f"{nginx.url}/internal/report").status_code == 404
@@ -299,22 +345,33 @@ def test_nginx_sends_what_the_application_allows(site: Site, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("tcp", "length"), [(False, "100"), (True, "100"), (True, None)])
 def test_a_torn_body_is_never_taken_for_a_whole_one(site: Site, tcp: bool, length: str | None) -> None:
-    server, nginx = site(f"""
+    server, nginx = site(
+        f"""
         def application(environ, start_response):
             length = {length!r}
             start_response("200 OK", [("Content-Length", length)] if length else [])
             yield b"the beginning"
             raise RuntimeError("in the middle")
-    """, tcp=tcp)
+    """,
+        tcp=tcp,
+    )
     with pytest.raises((requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError)):
         requests.get(nginx.url)
     server.wait_for("GET /: the application failed")
     server.wait_for("RuntimeError: in the middle")
 
 
-@pytest.mark.parametrize("fault", ["raise KeyError('x')", "raise SystemExit(1)", "return [b'no start']", "return None",
-                                   "start_response('200 OK', []); return 'a str'",
-                                   r"start_response('200 OK', [('A', 'b\r\nC: d')]); return []"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "raise KeyError('x')",
+        "raise SystemExit(1)",
+        "return [b'no start']",
+        "return None",
+        "start_response('200 OK', []); return 'a str'",
+        r"start_response('200 OK', [('A', 'b\r\nC: d')]); return []",
+    ],
+)
 def test_a_fault_before_the_head_is_a_500_and_the_worker_lives(site: Site, fault: str) -> None:
     server, nginx = site(f"""
         def application(environ, start_response):
@@ -330,9 +387,9 @@ def test_a_fault_before_the_head_is_a_500_and_the_worker_lives(site: Site, fault
 
 
 @pytest.mark.parametrize(("path", "options"), [("/sleep", ["--harakiri", "1"]), ("/spin", ["--hub-timeout", "1"])])
-def test_an_overdue_request_is_a_504_and_its_neighbours_are_answered(
-        site: Site, path: str, options: list[str]) -> None:
-    server, nginx = site("""
+def test_an_overdue_request_is_a_504_and_its_neighbours_are_answered(site: Site, path: str, options: list[str]) -> None:
+    server, nginx = site(
+        """
         import time
         def application(environ, start_response):
             path, until_s = environ["PATH_INFO"], time.monotonic() + 60
@@ -343,7 +400,9 @@ def test_an_overdue_request_is_a_504_and_its_neighbours_are_answered(
             time.sleep(0.5)
             start_response("200 OK", [])
             return [b"fine"]
-    """, *options)
+    """,
+        *options,
+    )
     with ThreadPoolExecutor(33) as pool:
         innocents = [pool.submit(requests.get, nginx.url) for _ in range(32)]
         culprit = pool.submit(requests.get, f"{nginx.url}{path}")
@@ -377,12 +436,20 @@ def test_visitors_who_leave_cost_a_counter_and_no_traceback(site: Site) -> None:
 
 
 def test_a_location_without_uwsgi_params_is_served_and_the_log_says_how_to_mend_it(
-        start: Start, tmp_path: Path) -> None:
-    server = start("--socket", "app.sock", "--workers", "3", "app:application", app="""
+    start: Start, tmp_path: Path
+) -> None:
+    server = start(
+        "--socket",
+        "app.sock",
+        "--workers",
+        "3",
+        "app:application",
+        app="""
         def application(environ, start_response):
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']} {environ['SERVER_NAME']}".encode()]
-    """).wait_ready(3)
+    """,
+    ).wait_ready(3)
     bare = f"server {{\n    listen 80;\n    location / {{ uwsgi_pass unix:{tmp_path}/app.sock; }}\n}}\n"
     with Nginx(bare) as nginx:
         for _ in range(20):
@@ -392,11 +459,16 @@ def test_a_location_without_uwsgi_params_is_served_and_the_log_says_how_to_mend_
 
 
 def test_an_application_mounted_below_a_prefix(start: Start, tmp_path: Path) -> None:
-    start("--socket", "app.sock", "app:application", app="""
+    start(
+        "--socket",
+        "app.sock",
+        "app:application",
+        app="""
         def application(environ, start_response):
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [f"{environ['SCRIPT_NAME']}|{environ['PATH_INFO']}".encode()]
-    """).wait_ready(1)
+    """,
+    ).wait_ready(1)
     mounted = f"""server {{
     listen 80;
     location /shop {{ include uwsgi_params; uwsgi_param SCRIPT_NAME /shop; uwsgi_modifier1 30;

@@ -27,8 +27,17 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
 
 @pytest.fixture(params=["straight", "nginx"])
 def url(request: pytest.FixtureRequest, start: Start, tmp_path: Path) -> Iterator[str]:
-    server = start("--socket", "app.sock", "--http", "127.0.0.1:0", "--workers", "2", "--pythonpath", str(EXAMPLES),
-                   "flask_app:application").wait_ready(2)
+    server = start(
+        "--socket",
+        "app.sock",
+        "--http",
+        "127.0.0.1:0",
+        "--workers",
+        "2",
+        "--pythonpath",
+        str(EXAMPLES),
+        "flask_app:application",
+    ).wait_ready(2)
     with ExitStack() as running:
         if request.param == "nginx":
             yield running.enter_context(Nginx(example("flask_nginx.conf", f"unix:{tmp_path / 'app.sock'}"))).url
@@ -44,8 +53,12 @@ def connections(port: int) -> set[str]:
     """The clients' ends of all connections to a port of the loopback, those that have lately ended too (proc(5))."""
     listed = [line.split()[1:4] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     here = f"0100007F:{port:04X}"
-    return {other for own, peer, _ in listed for one, other in ((own, peer), (peer, own))
-            if one == here and not other.endswith(":0000")}
+    return {
+        other
+        for own, peer, _ in listed
+        for one, other in ((own, peer), (peer, own))
+        if one == here and not other.endswith(":0000")
+    }
 
 
 def wait_for(browser: WebDriver, condition: Callable[[WebDriver], object]) -> None:

@@ -16,25 +16,38 @@ APP = "def application(environ, start_response):\n    start_response('200 OK', [
 
 
 def check(place: Path, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-m", "wsgid", "--check", *arguments], cwd=place, capture_output=True,
-                          text=True, env={**os.environ, **environ})
+    return subprocess.run(
+        [sys.executable, "-m", "wsgid", "--check", *arguments],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environ},
+    )
 
 
 def test_the_report_says_what_holds_and_where_it_is_from(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("print('imported')\n" + APP)
     (tmp_path / "uwsgi.ini").write_text(
-        "[uwsgi]\nmaster = true\nsocket = app.sock\nsocket = :3031\nprocesses = 4 ; of them\nenv = A=b\n")
+        "[uwsgi]\nmaster = true\nsocket = app.sock\nsocket = :3031\nprocesses = 4 ; of them\nenv = A=b\n"
+    )
     done = check(tmp_path, "--ini", "uwsgi.ini", "--harakiri", "2.50", "app:application", WSGID_LOG_LEVEL="debug")
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
-        "application = app:application   command line", "env = A=b                       uwsgi.ini:6",
-        "ini = uwsgi.ini                 command line", "socket = app.sock               uwsgi.ini:3",
-        "socket = :3031                  uwsgi.ini:4", "workers = 4                     uwsgi.ini:5",
-        "gevent = 1000                   default", "harakiri = 2.5                  command line",
-        "log-level = debug               WSGID_LOG_LEVEL", "",
+        "application = app:application   command line",
+        "env = A=b                       uwsgi.ini:6",
+        "ini = uwsgi.ini                 command line",
+        "socket = app.sock               uwsgi.ini:3",
+        "socket = :3031                  uwsgi.ini:4",
+        "workers = 4                     uwsgi.ini:5",
+        "gevent = 1000                   default",
+        "harakiri = 2.5                  command line",
+        "log-level = debug               WSGID_LOG_LEVEL",
+        "",
         "uwsgi.ini:5: what follows '4' is taken for a comment; uWSGI's ini has none behind a value: put it on a line "
-        "of its own", "uwsgi.ini:2: master: there always is one",
-        "the options are right, and the application can be imported"]
+        "of its own",
+        "uwsgi.ini:2: master: there always is one",
+        "the options are right, and the application can be imported",
+    ]
     assert done.stderr == "imported\n"  # what the application says is not part of the report
 
 
@@ -48,16 +61,33 @@ from gevent import monkey
 assert monkey.is_module_patched("socket") and os.environ["A"] == "b" and os.getcwd() == {str(tmp_path / "site")!r}
 assert sys.argv == ["wsgid", "x", "y"]
 {APP}""")
-    done = check(tmp_path, "--chdir", "site", "--pythonpath", "library", "--env", "A=b", "--pyargv", "x y", "-s", "a",
-                 "home:application", "--lazy-apps")
+    done = check(
+        tmp_path,
+        "--chdir",
+        "site",
+        "--pythonpath",
+        "library",
+        "--env",
+        "A=b",
+        "--pyargv",
+        "x y",
+        "-s",
+        "a",
+        "home:application",
+        "--lazy-apps",
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(("source", "code", "says"), [
-    ("import no_such_thing", 3, "cannot be imported: ModuleNotFoundError: No module named 'no_such_thing'"),
-    ("import os; os._exit(7)", 3, ""), ("application = 3", 3, "is not callable but a int"),
-    (APP + "import threading; threading.Thread(target=threading.Event().wait).start()", 0, "has started threads"),
-])
+@pytest.mark.parametrize(
+    ("source", "code", "says"),
+    [
+        ("import no_such_thing", 3, "cannot be imported: ModuleNotFoundError: No module named 'no_such_thing'"),
+        ("import os; os._exit(7)", 3, ""),
+        ("application = 3", 3, "is not callable but a int"),
+        (APP + "import threading; threading.Thread(target=threading.Event().wait).start()", 0, "has started threads"),
+    ],
+)
 def test_the_exit_code_is_that_of_a_start(tmp_path: Path, source: str, code: int, says: str) -> None:
     (tmp_path / "app.py").write_text(source)
     done = check(tmp_path, "--socket", "app.sock", "app:application")
@@ -89,11 +119,17 @@ def test_a_running_server_does_not_notice(start: Start, tmp_path: Path) -> None:
     server = start(*options, app=APP)
     log = tmp_path / "log"
     eventually(lambda: log.exists() and "is ready" in log.read_text(), "the worker is ready")
-    before = {path.name: (path.lstat().st_ino, path.read_bytes() if path.is_file() else b"")
-              for path in tmp_path.iterdir() if path.name != "__pycache__"}
+    before = {
+        path.name: (path.lstat().st_ino, path.read_bytes() if path.is_file() else b"")
+        for path in tmp_path.iterdir()
+        if path.name != "__pycache__"
+    }
     assert check(tmp_path, *options, "--daemonize", "other.log").returncode == 0
-    assert before == {path.name: (path.lstat().st_ino, path.read_bytes() if path.is_file() else b"")
-                      for path in tmp_path.iterdir() if path.name != "__pycache__"}
+    assert before == {
+        path.name: (path.lstat().st_ino, path.read_bytes() if path.is_file() else b"")
+        for path in tmp_path.iterdir()
+        if path.name != "__pycache__"
+    }
     assert client.get(tmp_path / "app.sock").body == b"fine"
     assert server.stop() == 0
 
@@ -137,6 +173,8 @@ def test_the_report_of_an_upgrades_trial_is_not_in_the_log(start: Start, tmp_pat
 
 def test_the_master_program_imports_neither_the_application_nor_gevent_for_a_check(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
-    code = ("import sys; sys.argv[1:] = ['--check', '-s', 'a', 'app:application']\nfrom wsgid import cli\n"
-            "assert cli.main() == 0 and not {'gevent', 'app'} & set(sys.modules)")
+    code = (
+        "import sys; sys.argv[1:] = ['--check', '-s', 'a', 'app:application']\nfrom wsgid import cli\n"
+        "assert cli.main() == 0 and not {'gevent', 'app'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)

@@ -15,12 +15,21 @@ from wsgid.protocol import control
 
 MESSAGES: list[control.Message] = [
     control.Boot(3, {"workers": 4, "socket": ["a.sock"]}, [{"protocol": "http", "tls": None, "proxied": True}]),
-    control.Spawn(1, 3, True, 2), control.Share(0, [{"protocol": "http", "tls": None, "proxied": False}]),
-    control.Unshare(0), control.Booting(), control.TemplateReady(),
-    control.SpawnFailed(1, "no"), control.Hello(), control.Ready(), control.Dumps(),
+    control.Spawn(1, 3, True, 2),
+    control.Share(0, [{"protocol": "http", "tls": None, "proxied": False}]),
+    control.Unshare(0),
+    control.Booting(),
+    control.TemplateReady(),
+    control.SpawnFailed(1, "no"),
+    control.Hello(),
+    control.Ready(),
+    control.Dumps(),
     control.Notice("key", "text"),
-    control.BootFailed("reason", "Traceback ...\n"), control.Drain("leave", 60.0),
-    control.Tired("max-requests", "old"), control.SourceChanged("app.py", "1"), control.Reopen(["", "/a.log"]),
+    control.BootFailed("reason", "Traceback ...\n"),
+    control.Drain("leave", 60.0),
+    control.Tired("max-requests", "old"),
+    control.SourceChanged("app.py", "1"),
+    control.Reopen(["", "/a.log"]),
     control.Question("requests", {"slot": 1}),
 ]
 
@@ -43,13 +52,21 @@ def test_the_list_of_messages_is_complete() -> None:
 
 
 WRONG = [
-    '{"type": "Notice", "key": [], "text": "x"}', '{"type": "Notice", "key": 1, "text": "x"}',
+    '{"type": "Notice", "key": [], "text": "x"}',
+    '{"type": "Notice", "key": 1, "text": "x"}',
     '{"type": "Notice", "key": "k", "text": "%s"}' % ("x" * (control.LINE_MAX_CHARS + 1)),
-    '{"type": "SpawnFailed", "slot": -1, "reason": ""}', '{"type": "SpawnFailed", "slot": true, "reason": ""}',
-    '{"type": "SpawnFailed", "slot": 1.0, "reason": ""}', '{"type": "SpawnFailed", "slot": 2147483648, "reason": ""}',
-    '{"type": "Tired", "cause": "crash", "reason": ""}', '{"type": "Tired", "cause": [], "reason": ""}',
-    '{"type": "Drain", "backlog": "leave", "mercy_s": NaN}', '{"type": "Drain", "backlog": "leave", "mercy_s": 1e999}',
-    '{"type": "Hello", "pid": 1}', '{"type": ["Hello"]}', "[" * 60_000, '{"type": %s}' % ("9" * 9_000),
+    '{"type": "SpawnFailed", "slot": -1, "reason": ""}',
+    '{"type": "SpawnFailed", "slot": true, "reason": ""}',
+    '{"type": "SpawnFailed", "slot": 1.0, "reason": ""}',
+    '{"type": "SpawnFailed", "slot": 2147483648, "reason": ""}',
+    '{"type": "Tired", "cause": "crash", "reason": ""}',
+    '{"type": "Tired", "cause": [], "reason": ""}',
+    '{"type": "Drain", "backlog": "leave", "mercy_s": NaN}',
+    '{"type": "Drain", "backlog": "leave", "mercy_s": 1e999}',
+    '{"type": "Hello", "pid": 1}',
+    '{"type": ["Hello"]}',
+    "[" * 60_000,
+    '{"type": %s}' % ("9" * 9_000),
 ]
 
 
@@ -122,8 +139,10 @@ def test_anything_else_is_a_control_error(datagram: bytes) -> None:
         control.decode(datagram)
 
 
-@pytest.mark.parametrize("datagram", [b'{"type": "Spawn"}', b'{"type": "Spawn", "slot": 1, "generation": 1, "x": 1}',
-                                      b'{"type": "Exec"}', b"[]", b"1"])
+@pytest.mark.parametrize(
+    "datagram",
+    [b'{"type": "Spawn"}', b'{"type": "Spawn", "slot": 1, "generation": 1, "x": 1}', b'{"type": "Exec"}', b"[]", b"1"],
+)
 def test_a_message_of_another_shape_is_a_control_error(datagram: bytes) -> None:
     with pytest.raises(ControlError, match="no known message"):
         control.decode(datagram)

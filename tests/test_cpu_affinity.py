@@ -17,19 +17,36 @@ APP = """
 
 
 def serve(start: Start, processors: set[int], workers: int, each: int) -> Server:
-    return start("--socket", "app.sock", "--workers", str(workers), "--cpu-affinity", str(each), "app:application",
-                 app=APP, preexec_fn=lambda: os.sched_setaffinity(0, processors)).wait_ready(workers)
+    return start(
+        "--socket",
+        "app.sock",
+        "--workers",
+        str(workers),
+        "--cpu-affinity",
+        str(each),
+        "app:application",
+        app=APP,
+        preexec_fn=lambda: os.sched_setaffinity(0, processors),
+    ).wait_ready(workers)
 
 
 def bound(server: Server) -> list[set[int]]:
     return sorted((os.sched_getaffinity(pid) for pid in server.worker_pids()), key=sorted)
 
 
-@pytest.mark.parametrize(("count", "expected"), [
-    (1, [{2}, {3}, {5}, {7}, {2}, {3}]), (2, [{2, 3}, {5, 7}, {2, 3}, {5, 7}]),
-    (3, [{2, 3, 5}, {7, 2, 3}, {5, 7, 2}, {3, 5, 7}]), (4, [{2, 3, 5, 7}] * 2), (9, [{2, 3, 5, 7}] * 2)])
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (1, [{2}, {3}, {5}, {7}, {2}, {3}]),
+        (2, [{2, 3}, {5, 7}, {2, 3}, {5, 7}]),
+        (3, [{2, 3, 5}, {7, 2, 3}, {5, 7, 2}, {3, 5, 7}]),
+        (4, [{2, 3, 5, 7}] * 2),
+        (9, [{2, 3, 5, 7}] * 2),
+    ],
+)
 def test_processors_are_dealt_round_and_round(
-        count: int, expected: list[set[int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    count: int, expected: list[set[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     chosen: list[set[int]] = []
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {7, 2, 5, 3})
     monkeypatch.setattr(os, "sched_setaffinity", lambda pid, mask: chosen.append(set(mask)))

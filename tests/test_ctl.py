@@ -46,8 +46,9 @@ APP = """
 
 
 def serve(start: Start, *options: str, workers: int = 1, app: str = APP) -> Server:
-    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application",
-                 app=app).wait_ready(workers)
+    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application", app=app).wait_ready(
+        workers
+    )
 
 
 def send(server: Server, path: str, query: str = "") -> socket.socket:
@@ -65,8 +66,11 @@ def test_the_server_of_the_working_directory_is_found_or_named_by_socket_or_pid(
     (tmp_path / "pid").write_text(f"{server.pid}\n")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    for directory, *which in ((tmp_path,), (elsewhere, "--control", str(tmp_path / "app.ctl")),
-                              (elsewhere, "--pidfile", str(tmp_path / "pid"))):
+    for directory, *which in (
+        (tmp_path,),
+        (elsewhere, "--control", str(tmp_path / "app.ctl")),
+        (elsewhere, "--pidfile", str(tmp_path / "pid")),
+    ):
         done = wsgidctl(directory, *which, "status")
         assert done.returncode == 0 and f"pid {server.pid}" in done.stdout
     assert "there is no control socket in" in refusal(elsewhere, "status")
@@ -95,10 +99,17 @@ def test_a_socket_that_a_dead_server_has_left_is_said_and_is_in_nobodys_way(star
     assert said(tmp_path, "status")["pid"] == living.pid
 
 
-@pytest.mark.parametrize(("content", "sentence"), [
-    (None, "cannot be read: No such file"), ("", "has no pid in it"), ("x", "has no pid in it"), ("-4", "no pid"),
-    ("999999999999", "no pid"), ("0", "no pid"),
-])
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "cannot be read: No such file"),
+        ("", "has no pid in it"),
+        ("x", "has no pid in it"),
+        ("-4", "no pid"),
+        ("999999999999", "no pid"),
+        ("0", "no pid"),
+    ],
+)
 def test_a_pid_file_without_a_pid_is_said(tmp_path: Path, content: str | None, sentence: str) -> None:
     if content is not None:
         (tmp_path / "pid").write_text(content)
@@ -109,7 +120,8 @@ def test_a_pid_file_of_a_process_that_is_gone_or_no_server_is_said(tmp_path: Pat
     with subprocess.Popen(["sleep", "30"]) as process:
         (tmp_path / "pid").write_text(str(process.pid))
         assert f"process {process.pid} (sleep), which pid names, listens on no *.ctl" in refusal(
-            tmp_path, "--pidfile", "pid", "status")
+            tmp_path, "--pidfile", "pid", "status"
+        )
         process.kill()
     assert f"there is no process {process.pid}" in refusal(tmp_path, "--pidfile", "pid", "status")
 
@@ -163,13 +175,17 @@ def test_status_shows_every_worker_the_listeners_and_the_totals(start: Start, tm
     with send(server, "/sleep"):
         eventually(lambda: sum(one["in_flight"] for one in said(tmp_path, "status")["workers"]) == 1, "it is in flight")
         done = wsgidctl(tmp_path, "status")
-    assert re.match(rf"wsgid \S+ serves app:application: running for \S+, pid {server.pid}, generation 0, "
-                    r"2 of 2 workers ready\ntemplate 0 \(pid \d+\) is ready\n", done.stdout)
+    assert re.match(
+        rf"wsgid \S+ serves app:application: running for \S+, pid {server.pid}, generation 0, "
+        r"2 of 2 workers ready\ntemplate 0 \(pid \d+\) is ready\n",
+        done.stdout,
+    )
     for name in status.COLUMNS:
         assert name in done.stdout
     for slot, pid in enumerate(server.worker_pids()):
-        assert re.search(rf"^ +\d  ready +{pid} +0 +\S+s +\d +[01]/1000 +\d+ ms +\S+s +\d+\.\d MiB  -$", done.stdout,
-                         re.MULTILINE), (slot, done.stdout)
+        assert re.search(
+            rf"^ +\d  ready +{pid} +0 +\S+s +\d +[01]/1000 +\d+ ms +\S+s +\d+\.\d MiB  -$", done.stdout, re.MULTILINE
+        ), (slot, done.stdout)
     assert re.search(rf"^{tmp_path}/app.sock +\S+ +\S+$", done.stdout, re.MULTILINE)
     assert "since the start: 2 requests, 1 with a 5xx, 0 timed out, 0 rejected" in done.stdout
     assert "!" not in done.stdout
@@ -219,7 +235,10 @@ def test_requests_of_all_workers_the_oldest_first(start: Start, tmp_path: Path) 
         found = said(tmp_path, "requests")["requests"]
         ages = [one["age_s"] for one in found]
         assert ages == sorted(ages, reverse=True) and {one["path"] for one in found} == {
-            "/sleep/1", "/sleep/2", "/sleep/3"}
+            "/sleep/1",
+            "/sleep/2",
+            "/sleep/3",
+        }
         done = wsgidctl(tmp_path, "requests")
         assert re.match(r" *" + " +".join(requests.COLUMNS), done.stdout)
         assert re.search(r"^ *\d+\.\ds +[01]  GET +/sleep/\d  127.0.0.1$", done.stdout, re.MULTILINE)
@@ -256,8 +275,10 @@ def test_ten_thousand_requests_in_flight_are_answered(start: Start, tmp_path: Pa
         [worker] = said(tmp_path, "stacks")["workers"]
         [stack] = [one for one in worker["stacks"] if one["kind"] == "request"]
         assert stack["count"] == number and len(stack["named"]) == 10
-        assert f"{number} requests in flight; {number - 200} younger ones are not shown" in wsgidctl(
-            tmp_path, "requests").stdout
+        assert (
+            f"{number} requests in flight; {number - 200} younger ones are not shown"
+            in wsgidctl(tmp_path, "requests").stdout
+        )
         assert f"{number}/10000" in wsgidctl(tmp_path, "top", "--once", "--interval", "0.2").stdout
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -293,13 +314,18 @@ def test_memory_weighs_every_process_and_looks_into_a_worker(start: Start, tmp_p
 
 
 def test_memory_shows_what_grows_where_tracemalloc_runs(start: Start, tmp_path: Path) -> None:
-    serve(start, "--env", "PYTHONTRACEMALLOC=1", app="""
+    serve(
+        start,
+        "--env",
+        "PYTHONTRACEMALLOC=1",
+        app="""
         kept = []
         def application(environ, start_response):
             kept.append("x" * 3_000_000)
             start_response("200 OK", [])
             return []
-    """)
+    """,
+    )
     assert "the largest (ask again to see what grows)" in wsgidctl(tmp_path, "memory").stdout
     client.get(tmp_path / "app.sock")
     done = wsgidctl(tmp_path, "memory")
@@ -334,8 +360,11 @@ def test_a_reload_that_fails_says_why(start: Start, tmp_path: Path, options: tup
     good = (tmp_path / "app.py").read_text()
     (tmp_path / "app.py").write_text("import no_such_module\n")
     sentence = refusal(tmp_path, "reload")
-    assert re.search(r"generation 1 could not boot, what runs goes on serving: .*"
-                     "ModuleNotFoundError: No module named 'no_such_module'", sentence)
+    assert re.search(
+        r"generation 1 could not boot, what runs goes on serving: .*"
+        "ModuleNotFoundError: No module named 'no_such_module'",
+        sentence,
+    )
     assert client.get(tmp_path / "app.sock").status == 200
     (tmp_path / "app.py").write_text(good)
     assert wsgidctl(tmp_path, "reload").returncode == 0
@@ -391,8 +420,15 @@ def test_without_a_log_file_there_is_none_to_reopen(start: Start, tmp_path: Path
 
 
 def test_a_wrong_command_line_is_code_2(tmp_path: Path) -> None:
-    for arguments in ([], ["fly"], ["status", "--fly"], ["--control", "a", "--pidfile", "b", "status"],
-                      ["requests", "--limit", "0"], ["top", "--interval", "x"], ["workers"]):
+    for arguments in (
+        [],
+        ["fly"],
+        ["status", "--fly"],
+        ["--control", "a", "--pidfile", "b", "status"],
+        ["requests", "--limit", "0"],
+        ["top", "--interval", "x"],
+        ["workers"],
+    ):
         assert "usage:" in refusal(tmp_path, *arguments, code=2)
 
 
@@ -404,21 +440,33 @@ def test_every_subcommand_says_where_nobody_is_and_has_json_and_help(tmp_path: P
 
 def test_a_reader_that_leaves_is_no_failure_to_explain(start: Start, tmp_path: Path) -> None:
     serve(start)
-    with subprocess.Popen([PROGRAM, "settings"], cwd=tmp_path, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [PROGRAM, "settings"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         assert process.stdout and process.stderr
         process.stdout.close()
         assert process.stderr.read() == b"" and process.wait() == 1
 
 
-@pytest.mark.parametrize("request_", [
-    {"command": "requests"}, {"command": "requests", "worker": "0"}, {"command": "requests", "worker": True},
-    {"command": "requests", "worker": -1}, {"command": "requests", "worker": 0, "limit": 0},
-    {"command": "requests", "worker": 0, "limit": "x"}, {"command": "requests", "worker": 0, "more": "é" * 30_000},
-    {"command": "workers"}, {"command": "workers", "workers": 1.5}, {"command": "workers", "workers": True},
-    {"command": "workers", "change": 10 ** 9},
-    {"command": "stop", "now": 1}, {"command": "dump"}, {"command": "dump", "worker": 99},
-])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"command": "requests"},
+        {"command": "requests", "worker": "0"},
+        {"command": "requests", "worker": True},
+        {"command": "requests", "worker": -1},
+        {"command": "requests", "worker": 0, "limit": 0},
+        {"command": "requests", "worker": 0, "limit": "x"},
+        {"command": "requests", "worker": 0, "more": "é" * 30_000},
+        {"command": "workers"},
+        {"command": "workers", "workers": 1.5},
+        {"command": "workers", "workers": True},
+        {"command": "workers", "change": 10**9},
+        {"command": "stop", "now": 1},
+        {"command": "dump"},
+        {"command": "dump", "worker": 99},
+    ],
+)
 def test_the_master_validates_whatever_is_asked(start: Start, tmp_path: Path, request_: dict[str, object]) -> None:
     serve(start)
     raw = client.exchange(tmp_path / "app.ctl", json.dumps(request_, ensure_ascii=False).encode() + b"\n")
@@ -446,9 +494,10 @@ def test_no_text_gets_a_control_character_through(said_: str) -> None:
     assert text.escaped(said_).isprintable() and text.printable(said_).isprintable()
 
 
-@pytest.mark.parametrize(("raw", "shown"), [
-    ("/é".encode().decode("latin-1"), "/é"), ("/\xff", r"/\xff"), ("/\x1b[0m", r"/\x1b[0m"), ("/ü→", "/ü→"),
-])
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [("/é".encode().decode("latin-1"), "/é"), ("/\xff", r"/\xff"), ("/\x1b[0m", r"/\x1b[0m"), ("/ü→", "/ü→")],
+)
 def test_a_path_is_shown_as_it_was_meant(raw: str, shown: str) -> None:
     assert text.printable(raw) == shown
 
@@ -459,25 +508,44 @@ def test_an_age_is_short(seconds: float) -> None:
 
 
 def healthy() -> dict[str, object]:
-    worker = {"slot": 0, "state": "ready", "pid": 5, "in_flight": 3, "heartbeat_age_s": 0.1, "rests_s": 0.0,
-              "failures": 0}
-    return {"mode": "running", "ready": 1, "wanted": 1, "places": 10, "hub_warn_s": 1.0, "generation": 1,
-            "failure": None, "templates": [{}], "workers": [worker],
-            "listeners": [{"address": "a", "queue": None, "backlog": None}]}
+    worker = {
+        "slot": 0,
+        "state": "ready",
+        "pid": 5,
+        "in_flight": 3,
+        "heartbeat_age_s": 0.1,
+        "rests_s": 0.0,
+        "failures": 0,
+    }
+    return {
+        "mode": "running",
+        "ready": 1,
+        "wanted": 1,
+        "places": 10,
+        "hub_warn_s": 1.0,
+        "generation": 1,
+        "failure": None,
+        "templates": [{}],
+        "workers": [worker],
+        "listeners": [{"address": "a", "queue": None, "backlog": None}],
+    }
 
 
-@pytest.mark.parametrize(("change", "sentence"), [
-    ({"mode": "draining"}, "the server stops (draining)"),
-    ({"ready": 0}, "no worker serves"),
-    ({"wanted": 3}, "1 of 3 workers serve"),
-    ({"templates": []}, "there is no template"),
-    ({"worker": {"heartbeat_age_s": 4.2}}, "worker 0's event loop has not run for 4.2 s"),
-    ({"worker": {"in_flight": 10}}, "worker 0 is full: all 10 places"),
-    ({"worker": {"state": "lost"}}, "worker 0 (pid 5) is lost"),
-    ({"worker": {"rests_s": 2.5, "failures": 4}}, "worker 0 died young 4 times in a row: the next try is in 2.5 s"),
-    ({"listeners": [{"address": "a", "queue": 60, "backlog": 100}]}, "a: 60 connections wait, and 100 can"),
-    ({"failure": {"generation": 2, "age_s": 3.0, "reason": "why"}}, "generation 2 could not boot 3.0s ago"),
-])
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"mode": "draining"}, "the server stops (draining)"),
+        ({"ready": 0}, "no worker serves"),
+        ({"wanted": 3}, "1 of 3 workers serve"),
+        ({"templates": []}, "there is no template"),
+        ({"worker": {"heartbeat_age_s": 4.2}}, "worker 0's event loop has not run for 4.2 s"),
+        ({"worker": {"in_flight": 10}}, "worker 0 is full: all 10 places"),
+        ({"worker": {"state": "lost"}}, "worker 0 (pid 5) is lost"),
+        ({"worker": {"rests_s": 2.5, "failures": 4}}, "worker 0 died young 4 times in a row: the next try is in 2.5 s"),
+        ({"listeners": [{"address": "a", "queue": 60, "backlog": 100}]}, "a: 60 connections wait, and 100 can"),
+        ({"failure": {"generation": 2, "age_s": 3.0, "reason": "why"}}, "generation 2 could not boot 3.0s ago"),
+    ],
+)
 def test_what_is_wrong_is_said(change: dict[str, object], sentence: str) -> None:
     assert troubles(healthy()) == []
     state = healthy()

@@ -30,8 +30,13 @@ APP = """
 """
 EVIL = "\x1b]0;owned\x07\x1b[2J\u202e\u009b31m\r"
 KEPT = {"ready", "draining", "running", "cpu", "request", "greenlet", "thread", "holder"}  # words that steer wsgidctl
-ARGUMENTS = {"workers": ["2"], "top": ["--once", "--interval", "0.2"], "profile": ["--seconds", "1", "--wall"],
-             "reload": ["--no-wait"], "stop": ["--no-wait"]}
+ARGUMENTS = {
+    "workers": ["2"],
+    "top": ["--once", "--interval", "0.2"],
+    "profile": ["--seconds", "1", "--wall"],
+    "reload": ["--no-wait"],
+    "stop": ["--no-wait"],
+}
 NUMBERS_ONLY = {"reload", "stop", "workers", "log-reopen"}  # they print no text of the server's
 
 
@@ -118,7 +123,7 @@ def test_an_answer_that_drips_has_one_deadline(tmp_path: Path) -> None:
 
     with listening(tmp_path / "fake.ctl", drip):
         try:
-            with pytest.raises(ctl_client.NoAnswer, match="within 0.5 s"):
+            with pytest.raises(ctl_client.NoAnswer, match=r"within 0.5 s"):
                 ctl_client.Server(tmp_path / "fake.ctl").ask("status", 0.5)
         finally:
             stopped.set()

@@ -35,9 +35,17 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Demo]:
 
     def start(*arguments: str) -> subprocess.Popen[str]:
         with open(tmp_path / "said", "w") as said:
-            started.append(subprocess.Popen(
-                [sys.executable, *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
-                text=True, env={**os.environ, "TMPDIR": str(tmp_path)}))
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, *arguments],
+                    cwd=ROOT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=said,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    env={**os.environ, "TMPDIR": str(tmp_path)},
+                )
+            )
         return started[-1]
 
     yield start
@@ -76,6 +84,8 @@ def test_without_nginx_it_is_served_over_http_and_says_how_to_get_nginx(demo: De
     process = demo("-c", WITHOUT_NGINX)
     [straight] = addresses(tmp_path / "said")
     assert_served(straight, "wsgid")
-    assert "sudo apt-get install nginx)\nWithout nginx, this is served over HTTP alone.\n" in (
-        tmp_path / "said").read_text()
+    assert (
+        "sudo apt-get install nginx)\nWithout nginx, this is served over HTTP alone.\n"
+        in (tmp_path / "said").read_text()
+    )
     assert_ends(process, tmp_path)

@@ -80,8 +80,12 @@ def test_systemd_takes_a_unit(name: str, tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("wsgid")
     for other in UNITS:
         (tmp_path / other).write_text(text(other).replace("/srv/app/venv/bin/wsgid", str(program)))
-    said = subprocess.run(["systemd-analyze", "verify", "--man=no", str(tmp_path / name)], capture_output=True,
-                          text=True, env={**os.environ, "SYSTEMD_LOG_LEVEL": "warning"})
+    said = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(tmp_path / name)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "SYSTEMD_LOG_LEVEL": "warning"},
+    )
     about_ours = [line for line in said.stderr.splitlines() if "wsgid" in line]
     assert said.returncode == 0 and not about_ours, said.stderr
 
@@ -116,16 +120,36 @@ def test_wsgid_runs_without_memory_that_is_writable_and_executable(start: Start)
     """MemoryDenyWriteExecute=, as the kernel itself can do it (PR_SET_MDWE(2const), since Linux 6.3)."""
     if ctypes.CDLL(None).prctl(66, 0, 0, 0, 0) < 0:  # PR_GET_MDWE
         pytest.skip("this kernel has no PR_SET_MDWE")
-    code = (f"import ctypes, os, sys; assert ctypes.CDLL(None).prctl({PR_SET_MDWE}, 1, 0, 0, 0) == 0; "
-            "os.execv(sys.argv[1], sys.argv[1:])")
+    code = (
+        f"import ctypes, os, sys; assert ctypes.CDLL(None).prctl({PR_SET_MDWE}, 1, 0, 0, 0) == 0; "
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
     server = start("--socket", "app.sock", "app:application", app=APP, prefix=[sys.executable, "-c", code])
     server.wait_ready(1)
     assert client.get(server.directory / "app.sock").body == b"hello"
 
 
 # What SystemCallFilter=~@privileged refuses (systemd-analyze syscall-filter), as far as a server could want it.
-PRIVILEGED = ("chown", "fchown", "fchownat", "lchown", "setuid", "setreuid", "setresuid", "setfsuid", "setgroups",
-              "capset", "chroot", "sethostname", "settimeofday", "clock_settime", "acct", "bpf", "reboot", "swapon")
+PRIVILEGED = (
+    "chown",
+    "fchown",
+    "fchownat",
+    "lchown",
+    "setuid",
+    "setreuid",
+    "setresuid",
+    "setfsuid",
+    "setgroups",
+    "capset",
+    "chroot",
+    "sethostname",
+    "settimeofday",
+    "clock_settime",
+    "acct",
+    "bpf",
+    "reboot",
+    "swapon",
+)
 BOUNDED = f"""
 import os, pyseccomp, sys
 rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
@@ -141,10 +165,30 @@ def test_wsgid_runs_within_the_bounds_of_the_hardened_unit(start: Start, tmp_pat
     """User=, CapabilityBoundingSet=, NoNewPrivileges= and SystemCallFilter=, by the kernel's own means."""
     open_to_all(tmp_path)
     os.chown(tmp_path, 65534, 65534)
-    bounds = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--bounding-set", "-all",
-              "--inh-caps", "-all", "--no-new-privs"]
-    server = start("--socket", "app.sock", "--chmod-socket", "660", "--metrics", "127.0.0.1:0", "app:application",
-                   app=APP, prefix=[*another_user.prefix(), *bounds, sys.executable, "-c", BOUNDED]).wait_ready(1)
+    bounds = [
+        "setpriv",
+        "--reuid",
+        "65534",
+        "--regid",
+        "65534",
+        "--clear-groups",
+        "--bounding-set",
+        "-all",
+        "--inh-caps",
+        "-all",
+        "--no-new-privs",
+    ]
+    server = start(
+        "--socket",
+        "app.sock",
+        "--chmod-socket",
+        "660",
+        "--metrics",
+        "127.0.0.1:0",
+        "app:application",
+        app=APP,
+        prefix=[*another_user.prefix(), *bounds, sys.executable, "-c", BOUNDED],
+    ).wait_ready(1)
     assert client.get(server.directory / "app.sock").body == b"hello"
     server.send_signal(Signals.SIGHUP)
     [young] = server.wait_for(r"worker \d \(generation 1, pid (\d+)\) is ready")

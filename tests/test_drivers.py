@@ -180,10 +180,19 @@ def address(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """A server with one worker, so that the next visitor is served where the last one was."""
     directory = tmp_path_factory.mktemp("drivers")
     (directory / "app.py").write_text(textwrap.dedent(APP))
-    server = Server(directory, "--socket", "app.sock", "app:application", environ={
-        "POSTGRES": str(servers[Postgres].directory), "MARIADB": str(servers[MariaDb].socket_path),
-        "REDIS": str(servers[Redis].socket_path), "MEMCACHED": str(servers[Memcached].socket_path),
-        "HTTP": str(servers[HttpServer].port)})
+    server = Server(
+        directory,
+        "--socket",
+        "app.sock",
+        "app:application",
+        environ={
+            "POSTGRES": str(servers[Postgres].directory),
+            "MARIADB": str(servers[MariaDb].socket_path),
+            "REDIS": str(servers[Redis].socket_path),
+            "MEMCACHED": str(servers[Memcached].socket_path),
+            "HTTP": str(servers[HttpServer].port),
+        },
+    )
     try:
         server.wait_ready(1)
         yield directory / "app.sock"
@@ -196,12 +205,23 @@ def ask(address: Path, driver: str, number: int, more: str = "") -> tuple[int, s
     return answer.status, answer.body.decode()
 
 
-@pytest.mark.parametrize(("driver", "kind"), [
-    ("psycopg2", Postgres), ("psycopg3", Postgres), ("pg8000", Postgres), ("django", Postgres),
-    ("pymysql", MariaDb), ("mysql_connector", MariaDb), ("redis", Redis), ("pymemcache", Memcached),
-    ("http_client", HttpServer)])
+@pytest.mark.parametrize(
+    ("driver", "kind"),
+    [
+        ("psycopg2", Postgres),
+        ("psycopg3", Postgres),
+        ("pg8000", Postgres),
+        ("django", Postgres),
+        ("pymysql", MariaDb),
+        ("mysql_connector", MariaDb),
+        ("redis", Redis),
+        ("pymemcache", Memcached),
+        ("http_client", HttpServer),
+    ],
+)
 def test_after_a_query_that_was_ended_the_next_answers_are_right(
-        address: Path, servers: Servers, driver: str, kind: type) -> None:
+    address: Path, servers: Servers, driver: str, kind: type
+) -> None:
     assert [ask(address, driver, number) for number in ASKED[:3]] == [(200, "10"), (200, "11"), (200, "12")]
     with servers[kind].frozen():
         assert ask(address, driver, UNREAD, "&harakiri=0.3")[0] == 504
@@ -213,7 +233,8 @@ def test_connections_in_cycles_are_closed_when_their_greenlets_were_let_go(addre
 
         def open_ones() -> int:
             row = connection.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'of Django'").fetchone()
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'of Django'"
+            ).fetchone()
             assert row
             return int(row[0])
 

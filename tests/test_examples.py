@@ -77,8 +77,13 @@ def test_django_static_files_come_from_nginx(tmp_path: Path):
 def test_several_addresses_and_further_directives():
     site = example("flask_nginx.conf", "unix:/tmp/a.sock", "127.0.0.1:3031")
     assert "    server unix:/tmp/a.sock;\n    server 127.0.0.1:3031;\n" in site
-    with Nginx(site, main="worker_processes 2;", events="worker_connections 64;", http="uwsgi_read_timeout 3s;",
-               server="uwsgi_request_buffering off;") as nginx:
+    with Nginx(
+        site,
+        main="worker_processes 2;",
+        events="worker_connections 64;",
+        http="uwsgi_read_timeout 3s;",
+        server="uwsgi_request_buffering off;",
+    ) as nginx:
         assert is_listening(nginx.port)
 
 
@@ -108,9 +113,8 @@ def test_workers_end_even_if_their_master_was_killed():
 
 
 def test_an_exception_in_the_block_leaves_nothing():
-    with pytest.raises(ZeroDivisionError):
-        with Nginx(SITE) as nginx:
-            1 / 0
+    with pytest.raises(ZeroDivisionError), Nginx(SITE) as nginx:
+        raise ZeroDivisionError
     assert not is_listening(nginx.port)
 
 
@@ -121,7 +125,7 @@ def test_a_refused_configuration_is_told_in_the_words_of_nginx():
 
 def test_a_port_in_use_is_told_in_the_words_of_nginx():
     with Nginx(SITE) as first:
-        second = Nginx(SITE.replace("80;", "80;\n    listen %s:%d;" % (first.host, first.port)))
+        second = Nginx(SITE.replace("80;", f"80;\n    listen {first.host}:{first.port};"))
         with pytest.raises(NginxError, match="Address already in use"):
             second.start()
 

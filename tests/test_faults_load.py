@@ -56,19 +56,28 @@ def test_a_killed_master() -> None:
 
 
 def test_the_load_counts_what_is_wrong(start: Start) -> None:
-    server = start("--socket", "app.sock", "app:application", app="""
+    server = start(
+        "--socket",
+        "app.sock",
+        "app:application",
+        app="""
         def application(environ, start_response):
             path, body = environ["PATH_INFO"], environ["QUERY_STRING"].encode()
             length = len(body) + (path == "/short")
             start_response("404 Not Found" if path == "/lost" else "200 OK", [("Content-Length", str(length))])
             return [body.upper() if path == "/other" else body]
-    """).wait_ready(1)
+    """,
+    ).wait_ready(1)
     kinds = tuple(Kind(f"{path}?xID", "xID") for path in ("/right", "/lost", "/other", "/short"))
     seen = {"right", "status 404", "wrong", "broken"}
     with Load(Plan(str(server.directory / "app.sock"), kinds, 4, ends_with=tuple(seen))) as clients:
         pass
     assert {clients.plan.kinds[one.kind].path: one.outcome for one in clients.records} == {
-        "/right?xID": RIGHT, "/lost?xID": "status 404", "/other?xID": "wrong", "/short?xID": "broken"}
+        "/right?xID": RIGHT,
+        "/lost?xID": "status 404",
+        "/other?xID": "wrong",
+        "/short?xID": "broken",
+    }
     assert server.stop() == 0
     with Load(Plan(str(server.directory / "app.sock"), kinds, 4, ends_with=("refused",))) as clients:
         pass

@@ -43,14 +43,21 @@ def test_a_full_disk() -> None:
 
 def test_malformed_packets() -> None:
     results = resources.malformed(count=700, warm_up=300)
-    assert_held(results, "the 175 good ones", "all 700 bad ones come to an end", "no descriptor more",
-                "at most one log line each", "no traceback")
+    assert_held(
+        results,
+        "the 175 good ones",
+        "all 700 bad ones come to an end",
+        "no descriptor more",
+        "at most one log line each",
+        "no traceback",
+    )
 
 
 def test_clients_that_leave() -> None:
     results = resources.clients_that_leave(count=300, warm_up=600)
-    assert_held(results, "300 clients have left", "no descriptor more", "no greenlet more", r"close\(\) of each",
-                "no traceback")
+    assert_held(
+        results, "300 clients have left", "no descriptor more", "no greenlet more", r"close\(\) of each", "no traceback"
+    )
 
 
 def test_many_in_flight() -> None:
@@ -65,8 +72,9 @@ def test_at_the_limit() -> None:
 
 def test_slow_clients() -> None:
     results = resources.slow_clients(count=30, fast=200, seconds=2.0)
-    assert_held(results, "all 60 slow ones answered", "all 200 fast ones answered", "60 slow ones in flight",
-                "the same worker")
+    assert_held(
+        results, "all 60 slow ones answered", "all 200 fast ones answered", "60 slow ones in flight", "the same worker"
+    )
 
 
 def test_a_long_run() -> None:

@@ -12,17 +12,16 @@ import pytest
 from faults import strace, syscalls
 from faults.syscalls import Pick
 
-
 SAMPLE = {
     "start": "pipe2 EMFILE, openat EMFILE, bind EACCES, memfd_create ENOMEM, epoll_create1 EMFILE",
     "respawn": "socketpair EMFILE, epoll_ctl ENOMEM, sendmsg ENOBUFS, recvmsg ENOMEM, wait4 EAGAIN, close EIO, "
-               "write ENOSPC",
+    "write ENOSPC",
     "reload": "sendmsg ETOOMANYREFS, recvmsg ENOMEM, setpriority EACCES",
     "reload without a spare": "socketpair EMFILE, clone EAGAIN, clone3 EAGAIN, vfork EAGAIN, epoll_ctl ENOSPC",
     "upgrade": "chdir ENOENT, execve ENOENT",
     "rotation": "openat EMFILE, dup2 EBUSY, dup3 EBUSY, sendmsg ENOBUFS",
     "questions": "accept4 EMFILE, epoll_ctl ENOMEM, recvfrom ENOMEM, sendto ENOBUFS, socket EMFILE, openat EMFILE, "
-                 "pread64 EIO, ftruncate EIO",
+    "pread64 EIO, ftruncate EIO",
     "resize": "socketpair EMFILE, sendmsg ENOMEM",
     "stop": "unlink EACCES, sendmsg ENOMEM, close EIO",
 }
@@ -42,19 +41,26 @@ def test_each_error_is_one_that_this_system_has() -> None:
 
 def test_calls_are_known_by_their_shape(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    log.write_text("close(7<socket:[17]>) = 0\nclose(8<socket:[18]>) = 0\n--- SIGTERM {si_signo=SIGTERM} ---\n"
-                   "close(9</tmp/x>) = 0\ngetpid() = 4\nwrite(4<pipe:[19]>, \"\\17\", 1) = 1\n")
+    log.write_text(
+        "close(7<socket:[17]>) = 0\nclose(8<socket:[18]>) = 0\n--- SIGTERM {si_signo=SIGTERM} ---\n"
+        'close(9</tmp/x>) = 0\ngetpid() = 4\nwrite(4<pipe:[19]>, "\\17", 1) = 1\n'
+    )
     assert [(call.name, call.number) for call in strace.calls(log)] == [
-        ("close", 1), ("close", 2), ("close", 3), ("getpid", 1), ("write", 1)]
+        ("close", 1),
+        ("close", 2),
+        ("close", 3),
+        ("getpid", 1),
+        ("write", 1),
+    ]
     found = strace.faults(strace.calls(log))
     assert {fault.call.number for fault in found} == {1, 3}  # and none of what Python's own handler writes
     assert {fault.error for fault in found} == {"EINTR", "EIO", "ENOSPC", "EDQUOT"}
     log.write_text("close(7) = -1 EIO (Input/output error) (INJECTED)\nclose(8) = 0\n")
     failed = "close(#) = -# EIO (Input/output error) (INJECTED)"
     assert strace.injected(log) == ([failed], False)
-    log.write_text("execve(\"x\") = 0\nclose(7) = -1 EIO (Input/output error) (INJECTED)\npipe2([3, 4]) = 0\n")
+    log.write_text('execve("x") = 0\nclose(7) = -1 EIO (Input/output error) (INJECTED)\npipe2([3, 4]) = 0\n')
     assert strace.injected(log) == ([], True)  # Python's own
-    log.write_text("execve(\"x\") = 0\npipe2([3, 4]) = 0\nclose(7) = -1 EIO (Input/output error) (INJECTED)\n")
+    log.write_text('execve("x") = 0\npipe2([3, 4]) = 0\nclose(7) = -1 EIO (Input/output error) (INJECTED)\n')
     assert strace.injected(log) == ([failed], False)
 
 

@@ -29,8 +29,9 @@ APP = """
 
 
 def serve(start: Start, *options: str, workers: int = 1) -> Server:
-    return start("--socket", "app.sock", "--master-fifo", "fifo", "--workers", str(workers), *options,
-                 "app:application", app=APP).wait_ready(workers)
+    return start(
+        "--socket", "app.sock", "--master-fifo", "fifo", "--workers", str(workers), *options, "app:application", app=APP
+    ).wait_ready(workers)
 
 
 def echo(directory: Path, letters: str, name: str = "fifo") -> None:
@@ -92,10 +93,17 @@ def test_s_writes_the_status_into_the_log_and_l_reopens_it(start: Start, tmp_pat
     server.wait_for("FIFO l: ")
 
 
-@pytest.mark.parametrize(("letter", "remedy"), [
-    ("p", "stop it"), ("L", "logrotate"), ("f", "SIGUSR2"), ("C", "-"), ("E", "a service for each"),
-    ("x", "no command"),
-])
+@pytest.mark.parametrize(
+    ("letter", "remedy"),
+    [
+        ("p", "stop it"),
+        ("L", "logrotate"),
+        ("f", "SIGUSR2"),
+        ("C", "-"),
+        ("E", "a service for each"),
+        ("x", "no command"),
+    ],
+)
 def test_a_letter_that_is_not_followed_is_named_once(start: Start, tmp_path: Path, letter: str, remedy: str) -> None:
     server = serve(start)
     for _ in range(3):
@@ -124,8 +132,11 @@ def test_a_flood_costs_little_and_stops_nothing(start: Start, tmp_path: Path) ->
 def test_a_block_costs_each_letter_once(tmp_path: Path) -> None:
     followed: list[str] = []
     operator = SimpleNamespace(
-        reload=followed.append, stop=followed.append, snapshot=lambda: SimpleNamespace(wanted=2),
-        resize=lambda workers, who: followed.append(f"{who} {workers}"))
+        reload=followed.append,
+        stop=followed.append,
+        snapshot=lambda: SimpleNamespace(wanted=2),
+        resize=lambda workers, who: followed.append(f"{who} {workers}"),
+    )
     fifo = Fifo(str(tmp_path / "fifo"), operator, selectors.DefaultSelector())  # type: ignore[arg-type]
     with open(tmp_path / "fifo", "w") as writer:
         writer.write("rq\n" * 500 + "+" * 3 + "r" * 5000)
@@ -166,8 +177,17 @@ def test_what_a_killed_server_has_left_is_taken_over(start: Start, tmp_path: Pat
 
 def test_nobodys_file_and_nobody_elses_fifo_is_taken(start: Start, tmp_path: Path) -> None:
     first = serve(start)
-    second = start("--socket", "b.sock", "--master-fifo", "fifo", "--master-fifo", "file", "--master-fifo", "no/where",
-                   "app:application")
+    second = start(
+        "--socket",
+        "b.sock",
+        "--master-fifo",
+        "fifo",
+        "--master-fifo",
+        "file",
+        "--master-fifo",
+        "no/where",
+        "app:application",
+    )
     second.wait_ready(1)
     second.wait_for(r"--master-fifo: \S+/fifo is read by another process: stop that server or choose another path")
     second.wait_for(r"--master-fifo: \S+/no/where cannot be had: No such file or directory")

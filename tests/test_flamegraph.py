@@ -17,18 +17,29 @@ from wsgid.ctl.samples import Frame, Stacks
 SVG = "{http://www.w3.org/2000/svg}"
 TEXT = st.text(st.characters(), max_size=12)  # surrogates and control characters, too
 FRAMES = st.sampled_from([Frame("f", "/app.py", 1), Frame("g", "/app.py", 9)]) | st.builds(
-    Frame, TEXT, TEXT, st.integers(0, 9999))
-STACKS = st.builds(Stacks, st.dictionaries(st.lists(FRAMES, min_size=1, max_size=5).map(tuple),
-                                           st.integers(1, 10 ** 9), max_size=12), st.integers(0, 99))
+    Frame, TEXT, TEXT, st.integers(0, 9999)
+)
+STACKS = st.builds(
+    Stacks,
+    st.dictionaries(st.lists(FRAMES, min_size=1, max_size=5).map(tuple), st.integers(1, 10**9), max_size=12),
+    st.integers(0, 99),
+)
 
 
 def stacks(**weights_us: int) -> Stacks:
     """Of one letter a function: stacks(GET_abc=5)."""
-    return Stacks({(Frame(root), *(Frame(letter, "/app.py", 1) for letter in letters)): weight_us
-                   for name, weight_us in weights_us.items() for root, _, letters in [name.partition("_")]}, 1)
+    return Stacks(
+        {
+            (Frame(root), *(Frame(letter, "/app.py", 1) for letter in letters)): weight_us
+            for name, weight_us in weights_us.items()
+            for root, _, letters in [name.partition("_")]
+        },
+        1,
+    )
 
 
 # --- the flame graph ---
+
 
 @given(STACKS, TEXT)
 def test_any_stacks_make_valid_xml_whose_widths_add_up(found: Stacks, title: str) -> None:
@@ -44,7 +55,8 @@ def test_any_stacks_make_valid_xml_whose_widths_add_up(found: Stacks, title: str
     for row, depth in zip(sorted(rows), range(6)):
         reaching = sum(us for stack, us in found.weights_us.items() if len(stack) >= depth)
         assert sum(width for _, width in rows[row]) == pytest.approx(
-            whole * reaching / found.total_us if found.total_us else whole, abs=0.01 * len(rows[row]))
+            whole * reaching / found.total_us if found.total_us else whole, abs=0.01 * len(rows[row])
+        )
         ends = flamegraph.SIDE
         for x, width in sorted(rows[row]):
             assert x >= ends - 0.01  # no two overlap
@@ -88,19 +100,26 @@ def test_names_are_cut_to_their_boxes(width: float, shown: str) -> None:
     assert flamegraph.cut("a_function", width) == shown
 
 
-@pytest.mark.parametrize("path, kind", [
-    ("/srv/site/app.py", Kind.APPLICATION), ("<template>", Kind.APPLICATION),
-    ("/srv/venv/lib/python3.11/site-packages/flask/app.py", Kind.PACKAGE),
-    ("/usr/lib/python3/dist-packages/django/urls.py", Kind.PACKAGE),
-    ("/usr/lib/python3.11/json/decoder.py", Kind.STANDARD), ("<frozen importlib._bootstrap>", Kind.STANDARD),
-    ("/srv/venv/lib/python3.11/site-packages/gevent/hub.py", Kind.SERVER),
-    ("/srv/venv/lib/python3.11/site-packages/wsgid/worker.py", Kind.SERVER), ("", Kind.SERVER),
-])
+@pytest.mark.parametrize(
+    "path, kind",
+    [
+        ("/srv/site/app.py", Kind.APPLICATION),
+        ("<template>", Kind.APPLICATION),
+        ("/srv/venv/lib/python3.11/site-packages/flask/app.py", Kind.PACKAGE),
+        ("/usr/lib/python3/dist-packages/django/urls.py", Kind.PACKAGE),
+        ("/usr/lib/python3.11/json/decoder.py", Kind.STANDARD),
+        ("<frozen importlib._bootstrap>", Kind.STANDARD),
+        ("/srv/venv/lib/python3.11/site-packages/gevent/hub.py", Kind.SERVER),
+        ("/srv/venv/lib/python3.11/site-packages/wsgid/worker.py", Kind.SERVER),
+        ("", Kind.SERVER),
+    ],
+)
 def test_colours_are_by_whose_code_it_is(path: str, kind: Kind) -> None:
     assert flamegraph.kind_of(Frame("f", path, 1)) is kind
 
 
 # --- for other tools ---
+
 
 @given(STACKS)
 def test_folded_stacks_say_everything(found: Stacks) -> None:
@@ -122,24 +141,41 @@ def test_speedscope_takes_it(found: Stacks) -> None:
     check_speedscope(file)
     [one] = file["profiles"]
     frames = [Frame(**frame) for frame in file["shared"]["frames"]]
-    named = {tuple(frames[index] for index in indexes): weight
-             for indexes, weight in zip(one["samples"], one["weights"])}
-    assert named == {tuple(Frame(frame.name, *(frame[1:] if frame.file else ())) for frame in stack): weight_us
-                     for stack, weight_us in found.weights_us.items()}
+    named = {
+        tuple(frames[index] for index in indexes): weight for indexes, weight in zip(one["samples"], one["weights"])
+    }
+    assert named == {
+        tuple(Frame(frame.name, *(frame[1:] if frame.file else ())) for frame in stack): weight_us
+        for stack, weight_us in found.weights_us.items()
+    }
 
 
 def check_speedscope(file: Any) -> None:
     """The fields of speedscope's file-format-spec.ts, for sampled profiles; no others, and none of another type."""
-    check_fields(file, {"$schema": str, "shared": dict, "profiles": list},
-                 {"name": str, "activeProfileIndex": int, "exporter": str})
+    check_fields(
+        file,
+        {"$schema": str, "shared": dict, "profiles": list},
+        {"name": str, "activeProfileIndex": int, "exporter": str},
+    )
     assert file["$schema"] == "https://www.speedscope.app/file-format-schema.json"
     check_fields(file["shared"], {"frames": list}, {})
     for frame in file["shared"]["frames"]:
         check_fields(frame, {"name": str}, {"file": str, "line": int, "col": int})
     assert 0 <= file["activeProfileIndex"] < len(file["profiles"])
     for one in file["profiles"]:
-        check_fields(one, {"type": str, "name": str, "unit": str, "startValue": int, "endValue": int, "samples": list,
-                           "weights": list}, {})
+        check_fields(
+            one,
+            {
+                "type": str,
+                "name": str,
+                "unit": str,
+                "startValue": int,
+                "endValue": int,
+                "samples": list,
+                "weights": list,
+            },
+            {},
+        )
         assert one["type"] == "sampled"
         assert one["unit"] in ("none", "nanoseconds", "microseconds", "milliseconds", "seconds", "bytes")
         assert len(one["samples"]) == len(one["weights"])
@@ -156,9 +192,12 @@ def check_fields(found: dict[str, Any], needed: dict[str, type], possible: dict[
 
 # --- sums ---
 
+
 def test_workers_are_added_up() -> None:
-    answers = [{"frames": [["GET /", "", 0], ["f", "/app.py", 3]], "stacks": [[[0, 1], 500, 2]]},
-               {"frames": [["f", "/app.py", 3], ["GET /", "", 0]], "stacks": [[[1, 0], 250, 1], [[1], 5, 1]]}]
+    answers = [
+        {"frames": [["GET /", "", 0], ["f", "/app.py", 3]], "stacks": [[[0, 1], 500, 2]]},
+        {"frames": [["f", "/app.py", 3], ["GET /", "", 0]], "stacks": [[[1, 0], 250, 1], [[1], 5, 1]]},
+    ]
     found = samples.from_answers(answers)
     assert found == Stacks({(Frame("GET /"), Frame("f", "/app.py", 3)): 750, (Frame("GET /"),): 5}, 4)
 

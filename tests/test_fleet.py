@@ -1,5 +1,6 @@
 """The fleet's promises, without a process: what is planned after deaths, reloads, clock jumps and stops."""
 
+import itertools
 from dataclasses import dataclass, field
 from math import inf
 
@@ -13,8 +14,15 @@ from wsgid.fleet import Backlog, Fleet, Mode
 from wsgid.slots import Purpose, Slot, SlotEvent, SlotState, TemplateState
 
 DEADLINES = fleet.Deadlines(boot_s=60, mercy_s=60, hub_s=30)
-ENTERED_STATES = [SlotState.SPAWNING, SlotState.READY, SlotState.STALLED, SlotState.LOST, SlotState.DRAINING,
-                  SlotState.STUCK, SlotState.ABORTING]
+ENTERED_STATES = [
+    SlotState.SPAWNING,
+    SlotState.READY,
+    SlotState.STALLED,
+    SlotState.LOST,
+    SlotState.DRAINING,
+    SlotState.STUCK,
+    SlotState.ABORTING,
+]
 
 
 @dataclass
@@ -262,7 +270,7 @@ def test_a_template_that_cannot_be_replaced_is_tried_again_with_growing_pauses()
             launched_s.append(world.now_s)
             world.fleet.template_gone(world.fleet.next_generation - 1, world.now_s)
         world.beat()
-    pauses = [later - earlier for earlier, later in zip(launched_s, launched_s[1:])]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(launched_s)]
     assert pauses == sorted(pauses) and pauses[-1] > 10
     assert world.fleet.mode is Mode.RUNNING
 
@@ -372,8 +380,12 @@ def test_a_gap_in_the_masters_own_time_is_nobodys_fault(gap_s: float) -> None:
 def test_a_graceful_stop_drains_everybody_with_the_backlog_and_waits_for_them() -> None:
     world = running(target=2)
     world.fleet.request_stop(world.now_s)
-    assert world.plan() == [fleet.Unlisten(), fleet.DismissTemplate(0), fleet.Drain(0, Backlog.EMPTY),
-                            fleet.Drain(1, Backlog.EMPTY)]
+    assert world.plan() == [
+        fleet.Unlisten(),
+        fleet.DismissTemplate(0),
+        fleet.Drain(0, Backlog.EMPTY),
+        fleet.Drain(1, Backlog.EMPTY),
+    ]
     assert world.plan(after_s=1) == [] and world.exit_code is None
     world.settle()
     assert world.plan() == [fleet.Exit(ExitCode.OK)]
@@ -488,13 +500,33 @@ def test_every_state_ends_when_its_process_is_reaped(state: SlotState) -> None:
 
 # --- properties: whatever happens, in whatever order ---
 
-EVENTS = st.sampled_from([
-    "worker hello", "worker ready", "worker dies", "worker closes", "template ready", "template dies",
-    "template closes", "launch fails", "spawn fails", "reload", "beat", "held", "tick", "tick", "long tick", "gap",
-    "back", "more", "fewer", "tired"])
+EVENTS = st.sampled_from(
+    [
+        "worker hello",
+        "worker ready",
+        "worker dies",
+        "worker closes",
+        "template ready",
+        "template dies",
+        "template closes",
+        "launch fails",
+        "spawn fails",
+        "reload",
+        "beat",
+        "held",
+        "tick",
+        "tick",
+        "long tick",
+        "gap",
+        "back",
+        "more",
+        "fewer",
+        "tired",
+    ]
+)
 
 
-def happen(world: World, event: str, pick: int) -> None:
+def happen(world: World, event: str, pick: int) -> None:  # noqa: C901  # one table
     """One event of the world that is possible now; `pick` chooses whom it meets."""
     slots = [slot for slot in world.fleet.slots if slot.state is not SlotState.VACANT]
     slot = slots[pick % len(slots)] if slots else None
@@ -558,7 +590,8 @@ def calm_down(world: World) -> None:
 @example(4, [("tired", 1), ("worker hello", 34), ("tired", 0), ("worker ready", 4)])
 @given(st.integers(1, 6), st.lists(st.tuples(EVENTS, st.integers(0, 50)), max_size=120))
 def test_whatever_happens_the_fleet_stays_within_its_bounds_and_recovers(
-        target: int, events: list[tuple[str, int]]) -> None:
+    target: int, events: list[tuple[str, int]]
+) -> None:
     world = running(target)
     for event, pick in events:
         happen(world, event, pick)
@@ -573,7 +606,8 @@ def test_whatever_happens_the_fleet_stays_within_its_bounds_and_recovers(
         calm_down(world)
     assert len(world.ready()) == world.fleet.target
     assert {slot.generation for slot in world.ready()} <= set(
-        range(world.fleet.wanted_generation, world.fleet.next_generation))
+        range(world.fleet.wanted_generation, world.fleet.next_generation)
+    )
     assert len(world.fleet.templates) == 1
 
 

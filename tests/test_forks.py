@@ -167,8 +167,16 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     place = tmp_path_factory.mktemp("forks")
     (place / "app.py").write_text(textwrap.dedent(APP))
     with open(place / "out", "w") as out:
-        server = Server(place, "--socket", "app.sock", "--access-log", "access.log", "app:application", stdout=out,
-                        environ={"PYTHONUNBUFFERED": ""})
+        server = Server(
+            place,
+            "--socket",
+            "app.sock",
+            "--access-log",
+            "access.log",
+            "app:application",
+            stdout=out,
+            environ={"PYTHONUNBUFFERED": ""},
+        )
     try:
         yield server.wait_ready(1)
         assert server.stop() == 0
@@ -199,7 +207,7 @@ def http_get(port: int, path: str) -> bytes:
 def test_a_child_serves_nobody_and_keeps_no_port(start: Start, tmp_path: Path) -> None:
     port = free_port()
     server = serve(start, "--http", f"127.0.0.1:{port}")
-    worker, = server.worker_pids()
+    (worker,) = server.worker_pids()
     with ThreadPoolExecutor(4) as visitors:
         # Its answer ends with its connection, which the child has no copy of.
         slow = visitors.submit(ask, server, "/slow", "1"), visitors.submit(http_get, port, "/slow?2")
@@ -254,15 +262,23 @@ def test_a_child_ends_where_the_application_returns(shared: Server, query: str, 
     assert printed() == [count + 1 for count in before]
     said = [line.partition(" wsgid child of worker 0 ")[2] for line in shared.lines[seen:]]
     assert [text for text in said if text] == [
-        "ERROR: a process that the application has forked ends by an exception"] * (query == "raise")
+        "ERROR: a process that the application has forked ends by an exception"
+    ] * (query == "raise")
     assert ("KeyError: 'of the child'" in shared.lines[seen:]) == (query == "raise")
 
 
-@pytest.mark.parametrize(("path", "query", "answer"), [
-    ("/terminate", "", str(-Signals.SIGTERM)), ("/generate", "", "of 1 0"),
-    ("/terminal", "pty", "(b'said', 5)"), ("/terminal", "os", "(b'said', 5)"),
-    ("/raw", "", "0"), ("/spawned", "", "0"), ("/thread", "", "0"),
-])
+@pytest.mark.parametrize(
+    ("path", "query", "answer"),
+    [
+        ("/terminate", "", str(-Signals.SIGTERM)),
+        ("/generate", "", "of 1 0"),
+        ("/terminal", "pty", "(b'said', 5)"),
+        ("/terminal", "os", "(b'said', 5)"),
+        ("/raw", "", "0"),
+        ("/spawned", "", "0"),
+        ("/thread", "", "0"),
+    ],
+)
 def test_however_it_was_forked(shared: Server, path: str, query: str, answer: str) -> None:
     assert ask(shared, path, query) == answer
 
@@ -273,8 +289,9 @@ def test_gevent_works_in_a_child(shared: Server) -> None:
 
 
 def test_the_handlers_of_a_child_are_the_default_ones_and_the_applications(shared: Server) -> None:
-    assert ask(shared, "/handlers") == str([
-        "SIG_DFL", "SIG_DFL", "default_int_handler", "SIG_DFL", "SIG_DFL", "handlers"])
+    assert ask(shared, "/handlers") == str(
+        ["SIG_DFL", "SIG_DFL", "default_int_handler", "SIG_DFL", "SIG_DFL", "handlers"]
+    )
 
 
 def test_a_program_that_the_application_starts_inherits_nothing(shared: Server) -> None:
@@ -298,7 +315,7 @@ def test_each_request_is_counted_once_and_has_one_line_in_the_access_log(start: 
         ask(server, "/descriptors")
         ask(server, "/end")
     with client.connect(tmp_path / "stats.sock") as connected:
-        worker, = json.loads(client.read_all(connected))["workers"]
+        (worker,) = json.loads(client.read_all(connected))["workers"]
     assert worker["requests"] == 40
     assert server.stop() == 0
     assert sorted((tmp_path / "access.log").read_text().split()) == ["/descriptors"] * 20 + ["/end"] * 20
@@ -359,10 +376,11 @@ HOOKS = """
 
 def test_hooks_run_once_for_each_worker_and_what_they_start_lives_once(start: Start, tmp_path: Path) -> None:
     server = start("--socket", "app.sock", "--workers", "2", "app:application", app=HOOKS).wait_ready(2)
-    template, = server.template_pids()
+    (template,) = server.template_pids()
     hooks = sorted((tmp_path / "hooks").read_text().splitlines())
-    assert hooks == sorted([f"before {template}", f"parent {template}"] * 2
-                           + [f"child {pid}" for pid in server.worker_pids()])
+    assert hooks == sorted(
+        [f"before {template}", f"parent {template}"] * 2 + [f"child {pid}" for pid in server.worker_pids()]
+    )
     for _ in range(4):
         pid, alive = ask(server, "/").split()
         assert int(pid) in server.worker_pids() and alive == "1"

@@ -17,12 +17,15 @@ from tests.pure_form import ROOT, PureForm, ask
 from wsgid import forms
 from wsgid.protocol.uwsgi import encode
 
-TWINS = {".".join(path.relative_to(ROOT).with_suffix("").parts)
-         for pattern in ("*.pyx", "*.pxd") for path in (ROOT / "wsgid").rglob(pattern)}
+TWINS = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for pattern in ("*.pyx", "*.pxd")
+    for path in (ROOT / "wsgid").rglob(pattern)
+}
 
 
 def test_the_hot_path_is_what_has_a_second_form() -> None:
-    assert TWINS == set(forms.HOT)
+    assert set(forms.HOT) == TWINS
 
 
 def test_the_compiled_form_is_there() -> None:
@@ -38,7 +41,12 @@ def test_version_says_which_form_is_in_use(pure: str, said: str) -> None:
 
 @pytest.mark.parametrize(("pure", "ending"), [("", ".so"), ("1", ".py")])
 def test_the_workers_run_the_form_that_is_asked_for(start: Start, pure: str, ending: str) -> None:
-    server = start("--socket", "app.sock", "app:application", environ={"WSGID_PURE": pure}, app="""
+    server = start(
+        "--socket",
+        "app.sock",
+        "app:application",
+        environ={"WSGID_PURE": pure},
+        app="""
         import sys
 
         def application(environ, start_response):
@@ -46,7 +54,8 @@ def test_the_workers_run_the_form_that_is_asked_for(start: Start, pure: str, end
             return [" ".join(module.__file__ for name, module in sorted(sys.modules.items()) if name in HOT).encode()]
 
         from wsgid.forms import HOT
-    """).wait_ready(1)
+    """,
+    ).wait_ready(1)
     files = client.get(server.directory / "app.sock").body.decode().split()
     assert len(files) == len(forms.HOT) and all(file.endswith(ending) for file in files)
 
@@ -61,11 +70,24 @@ def pure() -> Iterator[PureForm]:
         yield process
 
 
-names = st.sampled_from([
-    "PATH_INFO", "REQUEST_METHOD", "CONTENT_LENGTH", "HTTP_COOKIE", "HTTP_HOST", "HTTP_ACCEPT", "HTTP_PROXY",
-    "SCRIPT_NAME", "wsgi.errors", "A", ""]) | st.text(st.characters(max_codepoint=255), max_size=300)
-values = (st.sampled_from(["", "5", "0", "1_0", "/app", "/app/x"])
-          | st.text(st.characters(max_codepoint=255), max_size=300))
+names = st.sampled_from(
+    [
+        "PATH_INFO",
+        "REQUEST_METHOD",
+        "CONTENT_LENGTH",
+        "HTTP_COOKIE",
+        "HTTP_HOST",
+        "HTTP_ACCEPT",
+        "HTTP_PROXY",
+        "SCRIPT_NAME",
+        "wsgi.errors",
+        "A",
+        "",
+    ]
+) | st.text(st.characters(max_codepoint=255), max_size=300)
+values = st.sampled_from(["", "5", "0", "1_0", "/app", "/app/x"]) | st.text(
+    st.characters(max_codepoint=255), max_size=300
+)
 packets = st.builds(encode, st.lists(st.tuples(names, values), max_size=30), st.sampled_from([0, 30, 100, 5]))
 
 
@@ -101,9 +123,27 @@ def test_http_is_decoded_alike(pure: PureForm, data: bytes, sizes: list[int]) ->
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.dictionaries(st.sampled_from([
-    "PATH_INFO", "REQUEST_METHOD", "QUERY_STRING", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL", "HTTP_HOST",
-    "HTTPS", "UWSGI_SCHEME", "REQUEST_SCHEME", "REQUEST_URI", "SCRIPT_NAME"]), st.text("/?:[]%41ho\xe9s", max_size=8)))
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "PATH_INFO",
+                "REQUEST_METHOD",
+                "QUERY_STRING",
+                "SERVER_NAME",
+                "SERVER_PORT",
+                "SERVER_PROTOCOL",
+                "HTTP_HOST",
+                "HTTPS",
+                "UWSGI_SCHEME",
+                "REQUEST_SCHEME",
+                "REQUEST_URI",
+                "SCRIPT_NAME",
+            ]
+        ),
+        st.text("/?:[]%41ho\xe9s", max_size=8),
+    )
+)
 def test_environs_are_made_alike(pure: PureForm, variables: dict[str, str]) -> None:
     assert ask("environ", dict(variables)) == pure.ask("environ", variables)
 
@@ -112,15 +152,58 @@ class Text(str):
     """A str that is not quite one."""
 
 
-statuses = st.sampled_from([
-    "200 OK", "204 No Content", "304", "101 Switching Protocols", "100 Continue", "2000", "", 200, "200 \n", "299 \xe9",
-    "200 \u20ac", Text("200 OK")])
-header_names = st.sampled_from([
-    "Content-Type", "content-length", "Content-Length", "Connection", "Transfer-Encoding", "X-A", "", "X A", "X-\xe9",
-    b"X", None, Text("X-B")])
-header_values = st.text(max_size=20) | st.sampled_from([
-    "text/plain", "5", "05", "12", "\xb2", "-1", "x\r\ny", "\x7f", "\t", "\xe9", "\u20ac", "", b"x", 5, None,
-    Text("5")])
+statuses = st.sampled_from(
+    [
+        "200 OK",
+        "204 No Content",
+        "304",
+        "101 Switching Protocols",
+        "100 Continue",
+        "2000",
+        "",
+        200,
+        "200 \n",
+        "299 \xe9",
+        "200 \u20ac",
+        Text("200 OK"),
+    ]
+)
+header_names = st.sampled_from(
+    [
+        "Content-Type",
+        "content-length",
+        "Content-Length",
+        "Connection",
+        "Transfer-Encoding",
+        "X-A",
+        "",
+        "X A",
+        "X-\xe9",
+        b"X",
+        None,
+        Text("X-B"),
+    ]
+)
+header_values = st.text(max_size=20) | st.sampled_from(
+    [
+        "text/plain",
+        "5",
+        "05",
+        "12",
+        "\xb2",
+        "-1",
+        "x\r\ny",
+        "\x7f",
+        "\t",
+        "\xe9",
+        "\u20ac",
+        "",
+        b"x",
+        5,
+        None,
+        Text("5"),
+    ]
+)
 headers = st.lists(st.tuples(header_names, header_values) | st.sampled_from([(), ("a",), ["a", "b"], "ab"]), max_size=5)
 
 
@@ -131,24 +214,40 @@ def test_heads_are_made_alike(pure: PureForm, status: Any, headers: Any) -> None
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.text() | st.text(st.characters(max_codepoint=0x9F)) | st.integers(-5, 10**20).map(str)
-       | st.builds(Text, st.text()) | st.text("0123456789_+ \xb2\u0663", max_size=20))
+@given(
+    st.text()
+    | st.text(st.characters(max_codepoint=0x9F))
+    | st.integers(-5, 10**20).map(str)
+    | st.builds(Text, st.text())
+    | st.text("0123456789_+ \xb2\u0663", max_size=20)
+)
 def test_values_are_read_alike(pure: PureForm, value: str) -> None:
     assert ask("text", value) == pure.ask("text", value)
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.binary(max_size=20), st.lists(st.binary(min_size=1, max_size=20), max_size=5), st.integers(0, 60),
-       st.lists(st.integers(-1, 40), max_size=6))
+@given(
+    st.binary(max_size=20),
+    st.lists(st.binary(min_size=1, max_size=20), max_size=5),
+    st.integers(0, 60),
+    st.lists(st.integers(-1, 40), max_size=6),
+)
 def test_bodies_are_read_alike(
-        pure: PureForm, first: bytes, pieces: list[bytes], content_length: int, sizes: list[int]) -> None:
+    pure: PureForm, first: bytes, pieces: list[bytes], content_length: int, sizes: list[int]
+) -> None:
     assert ask("body", first, pieces, content_length, sizes) == pure.ask("body", first, pieces, content_length, sizes)
 
 
 @settings(deadline=None, max_examples=500)
-@given(st.sampled_from(["GET", "HEAD", "POST"]), statuses, headers,
-       st.lists(st.binary(max_size=8) | st.sampled_from(["str", None, bytearray(b"x")]), max_size=4), st.booleans())
+@given(
+    st.sampled_from(["GET", "HEAD", "POST"]),
+    statuses,
+    headers,
+    st.lists(st.binary(max_size=8) | st.sampled_from(["str", None, bytearray(b"x")]), max_size=4),
+    st.booleans(),
+)
 def test_responses_are_sent_alike(
-        pure: PureForm, method: str, status: Any, headers: Any, blocks: list[Any], as_list: bool) -> None:
+    pure: PureForm, method: str, status: Any, headers: Any, blocks: list[Any], as_list: bool
+) -> None:
     question = (method, status, headers, blocks, as_list)
     assert ask("response", *question) == pure.ask("response", *question)

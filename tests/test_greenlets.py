@@ -162,12 +162,14 @@ def http(path: str, *headers: str) -> bytes:
 def answered(path: str, status: int) -> Callable[[Server], None]:
     def end(server: Server) -> None:
         assert client.get(address(server), path).status == status
+
     return end
 
 
 def answered_over_http(path: str, status: int) -> Callable[[Server], None]:
     def end(server: Server) -> None:
         assert client.parse(over_http(server, http(path, "Connection: close"))).status == status
+
     return end
 
 
@@ -268,8 +270,10 @@ def test_a_forgotten_time_out_ends_no_other_request_and_is_named(start: Start, p
     server = serve(start)
     assert client.get(address(server), path).status == 200
     assert client.get(address(server), "/wait").status == 200
-    server.wait_for("a gevent.Timeout of 0.5 seconds?.* has expired after the end of the request that has started it: "
-                    "cancel time-outs that you start")
+    server.wait_for(
+        "a gevent.Timeout of 0.5 seconds?.* has expired after the end of the request that has started it: "
+        "cancel time-outs that you start"
+    )
     assert bodies(server, "/local") == [b"1", b"2", b"3"]
 
 
@@ -280,9 +284,16 @@ def test_a_forgotten_time_out_expires_in_an_idle_greenlet(start: Start) -> None:
     assert bodies(server, "/") == [b"fine"] * 3
 
 
-@pytest.mark.parametrize(("path", "says"), [
-    ("/kill-later", "an idle greenlet got GreenletExit.* from an earlier request, and ends"),
-    ("/call-later", "an idle greenlet was called by a timer or callback of an earlier request: stop those that you")])
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/kill-later", "an idle greenlet got GreenletExit.* from an earlier request, and ends"),
+        (
+            "/call-later",
+            "an idle greenlet was called by a timer or callback of an earlier request: stop those that you",
+        ),
+    ],
+)
 def test_what_wakes_an_idle_greenlet_is_named_and_costs_nobody_an_answer(start: Start, path: str, says: str) -> None:
     server = serve(start)
     assert client.get(address(server), path).status == 200
@@ -348,8 +359,10 @@ READER = """
 """
 
 
-@pytest.mark.parametrize(("framing", "body"), [
-    ("Content-Length: 10", b"0123456789"), ("Transfer-Encoding: chunked", b"a\r\n0123456789\r\n0\r\n\r\n")])
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [("Content-Length: 10", b"0123456789"), ("Transfer-Encoding: chunked", b"a\r\n0123456789\r\n0\r\n\r\n")],
+)
 def test_who_is_left_behind_reads_nothing_of_the_next_request(start: Start, framing: str, body: bytes) -> None:
     server = start("--http", "http.sock", "app:application", app=READER).wait_ready(1)
     with client.connect(server.directory / "http.sock") as connected:

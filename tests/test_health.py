@@ -28,13 +28,25 @@ APP = """
 
 
 def serve(start: Start, *options: str, workers: int = 1) -> Server:
-    return start("--socket", "app.sock", "--workers", str(workers), "--metrics", "metrics.sock", *options,
-                 "app:application", app=APP).wait_ready(workers)
+    return start(
+        "--socket",
+        "app.sock",
+        "--workers",
+        str(workers),
+        "--metrics",
+        "metrics.sock",
+        *options,
+        "app:application",
+        app=APP,
+    ).wait_ready(workers)
 
 
 def ask(server: Server, path: str, method: str = "GET") -> client.Answer:
-    return client.parse(client.exchange(
-        server.directory / "metrics.sock", f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()))
+    return client.parse(
+        client.exchange(
+            server.directory / "metrics.sock", f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        )
+    )
 
 
 def said(server: Server, path: str) -> tuple[int, str]:
@@ -50,11 +62,21 @@ def test_a_server_that_serves_is_alive_and_ready(start: Start) -> None:
 
 def test_a_server_whose_application_is_not_imported_yet_is_alive_and_not_ready(start: Start, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "gate")
-    server = start("--socket", "app.sock", "--workers", "3", "--metrics", "metrics.sock", "app:application",
-                   app=f"open({str(tmp_path / 'gate')!r}).read()" + textwrap.dedent(APP))
+    server = start(
+        "--socket",
+        "app.sock",
+        "--workers",
+        "3",
+        "--metrics",
+        "metrics.sock",
+        "app:application",
+        app=f"open({str(tmp_path / 'gate')!r}).read()" + textwrap.dedent(APP),
+    )
     server.wait_for("listens on")
     assert eventually(lambda: try_to_ask(server, "/readyz"), "the door is open") == (
-        503, "0 of 3 workers are ready, and 2 are needed\n")
+        503,
+        "0 of 3 workers are ready, and 2 are needed\n",
+    )
     assert said(server, "/healthz")[0] == 200
     (tmp_path / "gate").write_text("go on")
     server.wait_ready(2)
@@ -108,10 +130,19 @@ def test_head_has_no_body_and_other_pages_are_not_there(start: Start) -> None:
     assert (answer.status, answer.header("allow")) == (405, "GET, HEAD")
 
 
-@pytest.mark.parametrize("ready, wanted, expected", [
-    (1, 1, "200"), (0, 1, "503"), (1, 2, "200"), (1, 3, "503"), (2, 3, "200"), (4, 8, "200"), (3, 8, "503"),
-    (9, 8, "200"),
-])
+@pytest.mark.parametrize(
+    "ready, wanted, expected",
+    [
+        (1, 1, "200"),
+        (0, 1, "503"),
+        (1, 2, "200"),
+        (1, 3, "503"),
+        (2, 3, "200"),
+        (4, 8, "200"),
+        (3, 8, "503"),
+        (9, 8, "200"),
+    ],
+)
 def test_ready_means_half_of_the_wanted_workers(ready: int, wanted: int, expected: str) -> None:
     states = [SlotState.READY] * ready + [SlotState.STALLED] * max(wanted - ready, 0)
     page = health.readyz(snapshot(*states, wanted=wanted))
@@ -130,20 +161,42 @@ def status(request: bytes) -> int | None:
     return None if answer is INCOMPLETE else client.parse(answer).status  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("request_line, expected", [
-    (b"GET / HTTP/1.1", 200), (b"GET / HTTP/1.0", 200), (b"GET /?a=b HTTP/1.1", 200), (b"HEAD / HTTP/1.1", 200),
-    (b"GET /else HTTP/1.1", 404), (b"DELETE / HTTP/1.1", 405), (b"get / HTTP/1.1", 405),
-    (b"GET / HTTP/2.0", 400), (b"GET /", 400), (b"GET  / HTTP/1.1", 400), (b"GET http://x/ HTTP/1.1", 400),
-    (b"GET / HTTP/1.1 ", 400), (b"\xff / HTTP/1.1", 400), (b"", 400),
-])
+@pytest.mark.parametrize(
+    "request_line, expected",
+    [
+        (b"GET / HTTP/1.1", 200),
+        (b"GET / HTTP/1.0", 200),
+        (b"GET /?a=b HTTP/1.1", 200),
+        (b"HEAD / HTTP/1.1", 200),
+        (b"GET /else HTTP/1.1", 404),
+        (b"DELETE / HTTP/1.1", 405),
+        (b"get / HTTP/1.1", 405),
+        (b"GET / HTTP/2.0", 400),
+        (b"GET /", 400),
+        (b"GET  / HTTP/1.1", 400),
+        (b"GET http://x/ HTTP/1.1", 400),
+        (b"GET / HTTP/1.1 ", 400),
+        (b"\xff / HTTP/1.1", 400),
+        (b"", 400),
+    ],
+)
 def test_a_request_line_is_right_or_refused(request_line: bytes, expected: int) -> None:
     assert status(request_line + b"\r\nHost: x\r\n\r\n") == expected
 
 
-@pytest.mark.parametrize("field, expected", [
-    (b"Accept: */*", 200), (b"Empty:", 200), (b"Latin: \xe9", 200),
-    (b" folded", 400), (b"Name : x", 400), (b"nothing", 400), (b"Nul: \0", 400), (b"Bare: a\nb", 400),
-])
+@pytest.mark.parametrize(
+    "field, expected",
+    [
+        (b"Accept: */*", 200),
+        (b"Empty:", 200),
+        (b"Latin: \xe9", 200),
+        (b" folded", 400),
+        (b"Name : x", 400),
+        (b"nothing", 400),
+        (b"Nul: \0", 400),
+        (b"Bare: a\nb", 400),
+    ],
+)
 def test_a_field_line_is_right_or_refused(field: bytes, expected: int) -> None:
     assert status(b"GET / HTTP/1.1\r\n" + field + b"\r\n\r\n") == expected
 

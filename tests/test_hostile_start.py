@@ -56,17 +56,36 @@ def test_a_configuration_of_nginx_in_any_encoding(tmp_path: Path) -> None:
 
 
 @ROOT
-@pytest.mark.parametrize("commands", [
-    ["mount -t tmpfs none /proc"],
-    ["mount -t tmpfs none /etc/nginx", "printf 'user \\374;\\nuser www-data;\\n' > /etc/nginx/nginx.conf"],
-    ["grep -v www-data /etc/group > group", "mount --bind group /etc/group"],
-    ["echo > nothing", "mount --bind nothing /etc/passwd", "mount --bind nothing /etc/group"],
-    ["mount -t tmpfs none /sys", "mount -t tmpfs none /tmp/wsgid-none || true", "mount -t tmpfs none /proc"],
-], ids=["no /proc", "latin-1 in nginx.conf", "a group without a name", "no users", "no /sys and /proc"])
+@pytest.mark.parametrize(
+    "commands",
+    [
+        ["mount -t tmpfs none /proc"],
+        ["mount -t tmpfs none /etc/nginx", "printf 'user \\374;\\nuser www-data;\\n' > /etc/nginx/nginx.conf"],
+        ["grep -v www-data /etc/group > group", "mount --bind group /etc/group"],
+        ["echo > nothing", "mount --bind nothing /etc/passwd", "mount --bind nothing /etc/group"],
+        ["mount -t tmpfs none /sys", "mount -t tmpfs none /tmp/wsgid-none || true", "mount -t tmpfs none /proc"],
+    ],
+    ids=["no /proc", "latin-1 in nginx.conf", "a group without a name", "no users", "no /sys and /proc"],
+)
 def test_it_starts_reloads_and_stops(start: Start, commands: list[str]) -> None:
-    server = serve(start, "--pidfile", "pid", "--workers", "2", "--cpu-affinity", "1", "--metrics", "127.0.0.1:0",
-                   "--access-log", "--memory-report", "--reload-on-rss", "4000", "--harakiri", "5",
-                   prefix=mounted(*commands))
+    server = serve(
+        start,
+        "--pidfile",
+        "pid",
+        "--workers",
+        "2",
+        "--cpu-affinity",
+        "1",
+        "--metrics",
+        "127.0.0.1:0",
+        "--access-log",
+        "--memory-report",
+        "--reload-on-rss",
+        "4000",
+        "--harakiri",
+        "5",
+        prefix=mounted(*commands),
+    )
     assert ask(server) == b"done"
     server.send_signal(Signals.SIGHUP)
     server.wait_ready(4)
@@ -78,6 +97,7 @@ def test_it_starts_reloads_and_stops(start: Start, commands: list[str]) -> None:
 def test_a_group_without_a_name_is_named_by_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(gid: int) -> None:
         raise KeyError(gid)
+
     monkeypatch.setattr("grp.getgrgid", unknown)
     open_to_all(tmp_path)
     opened = listener.open_listener(str(tmp_path / "app.sock"), 1, listener.Ownership(0o660))
@@ -102,10 +122,21 @@ def test_processors_that_a_sandbox_keeps_to_itself(start: Start) -> None:
 @ROOT
 def test_a_socket_that_cannot_be_removed_is_said_and_the_stop_is_a_stop(start: Start) -> None:
     """For root every directory can be written, but for one that is read-only."""
-    server = start("--socket", "sockets/app.sock", "--pidfile", "sockets/pid", "--master-fifo", "sockets/fifo",
-                   "app:application", app=APP, prefix=mounted(
-                       "mkdir sockets", "mount -t tmpfs none sockets",
-                       "(while ! test -e closed; do sleep 0.05; done; mount -o remount,ro sockets; touch closing) &"))
+    server = start(
+        "--socket",
+        "sockets/app.sock",
+        "--pidfile",
+        "sockets/pid",
+        "--master-fifo",
+        "sockets/fifo",
+        "app:application",
+        app=APP,
+        prefix=mounted(
+            "mkdir sockets",
+            "mount -t tmpfs none sockets",
+            "(while ! test -e closed; do sleep 0.05; done; mount -o remount,ro sockets; touch closing) &",
+        ),
+    )
     server.wait_ready(1)
     (server.directory / "closed").touch()
     while not (server.directory / "closing").exists():
@@ -120,8 +151,13 @@ def test_a_socket_that_cannot_be_removed_is_said_and_the_stop_is_a_stop(start: S
 @ROOT
 def test_a_stale_socket_that_cannot_be_removed_is_one_sentence(start: Start) -> None:
     stale = f"{sys.executable} -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"sockets/app.sock\")'"
-    server = start("--socket", "sockets/app.sock", "app:application", app=APP, prefix=mounted(
-        "mkdir sockets", "mount -t tmpfs none sockets", stale, "mount -o remount,ro sockets"))
+    server = start(
+        "--socket",
+        "sockets/app.sock",
+        "app:application",
+        app=APP,
+        prefix=mounted("mkdir sockets", "mount -t tmpfs none sockets", stale, "mount -o remount,ro sockets"),
+    )
     assert server.wait() == 1
     assert "the socket file of an earlier server cannot be removed: Read-only file system; remove it" in server.log
     assert "Traceback" not in server.log
@@ -129,9 +165,19 @@ def test_a_stale_socket_that_cannot_be_removed_is_one_sentence(start: Start) -> 
 
 @ROOT
 def test_an_upgrade_goes_on_though_its_pidfile_cannot_be_written(start: Start) -> None:
-    server = start("--socket", "app.sock", "@options", "app:application", app=APP, prefix=mounted(
-        "mkdir pids", "mount -t tmpfs none pids", "echo --pidfile=pids/one > options",
-        "(while ! test -e closed; do sleep 0.05; done; mount -o remount,ro pids; touch closing) &"))
+    server = start(
+        "--socket",
+        "app.sock",
+        "@options",
+        "app:application",
+        app=APP,
+        prefix=mounted(
+            "mkdir pids",
+            "mount -t tmpfs none pids",
+            "echo --pidfile=pids/one > options",
+            "(while ! test -e closed; do sleep 0.05; done; mount -o remount,ro pids; touch closing) &",
+        ),
+    )
     server.wait_ready(1)
     (server.directory / "options").write_text("--pidfile=pids/two\n")
     (server.directory / "closed").touch()
@@ -158,8 +204,7 @@ IN_C = SLOW.replace("time.sleep(100)", "sum(__import__('itertools').repeat(1, 10
 
 @pytest.mark.parametrize("app", [SLOW, BUSY], ids=["it waits in the hub", "it is busy"])
 @pytest.mark.parametrize(("options", "who"), [([], "template 0"), (["--lazy-apps"], "worker 0")])
-def test_an_import_that_is_told_to_end_says_where_it_is(
-        start: Start, app: str, options: list[str], who: str) -> None:
+def test_an_import_that_is_told_to_end_says_where_it_is(start: Start, app: str, options: list[str], who: str) -> None:
     """By SIGXCPU, which is what the master sends after --boot-timeout; tests/test_fleet.py has when."""
     server = start("--socket", "app.sock", *options, "app:application", app=app)
     importing = server.directory / "importing"
@@ -183,8 +228,13 @@ def test_the_master_tells_it_and_one_in_c_is_shown_by_faulthandler(start: Start)
 
 def test_the_check_says_it_too(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(dedent(SLOW))
-    done = subprocess.run([sys.executable, "-m", "wsgid", "--check", "--boot-timeout", "10", "app:application"],
-                          cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "wsgid", "--check", "--boot-timeout", "10", "app:application"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 3 and "was not imported in 10 s (--boot-timeout)" in done.stderr
     assert "in wait_for_the_database" in done.stderr
 
@@ -203,8 +253,10 @@ def start_script(tmp_path: Path, python: Path) -> Path:
     script = tmp_path / "bin" / "start"
     script.parent.mkdir()
     path = [str(Path(wsgid.__file__).parent.parent), sysconfig.get_path("purelib"), str(tmp_path / "eggs")]
-    script.write_text(f"#!{python}\nimport sys\nsys.path[0:0] = {path!r}\nfrom wsgid.cli import main\n"
-                      "if __name__ == '__main__':\n    sys.exit(main())\n")
+    script.write_text(
+        f"#!{python}\nimport sys\nsys.path[0:0] = {path!r}\nfrom wsgid.cli import main\n"
+        "if __name__ == '__main__':\n    sys.exit(main())\n"
+    )
     script.chmod(0o755)
     (script.parent / "random.py").write_text("raise SystemExit('a script shadows the standard library')\n")
     (tmp_path / "eggs").mkdir()
@@ -220,8 +272,9 @@ def application(environ, start_response):
     start_response("200 OK", [])
     return [library.word, b" ", os.environ.get("PYTHONPATH", "none").encode(), str(random.__file__).encode()]
 """)
-    server = Server(tmp_path, "--socket", "app.sock", "app:application", prefix=("env", "-u", "PYTHONPATH"),
-                    program=[str(script)])
+    server = Server(
+        tmp_path, "--socket", "app.sock", "app:application", prefix=("env", "-u", "PYTHONPATH"), program=[str(script)]
+    )
     try:
         server.wait_ready(1)
         word, rest = ask(server).split(b" none")
@@ -284,12 +337,21 @@ def test_a_python_that_the_user_cannot_read_is_named_with_the_directory(tmp_path
     home.chmod(0o700)
     (tmp_path / "app.py").write_text(dedent(APP))
     path = os.pathsep.join([str(Path(wsgid.__file__).parent.parent), sysconfig.get_path("purelib")])
-    server = Server(tmp_path, "--socket", "app.sock", "--uid", "nobody", "app:application",
-                    prefix=("env", f"PYTHONHOME={home}", f"PYTHONPATH={path}"))
+    server = Server(
+        tmp_path,
+        "--socket",
+        "app.sock",
+        "--uid",
+        "nobody",
+        "app:application",
+        prefix=("env", f"PYTHONHOME={home}", f"PYTHONPATH={path}"),
+    )
     try:
         assert server.wait() == 3
-        server.wait_for(f"user {pwd.getpwnam('nobody').pw_uid} cannot read Python's library {library}, since {home} is "
-                        f"closed to it: use a Python .* chmod o.rx {home}, or leave --uid")
+        server.wait_for(
+            f"user {pwd.getpwnam('nobody').pw_uid} cannot read Python's library {library}, since {home} is "
+            f"closed to it: use a Python .* chmod o.rx {home}, or leave --uid"
+        )
         assert "Traceback" not in server.log
     finally:
         server.end()

@@ -30,8 +30,17 @@ pytestmark = another_user.as_root
 def server(start: Start, tmp_path: Path) -> Server:
     """With a root master, and workers of another user."""
     open_to_all(tmp_path)
-    return start("--socket", "app.sock", "--workers", "2", "--uid", another_user.USER, "app:application",
-                 app=hostile.APP, prefix=another_user.prefix()).wait_ready(2)
+    return start(
+        "--socket",
+        "app.sock",
+        "--workers",
+        "2",
+        "--uid",
+        another_user.USER,
+        "app:application",
+        app=hostile.APP,
+        prefix=another_user.prefix(),
+    ).wait_ready(2)
 
 
 @pytest.fixture
@@ -55,7 +64,8 @@ def serves(server: Server) -> None:
 
 @pytest.mark.parametrize("name", sorted(hostile.FATAL.keys() - {"death"}))
 def test_a_worker_that_says_what_it_may_not_is_killed_alone(
-        server: Server, stranger: "subprocess.Popen[bytes]", name: str) -> None:
+    server: Server, stranger: "subprocess.Popen[bytes]", name: str
+) -> None:
     master = psutil.Process(server.pid)
     before = master.num_fds()
     attack(server, hostile.move(name, random.Random(1), stranger.pid))
@@ -84,7 +94,8 @@ def test_what_a_worker_writes_into_shared_memory_harms_only_its_own_counts(serve
 
 @pytest.mark.parametrize("name", hostile.TEMPLATE)
 def test_a_template_that_says_what_it_may_not_is_killed_and_what_runs_serves_on(
-        server: Server, stranger: "subprocess.Popen[bytes]", name: str) -> None:
+    server: Server, stranger: "subprocess.Popen[bytes]", name: str
+) -> None:
     """The application is imported there: a reload brings in whatever the new code does."""
     attacking = server.directory / "import.json"
     attacking.write_text(json.dumps(hostile.move(name, random.Random(1), stranger.pid)))
@@ -100,11 +111,14 @@ def test_a_template_that_says_what_it_may_not_is_killed_and_what_runs_serves_on(
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.sampled_from([*hostile.HARMLESS]), max_size=12), st.sampled_from([*hostile.FATAL]),
-       st.randoms(use_true_random=False))
+@given(
+    st.lists(st.sampled_from([*hostile.HARMLESS]), max_size=12),
+    st.sampled_from([*hostile.FATAL]),
+    st.randoms(use_true_random=False),
+)
 def test_whatever_moves_are_made_the_server_serves(
-        server: Server, stranger: "subprocess.Popen[bytes]", harmless: list[str], fatal: str,
-        chance: random.Random) -> None:
+    server: Server, stranger: "subprocess.Popen[bytes]", harmless: list[str], fatal: str, chance: random.Random
+) -> None:
     """The short form of `make faults ONLY=hostile-worker`, which makes ten thousand moves under load."""
     attacker = hostile.Attacker(server.directory / "app.sock", chance, stranger.pid)
     deaths = server.log.count("was killed by SIGKILL")

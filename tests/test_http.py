@@ -60,8 +60,9 @@ APP = """
 
 
 def serve(start: Start, *options: str, workers: int = 1) -> Server:
-    return start("--http", "127.0.0.1:0", "--http", "http.sock", "--workers", str(workers), *options, "app:application",
-                 app=APP).wait_ready(workers)
+    return start(
+        "--http", "127.0.0.1:0", "--http", "http.sock", "--workers", str(workers), *options, "app:application", app=APP
+    ).wait_ready(workers)
 
 
 @contextmanager
@@ -132,7 +133,8 @@ def test_pipelined_requests_are_answered_in_order(start: Start) -> None:
     server = serve(start)
     with connected(server) as connection:
         connection.sendall(
-            request("/1") + request("/sleep?0.1") + request("/echo", "POST", b"body") + request("/stream"))
+            request("/1") + request("/sleep?0.1") + request("/echo", "POST", b"body") + request("/stream")
+        )
         reader = Reader(connection)
         bodies = [reader.response().body for _ in range(4)]
     assert bodies == [b"/1", b"slept", b"body", b"block 0,block 1,block 2,block 3,"]
@@ -175,9 +177,19 @@ def test_what_an_environ_has(start: Start) -> None:
         connection.sendall(request("/headers?a=b", Host="site.example:81", X_Some_Thing="1", X_Other="2"))
         lines = Reader(connection).response().body.decode().split("\n")
         local = connection.getsockname()
-    assert {"REMOTE_ADDR=127.0.0.1", f"REMOTE_PORT={local[1]}", "SERVER_NAME=site.example", "HTTP_HOST=site.example:81",
-            f"SERVER_PORT={tcp_address(server)[1]}", "SCRIPT_NAME=", "QUERY_STRING=a=b", "wsgi.url_scheme=http",
-            "SERVER_PROTOCOL=HTTP/1.1", "HTTP_X_SOME_THING=1", "REQUEST_URI=/headers?a=b"} <= set(lines)
+    assert {
+        "REMOTE_ADDR=127.0.0.1",
+        f"REMOTE_PORT={local[1]}",
+        "SERVER_NAME=site.example",
+        "HTTP_HOST=site.example:81",
+        f"SERVER_PORT={tcp_address(server)[1]}",
+        "SCRIPT_NAME=",
+        "QUERY_STRING=a=b",
+        "wsgi.url_scheme=http",
+        "SERVER_PROTOCOL=HTTP/1.1",
+        "HTTP_X_SOME_THING=1",
+        "REQUEST_URI=/headers?a=b",
+    } <= set(lines)
 
 
 def test_bodies_of_both_kinds(start: Start) -> None:
@@ -188,8 +200,13 @@ def test_bodies_of_both_kinds(start: Start) -> None:
         sent = pool.submit(connection.sendall, request("/echo", "POST", large))
         assert reader.response().body == large
         sent.result()
-        chunks = b"".join(b"%x\r\n%b\r\n" % (len(large[at:at + 70_000]), large[at:at + 70_000])
-                          for at in range(0, len(large), 70_000)) + b"0\r\nTrailer: x\r\n\r\n"
+        chunks = (
+            b"".join(
+                b"%x\r\n%b\r\n" % (len(large[at : at + 70_000]), large[at : at + 70_000])
+                for at in range(0, len(large), 70_000)
+            )
+            + b"0\r\nTrailer: x\r\n\r\n"
+        )
         sent = pool.submit(connection.sendall, request("/echo", "POST", Transfer_Encoding="chunked") + chunks)
         assert reader.response().body == large
         connection.sendall(request("/after"))
@@ -292,8 +309,9 @@ def test_an_application_takes_up_an_upgrade(start: Start) -> None:
     assert "ERROR" not in server.log
 
 
-@pytest.mark.parametrize("framed", [b"Content-Length: 5\r\n\r\nhello",
-                                    b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"])
+@pytest.mark.parametrize(
+    "framed", [b"Content-Length: 5\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"]
+)
 def test_an_upgrade_begins_behind_the_body_of_its_request(one_server: Server, framed: bytes) -> None:
     head = b"POST %b HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n"
     with connected(one_server) as connection:
@@ -338,8 +356,11 @@ def test_what_is_refused_gets_its_status_and_a_closed_connection(one_server: Ser
 
 def test_limits_have_their_statuses(start: Start) -> None:
     server = serve(start, "--http-line-size", "100", "--http-head-size", "1k", "--max-vars", "10")
-    for data, status in ((request("/" + "a" * 100), 414), (request(X="y" * 2000), 431),
-                         (request(**{f"X{number}": "1" for number in range(10)}), 431)):
+    for data, status in (
+        (request("/" + "a" * 100), 414),
+        (request(X="y" * 2000), 431),
+        (request(**{f"X{number}": "1" for number in range(10)}), 431),
+    ):
         with connected(server) as connection:
             connection.sendall(data)
             assert Reader(connection).response().status == status

@@ -55,7 +55,7 @@ def url(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
 def blocks() -> Iterator[bytes]:
     """A body whose length nobody says beforehand: it is sent in chunks."""
     for at in range(0, len(BODY), 50_000):
-        yield BODY[at:at + 50_000]
+        yield BODY[at : at + 50_000]
 
 
 # --- what each can do ---
@@ -74,8 +74,20 @@ def body_file(tmp_path: Path) -> str:
 
 
 def test_curl_keeps_its_connection(url: str) -> None:
-    count = curl("--output", "/dev/null", "--write-out", "%{num_connects} ", url, "--next", "--silent", "--output",
-                 "/dev/null", "--write-out", "%{num_connects}", url)
+    count = curl(
+        "--output",
+        "/dev/null",
+        "--write-out",
+        "%{num_connects} ",
+        url,
+        "--next",
+        "--silent",
+        "--output",
+        "/dev/null",
+        "--write-out",
+        "%{num_connects}",
+        url,
+    )
     assert count == "1 0"
 
 
@@ -86,8 +98,16 @@ def test_curl_gets_a_stream(url: str, version: str) -> None:
 
 
 def test_curl_sends_a_body_after_100_continue(url: str, body_file: str) -> None:
-    answer = curl("--include", "--header", "Expect: 100-continue", "--expect100-timeout", "20",
-                  "--data-binary", f"@{body_file}", f"{url}/upload")
+    answer = curl(
+        "--include",
+        "--header",
+        "Expect: 100-continue",
+        "--expect100-timeout",
+        "20",
+        "--data-binary",
+        f"@{body_file}",
+        f"{url}/upload",
+    )
     assert answer.startswith("HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\n") and answer.endswith(UPLOADED)
 
 

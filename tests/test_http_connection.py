@@ -104,8 +104,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("connection")
     authority = Authority(trustme.CA(), tmp_path_factory.mktemp("authority"))
     (directory / "app.py").write_text(dedent(APP))
-    server = Server(directory, "--http", "127.0.0.1:0", "--https", files(authority), "--socket-timeout", "5",
-                    "app:application")
+    server = Server(
+        directory, "--http", "127.0.0.1:0", "--https", files(authority), "--socket-timeout", "5", "app:application"
+    )
     try:
         server.wait_ready(1)
         yield Site(server, *addresses(server), authority.context())
@@ -210,7 +211,8 @@ def test_who_does_not_wait_for_its_100_keeps_its_connection(visitor: Client) -> 
 
 @pytest.mark.parametrize("more", [{"Content_Length": "3"}, CHUNKED], ids=["length", "chunked"])
 def test_a_body_that_was_announced_and_not_asked_for_ends_the_connection_in_the_head(
-        visitor: Client, more: dict[str, str]) -> None:
+    visitor: Client, more: dict[str, str]
+) -> None:
     answer = visitor.send(request("/refuse", "POST", Expect="100-continue", **more)).response()
     assert (answer.status, answer.header("Connection")) == (401, "close")
     assert visitor.end() == b""
@@ -297,10 +299,15 @@ def test_a_large_body_in_front_of_pipelined_requests_ends_the_connection_before_
 # --- requests in front of a refused one -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("bad", "status"), [
-    (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400), (b"nonsense\r\n\r\n", 400), (b"GET / HTTP/2.0\r\n\r\n", 505),
-    (request("/", Transfer_Encoding="gzip, chunked"), 501),
-])
+@pytest.mark.parametrize(
+    ("bad", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET / HTTP/2.0\r\n\r\n", 505),
+        (request("/", Transfer_Encoding="gzip, chunked"), 501),
+    ],
+)
 def test_good_requests_in_front_of_a_bad_one_are_answered(visitor: Client, bad: bytes, status: int) -> None:
     visitor.send(request("/1"), request("/read", "POST", b"body"), request("/wait?0.05"), bad, request("/smuggled"))
     assert visitor.bodies(3) == [b"/1", b"body", b"waited"]
@@ -365,8 +372,9 @@ def rest(visitor: Client) -> bytes:
     return data
 
 
-@pytest.mark.parametrize("torn", [request("/torn"), request("/short"), b"GET /torn HTTP/1.0\r\n\r\n"],
-                         ids=["chunked", "length", "old"])
+@pytest.mark.parametrize(
+    "torn", [request("/torn"), request("/short"), b"GET /torn HTTP/1.0\r\n\r\n"], ids=["chunked", "length", "old"]
+)
 def test_a_torn_response_leaves_the_one_before_it_whole(site: Site, visitor: Client, torn: bytes) -> None:
     before = len(site.server.lines)
     visitor.send(request("/large"), torn, request("/more") * 100)
@@ -455,10 +463,18 @@ def test_there_is_one_server_however_it_is_spelled(visitor: Client) -> None:
     assert raw.lower().count(b"\r\nserver: ") == 1
 
 
-@pytest.mark.parametrize("header", [
-    "connection=close", "CONNECTION=keep-alive", "Keep-alive=timeout=5", "transfer-encoding=gzip", "TE=trailers",
-    "trailer=X-A", "proxy-connection=close",
-])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "connection=close",
+        "CONNECTION=keep-alive",
+        "Keep-alive=timeout=5",
+        "transfer-encoding=gzip",
+        "TE=trailers",
+        "trailer=X-A",
+        "proxy-connection=close",
+    ],
+)
 def test_what_is_between_two_servers_is_not_the_application_s(visitor: Client, header: str) -> None:
     answer = visitor.send(request(f"/headers?{header}")).response()
     assert answer.body == b"fine" and answer.header(header.partition("=")[0]) is None
@@ -484,8 +500,9 @@ SUM = """
 @pytest.mark.parametrize("framing", ["Content-Length: 10000\r\n", "Transfer-Encoding: chunked\r\n"])
 def test_a_body_that_drips_is_a_408(start: Start, framing: str) -> None:
     """Each byte comes within --socket-timeout, and the request would never end."""
-    server = start("--http", "http.sock", "--socket-timeout", "0.5", "--body-rate", "1000", "app:application",
-                   app=SUM).wait_ready(1)
+    server = start(
+        "--http", "http.sock", "--socket-timeout", "0.5", "--body-rate", "1000", "app:application", app=SUM
+    ).wait_ready(1)
     with client.connect(server.directory / "http.sock") as dripping:
         dripping.sendall(f"POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n".encode())
         dripping.settimeout(0.05)
@@ -499,21 +516,31 @@ def test_a_body_that_drips_is_a_408(start: Start, framing: str) -> None:
 
 
 def test_the_application_s_own_slowness_is_not_the_client_s(start: Start) -> None:
-    server = start("--http", "http.sock", "--socket-timeout", "0.5", "--body-rate", "9999", "app:application", app="""
+    server = start(
+        "--http",
+        "http.sock",
+        "--socket-timeout",
+        "0.5",
+        "--body-rate",
+        "9999",
+        "app:application",
+        app="""
         import time
         def application(environ, start_response):
             time.sleep(1)
             start_response("200 OK", [])
             return [environ["wsgi.input"].read()]
-    """).wait_ready(1)
+    """,
+    ).wait_ready(1)
     with client.connect(server.directory / "http.sock") as connected:
         connected.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello")
         assert client.parse(client.read_all(connected)).body == b"hello"
 
 
 def test_without_a_rate_a_body_may_take_its_time(start: Start) -> None:
-    server = start("--http", "http.sock", "--socket-timeout", "1", "--body-rate", "0", "app:application",
-                   app=SUM).wait_ready(1)
+    server = start(
+        "--http", "http.sock", "--socket-timeout", "1", "--body-rate", "0", "app:application", app=SUM
+    ).wait_ready(1)
     with client.connect(server.directory / "http.sock") as connected:
         connected.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 8\r\n\r\n")
         connected.settimeout(0.3)

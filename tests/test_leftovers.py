@@ -61,8 +61,9 @@ APP = """
 
 
 def serve(start: Start, mercy_s: float) -> Server:
-    return start("--socket", "app.sock", "--worker-reload-mercy", f"{mercy_s:g}", "--hub-warn", "60",
-                 "app:application", app=APP).wait_ready(1)
+    return start(
+        "--socket", "app.sock", "--worker-reload-mercy", f"{mercy_s:g}", "--hub-warn", "60", "app:application", app=APP
+    ).wait_ready(1)
 
 
 def leave(server: Server, kind: str) -> None:
@@ -72,12 +73,18 @@ def leave(server: Server, kind: str) -> None:
     server.send_signal(Signals.SIGTERM)
 
 
-@pytest.mark.parametrize(("kind", "named"), [
-    ("thread", r"the thread 'mailer' at .*/app.py:\d+ in work"), ("job", "the thread 'ThreadPoolExecutor-0_0' at"),
-    ("greenlet", r"the greenlet app.work at .*/app.py:\d+ in work"), ("later", "the greenlet app.work at"),
-    ("child", "the greenlet app.work at"), ("process", r"the process 'resizer', pid \d+"),
-    ("pool", r"app.block in a thread of gevent's at .*/app.py:\d+ in block"),
-])
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        ("thread", r"the thread 'mailer' at .*/app.py:\d+ in work"),
+        ("job", "the thread 'ThreadPoolExecutor-0_0' at"),
+        ("greenlet", r"the greenlet app.work at .*/app.py:\d+ in work"),
+        ("later", "the greenlet app.work at"),
+        ("child", "the greenlet app.work at"),
+        ("process", r"the process 'resizer', pid \d+"),
+        ("pool", r"app.block in a thread of gevent's at .*/app.py:\d+ in block"),
+    ],
+)
 def test_a_worker_that_leaves_waits_for_it(start: Start, tmp_path: Path, kind: str, named: str) -> None:
     server = serve(start, 60)
     leave(server, kind)
@@ -88,10 +95,16 @@ def test_a_worker_that_leaves_waits_for_it(start: Start, tmp_path: Path, kind: s
     server.assert_nothing_left()
 
 
-@pytest.mark.parametrize(("kind", "named"), [
-    ("thread", r"the thread 'mailer' at .*/app.py:\d+ in work"), ("job", "the thread 'ThreadPoolExecutor-0_0' at"),
-    ("greenlet", "the greenlet app.work at"), ("process", "the process 'resizer'"), ("pool", "app.block in a thread"),
-])
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        ("thread", r"the thread 'mailer' at .*/app.py:\d+ in work"),
+        ("job", "the thread 'ThreadPoolExecutor-0_0' at"),
+        ("greenlet", "the greenlet app.work at"),
+        ("process", "the process 'resizer'"),
+        ("pool", "app.block in a thread"),
+    ],
+)
 def test_what_is_cut_after_the_mercy_time_is_named(start: Start, tmp_path: Path, kind: str, named: str) -> None:
     server = serve(start, 3)
     leave(server, kind)

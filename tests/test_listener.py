@@ -99,11 +99,17 @@ def test_a_tcp_port_in_use_is_an_error_with_a_remedy(opened: list[Listener]) -> 
         open_listener(f"127.0.0.1:{port}", 10, Ownership())
 
 
-@pytest.mark.parametrize(("address", "says"), [
-    ("no/such/app.sock", "create the directory first"), ("x" * 200, "longer than 107 bytes"),
-    ("127.0.0.1:99999", "cannot listen on 127.0.0.1:99999"), ("fd://99", "fd://99 cannot be used"),
-    ("fd://x", "fd://x cannot be used"), ("192.0.2.1:80", "not of this machine"),
-])
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("no/such/app.sock", "create the directory first"),
+        ("x" * 200, "longer than 107 bytes"),
+        ("127.0.0.1:99999", "cannot listen on 127.0.0.1:99999"),
+        ("fd://99", "fd://99 cannot be used"),
+        ("fd://x", "fd://x cannot be used"),
+        ("192.0.2.1:80", "not of this machine"),
+    ],
+)
 def test_an_address_that_cannot_be_had_is_one_sentence(place: Path, address: str, says: str) -> None:
     with pytest.raises(ListenerError, match=says):
         open_listener(address, 10, Ownership())
@@ -136,12 +142,19 @@ def test_systemds_sockets_are_those_for_this_process() -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can own files as somebody else")
-@pytest.mark.parametrize(("mode", "owner", "says"), [
-    (0o666, "root", None), (0o660, "root", "mode 660, so nginx's user www-data cannot connect"),
-    (0o660, "www-data", None), (0o755, "root", "--chmod-socket 660"), (0o446, "www-data", "--chmod-socket 666"),
-])
+@pytest.mark.parametrize(
+    ("mode", "owner", "says"),
+    [
+        (0o666, "root", None),
+        (0o660, "root", "mode 660, so nginx's user www-data cannot connect"),
+        (0o660, "www-data", None),
+        (0o755, "root", "--chmod-socket 660"),
+        (0o446, "www-data", "--chmod-socket 666"),
+    ],
+)
 def test_a_mode_that_keeps_nginx_out_is_said_with_the_remedy(
-        opened: list[Listener], mode: int, owner: str, says: str | None) -> None:
+    opened: list[Listener], mode: int, owner: str, says: str | None
+) -> None:
     path = Path(f"/tmp/wsgid-test-{os.getpid()}.sock")
     account = pwd.getpwnam(owner)
     opened.append(open_listener(str(path), 10, Ownership(mode, account.pw_uid, account.pw_gid)))
@@ -191,8 +204,9 @@ def free_port() -> int:
 @pytest.mark.parametrize("options", [[], ["--reuse-port", "--workers", "2"]], ids=["one socket", "one a worker"])
 def test_all_of_ipv6_is_all_of_ipv4_too(start: Start, options: list[str]) -> None:
     """As with gunicorn and uWSGI. The peer's address is the one it has, in the log and for --forwarded-allow-ips."""
-    server = start("--http", "[::]:0", "--access-log", "--log-format", "from %(addr)", *options, "app:application",
-                   app=ADDRESSES).wait_ready(1)
+    server = start(
+        "--http", "[::]:0", "--access-log", "--log-format", "from %(addr)", *options, "app:application", app=ADDRESSES
+    ).wait_ready(1)
     port = int(server.wait_for(r"listens on \[::\]:(\d+)")[0][1])
     for _ in range(4):
         assert ask("127.0.0.1", port) == b"127.0.0.1"

@@ -74,7 +74,10 @@ def test_json_is_one_object_a_line_with_stacks_inside(start: Start) -> None:
         assert abs(datetime.now().astimezone() - datetime.fromisoformat(one["time"])) < timedelta(minutes=5)
     failed, overdue = [one for one in records if "traceback" in one]
     assert (failed["level"], failed["role"], failed["message"]) == (
-        "error", "worker 0", "GET /fail: the application failed")
+        "error",
+        "worker 0",
+        "GET /fail: the application failed",
+    )
     assert failed["traceback"].startswith("Traceback (most") and failed["traceback"].endswith("ValueError: two\nlines")
     assert overdue["message"].startswith("harakiri: GET /sleep, 0.") and "time.sleep(9)" in overdue["traceback"]
     assert "the application's own words" in server.lines  # untouched
@@ -85,7 +88,8 @@ def test_a_failed_import_is_one_object(start: Start) -> None:
     assert server.wait() == 3
     records = [json.loads(one) for one in server.lines]
     assert [one["traceback"].splitlines()[-1] for one in records if "traceback" in one] == [
-        "ModuleNotFoundError: No module named 'nothing_there'"]
+        "ModuleNotFoundError: No module named 'nothing_there'"
+    ]
 
 
 def test_each_level_says_what_it_should(start: Start) -> None:
@@ -114,8 +118,9 @@ def test_any_message_is_one_object(message: str, stack: str) -> None:
     assert json.loads(text)["message"] == message
 
 
-def test_a_level_takes_effect_after_it_was_asked_for(set_up: Callable[..., None],
-                                                     capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_level_takes_effect_after_it_was_asked_for(
+    set_up: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
     log.debug("one")
     set_up("debug", False, (), {})
     log.debug("two")
@@ -124,8 +129,9 @@ def test_a_level_takes_effect_after_it_was_asked_for(set_up: Callable[..., None]
     assert capsys.readouterr().err.splitlines()[0].endswith("DEBUG: two")
 
 
-def test_a_log_that_cannot_be_written_fails_nobody(set_up: Callable[..., None], capsys: pytest.CaptureFixture[str],
-                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_cannot_be_written_fails_nobody(
+    set_up: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with open("/dev/full", "w") as full:
         set_up("info", False, ("file:/full",), {"/full": full.fileno()})
         log.info("still said")
@@ -163,8 +169,10 @@ def test_the_log_goes_to_files_and_is_reopened(start: Start, tmp_path: Path) -> 
     (tmp_path / "server.log").rename(tmp_path / "server.log.1")
     (tmp_path / "rotated").touch()
     server.wait_for("rotated has changed: the log is reopened")
-    eventually(lambda: ask(server, "/fail") and "the application failed" in (tmp_path / "server.log").read_text(),
-               "the worker writes there")
+    eventually(
+        lambda: ask(server, "/fail") and "the application failed" in (tmp_path / "server.log").read_text(),
+        "the worker writes there",
+    )
 
 
 def test_what_cannot_be_reopened_stays(start: Start, tmp_path: Path) -> None:
@@ -175,8 +183,13 @@ def test_what_cannot_be_reopened_stays(start: Start, tmp_path: Path) -> None:
     eventually(lambda: "is ready" in said.read_text(), "it serves")
     said = (tmp_path / "logs").rename(tmp_path / "moved") / "wsgid.log"
     server.send_signal(Signals.SIGUSR1)
-    eventually(lambda: "cannot be written: No such file or directory; choose another file; the old file stays in use"
-               in said.read_text(), "it is said")
+    eventually(
+        lambda: (
+            "cannot be written: No such file or directory; choose another file; the old file stays in use"
+            in said.read_text()
+        ),
+        "it is said",
+    )
     assert ask(server) == 200 and server.stop() == 0
     assert "the application's own words" in said.read_text()
 
@@ -207,8 +220,10 @@ def test_all_processes_log_to_a_syslog(start: Start, receiver: socket.socket) ->
     while not said or not said[-1].endswith(": lines"):
         said.append(receiver.recv(65536).decode())
     assert re.fullmatch(rf"<30>site\[{server.pid}\]: .* wsgid master INFO: wsgid .* listens on .*", said[0])
-    assert re.fullmatch(rf"<27>site\[{worker}\]: .* worker 0 ERROR: GET /fail: the application failed",
-                        next(one for one in said if "/fail" in one))
+    assert re.fullmatch(
+        rf"<27>site\[{worker}\]: .* worker 0 ERROR: GET /fail: the application failed",
+        next(one for one in said if "/fail" in one),
+    )
     assert said[-1] == f"<27>site[{worker}]: lines"  # a datagram a line
     assert "stdio" not in server.log and "the application failed" in server.log
 
@@ -267,11 +282,20 @@ def test_a_syslog_that_does_not_read_never_blocks(local: tuple[Path, Callable[[]
 # --- options ---
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("stdio", "stdio"), ("-", "stdio"), ("stdio:", "stdio"), ("file:/a b", "file:/a b"),
-    ("syslog", "syslog:wsgid,daemon"), ("syslog:site", "syslog:site,daemon"), ("syslog:,local7", "syslog:wsgid,local7"),
-    ("rsyslog:loghost", "rsyslog:loghost:514,wsgid"), ("rsyslog:[::1]:5140,site", "rsyslog:[::1]:5140,site"),
-])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("stdio", "stdio"),
+        ("-", "stdio"),
+        ("stdio:", "stdio"),
+        ("file:/a b", "file:/a b"),
+        ("syslog", "syslog:wsgid,daemon"),
+        ("syslog:site", "syslog:site,daemon"),
+        ("syslog:,local7", "syslog:wsgid,local7"),
+        ("rsyslog:loghost", "rsyslog:loghost:514,wsgid"),
+        ("rsyslog:[::1]:5140,site", "rsyslog:[::1]:5140,site"),
+    ],
+)
 def test_destinations(text: str, expected: str) -> None:
     assert str(destination.parse(text)) == expected
     assert destination.parse(expected) == destination.parse(text)
@@ -282,14 +306,20 @@ def test_a_file_may_be_named_by_its_path_alone() -> None:
     assert destination.parse_file("syslog") == destination.parse("syslog")
 
 
-@pytest.mark.parametrize("option, value, expected", [
-    ("--logger", "redislog:x", "expected stdio, file:PATH, syslog:TAG,FACILITY or rsyslog:HOST:PORT,TAG"),
-    ("--logger", "server.log", "expected stdio, file:PATH"), ("--logger", "file:", "expected stdio, file:PATH"),
-    ("--logger", "syslog:x,local9", "expected one of the facilities kern, user"),
-    ("--logger", "syslog:a b", "expected a tag of up to 32"), ("--logger", "rsyslog:", "expected rsyslog:HOST:PORT"),
-    ("--logger", "rsyslog:h:0", "as in rsyslog:192.0.2.1:514,wsgid"), ("--log-level", "loud", "debug, info, warning"),
-    ("--logger", "file:/nowhere/x.log", "the log file /nowhere/x.log cannot be written"),
-])
+@pytest.mark.parametrize(
+    "option, value, expected",
+    [
+        ("--logger", "redislog:x", "expected stdio, file:PATH, syslog:TAG,FACILITY or rsyslog:HOST:PORT,TAG"),
+        ("--logger", "server.log", "expected stdio, file:PATH"),
+        ("--logger", "file:", "expected stdio, file:PATH"),
+        ("--logger", "syslog:x,local9", "expected one of the facilities kern, user"),
+        ("--logger", "syslog:a b", "expected a tag of up to 32"),
+        ("--logger", "rsyslog:", "expected rsyslog:HOST:PORT"),
+        ("--logger", "rsyslog:h:0", "as in rsyslog:192.0.2.1:514,wsgid"),
+        ("--log-level", "loud", "debug, info, warning"),
+        ("--logger", "file:/nowhere/x.log", "the log file /nowhere/x.log cannot be written"),
+    ],
+)
 def test_what_cannot_be_is_said_in_a_sentence(start: Start, option: str, value: str, expected: str) -> None:
     server = start("--socket", "app.sock", option, value, "app:application", app=APP)
     assert server.wait() == 2

@@ -19,9 +19,16 @@ from wsgid.wsgi.response import Outcome, Served
 DOCS = Path(__file__).parent.parent / "docs" / "logging.md"
 
 ENVIRON = {
-    "REQUEST_METHOD": "GET", "REQUEST_URI": "/a?b=1", "SERVER_PROTOCOL": "HTTP/1.1", "REMOTE_ADDR": "192.0.2.7",
-    "REMOTE_USER": "ada", "HTTP_HOST": "example.org", "HTTP_USER_AGENT": "curl/8.5", "HTTP_REFERER": "http://x/",
-    "SERVER_NAME": "server", "HTTP_X_FORWARDED_FOR": "198.51.100.9, 192.0.2.7",
+    "REQUEST_METHOD": "GET",
+    "REQUEST_URI": "/a?b=1",
+    "SERVER_PROTOCOL": "HTTP/1.1",
+    "REMOTE_ADDR": "192.0.2.7",
+    "REMOTE_USER": "ada",
+    "HTTP_HOST": "example.org",
+    "HTTP_USER_AGENT": "curl/8.5",
+    "HTTP_REFERER": "http://x/",
+    "SERVER_NAME": "server",
+    "HTTP_X_FORWARDED_FOR": "198.51.100.9, 192.0.2.7",
 }
 STARTED_S = 1795312795.25  # 2026-11-22 01:59:55.25 UTC
 MEMORY = SimpleNamespace(vsz_bytes=300 << 20, rss_bytes=50 << 20)
@@ -36,13 +43,24 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-def line(text: str, environ: dict[str, Any] | None = None, served: Served | None = None, date: str = "",
-         **options: bool) -> str:
+def line(
+    text: str, environ: dict[str, Any] | None = None, served: Served | None = None, date: str = "", **options: bool
+) -> str:
     """The line of a request that took 1.25 ms, the 17th of worker 1, pid 28."""
     served = served or Served(Outcome.COMPLETE, 200, 12, 79, 2, False)
     return compiled(text, 28, 1, **options)(
-        ENVIRON if environ is None else environ, served, 7, 411, b"\x1e\x9b\x01\x05", 16, 0.00125, STARTED_S,
-        Moment(int(STARTED_S), date), MEMORY, 17)
+        ENVIRON if environ is None else environ,
+        served,
+        7,
+        411,
+        b"\x1e\x9b\x01\x05",
+        16,
+        0.00125,
+        STARTED_S,
+        Moment(int(STARTED_S), date),
+        MEMORY,
+        17,
+    )
 
 
 # --- the presets ---
@@ -53,7 +71,8 @@ def test_the_uwsgi_preset_is_uwsgis_own_line() -> None:
     # => generated R bytes in M msecs (PROTO STATUS) H headers in HB bytes (S switches on core C)"; blanks stay blank.
     assert line("uwsgi", {**ENVIRON, "REMOTE_USER": ""}) == (
         "[pid: 28|app: 0|req: 17/17] 192.0.2.7 () {32 vars in 411 bytes} [Sun Nov 22 01:59:55 2026] GET /a?b=1 => "
-        "generated 12 bytes in 1 msecs (HTTP/1.1 200) 2 headers in 79 bytes (0 switches on core 0)")
+        "generated 12 bytes in 1 msecs (HTTP/1.1 200) 2 headers in 79 bytes (0 switches on core 0)"
+    )
 
 
 def test_a_memory_report_goes_before_the_uwsgi_preset_and_no_other() -> None:
@@ -70,24 +89,72 @@ def test_the_combined_preset_is_what_log_analysers_expect() -> None:
 
 
 def test_the_json_preset_has_numbers_as_numbers_and_text_as_text() -> None:
-    assert json.loads(line("json", {**ENVIRON, "REQUEST_URI": "/caf\u00c3\u00a9\x7f\"\n\xff"[:-1]})) == {
-        "time": "2026-11-22T01:59:55+00:00", "addr": "192.0.2.7", "user": "ada", "method": "GET",
-        "uri": "/caf\u00e9\x7f\"\n", "proto": "HTTP/1.1", "host": "example.org", "status": 200, "rsize": 12,
-        "hsize": 79, "cl": 7, "micros": 1250, "referer": "http://x/", "uagent": "curl/8.5", "pid": 28, "wid": 1}
+    assert json.loads(line("json", {**ENVIRON, "REQUEST_URI": '/caf\u00c3\u00a9\x7f"\n\xff'[:-1]})) == {
+        "time": "2026-11-22T01:59:55+00:00",
+        "addr": "192.0.2.7",
+        "user": "ada",
+        "method": "GET",
+        "uri": '/caf\u00e9\x7f"\n',
+        "proto": "HTTP/1.1",
+        "host": "example.org",
+        "status": 200,
+        "rsize": 12,
+        "hsize": 79,
+        "cl": 7,
+        "micros": 1250,
+        "referer": "http://x/",
+        "uagent": "curl/8.5",
+        "pid": 28,
+        "wid": 1,
+    }
     assert json.loads(line("json", {"REQUEST_URI": "/\xff"}))["uri"] == "/\xff"  # no UTF-8: byte by byte
 
 
 # --- the variables ---
 
 VALUES = {
-    "uri": "/a?b=1", "method": "GET", "user": "ada", "addr": "192.0.2.7", "host": "example.org", "proto": "HTTP/1.1",
-    "uagent": "curl/8.5", "referer": "http://x/", "status": "200", "rsize": "12", "hsize": "79", "size": "91",
-    "cl": "7", "micros": "1250", "msecs": "1", "secs": "0.001250", "tmsecs": "1795312795250",
-    "tmicros": "1795312795250000", "time": "1795312795", "ltime": "22/Nov/2026:01:59:55 +0000",
-    "ftime": "22/Nov/2026:01:59:55 +0000", "ctime": "Sun Nov 22 01:59:55 2026", "epoch": "1795312795", "pid": "28",
-    "wid": "1", "switches": "0", "vars": "32", "core": "0", "vsz": "314572800", "rss": "52428800", "vszM": "300",
-    "rssM": "50", "pktsize": "411", "modifier1": "30", "modifier2": "5", "headers": "2", "werr": "0", "rerr": "0",
-    "ioerr": "0", "var.HTTP_HOST": "example.org", "rfc3339": "2026-11-22T01:59:55+00:00", "request": "17",
+    "uri": "/a?b=1",
+    "method": "GET",
+    "user": "ada",
+    "addr": "192.0.2.7",
+    "host": "example.org",
+    "proto": "HTTP/1.1",
+    "uagent": "curl/8.5",
+    "referer": "http://x/",
+    "status": "200",
+    "rsize": "12",
+    "hsize": "79",
+    "size": "91",
+    "cl": "7",
+    "micros": "1250",
+    "msecs": "1",
+    "secs": "0.001250",
+    "tmsecs": "1795312795250",
+    "tmicros": "1795312795250000",
+    "time": "1795312795",
+    "ltime": "22/Nov/2026:01:59:55 +0000",
+    "ftime": "22/Nov/2026:01:59:55 +0000",
+    "ctime": "Sun Nov 22 01:59:55 2026",
+    "epoch": "1795312795",
+    "pid": "28",
+    "wid": "1",
+    "switches": "0",
+    "vars": "32",
+    "core": "0",
+    "vsz": "314572800",
+    "rss": "52428800",
+    "vszM": "300",
+    "rssM": "50",
+    "pktsize": "411",
+    "modifier1": "30",
+    "modifier2": "5",
+    "headers": "2",
+    "werr": "0",
+    "rerr": "0",
+    "ioerr": "0",
+    "var.HTTP_HOST": "example.org",
+    "rfc3339": "2026-11-22T01:59:55+00:00",
+    "request": "17",
 }
 
 
@@ -105,10 +172,19 @@ def test_what_is_not_there_is_a_dash() -> None:
     assert line("%(nobody) %(metric.x) %(var.NONE) %(user) %(uri)", {"REMOTE_USER": ""}) == "- - - - -"
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("100%% %(uri", "100% %(uri"), ("%d %s %(", "%d %s %("), ("{%(pid)}%(wid)", "{28}1"), ("'%(pid)'\\", "'28'\\"),
-    ('%(var.it"s)', "-"), ("%(var.a\\)", "-"), ("%%(uri)", "%(uri)"), ("\t%(pid)", "\t28"),
-])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("100%% %(uri", "100% %(uri"),
+        ("%d %s %(", "%d %s %("),
+        ("{%(pid)}%(wid)", "{28}1"),
+        ("'%(pid)'\\", "'28'\\"),
+        ('%(var.it"s)', "-"),
+        ("%(var.a\\)", "-"),
+        ("%%(uri)", "%(uri)"),
+        ("\t%(pid)", "\t28"),
+    ],
+)
 def test_everything_else_stays_as_it_is(text: str, expected: str) -> None:
     assert line(text, {}) == expected
 
@@ -136,8 +212,12 @@ def test_a_client_that_left_is_an_error_of_reading_or_of_writing(status: int, re
 
 # --- whatever the client sends ---
 
-FORMATS = [*logformat.PRESETS, '%(uri) "%(var.X)" \\ %(uagent)', "%(uri)\u20ac%(addr)",
-           '{"x": "%(uri)", "y": "%(var.X)", "z": "%(addr)"}']
+FORMATS = [
+    *logformat.PRESETS,
+    '%(uri) "%(var.X)" \\ %(uagent)',
+    "%(uri)\u20ac%(addr)",
+    '{"x": "%(uri)", "y": "%(var.X)", "z": "%(addr)"}',
+]
 
 
 class Rude:
@@ -145,8 +225,15 @@ class Rude:
         raise ValueError("no text of me")
 
 
-ANYTHING = st.one_of(st.text(st.characters(max_codepoint=255)), st.text(), st.binary(), st.integers(), st.none(),
-                     st.builds(Rude), st.sampled_from(['"', "\\", "\n", "\x7f", "%s", "\\x22", "\u2028", "\ud800"]))
+ANYTHING = st.one_of(
+    st.text(st.characters(max_codepoint=255)),
+    st.text(),
+    st.binary(),
+    st.integers(),
+    st.none(),
+    st.builds(Rude),
+    st.sampled_from(['"', "\\", "\n", "\x7f", "%s", "\\x22", "\u2028", "\ud800"]),
+)
 NAMES = st.sampled_from([*ENVIRON, "X"])
 
 

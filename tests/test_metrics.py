@@ -48,8 +48,17 @@ APP = """
 
 
 def serve(start: Start, *options: str, workers: int = 1) -> Server:
-    return start("--socket", "app.sock", "--workers", str(workers), "--metrics", "metrics.sock", *options,
-                 "app:application", app=APP).wait_ready(workers)
+    return start(
+        "--socket",
+        "app.sock",
+        "--workers",
+        str(workers),
+        "--metrics",
+        "metrics.sock",
+        *options,
+        "app:application",
+        app=APP,
+    ).wait_ready(workers)
 
 
 def get(server: Server, path: str = "/") -> client.Answer:
@@ -57,8 +66,9 @@ def get(server: Server, path: str = "/") -> client.Answer:
 
 
 def ask(server: Server, path: str) -> client.Answer:
-    return client.parse(client.exchange(
-        server.directory / "metrics.sock", f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()))
+    return client.parse(
+        client.exchange(server.directory / "metrics.sock", f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    )
 
 
 class Scrape:
@@ -85,8 +95,11 @@ def scrape(server: Server) -> Scrape:
 
 def requests(found: Scrape) -> tuple[float, float, float]:
     """Three counts of one thing."""
-    return (found.sum("uwsgi_worker_requests_total"), found.sum("wsgid_request_duration_seconds_count"),
-            found.sum("wsgid_request_duration_seconds_bucket", le="+Inf"))
+    return (
+        found.sum("uwsgi_worker_requests_total"),
+        found.sum("wsgid_request_duration_seconds_count"),
+        found.sum("wsgid_request_duration_seconds_bucket", le="+Inf"),
+    )
 
 
 def test_each_request_is_counted_by_its_end(start: Start) -> None:
@@ -112,8 +125,7 @@ def test_each_request_is_counted_by_its_end(start: Start) -> None:
 def test_prometheus_own_tool_has_nothing_to_say(start: Start) -> None:
     server = serve(start, workers=2)
     client.get(server.directory / "app.sock")
-    checked = subprocess.run(["promtool", "check", "metrics"], input=ask(server, "/metrics").body,
-                             capture_output=True)
+    checked = subprocess.run(["promtool", "check", "metrics"], input=ask(server, "/metrics").body, capture_output=True)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 
@@ -179,7 +191,7 @@ def test_no_worker_is_asked_so_none_can_hold_it_up(start: Start) -> None:
     get(server)
     # The answer has come before the worker has given the place back.
     eventually(lambda: scrape(server).sum("wsgid_requests_in_flight") == 0, "the request is over")
-    stopped, blocked = server.worker_pids()
+    stopped, _blocked = server.worker_pids()
     os.kill(stopped, Signals.SIGSTOP)
     with client.connect(server.directory / "app.sock") as slow:
         slow.sendall(client.packet("/block"))
@@ -215,8 +227,19 @@ def test_the_backlog_of_each_listener_is_there(start: Start) -> None:
 
 
 def test_sockets_that_share_an_address_are_one_listener(start: Start) -> None:
-    server = start("--http", "127.0.0.1:0", "--reuse-port", "--workers", "2", "--listen", "40",
-                   "--metrics", "metrics.sock", "app:application", app=APP).wait_ready(2)
+    server = start(
+        "--http",
+        "127.0.0.1:0",
+        "--reuse-port",
+        "--workers",
+        "2",
+        "--listen",
+        "40",
+        "--metrics",
+        "metrics.sock",
+        "app:application",
+        app=APP,
+    ).wait_ready(2)
     found = scrape(server)
     [backlog] = [one for one in found.samples if one.name == "wsgid_listen_backlog"]
     assert backlog.value == 80  # of both
@@ -224,10 +247,18 @@ def test_sockets_that_share_an_address_are_one_listener(start: Start) -> None:
 
 
 def test_what_a_scrape_costs_can_be_measured() -> None:
-    said = subprocess.run([sys.executable, "-m", "tools.scrape_cost", "3"], check=True, capture_output=True, text=True,
-                          cwd=Path(__file__).parent.parent).stdout
+    said = subprocess.run(
+        [sys.executable, "-m", "tools.scrape_cost", "3"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+    ).stdout
     assert re.findall(r"^(\S+): \d+ us of .*, [1-9]\d* bytes, 4 workers$", said, re.MULTILINE) == [
-        "/metrics", "/readyz", "--stats"]
+        "/metrics",
+        "/readyz",
+        "--stats",
+    ]
 
 
 # --- the text ---
@@ -245,16 +276,23 @@ def test_every_metric_is_declared_once_with_its_type_and_help() -> None:
 
 def test_the_documentation_has_the_table() -> None:
     text = (Path(__file__).parent.parent / "docs" / "statistics.md").read_text()
-    rows = [f"| `{metric.name}` | {metric.kind.value} | {', '.join(metric.labels)} | {metric.help} |\n"
-            for metric in METRICS]
+    rows = [
+        f"| `{metric.name}` | {metric.kind.value} | {', '.join(metric.labels)} | {metric.help} |\n"
+        for metric in METRICS
+    ]
     assert "".join(rows) in text
 
 
 def test_what_is_not_known_has_no_line() -> None:
     unknown = ListenerView("/a.sock", "/a.sock", None, None)
     found = Scrape(metrics.render(snapshot(SlotState.READY, listeners=(unknown,))).decode())
-    for name in ("wsgid_listen_queue", "wsgid_listen_backlog", "uwsgi_listen_queue_length", "uwsgi_socket_queue_length",
-                 "uwsgi_socket_max_queue_length"):
+    for name in (
+        "wsgid_listen_queue",
+        "wsgid_listen_backlog",
+        "uwsgi_listen_queue_length",
+        "uwsgi_socket_queue_length",
+        "uwsgi_socket_max_queue_length",
+    ):
         assert not found.has(name), name
     assert found.has("uwsgi_socket_shared")
 
@@ -274,14 +312,22 @@ def test_a_name_that_is_no_text_spoils_nothing() -> None:
 EXPORTER = {
     "": ((), "G listen_queue_length, G listen_queue_errors, G signal_queue_length, G workers"),
     "socket_": (("name", "proto"), "G queue_length, G max_queue_length, G shared, G can_offload"),
-    "worker_": (("worker_id",), """G accepting, G delta_requests, G signal_queue_length, G rss_bytes, G vsz_bytes,
+    "worker_": (
+        ("worker_id",),
+        """G accepting, G delta_requests, G signal_queue_length, G rss_bytes, G vsz_bytes,
         G running_time_seconds, G last_spawn_time_seconds, G average_response_time_seconds, G apps, G cores,
         C requests_total, C exceptions_total, C harakiri_count_total, C signals_total, C respawn_count_total,
-        C transmitted_bytes_total, G busy, G idle, G cheap"""),
-    "worker_app_": (("worker_id", "app_id", "mountpoint", "chdir"),
-                    "G startup_time_seconds, C requests_total, C exceptions_total"),
-    "worker_core_": (("worker_id", "core_id"), """G busy, C requests_total, C static_requests_total,
-        C routed_requests_total, C offloaded_requests_total, C write_errors_total, C read_errors_total"""),
+        C transmitted_bytes_total, G busy, G idle, G cheap""",
+    ),
+    "worker_app_": (
+        ("worker_id", "app_id", "mountpoint", "chdir"),
+        "G startup_time_seconds, C requests_total, C exceptions_total",
+    ),
+    "worker_core_": (
+        ("worker_id", "core_id"),
+        """G busy, C requests_total, C static_requests_total,
+        C routed_requests_total, C offloaded_requests_total, C write_errors_total, C read_errors_total""",
+    ),
 }
 
 

@@ -53,8 +53,9 @@ KB = 1024
 
 
 def serve(start: Start, *options: str, **more: Any) -> Server:
-    return start("--socket", "app.sock", "--http", "http.sock", *options, "app:application", app=APP,
-                 **more).wait_ready(1)
+    return start(
+        "--socket", "app.sock", "--http", "http.sock", *options, "app:application", app=APP, **more
+    ).wait_ready(1)
 
 
 def over_uwsgi(directory: Path, body: bytes, path: str = "/") -> client.Answer:
@@ -68,7 +69,7 @@ def over_http(directory: Path, body: bytes, path: str = "/") -> client.Answer:
 
 def in_chunks(directory: Path, body: bytes, path: str = "/") -> client.Answer:
     head = f"POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-    chunks = [body[at:at + 40_000] for at in range(0, len(body), 40_000)]
+    chunks = [body[at : at + 40_000] for at in range(0, len(body), 40_000)]
     framed = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
     return client.parse(client.exchange(directory / "http.sock", head.encode() + framed))
 
@@ -107,8 +108,9 @@ def test_with_it_each_body_is_a_file_that_can_seek(start: Start) -> None:
 
 
 def test_uwsgis_spelling_and_number(start: Start, tmp_path: Path) -> None:
-    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nsocket = app.sock\nmodule = app\npost-buffering = 1\n"
-                                        "post-buffering-bufsize = 65536\n")
+    (tmp_path / "uwsgi.ini").write_text(
+        "[uwsgi]\nsocket = app.sock\nmodule = app\npost-buffering = 1\npost-buffering-bufsize = 65536\n"
+    )
     server = start("uwsgi.ini", app=APP).wait_ready(1)
     body = os.urandom(900_000)
     assert said(over_uwsgi(server.directory, body), body)[1] == "file"
@@ -145,11 +147,14 @@ FRAMEWORKS = """
 
 @pytest.mark.parametrize("options", [[], ["--post-buffering", "64k"]], ids=["streamed", "buffered"])
 def test_uploads_to_flask_and_django(start: Start, options: list[str]) -> None:
-    server = start("--socket", "app.sock", "--http", "127.0.0.1:0", *options, "app:application",
-                   app=FRAMEWORKS).wait_ready(1)
+    server = start(
+        "--socket", "app.sock", "--http", "127.0.0.1:0", *options, "app:application", app=FRAMEWORKS
+    ).wait_ready(1)
     port = server.wait_for(r"listens on .*127\.0\.0\.1:(\d+)")[0][1]
-    site = ("server {\n listen 80;\n client_max_body_size 0;\n location / { include uwsgi_params; "
-            f"uwsgi_pass unix:{server.directory}/app.sock; }}\n}}")
+    site = (
+        "server {\n listen 80;\n client_max_body_size 0;\n location / { include uwsgi_params; "
+        f"uwsgi_pass unix:{server.directory}/app.sock; }}\n}}"
+    )
     with Nginx(site) as nginx:
         for url in (nginx.url.rstrip("/"), f"http://127.0.0.1:{port}"):
             for path in ("/flask", "/django"):
@@ -206,7 +211,7 @@ def test_the_time_in_which_a_body_arrives_is_not_the_applications(start: Start) 
     body = b"x" * 8_000
     with start_body(server, len(body), 0, "Connection: close") as connection:
         for at in range(8):
-            connection.sendall(body[at * 1000:(at + 1) * 1000])
+            connection.sendall(body[at * 1000 : (at + 1) * 1000])
             threading.Event().wait(0.1)
         assert said(client.parse(client.read_all(connection)), body)[1] == "file"
     assert over_http(server.directory, body, "/sleep").status == 504
@@ -235,8 +240,17 @@ def test_a_full_disk_is_a_507_and_one_sentence(start: Start, tmp_path: Path, way
     (tmp_path / "tmp").mkdir()
     # A file that may not grow beyond 1000 KiB stands for the disk (setrlimit(2), RLIMIT_FSIZE; Python ignores SIGXFSZ).
     small = f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({1000 * KB}, {1000 * KB}))\n"
-    server = start("--socket", "app.sock", "--http", "http.sock", "--post-buffering", "1k", "app:application",
-                   app=small + dedent(APP), environ={"TMPDIR": str(tmp_path / "tmp")}).wait_ready(1)
+    server = start(
+        "--socket",
+        "app.sock",
+        "--http",
+        "http.sock",
+        "--post-buffering",
+        "1k",
+        "app:application",
+        app=small + dedent(APP),
+        environ={"TMPDIR": str(tmp_path / "tmp")},
+    ).wait_ready(1)
     assert said(way(server.directory, b"x" * 900_000), b"x" * 900_000)[1] == "file"
     assert way(server.directory, b"x" * 3_000_000).status == 507
     server.wait_for("a request body cannot be kept in the temporary directory .*: make room there, set TMPDIR")

@@ -32,8 +32,9 @@ HELLO = """
 
 
 def serve(start: Start, *options: str, workers: int = 2, app: str = HELLO, **more: object) -> Server:
-    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application", app=app,
-                 **more).wait_ready(workers)
+    return start(
+        "--socket", "app.sock", "--workers", str(workers), *options, "app:application", app=app, **more
+    ).wait_ready(workers)
 
 
 def pid_of(server: Server, path: str = "/", **more: str) -> int:
@@ -152,8 +153,17 @@ def app(environ, start_response):
     start_response("200 OK", [])
     return [f"{os.environ['COLOUR']} {os.getcwd()} {helper.value}".encode()]
 """)
-    server = start("--socket", str(tmp_path / "app.sock"), "--chdir", "site", "--env", "COLOUR=green=ish",
-                   "--pythonpath", "library", "home:app").wait_ready(1)
+    server = start(
+        "--socket",
+        str(tmp_path / "app.sock"),
+        "--chdir",
+        "site",
+        "--env",
+        "COLOUR=green=ish",
+        "--pythonpath",
+        "library",
+        "home:app",
+    ).wait_ready(1)
     assert client.get(tmp_path / "app.sock").body.decode() == f"green=ish {tmp_path}/site helped"
     assert server.stop() == 0
 
@@ -167,8 +177,19 @@ def test_privileges_are_dropped_for_the_application_and_kept_for_the_master(star
             return [f"{os.getresuid()} {os.getresgid()} {os.getgroups()}".encode()]
     """
     open_to_all(tmp_path)
-    server = serve(start, "--uid", "www-data", "--gid", "www-data", "--chown-socket", "www-data:www-data",
-                   "--chmod-socket", "660", app=app, prefix=another_user.prefix())
+    server = serve(
+        start,
+        "--uid",
+        "www-data",
+        "--gid",
+        "www-data",
+        "--chown-socket",
+        "www-data:www-data",
+        "--chmod-socket",
+        "660",
+        app=app,
+        prefix=another_user.prefix(),
+    )
     uid, gid = client.get(tmp_path / "app.sock").body.decode().partition(") ")[::2]
     assert uid == "(33, 33, 33" and gid == "(33, 33, 33) [33]"
     assert psutil.Process(server.pid).uids().real == 0
@@ -179,14 +200,28 @@ def test_privileges_are_dropped_for_the_application_and_kept_for_the_master(star
 def test_sockets_of_every_kind_serve(start: Start, tmp_path: Path) -> None:
     inherited = socket.socket()
     inherited.bind(("127.0.0.1", 0))
-    server = start("--socket", "app.sock", "--socket", "127.0.0.1:0", "--socket", "[::1]:0",
-                   "--socket", f"fd://{inherited.fileno()}", "app:application", app=HELLO,
-                   pass_fds=[inherited.fileno()]).wait_ready(1)
+    server = start(
+        "--socket",
+        "app.sock",
+        "--socket",
+        "127.0.0.1:0",
+        "--socket",
+        "[::1]:0",
+        "--socket",
+        f"fd://{inherited.fileno()}",
+        "app:application",
+        app=HELLO,
+        pass_fds=[inherited.fileno()],
+    ).wait_ready(1)
     port = inherited.getsockname()[1]
     inherited.close()
     (said,) = server.wait_for(r"listens on (\S+), (\S+):(\d+), (\S+):(\d+), fd://\d+ with 1 worker$")
     addresses: list[Path | tuple[str, int]] = [
-        Path(said[1]), (said[2], int(said[3])), (said[4].strip("[]"), int(said[5])), ("127.0.0.1", port)]
+        Path(said[1]),
+        (said[2], int(said[3])),
+        (said[4].strip("[]"), int(said[5])),
+        ("127.0.0.1", port),
+    ]
     for address in addresses:
         assert client.get(address).status == 200
     assert server.stop() == 0
@@ -197,8 +232,12 @@ def test_a_socket_of_systemd_is_used_and_stays(start: Start, tmp_path: Path) -> 
     outer.bind(str(tmp_path / "systemd.sock"))
     # systemd sets LISTEN_PID between fork and exec, and passes descriptors from 3 on (sd_listen_fds(3)).
     script = 'exec 3<&"$1"; export LISTEN_PID=$$ LISTEN_FDS=1; shift; exec "$@"'
-    server = start("app:application", app=HELLO, pass_fds=[outer.fileno()],
-                   prefix=["bash", "-c", script, "bash", str(outer.fileno())]).wait_ready(1)
+    server = start(
+        "app:application",
+        app=HELLO,
+        pass_fds=[outer.fileno()],
+        prefix=["bash", "-c", script, "bash", str(outer.fileno())],
+    ).wait_ready(1)
     assert client.get(tmp_path / "systemd.sock").status == 200
     assert server.stop() == 0
     assert (tmp_path / "systemd.sock").exists()
@@ -215,8 +254,9 @@ def test_an_application_that_cannot_be_imported(start: Start, options: tuple[str
     assert server.wait() == 3
     server.assert_nothing_left()
     assert server.log.count("Traceback (most recent call last)") == 1
-    server.wait_for("the application 'app:application' cannot be imported: ModuleNotFoundError: No module named "
-                    "'no_such_thing'$")
+    server.wait_for(
+        "the application 'app:application' cannot be imported: ModuleNotFoundError: No module named 'no_such_thing'$"
+    )
 
 
 def test_an_application_that_kills_its_process_while_it_is_imported(start: Start) -> None:
@@ -283,14 +323,18 @@ def test_a_killed_master_leaves_no_orphans_and_loses_nothing(start: Start) -> No
 
 
 def test_requests_that_their_clients_have_given_up_do_not_kill_the_next_worker_too(start: Start) -> None:
-    server = serve(start, workers=1, app="""
+    server = serve(
+        start,
+        workers=1,
+        app="""
         import os, time
         def application(environ, start_response):
             if environ["PATH_INFO"] == "/poison":
                 os._exit(9)
             start_response("200 OK", [])
             return [b"fine"]
-    """)
+    """,
+    )
     address = server.directory / "app.sock"
     (worker,) = server.worker_pids()
     os.kill(worker, Signals.SIGSTOP)  # so that all of it waits in the backlog
@@ -303,19 +347,26 @@ def test_requests_that_their_clients_have_given_up_do_not_kill_the_next_worker_t
 
 
 def test_a_worker_that_dies_young_is_tried_again_ever_more_slowly(start: Start) -> None:
-    server = serve(start, workers=1, app="""
+    server = serve(
+        start,
+        workers=1,
+        app="""
         import os, gevent, pathlib
         def application(environ, start_response):
             gevent.spawn_later(0, os._exit, 5)
             start_response("200 OK", [])
             return [b"last words"]
-    """)
+    """,
+    )
     for count in range(1, 5):
         assert client.get(server.directory / "app.sock").body == b"last words"
         server.wait_for("worker 0 .* exited with code 5", count)
         server.wait_ready(count + 1)
-    times_s = [time.mktime(time.strptime(line[:19], "%Y-%m-%d %H:%M:%S")) + int(line[20:23]) / 1000
-               for line in server.lines if "exited with code 5" in line or "is ready" in line][1:]
+    times_s = [
+        time.mktime(time.strptime(line[:19], "%Y-%m-%d %H:%M:%S")) + int(line[20:23]) / 1000
+        for line in server.lines
+        if "exited with code 5" in line or "is ready" in line
+    ][1:]
     pauses_s = [ready - died for died, ready in zip(times_s[::2], times_s[1::2])]
     assert pauses_s == sorted(pauses_s)
 
@@ -470,7 +521,12 @@ def test_a_term_to_everybody_at_once_as_systemd_sends_it_loses_nothing(start: St
 
 
 def test_at_the_limit_a_worker_leaves_connections_in_the_backlog(start: Start) -> None:
-    server = serve(start, "--gevent", "3", workers=1, app="""
+    server = serve(
+        start,
+        "--gevent",
+        "3",
+        workers=1,
+        app="""
         import time
         here = most = 0
         def application(environ, start_response):
@@ -481,7 +537,8 @@ def test_at_the_limit_a_worker_leaves_connections_in_the_backlog(start: Start) -
             here -= 1
             start_response("200 OK", [])
             return [str(most).encode()]
-    """)
+    """,
+    )
     slow = Slow(server, 3, "1")
     eventually(lambda: server.in_flight() == 3, "three are in flight")
     waiting = Slow(server, 5, "0")

@@ -20,8 +20,7 @@ from tests import client
 from tests.conftest import Start
 from tests.server import PATIENCE_S, Server, eventually
 from wsgid import profiler
-from wsgid.profiler import (
-    DEEPER, DEPTH_MAX, LABELS_MAX, MORE, OTHERS, STACKS_MAX, WSGID, Samples, request_label)
+from wsgid.profiler import DEEPER, DEPTH_MAX, LABELS_MAX, MORE, OTHERS, STACKS_MAX, WSGID, Samples, request_label
 
 WSGIDCTL = str(Path(sys.executable).with_name("wsgidctl"))
 APP = """
@@ -83,8 +82,9 @@ NOTHING = ["<Handlers.SIG_DFL: 0>", 0.0]
 
 
 def serve(start: Start, *options: str, workers: int = 1) -> Server:
-    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application",
-                 app=APP).wait_ready(workers)
+    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application", app=APP).wait_ready(
+        workers
+    )
 
 
 def get(server: Server, path: str, query: str = "") -> Any:
@@ -106,8 +106,13 @@ def is_share(one: int, other: int, share: float, samples: int) -> bool:
 
 
 def wsgidctl(server: Server, *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen([WSGIDCTL, "profile", *arguments], cwd=server.directory, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [WSGIDCTL, "profile", *arguments],
+        cwd=server.directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def profile(server: Server, *arguments: str) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
@@ -128,8 +133,9 @@ def stacks_in(server: Server) -> dict[tuple[str, ...], int]:
     return stacks
 
 
-def profile_of(server: Server, count: int, *requests: tuple[str, str]) -> tuple[dict[str, Any],
-                                                                                dict[tuple[str, ...], int]]:
+def profile_of(
+    server: Server, count: int, *requests: tuple[str, str]
+) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
     """The same of so many requests of each kind, however long they take: then the server stops."""
     with under_way(server, "--hz", "1000", "--json", "-o", "out.folded") as running:
         for _ in range(count):
@@ -171,6 +177,7 @@ def catches_sigprof(pid: int) -> bool:
 
 
 # --- what it says ---
+
 
 def test_time_is_shared_out_by_request_and_function(start: Start) -> None:
     server = serve(start, "--worker-reload-mercy", "1")
@@ -262,6 +269,7 @@ def test_each_format_is_written_and_a_table_is_printed(start: Start, name: str) 
 
 # --- what it leaves alone ---
 
+
 def test_nothing_is_installed_before_and_after(start: Start) -> None:
     server = serve(start)
     assert get(server, "/") == NOTHING
@@ -324,23 +332,36 @@ def test_a_worker_that_leaves_says_what_it_has(start: Start, signo: Signals) -> 
 
 # --- what it refuses, and its bounds ---
 
-@pytest.mark.parametrize("arguments, said", [
-    (["--seconds", "0.5"], "a profile takes 1 to 300 seconds, not 0.5"),
-    (["--seconds", "301"], "a profile takes 1 to 300 seconds"),
-    (["--seconds", "nan"], "a profile takes 1 to 300 seconds"),
-    (["--hz", "0"], "a profile takes 1 to 1000 samples a second, not 0"),
-    (["--hz", "1001"], "a profile takes 1 to 1000 samples a second"),
-    (["-o", "out.png"], "out.png is of no known format"),
-    (["-o", "nowhere/out.svg"], "nowhere/out.svg cannot be written"),
-])
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--seconds", "0.5"], "a profile takes 1 to 300 seconds, not 0.5"),
+        (["--seconds", "301"], "a profile takes 1 to 300 seconds"),
+        (["--seconds", "nan"], "a profile takes 1 to 300 seconds"),
+        (["--hz", "0"], "a profile takes 1 to 1000 samples a second, not 0"),
+        (["--hz", "1001"], "a profile takes 1 to 1000 samples a second"),
+        (["-o", "out.png"], "out.png is of no known format"),
+        (["-o", "nowhere/out.svg"], "nowhere/out.svg cannot be written"),
+    ],
+)
 def test_what_is_not_possible_is_said_at_once(start: Start, arguments: list[str], said: str) -> None:
     server = serve(start)
     assert said in refusal(server, *arguments)
     assert get(server, "/") == NOTHING
 
 
-@pytest.mark.parametrize("arguments", [{}, {"seconds": True}, {"seconds": "9"}, {"seconds": 9, "hz": 2.5},
-                                       {"seconds": 9, "clock": "sun"}, {"seconds": 9, "clock": []}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"seconds": True},
+        {"seconds": "9"},
+        {"seconds": 9, "hz": 2.5},
+        {"seconds": 9, "clock": "sun"},
+        {"seconds": 9, "clock": []},
+    ],
+)
 def test_nonsense_is_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(profiler.ProfileRefused):
         profiler.parse(arguments)
@@ -361,16 +382,23 @@ def test_stacks_and_labels_are_bounded() -> None:
     for number in range(STACKS_MAX + 5):
         samples.add((number, "root 0"), 1_000)
     places = {stack: count for stack, count in samples._counts.items() if stack[-1] == OTHERS}
-    assert [count for count in places.values()] == [[5_000, 5]]
+    assert list(places.values()) == [[5_000, 5]]
     assert len(samples._counts) <= STACKS_MAX + 1
     assert samples._counts[(id(MORE), "root 0")][1] == STACKS_MAX + 5 - (STACKS_MAX - LABELS_MAX - 1)
 
 
-@pytest.mark.parametrize("path, label", [
-    ("/", "GET /"), ("", "GET /"), ("/users/123/orders", "GET /users/*/orders"),
-    ("/api/v2/things", "GET /api/v2/things"), ("/a/b/c/d/e/f", "GET /a/b/c/d/*"),
-    ("/caf\xe9", "GET /caf\\xe9"), ("/x\n;y", "GET /x\\n;y"),
-])
+@pytest.mark.parametrize(
+    "path, label",
+    [
+        ("/", "GET /"),
+        ("", "GET /"),
+        ("/users/123/orders", "GET /users/*/orders"),
+        ("/api/v2/things", "GET /api/v2/things"),
+        ("/a/b/c/d/e/f", "GET /a/b/c/d/*"),
+        ("/caf\xe9", "GET /caf\\xe9"),
+        ("/x\n;y", "GET /x\\n;y"),
+    ],
+)
 def test_requests_have_the_label_of_a_route(path: str, label: str) -> None:
     assert request_label({"REQUEST_METHOD": "GET", "PATH_INFO": path}) == label
 

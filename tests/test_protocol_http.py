@@ -39,7 +39,7 @@ def all_events(data: bytes, size: int, limits: Limits = LIMITS) -> list[Event]:
     decoder = Decoder(limits, BASE)
     events: list[Event] = []
     for start in range(0, len(data), size):
-        decoder.feed(data[start:start + size])
+        decoder.feed(data[start : start + size])
         while (event := decoder.take()) is not None:
             if isinstance(event, bytes) and events and isinstance(events[-1], bytes):
                 events[-1] += event
@@ -64,16 +64,25 @@ def head(data: bytes) -> Head:
 def test_a_request() -> None:
     found = head(b"GET /a%20b/%C3%BC?x=%20&y HTTP/1.1\r\nHost: example.org:80\r\nX-One: 1\r\nAccept: */*\r\n\r\n")
     assert found.variables == {
-        "wsgi.errors": "ours", "REQUEST_METHOD": "GET", "REQUEST_URI": "/a%20b/%C3%BC?x=%20&y",
-        "PATH_INFO": "/a b/\xc3\xbc", "QUERY_STRING": "x=%20&y", "SERVER_PROTOCOL": "HTTP/1.1",
-        "HTTP_HOST": "example.org:80", "HTTP_X_ONE": "1", "HTTP_ACCEPT": "*/*"}
+        "wsgi.errors": "ours",
+        "REQUEST_METHOD": "GET",
+        "REQUEST_URI": "/a%20b/%C3%BC?x=%20&y",
+        "PATH_INFO": "/a b/\xc3\xbc",
+        "QUERY_STRING": "x=%20&y",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "HTTP_HOST": "example.org:80",
+        "HTTP_X_ONE": "1",
+        "HTTP_ACCEPT": "*/*",
+    }
     assert (found.content_length, found.keep_alive, found.expects, found.upgrade) == (0, True, False, False)
 
 
 def test_requests_one_after_the_other() -> None:
-    data = (b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n"
-            b"POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-            b"2;x=y\r\nde\r\n1\r\nf\r\n0\r\nT: x\r\n\r\n")
+    data = (
+        b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n"
+        b"POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"2;x=y\r\nde\r\n1\r\nf\r\n0\r\nT: x\r\n\r\n"
+    )
     assert [one.variables["PATH_INFO"] for one in heads(data)] == ["/1", "/2", "/3"]
     rest = [event for event in decoded(data) if not isinstance(event, Head)]
     assert rest == [b"abc", END, END, b"def", END]
@@ -90,19 +99,36 @@ def test_names_that_could_be_taken_for_others_are_dropped() -> None:
     assert found.variables["CONTENT_TYPE"] == "t"
 
 
-@pytest.mark.parametrize(("target", "host", "path", "query"), [
-    (b"http://b.example/x?y=z", "b.example", "/x", "y=z"), (b"http://b.example", "b.example", "/", ""),
-    (b"http://b.example?q", "b.example", "/", "q"), (b"/x/../y//z", "a", "/x/../y//z", ""), (b"/?", "a", "/", ""),
-    (b"//x", "a", "//x", ""),
-])
+@pytest.mark.parametrize(
+    ("target", "host", "path", "query"),
+    [
+        (b"http://b.example/x?y=z", "b.example", "/x", "y=z"),
+        (b"http://b.example", "b.example", "/", ""),
+        (b"http://b.example?q", "b.example", "/", "q"),
+        (b"/x/../y//z", "a", "/x/../y//z", ""),
+        (b"/?", "a", "/", ""),
+        (b"//x", "a", "//x", ""),
+    ],
+)
 def test_the_forms_of_a_target(target: bytes, host: str, path: str, query: str) -> None:
     found = head(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n").variables
     assert (found["HTTP_HOST"], found["PATH_INFO"], found["QUERY_STRING"]) == (host, path, query)
 
 
-@pytest.mark.parametrize("host", [
-    "a", "a.example:80", "A-b_c.example.", "127.0.0.1:8000", "[::1]", "[2001:db8::1.2.3.4]:443", "a:", "%41",
-    "a!$&'()*+;=~"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "a",
+        "a.example:80",
+        "A-b_c.example.",
+        "127.0.0.1:8000",
+        "[::1]",
+        "[2001:db8::1.2.3.4]:443",
+        "a:",
+        "%41",
+        "a!$&'()*+;=~",
+    ],
+)
 def test_hosts(host: str) -> None:
     assert head(b"GET / HTTP/1.1\r\nHost: " + host.encode() + b"\r\n\r\n").variables["HTTP_HOST"] == host
 
@@ -113,7 +139,7 @@ def test_chunked_however_it_is_written(value: bytes) -> None:
     assert found.content_length == -1
 
 
-@pytest.mark.parametrize(("value", "length"), [(b"3", 3), (b"003", 3), (b"999999999999999999", 10 ** 18 - 1)])
+@pytest.mark.parametrize(("value", "length"), [(b"3", 3), (b"003", 3), (b"999999999999999999", 10**18 - 1)])
 def test_lengths(value: bytes, length: int) -> None:
     assert head(POST + b"Content-Length: " + value + b"\r\n\r\n").content_length == length
 
@@ -122,14 +148,19 @@ def test_the_asterisk() -> None:
     assert head(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").variables["PATH_INFO"] == "*"
 
 
-@pytest.mark.parametrize(("lines", "kept"), [
-    (b"HTTP/1.1\r\nHost: a\r\n", True), (b"HTTP/1.1\r\nHost: a\r\nConnection: close\r\n", False),
-    (b"HTTP/1.0\r\n", False), (b"HTTP/1.0\r\nConnection: keep-alive\r\n", True),
-    (b"HTTP/1.0\r\nConnection: close, keep-alive\r\n", False),
-    (b"HTTP/1.0\r\nConnection: Keep-Alive\r\nConnection:x,\tCLOSE\r\n", False),
-    (b"HTTP/1.0\r\nProxy-Connection: keep-alive\r\n", False),
-    (b"HTTP/1.1\r\nHost: a\r\nProxy-Connection: close\r\n", True),
-])
+@pytest.mark.parametrize(
+    ("lines", "kept"),
+    [
+        (b"HTTP/1.1\r\nHost: a\r\n", True),
+        (b"HTTP/1.1\r\nHost: a\r\nConnection: close\r\n", False),
+        (b"HTTP/1.0\r\n", False),
+        (b"HTTP/1.0\r\nConnection: keep-alive\r\n", True),
+        (b"HTTP/1.0\r\nConnection: close, keep-alive\r\n", False),
+        (b"HTTP/1.0\r\nConnection: Keep-Alive\r\nConnection:x,\tCLOSE\r\n", False),
+        (b"HTTP/1.0\r\nProxy-Connection: keep-alive\r\n", False),
+        (b"HTTP/1.1\r\nHost: a\r\nProxy-Connection: close\r\n", True),
+    ],
+)
 def test_who_wants_to_go_on(lines: bytes, kept: bool) -> None:
     assert head(b"GET / " + lines + b"\r\n").keep_alive is kept
 
@@ -145,21 +176,23 @@ def test_an_upgrade_and_what_follows_it() -> None:
     for size in (1, len(data) + 2):
         decoder = Decoder(LIMITS, BASE)
         for start in range(0, len(data) + 2, size):
-            decoder.feed((data + b"\x81\x00")[start:start + size])
+            decoder.feed((data + b"\x81\x00")[start : start + size])
         assert isinstance(decoder.take(), Head) and decoder.take() is END
         assert decoder.beyond == b"\x81\x00"
 
 
-@pytest.mark.parametrize("body", [
-    b"Content-Length: 5\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"])
+@pytest.mark.parametrize(
+    "body", [b"Content-Length: 5\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"]
+)
 def test_a_request_that_need_not_be_upgraded_has_its_body_and_a_next_one(body: bytes) -> None:
     data = POST + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n" + body + GET + b"\r\n"
     assert [found.upgrade for found in heads(data)] == [True, False]
     assert [event for event in decoded(data) if not isinstance(event, Head)] == [b"hello", END, END]
 
 
-@pytest.mark.parametrize("lines", [
-    b"HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: x\r\n", b"HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n"])
+@pytest.mark.parametrize(
+    "lines", [b"HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: x\r\n", b"HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n"]
+)
 def test_an_upgrade_that_is_none(lines: bytes) -> None:
     assert not head(b"GET / " + lines + b"\r\n").upgrade
 
@@ -258,12 +291,13 @@ def test_empty_lines_are_no_request_but_no_silence_either(size: int) -> None:
     decoder = Decoder(LIMITS, BASE)
     for empty in (b"\r\n\r\n", b"\r"):
         for start in range(0, len(empty), size):
-            decoder.feed(empty[start:start + size])
+            decoder.feed(empty[start : start + size])
             assert decoder.take() is None and state(decoder) == (False, False)
 
 
-@pytest.mark.parametrize("body", [
-    b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", b"\r\n"])
+@pytest.mark.parametrize(
+    "body", [b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", b"\r\n"]
+)
 def test_a_next_request_is_seen_behind_a_body_that_was_not_taken(body: bytes) -> None:
     data = POST + body
     for behind, expected in ((b"", False), (b"\r\n", False), (b"G", True), (b"\r\nGET /2 HTTP/1.1\r\n", True)):
@@ -274,7 +308,7 @@ def test_a_next_request_is_seen_behind_a_body_that_was_not_taken(body: bytes) ->
             if found is None:
                 continue
             whole = cut == len(data) + len(behind)
-            assert decoder.has_next is (expected and (whole or (data + behind)[len(data):cut].strip() != b""))
+            assert decoder.has_next is (expected and (whole or (data + behind)[len(data) : cut].strip() != b""))
             decoder.feed((data + behind)[cut:] + b"")
             blocks = []
             while isinstance(event := decoder.take(), bytes):
@@ -285,9 +319,13 @@ def test_a_next_request_is_seen_behind_a_body_that_was_not_taken(body: bytes) ->
 # The request smuggling list (RFC 9112, 11.2 and what it refers to), and its neighbours.
 REFUSED = {
     "Content-Length and Transfer-Encoding": (
-        POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
     "Transfer-Encoding and Content-Length": (
-        POST + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n", 400),
+        POST + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+        400,
+    ),
     "Content-Length twice": (POST + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc", 400),
     "Content-Length twice, differing": (POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", 400),
     "Content-Length as a list": (POST + b"Content-Length: 3, 3\r\n\r\nabc", 400),
@@ -315,7 +353,9 @@ REFUSED = {
     "chunked with a parameter": (POST + b"Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n", 400),
     "chunked in a list with a hole": (POST + b"Transfer-Encoding: ,chunked\r\n\r\n0\r\n\r\n", 400),
     "Transfer-Encoding twice": (
-        POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
     "empty Transfer-Encoding": (POST + b"Transfer-Encoding:\r\n\r\n0\r\n\r\n", 400),
     "chunked is not the last": (POST + b"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n", 400),
     "chunked twice": (POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 400),
@@ -374,10 +414,35 @@ REFUSED = {
     "trailer with a blank before its colon": (CHUNKED + b"0\r\nx : y\r\n\r\n", 400),
     "trailer ended by LF": (CHUNKED + b"0\r\nx: y\n\r\n", 400),
     "last chunk ended by LF": (CHUNKED + b"0\r\n\n", 400),
-    **{f"Host {host}": (b"GET / HTTP/1.1\r\nHost: " + host.encode("latin-1") + b"\r\n\r\n", 400) for host in (
-        "a b", "a/b", "a,b", "a:b", "a:80:80", "a:99999", "a:-1", ":80", "u@a", "u:p@a", "[::1", "::1", "[a]", "[]",
-        "[::1]x",
-        "a%zz", "a\\b", "a?b", "a#b", "<a>", "\xe9", "a\tb", "http://a", "[::1%25eth0]")},
+    **{
+        f"Host {host}": (b"GET / HTTP/1.1\r\nHost: " + host.encode("latin-1") + b"\r\n\r\n", 400)
+        for host in (
+            "a b",
+            "a/b",
+            "a,b",
+            "a:b",
+            "a:80:80",
+            "a:99999",
+            "a:-1",
+            ":80",
+            "u@a",
+            "u:p@a",
+            "[::1",
+            "::1",
+            "[a]",
+            "[]",
+            "[::1]x",
+            "a%zz",
+            "a\\b",
+            "a?b",
+            "a#b",
+            "<a>",
+            "\xe9",
+            "a\tb",
+            "http://a",
+            "[::1%25eth0]",
+        )
+    },
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00", 400),
     "uwsgi": (b"\x00\x05\x00\x00\x01\x00a\x00\x00", 400),
 }
@@ -392,23 +457,34 @@ def test_what_could_be_read_in_two_ways_is_refused(name: str, size: int | None) 
     assert int(refusal.value.status_hint[:3]) == status
 
 
-@pytest.mark.parametrize(("data", "says"), [
-    (b"\x16\x03\x01\x02\x00", "the peer speaks TLS"), (b"\x00\x05\x00\x00\x01\x00a", "the peer speaks uwsgi")])
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [(b"\x16\x03\x01\x02\x00", "the peer speaks TLS"), (b"\x00\x05\x00\x00\x01\x00a", "the peer speaks uwsgi")],
+)
 def test_a_foreign_protocol_is_named(data: bytes, says: str) -> None:
     with pytest.raises(PeerError, match=says):
         decoded(data)
 
 
-@pytest.mark.parametrize(("data", "status"), [
-    (b"GET /" + b"a" * 200, 414), (b"GET /" + b"a" * 200 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
-    (GET + b"X: y\r\n" * 20 + b"\r\n", 431), (GET + b"X: " + b"y" * 990 + b"\r\n\r\n", 431),
-    (GET + b"X: " + b"y" * 6000, 431), (b"\r\n" * 600 + GET + b"\r\n", 431),
-    (CHUNKED + b"0\r\n" + b"X: y\r\n" * 21 + b"\r\n", 431), (CHUNKED + b"0\r\nX: " + b"y" * 1000, 431),
-    (CHUNKED + b"0\r\n" + (b"X: " + b"y" * 200 + b"\r\n") * 6, 431), (CHUNKED + b"1;" + b"a" * 1001, 431),
-    (CHUNKED + (b"1;" + b"a" * 100 + b"\r\na\r\n") * 10, 431),
-    (POST + b"Content-Length: 0\r\n\r\n" + b"\r\n" * 501, 431),
-    (GET + b"X" * 6000, 431), (GET + (b"X: " + b"y" * 200 + b"\r\n") * 6, 431),
-])
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET /" + b"a" * 200, 414),
+        (b"GET /" + b"a" * 200 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+        (GET + b"X: y\r\n" * 20 + b"\r\n", 431),
+        (GET + b"X: " + b"y" * 990 + b"\r\n\r\n", 431),
+        (GET + b"X: " + b"y" * 6000, 431),
+        (b"\r\n" * 600 + GET + b"\r\n", 431),
+        (CHUNKED + b"0\r\n" + b"X: y\r\n" * 21 + b"\r\n", 431),
+        (CHUNKED + b"0\r\nX: " + b"y" * 1000, 431),
+        (CHUNKED + b"0\r\n" + (b"X: " + b"y" * 200 + b"\r\n") * 6, 431),
+        (CHUNKED + b"1;" + b"a" * 1001, 431),
+        (CHUNKED + (b"1;" + b"a" * 100 + b"\r\na\r\n") * 10, 431),
+        (POST + b"Content-Length: 0\r\n\r\n" + b"\r\n" * 501, 431),
+        (GET + b"X" * 6000, 431),
+        (GET + (b"X: " + b"y" * 200 + b"\r\n") * 6, 431),
+    ],
+)
 @pytest.mark.parametrize("size", [1, 50, None])
 def test_a_head_has_limits_however_it_arrives(data: bytes, status: int, size: int | None) -> None:
     with pytest.raises(PeerError) as refusal:
@@ -426,10 +502,26 @@ def test_a_body_is_no_part_of_the_head() -> None:
     assert [event for event in decoded(data, 100) if isinstance(event, bytes)] == [b"x" * 5000]
 
 
-PIECES = st.sampled_from([
-    b"GET / HTTP/1.1\r\n", b"POST /x HTTP/1.1\r\n", b"Host: a\r\n", b"Content-Length: 3\r\n", b"\r\n", b"abc",
-    b"Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\n", b"0\r\n\r\n", b"Connection: close\r\n", b"\n", b"\r", b" ",
-    b"Upgrade: x\r\nConnection: upgrade\r\n", b"HTTP/1.0\r\n", b"X: y\r\n"])
+PIECES = st.sampled_from(
+    [
+        b"GET / HTTP/1.1\r\n",
+        b"POST /x HTTP/1.1\r\n",
+        b"Host: a\r\n",
+        b"Content-Length: 3\r\n",
+        b"\r\n",
+        b"abc",
+        b"Transfer-Encoding: chunked\r\n",
+        b"3\r\nabc\r\n",
+        b"0\r\n\r\n",
+        b"Connection: close\r\n",
+        b"\n",
+        b"\r",
+        b" ",
+        b"Upgrade: x\r\nConnection: upgrade\r\n",
+        b"HTTP/1.0\r\n",
+        b"X: y\r\n",
+    ]
+)
 
 
 @settings(deadline=None)
@@ -488,7 +580,7 @@ def test_what_is_accepted_is_read_as_llhttp_does(data: bytes) -> None:
         body += event
     if not isinstance(found, Head) or event is not END or found.upgrade:
         return
-    used = data[:len(data) - len(decoder.beyond)] if found.keep_alive else data
+    used = data[: len(data) - len(decoder.beyond)] if found.keep_alive else data
     try:
         reference = Reference(used)
     except httptools.HttpParserError as error:
@@ -498,9 +590,12 @@ def test_what_is_accepted_is_read_as_llhttp_does(data: bytes) -> None:
         assert not known or steered or re.search(rb"[ \t][;=]|[;=][ \t]", used), error
         return
     assert reference.complete and reference.body == body
-    assert reference.line == (found.variables["REQUEST_METHOD"].encode(), found.variables["REQUEST_URI"].encode(),
-                              found.variables["SERVER_PROTOCOL"][5:])
-    for name, value in reference.fields[:found.count]:
+    assert reference.line == (
+        found.variables["REQUEST_METHOD"].encode(),
+        found.variables["REQUEST_URI"].encode(),
+        found.variables["SERVER_PROTOCOL"][5:],
+    )
+    for name, value in reference.fields[: found.count]:
         if b"_" not in name and name not in (b"Proxy", b"Host"):
             key = name.decode().upper().replace("-", "_")
             key = key if key in ("CONTENT_LENGTH", "CONTENT_TYPE") else f"HTTP_{key}"

@@ -24,7 +24,7 @@ def variables_of(*pairs: tuple[str, str], modifier1: int = 0) -> dict[str, str]:
 
 
 def test_the_layout_is_that_of_the_specification() -> None:
-    packet = b"\x00\x0a\x00\x00" b"\x03\x00KEY" b"\x03\x00val"
+    packet = b"\x00\x0a\x00\x00\x03\x00KEY\x03\x00val"
     assert encode([("KEY", "val")]) == b"\x00\x0a\x00\x00" + packet[4:]
     assert decode(packet, MAX_VARS) == Head(Modifier.WSGI, {"KEY": "val"}, 0, 14)
 
@@ -83,10 +83,21 @@ def test_sizes_that_do_not_add_up_are_refused(variables: dict[str, str], data: s
         decode(framed(shorter) + b"body", MAX_VARS)
 
 
-@pytest.mark.parametrize("data", [
-    b"\x00", b"\x01\x00", b"\x01\x00A", b"\x01\x00A\x01", b"\x01\x00A\x01\x00", b"\x02\x00A\x00\x00",
-    b"\x01\x00A\x02\x00B", b"\xff\xffA\x01\x00B", b"\x01\x00A\xff\xffB", b"\x01\x00A\x01\x00B\x00",
-])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00",
+        b"\x01\x00",
+        b"\x01\x00A",
+        b"\x01\x00A\x01",
+        b"\x01\x00A\x01\x00",
+        b"\x02\x00A\x00\x00",
+        b"\x01\x00A\x02\x00B",
+        b"\xff\xffA\x01\x00B",
+        b"\x01\x00A\xff\xffB",
+        b"\x01\x00A\x01\x00B\x00",
+    ],
+)
 def test_broken_variables_are_refused_even_if_a_body_follows(data: bytes) -> None:
     with pytest.raises(BadPacket, match="do not add up"):
         decode(framed(data) + bytes(70000), MAX_VARS)
@@ -128,14 +139,25 @@ def test_a_ping_is_recognised_and_has_an_answer() -> None:
 # --- who else might be there ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("line", [
-    b"GET / HTTP/1.1", b"POST / HTTP/1.1", b"HEAD / HTTP/1.1", b"PUT /x HTTP/1.1", b"DELETE /x HTTP/1.1",
-    b"OPTIONS * HTTP/1.1", b"PATCH / HTTP/1.1", b"CONNECT a:1 HTTP/1.1", b"TRACE / HTTP/1.1", b"PRI * HTTP/2.0",
-])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET / HTTP/1.1",
+        b"POST / HTTP/1.1",
+        b"HEAD / HTTP/1.1",
+        b"PUT /x HTTP/1.1",
+        b"DELETE /x HTTP/1.1",
+        b"OPTIONS * HTTP/1.1",
+        b"PATCH / HTTP/1.1",
+        b"CONNECT a:1 HTTP/1.1",
+        b"TRACE / HTTP/1.1",
+        b"PRI * HTTP/2.0",
+    ],
+)
 def test_http_is_recognised_from_four_bytes(line: bytes) -> None:
     assert decode(line[:3], MAX_VARS) is None
     for size in (4, len(line)):
-        with pytest.raises(ForeignProtocol, match="HTTP.*uwsgi_pass instead of proxy_pass"):
+        with pytest.raises(ForeignProtocol, match=r"HTTP.*uwsgi_pass instead of proxy_pass"):
             decode(line[:size], MAX_VARS)
 
 
@@ -170,7 +192,7 @@ def test_a_content_length_that_is_no_number_is_refused(value: str) -> None:
 
 def test_max_vars_is_the_number_of_pairs() -> None:
     assert decode(encode([(f"K{i}", "") for i in range(5)]), 5) is not None
-    with pytest.raises(TooManyVariables, match="more than 5 .*--max-vars"):
+    with pytest.raises(TooManyVariables, match=r"more than 5 .*--max-vars"):
         decode(encode([(f"K{i}", "") for i in range(6)]), 5)
     with pytest.raises(TooManyVariables):
         decode(encode([("HTTP_SAME", "")] * 6), 5)
@@ -184,39 +206,53 @@ def test_a_variable_needs_a_name() -> None:
 def test_repeated_headers_are_joined_and_of_other_variables_the_last_counts() -> None:
     """nginx before 1.23 sends a header that the client repeats as a repeated variable."""
     assert variables_of(
-        ("HTTP_X_MULTI", "a"), ("REMOTE_ADDR", "first"), ("HTTP_COOKIE", "a=1"), ("HTTP_X_MULTI", "b"),
-        ("REMOTE_ADDR", "last"), ("HTTP_COOKIE", "b=2"), ("HTTP_X_MULTI", "c"),
+        ("HTTP_X_MULTI", "a"),
+        ("REMOTE_ADDR", "first"),
+        ("HTTP_COOKIE", "a=1"),
+        ("HTTP_X_MULTI", "b"),
+        ("REMOTE_ADDR", "last"),
+        ("HTTP_COOKIE", "b=2"),
+        ("HTTP_X_MULTI", "c"),
     ) == {"HTTP_X_MULTI": "a, b, c", "REMOTE_ADDR": "last", "HTTP_COOKIE": "a=1; b=2"}
 
 
 def test_headers_that_would_pass_for_something_else_are_dropped() -> None:
     assert variables_of(
-        ("HTTP_PROXY", "http://evil"), ("HTTP_CONTENT_TYPE", "x"), ("HTTP_CONTENT_LENGTH", "no number"),
-        ("HTTP_PROXY", "again"), ("CONTENT_TYPE", "text/plain"), ("HTTP_PROXY_CONNECTION", "close"),
+        ("HTTP_PROXY", "http://evil"),
+        ("HTTP_CONTENT_TYPE", "x"),
+        ("HTTP_CONTENT_LENGTH", "no number"),
+        ("HTTP_PROXY", "again"),
+        ("CONTENT_TYPE", "text/plain"),
+        ("HTTP_PROXY_CONNECTION", "close"),
     ) == {"CONTENT_TYPE": "text/plain", "HTTP_PROXY_CONNECTION": "close"}
 
 
 def test_what_uwsgi_would_load_code_from_is_just_a_string() -> None:
-    loaders = {f"UWSGI_{name}": "/tmp/evil.py" for name in (
-        "FILE", "SCRIPT", "MODULE", "CALLABLE", "SETENV", "CHDIR", "PYHOME")}
+    loaders = {
+        f"UWSGI_{name}": "/tmp/evil.py"
+        for name in ("FILE", "SCRIPT", "MODULE", "CALLABLE", "SETENV", "CHDIR", "PYHOME")
+    }
     assert variables_of(*loaders.items()) == loaders
 
 
 # --- modifier 30 ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("script_name", "path", "expected"), [
-    ("/x", "/x/page", ("/x", "/page")),
-    ("/x", "/x/", ("/x", "/")),
-    ("/x", "/x", ("/x", "")),
-    ("/x", "/xyz", ("/x", "/xyz")),
-    ("/x", "/y/x", ("/x", "/y/x")),
-    ("/x/", "/x/page", ("/x", "/page")),
-    ("/x/y", "/x/y/z", ("/x/y", "/z")),
-    ("/x", "/x/x/page", ("/x", "/x/page")),
-    ("/", "/page", ("", "/page")),
-    ("", "/page", ("", "/page")),
-])
+@pytest.mark.parametrize(
+    ("script_name", "path", "expected"),
+    [
+        ("/x", "/x/page", ("/x", "/page")),
+        ("/x", "/x/", ("/x", "/")),
+        ("/x", "/x", ("/x", "")),
+        ("/x", "/xyz", ("/x", "/xyz")),
+        ("/x", "/y/x", ("/x", "/y/x")),
+        ("/x/", "/x/page", ("/x", "/page")),
+        ("/x/y", "/x/y/z", ("/x/y", "/z")),
+        ("/x", "/x/x/page", ("/x", "/x/page")),
+        ("/", "/page", ("", "/page")),
+        ("", "/page", ("", "/page")),
+    ],
+)
 def test_modifier_30_takes_script_name_off_path_info(script_name: str, path: str, expected: tuple[str, str]) -> None:
     variables = variables_of(("SCRIPT_NAME", script_name), ("PATH_INFO", path), modifier1=30)
     assert (variables["SCRIPT_NAME"], variables["PATH_INFO"]) == expected

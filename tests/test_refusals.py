@@ -22,7 +22,7 @@ import pytest
 from tests import client
 from tests.conftest import Start
 from tests.ctl import wsgidctl
-from tests.server import Server, eventually, open_to_all
+from tests.server import PATIENCE_S, Server, eventually, open_to_all
 from wsgid import upgrade
 from wsgid.channel import Channel, pair
 from wsgid.protocol import control
@@ -36,8 +36,10 @@ APP = """
 """
 AGAIN = r"; what runs goes on serving, and it is tried again in 0\.1 s$"
 GONE = r"posix_spawn \S+/python: No such file or directory \(ENOENT\); let the virtual environment's installation"
-LIMIT = (r"Resource temporarily unavailable \(EAGAIN\); raise the limit of processes \(ulimit -u, LimitNPROC=, "
-         r"TasksMax=\)")
+LIMIT = (
+    r"Resource temporarily unavailable \(EAGAIN\); raise the limit of processes \(ulimit -u, LimitNPROC=, "
+    r"TasksMax=\)"
+)
 NO_DESCRIPTORS = r"Too many open files \(EMFILE\); raise the limit of open files \(ulimit -n, LimitNOFILE=\)"
 
 
@@ -82,7 +84,7 @@ def end_spare(server: Server) -> None:
         shown = " ".join(child.cmdline())
         if "wsgid.template" in shown or shown.startswith("wsgid: spare"):
             child.kill()
-            eventually(lambda: not child.is_running(), "the spare is reaped")
+            child.wait(PATIENCE_S)
 
 
 def by_signal(server: Server) -> None:
@@ -99,7 +101,8 @@ def by_wsgidctl(server: Server) -> None:
 
 @pytest.mark.parametrize("ask", [by_signal, by_touch, by_wsgidctl])
 def test_a_reload_waits_for_the_virtual_environment(
-        start: Start, own_venv: Path, ask: Callable[[Server], None]) -> None:
+    start: Start, own_venv: Path, ask: Callable[[Server], None]
+) -> None:
     server = serve(start, "--touch-reload", "touched", program=(str(own_venv), "-m", "wsgid"))
     with away(own_venv):
         end_spare(server)
@@ -228,8 +231,20 @@ def somebody() -> list[str]:
     if os.getuid() != 0:
         return []
     uid = str(50_000 + os.getpid() % 10_000)
-    return ["setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", "--securebits", "+no_setuid_fixup",
-            "--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]
+    return [
+        "setpriv",
+        "--reuid",
+        uid,
+        "--regid",
+        uid,
+        "--clear-groups",
+        "--securebits",
+        "+no_setuid_fixup",
+        "--inh-caps",
+        "+dac_override",
+        "--ambient-caps",
+        "+dac_override",
+    ]
 
 
 def test_the_limit_of_processes(start: Start, tmp_path: Path) -> None:
@@ -264,8 +279,9 @@ def test_no_descriptor_left_when_a_worker_dies(start: Start, tmp_path: Path) -> 
     server = serve(start, "--stats", "stats.sock")
     with limited(server.pid, "nofile", 3):
         os.kill(server.worker_pids()[0], Signals.SIGKILL)
-        server.wait_for(r"worker \d cannot be started: socketpair for worker \d: " + NO_DESCRIPTORS +
-                        r"; it is tried again in", 3)
+        server.wait_for(
+            r"worker \d cannot be started: socketpair for worker \d: " + NO_DESCRIPTORS + r"; it is tried again in", 3
+        )
         assert_serves(server)
         used_s = sum(psutil.Process(server.pid).cpu_times()[:2])
         with client.connect(tmp_path / "stats.sock"):  # nobody can accept it, and the listener stays readable
@@ -303,8 +319,10 @@ def test_the_start_directory_is_gone_and_comes_back(tmp_path: Path) -> None:
         server.wait_ready(2)
         shutil.rmtree(release)
         server.send_signal(Signals.SIGHUP)
-        server.wait_for(r"template 1 cannot be started: chdir \S+/release: No such file or directory \(ENOENT\); put "
-                        "it back" + AGAIN)
+        server.wait_for(
+            r"template 1 cannot be started: chdir \S+/release: No such file or directory \(ENOENT\); put "
+            "it back" + AGAIN
+        )
         server.send_signal(Signals.SIGUSR2)
         server.wait_for(r"wsgid cannot be started anew: chdir \S+/release: No such file or directory \(ENOENT\)")
         assert int(client.get(tmp_path / "app.sock").body) in server.worker_pids()
@@ -322,8 +340,17 @@ def test_the_start_directory_is_gone_and_comes_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("descriptors", (7, 9, 11))
 def test_a_start_that_is_refused_is_one_sentence_and_code_1(start: Start, descriptors: int) -> None:
-    server = start("--socket", "app.sock", "--workers", "2", "--stats", "stats.sock", "app:application", app=APP,
-                   prefix=["prlimit", f"--nofile={descriptors}:"])
+    server = start(
+        "--socket",
+        "app.sock",
+        "--workers",
+        "2",
+        "--stats",
+        "stats.sock",
+        "app:application",
+        app=APP,
+        prefix=["prlimit", f"--nofile={descriptors}:"],
+    )
     assert server.wait() == 1
     assert "Too many open files" in server.log and "Traceback" not in server.log
 

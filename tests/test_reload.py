@@ -32,8 +32,9 @@ APP = """
 
 
 def serve(start: Start, *options: str, workers: int = 2, app: str = APP) -> Server:
-    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application",
-                 app=app).wait_ready(workers)
+    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application", app=app).wait_ready(
+        workers
+    )
 
 
 def write_version(server: Server, version: str) -> None:
@@ -64,8 +65,9 @@ class Load:
         eventually(lambda: self.right > 20, "the load has begun")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._ended = True
         for future in self._futures:
             future.result()

@@ -19,14 +19,18 @@ GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 def serve(start: Start, *options: str, workers: int = 2, app: str = APP) -> Server:
-    return start("--http", "127.0.0.1:0", "--reuse-port", "--workers", str(workers), *options, "app:application",
-                 app=app).wait_ready(workers)
+    return start(
+        "--http", "127.0.0.1:0", "--reuse-port", "--workers", str(workers), *options, "app:application", app=app
+    ).wait_ready(workers)
 
 
 def listeners(pid: int, address: Address) -> set[str]:
     """The inodes of the listening sockets that a process has open there (proc(5), net/tcp: state 0A)."""
-    there = {fields[9] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if (fields := line.split())
-             and fields[3] == "0A" and int(fields[1].partition(":")[2], 16) == address[1]}
+    there = {
+        fields[9]
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+        if (fields := line.split()) and fields[3] == "0A" and int(fields[1].partition(":")[2], 16) == address[1]
+    }
     held = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         try:
@@ -50,8 +54,7 @@ def are_dealt(server: Server, address: Address, workers: int) -> bool:
     """Whether there are that many workers, all sockets have one, and none has two."""
     dealt = shares(server, address)
     ours = listeners(server.pid, address)
-    return (len(dealt) == workers and all(dealt) and set().union(*dealt) == ours
-            and sum(map(len, dealt)) == len(ours))
+    return len(dealt) == workers and all(dealt) and set().union(*dealt) == ours and sum(map(len, dealt)) == len(ours)
 
 
 def settled(server: Server, address: Address, workers: int) -> None:

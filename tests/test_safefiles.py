@@ -58,12 +58,20 @@ def serve(start: Start, *options: str) -> Server:
 # --- who can put something there ---
 
 
-@pytest.mark.parametrize(("uid", "gid", "mode", "who"), [
-    (0, 0, 0o755, None), (0, 0, 0o775, None), (0, NOBODY, 0o755, None), (0, NOBODY, 0o775, f"group {NOBODY}"),
-    (NOBODY, 0, 0o755, f"user {NOBODY}, whose directory it is"), (0, 0, 0o1777, "everybody"),
-])
-def test_a_directory_is_roots_alone_or_somebody_elses(tmp_path: Path, uid: int, gid: int, mode: int,
-                                                      who: str | None) -> None:
+@pytest.mark.parametrize(
+    ("uid", "gid", "mode", "who"),
+    [
+        (0, 0, 0o755, None),
+        (0, 0, 0o775, None),
+        (0, NOBODY, 0o755, None),
+        (0, NOBODY, 0o775, f"group {NOBODY}"),
+        (NOBODY, 0, 0o755, f"user {NOBODY}, whose directory it is"),
+        (0, 0, 0o1777, "everybody"),
+    ],
+)
+def test_a_directory_is_roots_alone_or_somebody_elses(
+    tmp_path: Path, uid: int, gid: int, mode: int, who: str | None
+) -> None:
     tmp_path.chmod(mode)
     os.chown(tmp_path, uid, gid)
     assert safefiles.stranger_in(str(tmp_path)) == who
@@ -95,11 +103,13 @@ def test_in_roots_own_directory_the_operators_links_are_followed(theirs: Path) -
 
 
 @pytest.mark.parametrize("option", ["--logto", "--access-log", "--logger"])
-def test_a_log_that_is_swapped_for_a_link_is_not_followed_when_reopened(start: Start, theirs: Path,
-                                                                        option: str) -> None:
+def test_a_log_that_is_swapped_for_a_link_is_not_followed_when_reopened(
+    start: Start, theirs: Path, option: str
+) -> None:
     log = theirs / "log"
-    server = start("--socket", "app.sock", option, f"file:{log}" if option == "--logger" else str(log),
-                   "app:application", app=APP)
+    server = start(
+        "--socket", "app.sock", option, f"file:{log}" if option == "--logger" else str(log), "app:application", app=APP
+    )
     eventually(lambda: log.exists() and client.is_up(server.directory / "app.sock"), "it serves")
     log.rename(theirs / "log.1")
     log.symlink_to(theirs.parent / "secret")
@@ -137,12 +147,27 @@ def test_only_the_socket_itself_is_given_away(theirs: Path) -> None:
 
 
 def test_the_operator_is_warned_of_directories_that_are_not_roots_alone(start: Start, theirs: Path) -> None:
-    server = serve(start, "--socket", str(theirs / "other.sock"), "--pidfile", str(theirs / "pid"), "--access-log",
-                   str(theirs / "access.log"), "--master-fifo", str(theirs / "fifo"))
-    for option, name in (("--socket", "other.sock"), ("--pidfile", "pid"), ("--access-log", "access.log"),
-                         ("--master-fifo", "fifo")):
-        server.wait_for(f"{option} {theirs}/{name} lies in a directory that is not root's alone: user {NOBODY}, whose "
-                        f"directory it is, can replace it; make {theirs} root's, with mode 755")
+    server = serve(
+        start,
+        "--socket",
+        str(theirs / "other.sock"),
+        "--pidfile",
+        str(theirs / "pid"),
+        "--access-log",
+        str(theirs / "access.log"),
+        "--master-fifo",
+        str(theirs / "fifo"),
+    )
+    for option, name in (
+        ("--socket", "other.sock"),
+        ("--pidfile", "pid"),
+        ("--access-log", "access.log"),
+        ("--master-fifo", "fifo"),
+    ):
+        server.wait_for(
+            f"{option} {theirs}/{name} lies in a directory that is not root's alone: user {NOBODY}, whose "
+            f"directory it is, can replace it; make {theirs} root's, with mode 755"
+        )
     assert server.stop() == 0
 
 
@@ -156,8 +181,9 @@ def test_descriptors_that_nobody_has_named_are_closed(start: Start, tmp_path: Pa
         named.listen()
         os.set_inheritable(secret_fd, True)
         os.set_inheritable(named.fileno(), True)
-        server = start("--socket", f"fd://{named.fileno()}", "app:application", app=APP,
-                       pass_fds=(secret_fd, named.fileno())).wait_ready(1)
+        server = start(
+            "--socket", f"fd://{named.fileno()}", "app:application", app=APP, pass_fds=(secret_fd, named.fileno())
+        ).wait_ready(1)
         for pid in (server.pid, *server.worker_pids(), *server.template_pids()):
             assert str(tmp_path) not in [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
         assert client.get(tmp_path / "app.sock").body == b"fine"
@@ -180,16 +206,23 @@ RIGHTS_APP = """
 
 
 def rights(start: Start, *options: str) -> tuple[Server, dict[str, Any]]:
-    server = start("--socket", "app.sock", *options, "app:application", app=RIGHTS_APP,
-                   prefix=another_user.prefix()).wait_ready(1)
+    server = start(
+        "--socket", "app.sock", *options, "app:application", app=RIGHTS_APP, prefix=another_user.prefix()
+    ).wait_ready(1)
     found: dict[str, Any] = json.loads(client.get(server.directory / "app.sock").body)
     return server, found
 
 
 def test_nothing_of_roots_is_left_after_uid(start: Start, public: None) -> None:
     server, found = rights(start, "--uid", another_user.USER)
-    assert found == {"users": [NOBODY] * 3, "groups": [NOBODY] * 3, "more": [NOBODY], "home": "/nonexistent",
-                     "capabilities": ["0" * 16] * 2, "no_new": "1"}
+    assert found == {
+        "users": [NOBODY] * 3,
+        "groups": [NOBODY] * 3,
+        "more": [NOBODY],
+        "home": "/nonexistent",
+        "capabilities": ["0" * 16] * 2,
+        "no_new": "1",
+    }
     assert "the application runs" not in server.log
 
 
@@ -198,10 +231,12 @@ def test_who_wants_sudo_says_so_and_a_home_of_the_operators_counts(start: Start,
     assert found["no_new"] == "0" and found["home"] == "/srv/home"
 
 
-@pytest.mark.parametrize(("options", "words"), [
-    ((), "as root"), (("--uid", "nobody", "--gid", "0"), "with root's group")])
+@pytest.mark.parametrize(
+    ("options", "words"), [((), "as root"), (("--uid", "nobody", "--gid", "0"), "with root's group")]
+)
 def test_an_application_with_rights_of_roots_is_named_once(
-        start: Start, public: None, options: tuple[str, ...], words: str) -> None:
+    start: Start, public: None, options: tuple[str, ...], words: str
+) -> None:
     server, _ = rights(start, *options)
     server.wait_for(f"the application runs {words}: whoever breaks into it has the machine; name another user with")
     assert server.log.count("the application runs") == 1
@@ -213,14 +248,25 @@ BOUNDS = "-all,+setuid,+setgid,+chown,+kill"  # as wsgid-hardened.service names 
 def test_a_root_master_does_with_four_capabilities(start: Start, public: None) -> None:
     """Without CAP_KILL it could not end a worker of another user."""
     prefix = [*another_user.prefix(), "setpriv", "--bounding-set", BOUNDS, "--inh-caps", BOUNDS]
-    server = start("--socket", "app.sock", "--uid", another_user.USER, "--chown-socket", another_user.USER,
-                   "--hub-timeout", "0.5", "app:application", app="""
+    server = start(
+        "--socket",
+        "app.sock",
+        "--uid",
+        another_user.USER,
+        "--chown-socket",
+        another_user.USER,
+        "--hub-timeout",
+        "0.5",
+        "app:application",
+        app="""
         def application(environ, start_response):
             if environ["PATH_INFO"] == "/stuck":
                 sum(range(10 ** 12))
             start_response("200 OK", [])
             return [b"fine"]
-    """, prefix=prefix).wait_ready(1)
+    """,
+        prefix=prefix,
+    ).wait_ready(1)
     with client.connect(server.directory / "app.sock") as stuck:
         stuck.sendall(client.packet("/stuck"))
         server.wait_for("was killed by SIGABRT")
@@ -234,8 +280,9 @@ def test_a_root_master_does_with_four_capabilities(start: Start, public: None) -
 def test_a_master_that_may_not_signal_its_workers_says_so_and_goes_on(start: Start, public: None) -> None:
     bounds = BOUNDS.removesuffix(",+kill")
     prefix = [*another_user.prefix(), "setpriv", "--bounding-set", bounds, "--inh-caps", bounds]
-    server = start("--socket", "app.sock", "--uid", another_user.USER, "app:application", app=APP,
-                   prefix=prefix).wait_ready(1)
+    server = start(
+        "--socket", "app.sock", "--uid", another_user.USER, "app:application", app=APP, prefix=prefix
+    ).wait_ready(1)
     server.send_signal(Signals.SIGHUP)
     server.wait_for(r"worker \d \(generation 1, pid \d+\) is ready")
     assert client.get(server.directory / "app.sock").body == b"fine"

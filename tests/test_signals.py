@@ -51,10 +51,20 @@ def say(server: Server) -> str:
 
 @pytest.mark.parametrize("inherited", [block_all, ignore_all], ids=["blocked", "ignored"])
 def test_signals_that_are_blocked_or_ignored_at_the_start_work_all_the_same(
-        start: Start, inherited: Callable[[], None]) -> None:
+    start: Start, inherited: Callable[[], None]
+) -> None:
     """As by a shell's trap, nohup, or a supervisor that blocks signals and forgets to undo that before it execs."""
-    server = start("--socket", "app.sock", "--hub-timeout", "0.5", "--hub-warn", "0.2", "app:application", app=APP,
-                   preexec_fn=inherited).wait_ready(1)
+    server = start(
+        "--socket",
+        "app.sock",
+        "--hub-timeout",
+        "0.5",
+        "--hub-warn",
+        "0.2",
+        "app:application",
+        app=APP,
+        preexec_fn=inherited,
+    ).wait_ready(1)
     pid, rest = say(server).split(" ", 1)
     # Python itself ignores SIGPIPE and SIGXFSZ.
     assert rest == f"[] {sorted([Signals.SIGPIPE, Signals.SIGXFSZ])}"
@@ -89,8 +99,12 @@ def test_programs_that_the_application_starts_have_the_usual_signals(start: Star
 def importing(server: Server, count: int) -> list[int]:
     """The pids of those that import, when they are so many."""
     path = server.directory / "imports"
-    return [int(line) for line in eventually(
-        lambda: path.exists() and len(path.read_text().split()) >= count and path.read_text(), "they import").split()]
+    return [
+        int(line)
+        for line in eventually(
+            lambda: path.exists() and len(path.read_text().split()) >= count and path.read_text(), "they import"
+        ).split()
+    ]
 
 
 @pytest.mark.parametrize("signo", [Signals.SIGTERM, Signals.SIGINT, Signals.SIGQUIT])
@@ -105,8 +119,9 @@ def test_a_stop_waits_for_no_import(start: Start, signo: Signals, options: list[
 
 
 def test_nor_does_one_that_reaches_all_processes_at_once(start: Start) -> None:
-    server = start("--socket", "app.sock", "--workers", "2", "--lazy-apps", "app:application", app=LAZY,
-                   start_new_session=True)
+    server = start(
+        "--socket", "app.sock", "--workers", "2", "--lazy-apps", "app:application", app=LAZY, start_new_session=True
+    )
     (server.directory / "slow").touch()
     importing(server, 2)
     os.killpg(server.pid, Signals.SIGTERM)

@@ -61,8 +61,9 @@ APP = """
 
 
 def serve(start: Start, *options: str, workers: int = 1) -> Server:
-    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application",
-                 app=APP).wait_ready(workers)
+    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application", app=APP).wait_ready(
+        workers
+    )
 
 
 def kinds(worker: dict[str, object], kind: str) -> list[dict[str, object]]:
@@ -78,8 +79,7 @@ def test_requests_greenlets_and_threads_are_shown_and_the_idle_are_counted(start
         shown = wsgidctl(tmp_path, "stacks").stdout
     [sleeping] = kinds(worker, "request")
     assert sleeping["count"] == 2 and [one["path"] for one in sleeping["named"]] == ["/sleep"] * 2  # type: ignore
-    assert any(one["function"] == "application" and "time.sleep" in one["source"]
-               for one in sleeping["frames"])  # type: ignore[attr-defined]
+    assert any(one["function"] == "application" and "time.sleep" in one["source"] for one in sleeping["frames"])  # type: ignore[attr-defined]
     [spawned] = kinds(worker, "greenlet")
     assert spawned["count"] == 3 and "wait_for_ever" in str(spawned["named"])
     assert any("wait_in_a_thread" in str(one["frames"]) for one in kinds(worker, "thread"))
@@ -152,8 +152,12 @@ def test_a_worker_that_is_stuck_in_c_shows_what_faulthandler_can(start: Start, t
         for _ in range(2):  # the second time as well
             done = wsgidctl(tmp_path, "stacks")
             assert done.returncode == 0
-            assert re.search(r"^worker [01] does not answer: its event loop has not run for \d+\.\d s\n"
-                             rf"  {re.escape(ALL_THERE_IS)}\n", done.stdout, re.MULTILINE)
+            assert re.search(
+                r"^worker [01] does not answer: its event loop has not run for \d+\.\d s\n"
+                rf"  {re.escape(ALL_THERE_IS)}\n",
+                done.stdout,
+                re.MULTILINE,
+            )
             assert done.stdout.count("(most recent call first)") == 1
             assert re.search(rf'File "{tmp_path}/app.py", line \d+ in application', done.stdout)
             assert re.search(r"^worker [01]: 0 requests", done.stdout, re.MULTILINE)

@@ -38,8 +38,16 @@ def server(start: Start, tmp_path: Path) -> Server:
     (shared / "logo.svg").write_text("<svg/>")
     (files / "shared").symlink_to("../shared")
     os.mkfifo(files / "fifo")
-    return start("--socket", "app.sock", "--static-map", "/static=files", "--static-safe", str(shared),
-                 "app:application", app=APP).wait_ready(1)
+    return start(
+        "--socket",
+        "app.sock",
+        "--static-map",
+        "/static=files",
+        "--static-safe",
+        str(shared),
+        "app:application",
+        app=APP,
+    ).wait_ready(1)
 
 
 def get(server: Server, path: str, **headers: str) -> client.Answer:
@@ -56,8 +64,9 @@ def test_what_is_hidden_is_sent_only_if_it_is_asked_for(start: Start, tmp_path: 
         (files / name).parent.mkdir(parents=True, exist_ok=True)
         (files / name).write_text("file")
     (files / "css" / "disguised.css").symlink_to("../.env")
-    server = start("--socket", "app.sock", "--static-map", "/static=files", *option, "app:application",
-                   app=APP).wait_ready(1)
+    server = start(
+        "--socket", "app.sock", "--static-map", "/static=files", *option, "app:application", app=APP
+    ).wait_ready(1)
     for name in HIDDEN:
         assert get(server, f"/static/{name}").body == (b"file" if option else b"the application")
     assert get(server, "/static/.well-known/security.txt").body == b"file"
@@ -76,11 +85,27 @@ def test_a_file_is_sent_with_its_type_and_validators(server: Server) -> None:
     assert head.body == b"" and head.header("Content-Length") == str(len(TEXT))
 
 
-@pytest.mark.parametrize("path", [
-    "/", "/static", "/static/", "/static/no", "/static/css", "/staticcss/site.css", "/static/../secret", "/static/link",
-    "/static/css/../../secret", "/static//etc/passwd", "/static/./big.bin", "/static/fifo", "/static/big.bin/",
-    "/static/shared/../../secret", "/static/\0", "/static/%2e%2e/secret",
-])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/static",
+        "/static/",
+        "/static/no",
+        "/static/css",
+        "/staticcss/site.css",
+        "/static/../secret",
+        "/static/link",
+        "/static/css/../../secret",
+        "/static//etc/passwd",
+        "/static/./big.bin",
+        "/static/fifo",
+        "/static/big.bin/",
+        "/static/shared/../../secret",
+        "/static/\0",
+        "/static/%2e%2e/secret",
+    ],
+)
 def test_what_is_no_file_there_is_the_applications(server: Server, path: str) -> None:
     assert get(server, path).body == b"the application"
 
@@ -97,31 +122,49 @@ def test_links_lead_where_they_may(server: Server) -> None:
 def test_who_has_it_already_gets_a_304(server: Server) -> None:
     first = get(server, "/static/css/site.css")
     etag, modified = first.header("ETag") or "", first.header("Last-Modified") or ""
-    for headers in ({"HTTP_IF_NONE_MATCH": etag}, {"HTTP_IF_NONE_MATCH": f'"x", W/{etag}'}, {"HTTP_IF_NONE_MATCH": "*"},
-                    {"HTTP_IF_MODIFIED_SINCE": modified}):
+    for headers in (
+        {"HTTP_IF_NONE_MATCH": etag},
+        {"HTTP_IF_NONE_MATCH": f'"x", W/{etag}'},
+        {"HTTP_IF_NONE_MATCH": "*"},
+        {"HTTP_IF_MODIFIED_SINCE": modified},
+    ):
         again = get(server, "/static/css/site.css", **headers)
         assert (again.status, again.body, again.header("ETag")) == (304, b"", etag)
-    for headers in ({"HTTP_IF_NONE_MATCH": '"x"'}, {"HTTP_IF_MODIFIED_SINCE": "Thu, 01 Jan 1970 00:00:00 GMT"},
-                    {"HTTP_IF_NONE_MATCH": '"x"', "HTTP_IF_MODIFIED_SINCE": modified},
-                    {"HTTP_IF_MODIFIED_SINCE": "yesterday"}):
+    for headers in (
+        {"HTTP_IF_NONE_MATCH": '"x"'},
+        {"HTTP_IF_MODIFIED_SINCE": "Thu, 01 Jan 1970 00:00:00 GMT"},
+        {"HTTP_IF_NONE_MATCH": '"x"', "HTTP_IF_MODIFIED_SINCE": modified},
+        {"HTTP_IF_MODIFIED_SINCE": "yesterday"},
+    ):
         assert get(server, "/static/css/site.css", **headers).status == 200
 
 
-@pytest.mark.parametrize(("wanted", "body"), [
-    ("bytes=0-9", TEXT[:10]), ("bytes=5-", TEXT[5:]), ("bytes=-7", TEXT[-7:]), ("bytes=299999-400000", TEXT[299999:]),
-    ("bytes=100000-250000", TEXT[100000:250001]),
-])
+@pytest.mark.parametrize(
+    ("wanted", "body"),
+    [
+        ("bytes=0-9", TEXT[:10]),
+        ("bytes=5-", TEXT[5:]),
+        ("bytes=-7", TEXT[-7:]),
+        ("bytes=299999-400000", TEXT[299999:]),
+        ("bytes=100000-250000", TEXT[100000:250001]),
+    ],
+)
 def test_a_range_is_a_206(server: Server, wanted: str, body: bytes) -> None:
     answer = get(server, "/static/big.bin", HTTP_RANGE=wanted)
     assert (answer.status, answer.body) == (206, body)
     assert answer.header("Content-Length") == str(len(body))
 
 
-@pytest.mark.parametrize("headers", [
-    {"HTTP_RANGE": "bytes=5-2"}, {"HTTP_RANGE": "lines=1-2"}, {"HTTP_RANGE": "bytes=0-1,5-6"},
-    {"HTTP_RANGE": "bytes=-"},
-    {"HTTP_RANGE": "bytes=0-9", "HTTP_IF_RANGE": '"another"'},
-])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"HTTP_RANGE": "bytes=5-2"},
+        {"HTTP_RANGE": "lines=1-2"},
+        {"HTTP_RANGE": "bytes=0-1,5-6"},
+        {"HTTP_RANGE": "bytes=-"},
+        {"HTTP_RANGE": "bytes=0-9", "HTTP_IF_RANGE": '"another"'},
+    ],
+)
 def test_a_range_that_is_not_understood_is_the_whole_file(server: Server, headers: dict[str, str]) -> None:
     assert get(server, "/static/big.bin", **headers).body == TEXT
 

@@ -44,8 +44,9 @@ APP = """
 
 
 def serve(start: Start, *options: str, workers: int = 1) -> Server:
-    return start("--socket", "app.sock", "--workers", str(workers), "--stats", "stats.sock", *options,
-                 "app:application", app=APP).wait_ready(workers)
+    return start(
+        "--socket", "app.sock", "--workers", str(workers), "--stats", "stats.sock", *options, "app:application", app=APP
+    ).wait_ready(workers)
 
 
 def stats(server: Server) -> Any:
@@ -60,19 +61,63 @@ def get(server: Server, path: str = "/") -> client.Answer:
 
 # uwsgi_exporter's pkg/collector/stats.go: Go's decoder refuses a number with a point for an int, and a string for both.
 # What uWSGI 2.0 has beside these is in the second part of each.
-CORE = {"id": int, "requests": int, "static_requests": int, "routed_requests": int, "offloaded_requests": int,
-        "write_errors": int, "read_errors": int, "in_request": int, "vars": [str],
-        "req_info": dict}
-APPLICATION = {"id": int, "modifier1": int, "mountpoint": str, "startup_time": int, "requests": int, "exceptions": int,
-               "chdir": str}
-WORKER = {"id": int, "pid": int, "accepting": int, "requests": int, "delta_requests": int, "exceptions": int,
-          "harakiri_count": int, "signals": int, "signal_queue": int, "status": str, "rss": int, "vsz": int,
-          "running_time": int, "last_spawn": int, "respawn_count": int, "tx": int, "avg_rt": int, "apps": [APPLICATION],
-          "cores": [CORE]}
+CORE = {
+    "id": int,
+    "requests": int,
+    "static_requests": int,
+    "routed_requests": int,
+    "offloaded_requests": int,
+    "write_errors": int,
+    "read_errors": int,
+    "in_request": int,
+    "vars": [str],
+    "req_info": dict,
+}
+APPLICATION = {
+    "id": int,
+    "modifier1": int,
+    "mountpoint": str,
+    "startup_time": int,
+    "requests": int,
+    "exceptions": int,
+    "chdir": str,
+}
+WORKER = {
+    "id": int,
+    "pid": int,
+    "accepting": int,
+    "requests": int,
+    "delta_requests": int,
+    "exceptions": int,
+    "harakiri_count": int,
+    "signals": int,
+    "signal_queue": int,
+    "status": str,
+    "rss": int,
+    "vsz": int,
+    "running_time": int,
+    "last_spawn": int,
+    "respawn_count": int,
+    "tx": int,
+    "avg_rt": int,
+    "apps": [APPLICATION],
+    "cores": [CORE],
+}
 SOCKET = {"name": str, "proto": str, "queue": int, "max_queue": int, "shared": int, "can_offload": int}
-STATS = {"version": str, "listen_queue": int, "listen_queue_errors": int, "signal_queue": int, "load": int, "pid": int,
-         "uid": int, "gid": int, "cwd": str, "sockets": [SOCKET], "workers": [WORKER],
-         "locks": [dict]}
+STATS = {
+    "version": str,
+    "listen_queue": int,
+    "listen_queue_errors": int,
+    "signal_queue": int,
+    "load": int,
+    "pid": int,
+    "uid": int,
+    "gid": int,
+    "cwd": str,
+    "sockets": [SOCKET],
+    "workers": [WORKER],
+    "locks": [dict],
+}
 
 
 def assert_shape(found: Any, shape: Any, where: str = "stats") -> None:
@@ -103,8 +148,10 @@ def test_what_wsgid_knows_is_there(start: Start) -> None:
     for path in ("/", "/", "/boom", "/torn"):
         get(server, path)
     # A request is counted when it is answered, and its place is free a moment later.
-    eventually(lambda: [stats(server)["workers"][0][name] for name in ("requests", "status")] == [4, "idle"],
-               "all are counted, and nothing is in flight")
+    eventually(
+        lambda: [stats(server)["workers"][0][name] for name in ("requests", "status")] == [4, "idle"],
+        "all are counted, and nothing is in flight",
+    )
     found = stats(server)
     assert (found["pid"], found["uid"], found["gid"]) == (server.pid, os.getuid(), os.getgid())
     assert found["cwd"] == str(server.directory)
@@ -153,7 +200,12 @@ def test_a_vacant_slot_is_a_cheap_worker_and_keeps_its_count(start: Start) -> No
     server.wait_for(r"worker 0 .* exited with code 0")
     left, new = stats(server)["workers"]
     assert (left["status"], left["pid"], left["accepting"], left["requests"], left["delta_requests"]) == (
-        "cheap", 0, 0, 2, 0)
+        "cheap",
+        0,
+        0,
+        2,
+        0,
+    )
     assert (new["status"], new["accepting"], new["requests"]) == ("idle", 1, 0)
 
 
@@ -190,8 +242,15 @@ def test_a_removed_directory_does_not_end_the_statistics(start: Start, tmp_path:
     release = tmp_path / "release"
     release.mkdir()
     (release / "app.py").write_text("def application(environ, start_response): start_response('200 OK', []); return []")
-    server = start("--socket", str(tmp_path / "app.sock"), "--stats", str(tmp_path / "stats.sock"), "--chdir",
-                   str(release), "app:application").wait_ready(1)
+    server = start(
+        "--socket",
+        str(tmp_path / "app.sock"),
+        "--stats",
+        str(tmp_path / "stats.sock"),
+        "--chdir",
+        str(release),
+        "app:application",
+    ).wait_ready(1)
     shutil.rmtree(release)
     assert stats(server)["cwd"] == ""
 
@@ -208,9 +267,13 @@ def uwsgitop(server: Server, address: str) -> Iterator[tuple[Callable[[], str], 
     screen, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
     running = subprocess.Popen(
-        [sys.executable, str(Path(sys.executable).with_name("uwsgitop")), address], cwd=server.directory,
-        stdin=terminal, stdout=terminal, stderr=terminal,
-        env={**os.environ, "TERM": "xterm", "no_proxy": "127.0.0.1", "COLUMNS": "200", "LINES": "50"})
+        [sys.executable, str(Path(sys.executable).with_name("uwsgitop")), address],
+        cwd=server.directory,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env={**os.environ, "TERM": "xterm", "no_proxy": "127.0.0.1", "COLUMNS": "200", "LINES": "50"},
+    )
     os.close(terminal)
     os.set_blocking(screen, False)
     drawn = bytearray()
@@ -253,8 +316,9 @@ def test_uwsgitop_shows_the_workers_and_their_requests(start: Start) -> None:
 
 
 def test_uwsgitop_reads_them_over_http_too(start: Start) -> None:
-    server = start("--socket", "app.sock", "--stats", "127.0.0.1:0", "--stats-http", "app:application",
-                   app=APP).wait_ready(1)
+    server = start(
+        "--socket", "app.sock", "--stats", "127.0.0.1:0", "--stats-http", "app:application", app=APP
+    ).wait_ready(1)
     get(server)
     [port] = [one.laddr.port for one in psutil.Process(server.pid).net_connections("tcp")]
     with uwsgitop(server, f"http://127.0.0.1:{port}/") as (screen, _):

@@ -119,7 +119,8 @@ def test_what_is_printed_is_in_the_log_when_it_is_printed_and_once(start: Start)
 def test_the_streams_are_as_applications_expect_them(start: Start) -> None:
     server = start("--socket", "app.sock", "app:application", app=APP).wait_ready(1)
     assert ask(server.directory, "/streams").body.decode() == repr(
-        (1, 2, False, "utf-8", 0, "<stdout>", "w", True, True, 0))
+        (1, 2, False, "utf-8", 0, "<stdout>", "w", True, True, 0)
+    )
     server.stop()
 
 
@@ -140,8 +141,21 @@ def test_a_reader_that_has_gone_costs_nobody_the_response(tmp_path: Path) -> Non
 def test_a_reader_that_sleeps_holds_nobody_up(tmp_path: Path) -> None:
     """Neither the event loop nor the master: a pipe holds 64 KiB, and here come 400 KB to each stream, three times."""
     reading, writing = os.pipe()
-    with quiet(tmp_path, f">&{writing} 2>&{writing}", "--workers", "2", "--hub-warn", "60", "--hub-timeout", "60",
-               "--log-level", "debug", "--logger", "stdio", pass_fds=[writing]) as server:
+    with quiet(
+        tmp_path,
+        f">&{writing} 2>&{writing}",
+        "--workers",
+        "2",
+        "--hub-warn",
+        "60",
+        "--hub-timeout",
+        "60",
+        "--log-level",
+        "debug",
+        "--logger",
+        "stdio",
+        pass_fds=[writing],
+    ) as server:
         os.close(writing)
         for _ in range(3):
             assert ask(tmp_path, "/flood").status == 200
@@ -199,9 +213,15 @@ def test_a_child_of_the_application_prints_as_everywhere_else(start: Start) -> N
 # --- characters, closed streams, questions ---
 
 
-@pytest.mark.parametrize("environ", [
-    {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "latin-1"},
-    {"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C.UTF-8"}])
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+        {"PYTHONIOENCODING": "latin-1"},
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C.UTF-8"},
+    ],
+)
 def test_a_character_that_the_encoding_lacks_costs_nobody_the_response(start: Start, environ: dict[str, str]) -> None:
     server = start("--socket", "app.sock", "app:application", app=APP, environ=environ).wait_ready(1)
     assert ask(server.directory, "/words").status == 200

@@ -51,8 +51,9 @@ class Systemd:
     @property
     def states(self) -> list[str]:
         """The messages about states, without the clock's."""
-        return [message.partition("\n")[0] for message in self.messages
-                if not message.startswith(("STATUS=", "WATCHDOG=1"))]
+        return [
+            message.partition("\n")[0] for message in self.messages if not message.startswith(("STATUS=", "WATCHDOG=1"))
+        ]
 
     @property
     def status(self) -> str:
@@ -67,8 +68,16 @@ def told(tmp_path: Path) -> Iterator[Systemd]:
 
 
 def serve(start: Start, *options: str, app: str = APP, notify: str = "notify", **environ: str) -> Server:
-    server = start("--socket", "app.sock", "--workers", "2", *options, "app:application", app=app,
-                   environ={"NOTIFY_SOCKET": notify, **environ})
+    server = start(
+        "--socket",
+        "app.sock",
+        "--workers",
+        "2",
+        *options,
+        "app:application",
+        app=app,
+        environ={"NOTIFY_SOCKET": notify, **environ},
+    )
     return server
 
 
@@ -201,10 +210,17 @@ def test_a_passed_socket_and_notifications_together(start: Start, told: Systemd,
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / "passed.sock"))
     listener.listen(10)
-    code = ("import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid()); "
-            "os.environ['LISTEN_FDS'] = '1'; os.execv(sys.argv[2], sys.argv[2:])")
-    server = start("app:application", app=APP, environ={"NOTIFY_SOCKET": "notify"},
-                   prefix=[sys.executable, "-c", code, str(listener.fileno())], pass_fds=[listener.fileno()])
+    code = (
+        "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid()); "
+        "os.environ['LISTEN_FDS'] = '1'; os.execv(sys.argv[2], sys.argv[2:])"
+    )
+    server = start(
+        "app:application",
+        app=APP,
+        environ={"NOTIFY_SOCKET": "notify"},
+        prefix=[sys.executable, "-c", code, str(listener.fileno())],
+        pass_fds=[listener.fileno()],
+    )
     listener.close()
     told.until("READY=1")
     assert client.get(tmp_path / "passed.sock").body == b"[]"
@@ -254,7 +270,8 @@ def test_a_message_for_which_there_is_no_room_is_sent_later(told: Systemd, tmp_p
 
 
 def test_a_worker_that_dies_at_each_start_does_not_keep_the_service_from_being_up(
-        told: Systemd, tmp_path: Path) -> None:
+    told: Systemd, tmp_path: Path
+) -> None:
     one = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}, lambda: 0, False)
     fleet = Fleet(2, Deadlines(60, 60, 30))
     fleet.slots = [Slot(0, SlotState.READY), Slot(1, SlotState.SPAWNING)]

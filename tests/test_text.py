@@ -11,7 +11,7 @@ def test_each_place_of_a_text_counts(size: int) -> None:
     assert is_plain(usual)
     for at in range(size):
         for char in map(chr, range(0x102)):
-            text = usual[:at] + char + usual[at + 1:]
+            text = usual[:at] + char + usual[at + 1 :]
             assert is_plain(text) == (text.isascii() and text.isprintable())
 
 

@@ -66,16 +66,18 @@ def application(environ, start_response):
 
 
 def serve(start: Start, *options: str, workers: int = 1) -> Server:
-    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application",
-                 app=APP).wait_ready(workers)
+    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application", app=APP).wait_ready(
+        workers
+    )
 
 
 def address(server: Server) -> Path:
     return server.directory / "app.sock"
 
 
-def among(server: Server, path: str, seconds: str, innocents: int = 32, they_take: str = "2"
-          ) -> tuple[bytes, list[int]]:
+def among(
+    server: Server, path: str, seconds: str, innocents: int = 32, they_take: str = "2"
+) -> tuple[bytes, list[int]]:
     """One culprit among innocents that sleep: its raw answer, and their statuses."""
     with ThreadPoolExecutor(innocents + 1) as pool:
         others = [pool.submit(client.get, address(server), "/sleep", QUERY_STRING=they_take) for _ in range(innocents)]
@@ -181,9 +183,17 @@ def test_a_head_that_is_on_its_way_is_not_late_because_the_loop_was_held_up(star
 
 
 def test_a_body_that_is_on_its_way_is_not_late_because_the_loop_was_held_up(start: Start) -> None:
-    server = start("--socket", "app.sock", "--socket-timeout", "2.5", "app:application", app=APP + """
+    server = start(
+        "--socket",
+        "app.sock",
+        "--socket-timeout",
+        "2.5",
+        "app:application",
+        app=APP
+        + """
     environ["wsgi.input"].read() if path == "/read" else None
-""").wait_ready(1)
+""",
+    ).wait_ready(1)
     with client.connect(address(server)) as connected:
         connected.sendall(client.packet("/read", b"x" * 200_000)[:-1])
         eventually(lambda: server.in_flight() == 1, "the body is there, but for its end")
@@ -200,7 +210,7 @@ def test_a_kept_connection_is_not_closed_because_the_loop_was_held_up(start: Sta
         connected.sendall(request + sent)
         assert connected.recv(65536).startswith(b"HTTP/1.1 200")
         held_up(server, "3.5")
-        connected.sendall(request[len(sent):])
+        connected.sendall(request[len(sent) :])
         assert connected.recv(65536).startswith(b"HTTP/1.1 200")
 
 
@@ -256,10 +266,18 @@ def test_a_leaving_worker_that_is_stuck_in_c_is_killed_before_its_mercy_time_is_
 
 def test_a_client_that_never_reads_is_ended_all_the_same_after_the_loop_was_held_up(start: Start) -> None:
     """Deadlines move; they do not go away."""
-    server = start("--socket", "app.sock", "--socket-timeout", "1", "app:application", app=APP + """
+    server = start(
+        "--socket",
+        "app.sock",
+        "--socket-timeout",
+        "1",
+        "app:application",
+        app=APP
+        + """
     if path == "/much":
         return [b"x" * (64 << 20)]
-""").wait_ready(1)
+""",
+    ).wait_ready(1)
     with client.connect(address(server)) as connected:
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connected.sendall(client.packet("/much"))

@@ -115,9 +115,25 @@ def site(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iter
     (directory / "app.py").write_text(APP)
     (directory / "file").write_bytes(os.urandom(3 << 20))
     server = Server(
-        directory, "--http", "127.0.0.1:0", "--https", files(authority), "--https", files(authority, "ca.pem"),
-        "--ssl-socket", files(authority), "--ssl-socket", files(authority, "ca.pem"), "--http-head-timeout", "3",
-        "--gevent", "4", "--drain-timeout", "1", "app:application")
+        directory,
+        "--http",
+        "127.0.0.1:0",
+        "--https",
+        files(authority),
+        "--https",
+        files(authority, "ca.pem"),
+        "--ssl-socket",
+        files(authority),
+        "--ssl-socket",
+        files(authority, "ca.pem"),
+        "--http-head-timeout",
+        "3",
+        "--gevent",
+        "4",
+        "--drain-timeout",
+        "1",
+        "app:application",
+    )
     try:
         server.wait_ready(1)
         yield Site(server, *addresses(server))
@@ -147,8 +163,18 @@ def environ(answer: client.Answer | requests.Response) -> dict[str, str]:
 
 
 def test_curl_is_served(site: Site, authority: Authority) -> None:
-    done = subprocess.run(["curl", "--silent", "--show-error", "--cacert", authority.directory / "ca.pem",
-                           f"https://localhost:{site.https[1]}/?a=b"], capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            "curl",
+            "--silent",
+            "--show-error",
+            "--cacert",
+            authority.directory / "ca.pem",
+            f"https://localhost:{site.https[1]}/?a=b",
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert "QUERY_STRING=a=b" in done.stdout and "wsgi.url_scheme=https" in done.stdout
 
@@ -316,7 +342,7 @@ def test_a_handshake_that_does_not_come_holds_nobody_up(site: Site, authority: A
     before = len(site.server.lines)
     waiting = [client.connect(site.https) for _ in range(12)]
     for number, one in enumerate(waiting):
-        one.sendall(hello()[:number * 20] if number < 8 else hello())
+        one.sendall(hello()[: number * 20] if number < 8 else hello())
     assert ask(site.https, authority.context()).status == 200
     site.server.wait_for("refused .* the TLS handshake did not arrive within --http-head-timeout", 12, before)
     for one in waiting:
@@ -448,27 +474,54 @@ def test_an_upgrade_keeps_the_socket_and_may_change_what_is_spoken(start: Start,
 def test_a_socket_of_systemd_s_may_be_https(start: Start, authority: Authority) -> None:
     with socket.create_server(("127.0.0.1", 0)) as bound:
         script = 'exec 3<&"$1"; export LISTEN_PID=$$ LISTEN_FDS=1; shift; exec "$@"'
-        start("--https", files(authority).replace("127.0.0.1:0", "fd://3"), "app:application", app=APP,
-              prefix=["bash", "-c", script, "bash", str(bound.fileno())], pass_fds=[bound.fileno()]).wait_ready(1)
+        start(
+            "--https",
+            files(authority).replace("127.0.0.1:0", "fd://3"),
+            "app:application",
+            app=APP,
+            prefix=["bash", "-c", script, "bash", str(bound.fileno())],
+            pass_fds=[bound.fileno()],
+        ).wait_ready(1)
         assert ask(bound.getsockname(), authority.context()).status == 200
 
 
-@pytest.mark.parametrize(("certificate", "key", "ca", "complaint"), [
-    ("none.crt", "server.key", "", r"--https cannot read \S+/none.crt: No such file or directory"),
-    ("server.crt", "none.key", "", r"--https cannot read \S+/none.key: No such file or directory"),
-    ("server.crt", "server.key", "none.pem", r"--https cannot read \S+/none.pem: No such file or directory"),
-    ("server.crt", "visitor.key", "", r"--https cannot use .*/visitor.key: the key is not this certificate's"),
-    ("text", "server.key", "", r"--https cannot use the certificate \S+/text with .*: one of them is no such PEM file"),
-    ("server.crt", "text", "", r"--https cannot use .* with the key \S+/text: one of them is no such PEM file"),
-    ("server.crt", "server.key", "text", r"--https finds no certificate in \S+/text"),
-    ("server.crt", "locked.key", "", r"--https cannot use the key \S+/locked.key: it has a passphrase"),
-])
+@pytest.mark.parametrize(
+    ("certificate", "key", "ca", "complaint"),
+    [
+        ("none.crt", "server.key", "", r"--https cannot read \S+/none.crt: No such file or directory"),
+        ("server.crt", "none.key", "", r"--https cannot read \S+/none.key: No such file or directory"),
+        ("server.crt", "server.key", "none.pem", r"--https cannot read \S+/none.pem: No such file or directory"),
+        ("server.crt", "visitor.key", "", r"--https cannot use .*/visitor.key: the key is not this certificate's"),
+        (
+            "text",
+            "server.key",
+            "",
+            r"--https cannot use the certificate \S+/text with .*: one of them is no such PEM file",
+        ),
+        ("server.crt", "text", "", r"--https cannot use .* with the key \S+/text: one of them is no such PEM file"),
+        ("server.crt", "server.key", "text", r"--https finds no certificate in \S+/text"),
+        ("server.crt", "locked.key", "", r"--https cannot use the key \S+/locked.key: it has a passphrase"),
+    ],
+)
 def test_what_is_wrong_with_a_file_is_said_at_once(
-        start: Start, authority: Authority, certificate: str, key: str, ca: str, complaint: str) -> None:
+    start: Start, authority: Authority, certificate: str, key: str, ca: str, complaint: str
+) -> None:
     here = authority.directory
     (here / "text").write_text("hello")
-    subprocess.run(["openssl", "pkey", "-in", here / "server.key", "-aes128", "-passout", "pass:secret", "-out",
-                    here / "locked.key"], check=True)
+    subprocess.run(
+        [
+            "openssl",
+            "pkey",
+            "-in",
+            here / "server.key",
+            "-aes128",
+            "-passout",
+            "pass:secret",
+            "-out",
+            here / "locked.key",
+        ],
+        check=True,
+    )
     option = ",".join(["127.0.0.1:0", *(str(here / one) for one in (certificate, key, ca) if one)])
     server = start("--https", option, "app:application", app=APP)
     assert server.wait() == 2
@@ -479,8 +532,9 @@ def test_what_is_wrong_with_a_file_is_said_at_once(
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_server_for_another_user_reads_its_key(start: Start, authority: Authority, tmp_path: Path) -> None:
     open_to_all(tmp_path)
-    server = start("--https", files(authority), "--uid", "nobody", "app:application", app=APP,
-                   prefix=another_user.prefix()).wait_ready(1)
+    server = start(
+        "--https", files(authority), "--uid", "nobody", "app:application", app=APP, prefix=another_user.prefix()
+    ).wait_ready(1)
     assert ask(addresses(server)[0], authority.context()).status == 200
     server.send_signal(Signals.SIGHUP)
     server.wait_for(r"worker \d+ \(generation 1, .* is ready")

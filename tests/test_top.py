@@ -38,9 +38,15 @@ class Terminal:
         self.before = termios.tcgetattr(self.theirs)
         self.output = b""
         self.process = subprocess.Popen(
-            [PROGRAM, *arguments], cwd=directory, stdin=self.theirs, stdout=self.theirs, stderr=self.theirs,
-            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # for Ctrl-C
-            env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "", "LINES": ""})  # its size is the terminal's
+            [PROGRAM, *arguments],
+            cwd=directory,
+            stdin=self.theirs,
+            stdout=self.theirs,
+            stderr=self.theirs,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # for Ctrl-C
+            env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "", "LINES": ""},
+        )  # its size is the terminal's
 
     def read_until(self, pattern: bytes) -> bytes:
         deadline_s = time.monotonic() + PATIENCE_S
@@ -86,8 +92,9 @@ def terminal(directory: Path, *arguments: str, **size: int) -> Iterator[Terminal
 
 
 @pytest.mark.parametrize("key", [b"q", b"Q", b"\x03"])
-def test_it_shows_the_server_until_a_key_and_leaves_the_terminal_as_it_was(start: Start, tmp_path: Path,
-                                                                           key: bytes) -> None:
+def test_it_shows_the_server_until_a_key_and_leaves_the_terminal_as_it_was(
+    start: Start, tmp_path: Path, key: bytes
+) -> None:
     server = serve(start, workers=2)
     with send(server, "/sleep"), terminal(tmp_path, "top", "--interval", "0.2") as top:
         top.read_until(rb"(?s)/sleep.*/sleep")  # two frames
@@ -115,8 +122,10 @@ def test_it_leaves_the_terminal_as_it_was_when_it_is_ended_or_the_server_goes(st
 @pytest.mark.parametrize(("lines", "columns"), [(24, 80), (10, 40), (50, 200), (3, 10)])
 def test_a_frame_fits_its_terminal(start: Start, tmp_path: Path, lines: int, columns: int) -> None:
     server = serve(start, workers=2)
-    with send(server, "/sleep/" + "x" * 300), terminal(tmp_path, "top", "--interval", "0.2", lines=lines,
-                                                       columns=columns) as top:
+    with (
+        send(server, "/sleep/" + "x" * 300),
+        terminal(tmp_path, "top", "--interval", "0.2", lines=lines, columns=columns) as top,
+    ):
         top.read_until(rb"(?s)wsgid.*wsgid")
         screen = top.output.split(ENTER)[1]
         for line in re.split(rb"\x1b\[H", screen)[-1].split(b"\n")[:lines]:
@@ -141,8 +150,9 @@ def test_one_frame_for_a_pipe(start: Start, tmp_path: Path) -> None:
 
 def test_json_is_an_object_for_each_interval(start: Start, tmp_path: Path) -> None:
     serve(start)
-    with subprocess.Popen([PROGRAM, "top", "--json", "--interval", "0.2"], cwd=tmp_path, text=True,
-                          stdout=subprocess.PIPE) as top:
+    with subprocess.Popen(
+        [PROGRAM, "top", "--json", "--interval", "0.2"], cwd=tmp_path, text=True, stdout=subprocess.PIPE
+    ) as top:
         assert top.stdout
         first = json.loads(top.stdout.readline())
         for _ in range(5):
@@ -178,12 +188,35 @@ def test_without_rich_it_says_how_to_get_it(start: Start, tmp_path: Path) -> Non
 
 def sample(workers: int, requests: int, wrong: int) -> Sample:
     def worker(slot: int) -> dict[str, Any]:
-        return {"slot": slot, "state": "ready", "pid": 10 + slot, "generation": 0, "age_s": 5.0, "in_flight": slot,
-                "heartbeat_age_s": 0.1, "lag_s": 0.0, "rss_bytes": 1 << 20, "restarts": {}, "rests_s": 0.0}
+        return {
+            "slot": slot,
+            "state": "ready",
+            "pid": 10 + slot,
+            "generation": 0,
+            "age_s": 5.0,
+            "in_flight": slot,
+            "heartbeat_age_s": 0.1,
+            "lag_s": 0.0,
+            "rss_bytes": 1 << 20,
+            "restarts": {},
+            "rests_s": 0.0,
+        }
 
-    status = {"version": "1", "application": "a[bold]:b", "mode": "running", "uptime_s": 1.0, "generation": 0, "pid": 1,
-              "ready": workers, "wanted": workers, "places": 1000, "hub_warn_s": 1.0, "listeners": [],
-              "totals": {"timed_out": 0, "rejected": 0}, "workers": list(map(worker, range(workers)))}
+    status = {
+        "version": "1",
+        "application": "a[bold]:b",
+        "mode": "running",
+        "uptime_s": 1.0,
+        "generation": 0,
+        "pid": 1,
+        "ready": workers,
+        "wanted": workers,
+        "places": 1000,
+        "hub_warn_s": 1.0,
+        "listeners": [],
+        "totals": {"timed_out": 0, "rejected": 0},
+        "workers": list(map(worker, range(workers))),
+    }
     slow = {"age_s": 2.0, "worker": 0, "method": "GET", "path": "/[red]x", "peer": "::1"}
     return Sample(status, 0.0, ["wrong"] * wrong, [slow] * requests, {"requests": 1.0, "5xx": 0.0}, {0: 1.0})
 
@@ -192,6 +225,7 @@ def sample(workers: int, requests: int, wrong: int) -> Sample:
 @pytest.mark.parametrize(("workers", "requests", "wrong"), [(1, 0, 0), (64, 20, 9), (2, 20, 0), (300, 0, 4)])
 def test_what_does_not_fit_is_counted(lines: int, workers: int, requests: int, wrong: int) -> None:
     from rich.console import Console
+
     console = Console(width=80, file=open(os.devnull, "w"), record=True)
     console.print(frame.draw(sample(workers, requests, wrong), lines))
     console.file.close()

@@ -113,12 +113,17 @@ ways = pytest.mark.parametrize("way", ["tcp", "tls"])
 
 
 @ways
-@pytest.mark.parametrize(("head", "piece", "size"), [
-    (request("/body?50000", "POST", Transfer_Encoding="chunked"), b"1\r\nx\r\n", 50_000),
-    (request("/body?10000", "POST", Transfer_Encoding="chunked"), b"1;a=b\r\nx\r\n", 10_000),
-], ids=["a chunk for each byte", "with extensions"])
+@pytest.mark.parametrize(
+    ("head", "piece", "size"),
+    [
+        (request("/body?50000", "POST", Transfer_Encoding="chunked"), b"1\r\nx\r\n", 50_000),
+        (request("/body?10000", "POST", Transfer_Encoding="chunked"), b"1;a=b\r\nx\r\n", 10_000),
+    ],
+    ids=["a chunk for each byte", "with extensions"],
+)
 def test_who_sends_a_body_without_pause_lets_the_others_go_on(
-        site: Site, way: str, head: bytes, piece: bytes, size: int) -> None:
+    site: Site, way: str, head: bytes, piece: bytes, size: int
+) -> None:
     with site.connect(way) as connection:
         connection.sendall(head + piece * size)
         connection.sendall(b"0\r\n\r\n")
@@ -186,7 +191,7 @@ def test_reading_what_is_there_has_slices(pair: tuple[Connection, socket.socket]
 
 
 def test_a_response_of_many_blocks_has_slices(pair: tuple[Connection, socket.socket]) -> None:
-    connection, peer = pair
+    connection, _peer = pair
 
     def application(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
         start_response("200 OK", [])

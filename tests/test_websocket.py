@@ -99,8 +99,9 @@ def test_a_websocket_over_tls(start: Start, tmp_path: Path) -> None:
     server = serve(start, "--https", "127.0.0.1:0,server.pem,server.pem", "--socket-timeout", "0.3")
     [port] = server.wait_for(r"listens on 127.0.0.1:(\d+)")
     protocol = WSConnection(ConnectionType.CLIENT)
-    with context.wrap_socket(client.connect(("127.0.0.1", int(port[1]))), server_hostname="127.0.0.1",
-                             suppress_ragged_eofs=False) as connected:
+    with context.wrap_socket(
+        client.connect(("127.0.0.1", int(port[1]))), server_hostname="127.0.0.1", suppress_ragged_eofs=False
+    ) as connected:
         connected.sendall(protocol.send(Request(host="localhost", target="/shout")))
         assert hear(connected, protocol) == "<accepted>"
         connected.settimeout(0.6)  # longer than --socket-timeout

@@ -48,8 +48,9 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def serving(directory: Path, *options: str) -> Iterator[Server]:
     (directory / "app.py").write_text(APP)
-    server = Server(directory, "--socket", "app.sock", "--socket", "127.0.0.1:0", "--max-vars", "100", *options,
-                    "app:application")
+    server = Server(
+        directory, "--socket", "app.sock", "--socket", "127.0.0.1:0", "--max-vars", "100", *options, "app:application"
+    )
     try:
         yield server.wait_ready(1)
         assert server.stop() == 0
@@ -87,7 +88,8 @@ REFUSED = [
 
 @pytest.mark.parametrize(("data", "status", "says"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
 def test_what_is_refused_gets_an_answer_and_one_sentence_that_names_the_peer(
-        server: Server, unix: Path, tcp: tuple[str, int], data: bytes, status: int, says: str) -> None:
+    server: Server, unix: Path, tcp: tuple[str, int], data: bytes, status: int, says: str
+) -> None:
     before = len(server.lines)
     assert client.parse(client.exchange(unix, data)).status == status
     assert client.parse(client.exchange(tcp, data)).status == status
@@ -186,8 +188,19 @@ def test_a_slow_reader_gets_everything(unix: Path) -> None:
         assert received > 4 << 20
 
 
-@pytest.mark.parametrize("name", ["UWSGI_FILE", "UWSGI_SCRIPT", "UWSGI_MODULE", "UWSGI_CALLABLE", "UWSGI_SETENV",
-                                  "UWSGI_CHDIR", "UWSGI_PYHOME", "UWSGI_HOME"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "UWSGI_FILE",
+        "UWSGI_SCRIPT",
+        "UWSGI_MODULE",
+        "UWSGI_CALLABLE",
+        "UWSGI_SETENV",
+        "UWSGI_CHDIR",
+        "UWSGI_PYHOME",
+        "UWSGI_HOME",
+    ],
+)
 def test_a_peer_cannot_choose_what_runs(server: Server, unix: Path, name: str) -> None:
     evil = server.directory / "evil.py"
     evil.write_text("import pathlib; pathlib.Path('pwned').touch()\ndef application(e, s): s('200 OK', []); return []")
@@ -199,7 +212,16 @@ def test_a_peer_cannot_choose_what_runs(server: Server, unix: Path, name: str) -
 
 def test_a_peer_cannot_set_the_keys_of_the_server(unix: Path) -> None:
     keys = "wsgi.url_scheme&wsgi.multithread&wsgi.run_once&SCRIPT_NAME"
-    answer = client.get(unix, "/environ", QUERY_STRING=keys, HTTP_X_FORWARDED_PROTO="https",
-                        **{"wsgi.url_scheme": "https", "wsgi.multithread": "no", "wsgi.run_once": "yes"})
+    answer = client.get(
+        unix,
+        "/environ",
+        QUERY_STRING=keys,
+        HTTP_X_FORWARDED_PROTO="https",
+        **{"wsgi.url_scheme": "https", "wsgi.multithread": "no", "wsgi.run_once": "yes"},
+    )
     assert answer.body.decode().split("\n") == [
-        "wsgi.url_scheme=http", "wsgi.multithread=True", "wsgi.run_once=False", "SCRIPT_NAME="]
+        "wsgi.url_scheme=http",
+        "wsgi.multithread=True",
+        "wsgi.run_once=False",
+        "SCRIPT_NAME=",
+    ]

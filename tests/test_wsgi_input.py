@@ -24,21 +24,28 @@ class Peer:
         assert size_bytes > 0, "asked for nothing, which looks like the end"
         self.calls += 1
         allowed = self._chunk_sizes.pop(0) if self._chunk_sizes else size_bytes
-        block, self.data = self.data[:min(allowed, size_bytes)], self.data[min(allowed, size_bytes):]
+        block, self.data = self.data[: min(allowed, size_bytes)], self.data[min(allowed, size_bytes) :]
         return block
 
 
-def body_of(data: bytes, first: int = 0, chunk_sizes: list[int] | None = None,
-            surplus: bytes = b"") -> tuple[Body, Peer]:
+def body_of(
+    data: bytes, first: int = 0, chunk_sizes: list[int] | None = None, surplus: bytes = b""
+) -> tuple[Body, Peer]:
     peer = Peer(data[first:] + surplus, chunk_sizes or [])
     return Body(data[:first], len(data), peer), peer
 
 
 sizes = st.integers(-1, 50) | st.none() | st.just(10**6)
-operations = st.lists(st.one_of(
-    st.tuples(st.just("read"), sizes), st.tuples(st.just("readline"), sizes), st.tuples(st.just("readlines"), sizes),
-    st.tuples(st.just("read1"), st.integers(1, 50)), st.tuples(st.just("next"), st.none()),
-), max_size=12)
+operations = st.lists(
+    st.one_of(
+        st.tuples(st.just("read"), sizes),
+        st.tuples(st.just("readline"), sizes),
+        st.tuples(st.just("readlines"), sizes),
+        st.tuples(st.just("read1"), st.integers(1, 50)),
+        st.tuples(st.just("next"), st.none()),
+    ),
+    max_size=12,
+)
 bodies = st.lists(st.sampled_from([b"\n", b"a", b"bcd", b"0123456789" * 3, b"\r\n", b"x" * 70000]), max_size=20)
 
 
@@ -69,7 +76,12 @@ def test_an_early_end_is_never_silent(length: int, data: st.DataObject) -> None:
     peer = Peer(b"x" * (came - first), data.draw(st.lists(st.integers(1, 9), max_size=9)))
     stream = Body(b"x" * first, length, peer).stream
     reads: list[Callable[[], Any]] = [
-        stream.read, stream.readline, stream.readlines, lambda: stream.read(length), lambda: list(stream)]
+        stream.read,
+        stream.readline,
+        stream.readlines,
+        lambda: stream.read(length),
+        lambda: list(stream),
+    ]
     read = data.draw(st.sampled_from(reads))
     for _ in range(3):
         with pytest.raises(ClientDisconnected, match=f"{came} of {length} bytes"):
@@ -94,10 +106,15 @@ def test_it_streams() -> None:
     assert peer.calls == 1 and body.unread_bytes == 10**6
 
 
-@pytest.mark.parametrize("read", [
-    lambda stream: stream.read(2**60), lambda stream: stream.read1(2**60), lambda stream: stream.readline(2**60),
-    lambda stream: stream.readlines(2**60)[0],
-])
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda stream: stream.read(2**60),
+        lambda stream: stream.read1(2**60),
+        lambda stream: stream.readline(2**60),
+        lambda stream: stream.readlines(2**60)[0],
+    ],
+)
 def test_an_absurd_size_does_not_allocate_that_much(read: Callable[[Any], bytes]) -> None:
     stream = Body(b"ten", 10, Peer(b" bytes\n", [])).stream
     assert read(stream) == b"ten bytes\n" or read(stream) == b" bytes\n"  # read1 gives what is there
@@ -113,10 +130,14 @@ def test_nor_does_an_absurd_content_length() -> None:
         stream.read(2**59)
 
 
-@pytest.mark.parametrize("use", [
-    lambda body: body.stream.close(), lambda body: body.stream.detach(),
-    lambda body: io.TextIOWrapper(body.stream).close(),
-])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda body: body.stream.close(),
+        lambda body: body.stream.detach(),
+        lambda body: io.TextIOWrapper(body.stream).close(),
+    ],
+)
 def test_unread_bytes_survives_what_the_application_does(use: Callable[[Body], None]) -> None:
     body, _ = body_of(b"x" * 100_000, chunk_sizes=[10])
     body.stream.readline(10)
@@ -150,13 +171,19 @@ def test_it_is_no_more_than_a_stream() -> None:
     assert stream.read(3) == b"xxx"
 
 
-@pytest.mark.parametrize("make", [
-    lambda peer: Body(b"xx", 10, peer).stream, lambda peer: ChunkedBody(peer).stream], ids=["length", "chunks"])
+@pytest.mark.parametrize(
+    "make", [lambda peer: Body(b"xx", 10, peer).stream, lambda peer: ChunkedBody(peer).stream], ids=["length", "chunks"]
+)
 def test_a_stream_that_cannot_seek_does_not_tell_a_position_either(make: Callable[[Any], Any]) -> None:
     """Who gets an answer from tell() trusts that seek() leads back there, as Zope's form parser does."""
     stream = make(Peer(b"x" * 8, []))
-    for use in (stream.tell, lambda: stream.seek(0), lambda: stream.seek(0, io.SEEK_CUR), stream.fileno,
-                stream.truncate):
+    for use in (
+        stream.tell,
+        lambda: stream.seek(0),
+        lambda: stream.seek(0, io.SEEK_CUR),
+        stream.fileno,
+        stream.truncate,
+    ):
         with pytest.raises(io.UnsupportedOperation):
             use()
     assert not stream.seekable() and len(stream.read()) in (8, 10)

@@ -21,8 +21,10 @@ from wsgid.wsgi.response import Outcome, Served, serve
 
 PLAIN = [("Content-Type", "text/plain")]
 HEAD_200 = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
-ERROR_500 = (b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain; charset=latin-1\r\n"
-             b"Content-Length: 26\r\n\r\n500 Internal Server Error\n")
+ERROR_500 = (
+    b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain; charset=latin-1\r\n"
+    b"Content-Length: 26\r\n\r\n500 Internal Server Error\n"
+)
 
 
 class Recorder:
@@ -78,8 +80,14 @@ class Result:
 
 def environ_of(method: str = "GET", path: str = "/page", body: bytes = b"", **more: str) -> dict[str, Any]:
     variables = {
-        "REQUEST_METHOD": method, "PATH_INFO": path, "SERVER_NAME": "example.org", "SERVER_PORT": "80",
-        "SERVER_PROTOCOL": "HTTP/1.1", "QUERY_STRING": "", "CONTENT_LENGTH": str(len(body)), **more,
+        "REQUEST_METHOD": method,
+        "PATH_INFO": path,
+        "SERVER_NAME": "example.org",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "QUERY_STRING": "",
+        "CONTENT_LENGTH": str(len(body)),
+        **more,
     }
     return make_environ(base_environ(io.StringIO(), True, FileWrapper) | variables, io.BytesIO(body))
 
@@ -88,11 +96,13 @@ def app_of(result: Any, headers: Any = PLAIN, status: Any = "200 OK") -> Callabl
     def application(environ: dict[str, Any], start_response: Any) -> Any:
         start_response(status, headers)
         return result
+
     return application
 
 
-def run(application: Callable[..., Any], method: str = "GET", transport: Recorder | None = None,
-        **more: Any) -> tuple[Served, Recorder]:
+def run(
+    application: Callable[..., Any], method: str = "GET", transport: Recorder | None = None, **more: Any
+) -> tuple[Served, Recorder]:
     transport = transport or Recorder()
     return serve(application, environ_of(method, **more), transport), transport
 
@@ -197,25 +207,34 @@ def test_write_streams_before_the_iterable(said: Any) -> None:
     assert transport.sends[1:] == [b"two", b"three"]
 
 
-@pytest.mark.parametrize(("status", "line"), [
-    ("200 OK", b"200 OK"), ("299", b"299 "), ("404 ", b"404 "), ("599 A \xe9 reason", b"599 A \xe9 reason"),
-])
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [("200 OK", b"200 OK"), ("299", b"299 "), ("404 ", b"404 "), ("599 A \xe9 reason", b"599 A \xe9 reason")],
+)
 def test_the_status_line(status: str, line: bytes, said: Any) -> None:
     assert sent([], [], status) == b"HTTP/1.1 " + line + b"\r\nContent-Length: 0\r\n\r\n"
 
 
 def test_headers_keep_order_case_and_repetition(said: Any) -> None:
-    headers = [("Set-Cookie", "a=1"), ("X-Tab", "a\tb"), ("set-cookie", "b=2"), ("X-Latin", "\xe9\x80\xa0"),
-               ("X-E", "")]
-    assert sent([], headers) == (b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nX-Tab: a\tb\r\nset-cookie: b=2\r\n"
-                                 b"X-Latin: \xe9\x80\xa0\r\nX-E: \r\nContent-Length: 0\r\n\r\n")
+    headers = [
+        ("Set-Cookie", "a=1"),
+        ("X-Tab", "a\tb"),
+        ("set-cookie", "b=2"),
+        ("X-Latin", "\xe9\x80\xa0"),
+        ("X-E", ""),
+    ]
+    assert sent([], headers) == (
+        b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nX-Tab: a\tb\r\nset-cookie: b=2\r\n"
+        b"X-Latin: \xe9\x80\xa0\r\nX-E: \r\nContent-Length: 0\r\n\r\n"
+    )
 
 
 def test_hop_by_hop_headers_are_the_servers_business(said: Any) -> None:
     hop = [(name, "x") for name in ("Connection", "KEEP-ALIVE", "Transfer-Encoding", "te", "Trailer")]
     kept = [("Proxy-Authenticate", "Basic"), ("X-Accel-Buffering", "no")]
-    assert sent([], hop + kept) == (b"HTTP/1.1 200 OK\r\nProxy-Authenticate: Basic\r\nX-Accel-Buffering: no\r\n"
-                                    b"Content-Length: 0\r\n\r\n")
+    assert sent([], hop + kept) == (
+        b"HTTP/1.1 200 OK\r\nProxy-Authenticate: Basic\r\nX-Accel-Buffering: no\r\nContent-Length: 0\r\n\r\n"
+    )
 
 
 def test_a_101_keeps_connection_and_upgrade_and_streams_without_a_length(said: Any) -> None:
@@ -226,13 +245,20 @@ def test_a_101_keeps_connection_and_upgrade_and_streams_without_a_length(said: A
 
 
 @pytest.mark.parametrize("result", [[], [b"hello"], [b"he", b"llo"], iter([b"hello"])])
-@pytest.mark.parametrize(("method", "status", "length", "expected"), [
-    ("HEAD", "200 OK", None, b""), ("HEAD", "200 OK", "7", b"Content-Length: 7\r\n"),
-    ("GET", "204 No Content", None, b""), ("GET", "204 No Content", "5", b""),
-    ("GET", "304 Not Modified", None, b""), ("GET", "304 Not Modified", "5", b"Content-Length: 5\r\n"),
-])
-def test_responses_that_have_no_body(result: Any, method: str, status: str, length: str | None, expected: bytes,
-                                     said: Any) -> None:
+@pytest.mark.parametrize(
+    ("method", "status", "length", "expected"),
+    [
+        ("HEAD", "200 OK", None, b""),
+        ("HEAD", "200 OK", "7", b"Content-Length: 7\r\n"),
+        ("GET", "204 No Content", None, b""),
+        ("GET", "204 No Content", "5", b""),
+        ("GET", "304 Not Modified", None, b""),
+        ("GET", "304 Not Modified", "5", b"Content-Length: 5\r\n"),
+    ],
+)
+def test_responses_that_have_no_body(
+    result: Any, method: str, status: str, length: str | None, expected: bytes, said: Any
+) -> None:
     headers = [("Content-Length", length)] if length else []
     assert sent(result, headers, status, method) == b"HTTP/1.1 " + status.encode() + b"\r\n" + expected + b"\r\n"
 
@@ -305,29 +331,68 @@ BROKEN: dict[str, tuple[Callable[..., Any], str]] = {
     "exits": (leave, "SystemExit: 3"),
     "interrupt": (lambda *arguments: app_of(raising(KeyboardInterrupt()))(*arguments), "KeyboardInterrupt"),
     "killed": (lambda *arguments: app_of(raising(BaseException("killed")))(*arguments), "BaseException: killed"),
-    **{f"status {status!r}": (app_of([], [], status), text) for status, text in [
-        (200, "not a str"), (b"200 OK", "not a str"), (None, "not a str"), ("", "no status"), ("OK", "no status"),
-        ("20 OK", "no status"), ("2000", "no status"), ("200OK", "no status"), (" 200 OK", "no status"),
-        ("100 Continue", "no status"), ("103 Early Hints", "no status"), ("199 x", "no status"), ("600 x", "no status"),
-        ("200 O\r\nK", "no status"), ("200 OK\n", "no status"), ("200 \x00", "no status"), ("200 \u20ac", "no status"),
-        ("\u0662\u0660\u0660 OK", "no status"),
-    ]},
-    **{f"headers {number}": (app_of([], headers), text) for number, (headers, text) in enumerate([
-        (None, "not a list"), ((("A", "b"),), "not a list"), ({"A": "b"}, "not a list"), (iter(()), "not a list"),
-        ([["A", "b"]], "no tuple"), (["Ab"], "no tuple"), ([("A",)], "no tuple"), ([("A", "b", "c")], "no tuple"),
-        ([(b"A", "b")], "not a str"), ([("A", b"b")], "not a str"), ([("A", 5)], "not a str"),
-        ([("A", None)], "not a str"),
-        ([("", "b")], "no header name"), ([("A B", "b")], "no header name"), ([("A:", "b")], "no header name"),
-        ([("A\n", "b")], "no header name"), ([("\xc4", "b")], "no header name"),
-        ([("A", "b\r\nSet-Cookie: c")], "control character"), ([("A", "b\n")], "control character"),
-        ([("A", "\r")], "control character"), ([("A", "\x00")], "control character"),
-        ([("A", "\x7f")], "control character"), ([("Connection", "a\nb")], "control character"),
-        ([("A", "\u20ac")], "not latin-1"), ([("A", "\u200b")], "not latin-1"),
-        ([("Content-Length", "5 ")], "not a number"), ([("Content-Length", "-1")], "not a number"),
-        ([("Content-Length", "")], "not a number"), ([("Content-Length", "\xb2")], "not a number"),
-        ([("Content-Length", "1_0")], "not a number"), ([("Content-Length", "9" * 19)], "not a number"),
-        ([("Content-Length", "5"), ("content-length", "6")], "two Content-Lengths"),
-    ])},
+    **{
+        f"status {status!r}": (app_of([], [], status), text)
+        for status, text in [
+            (200, "not a str"),
+            (b"200 OK", "not a str"),
+            (None, "not a str"),
+            ("", "no status"),
+            ("OK", "no status"),
+            ("20 OK", "no status"),
+            ("2000", "no status"),
+            ("200OK", "no status"),
+            (" 200 OK", "no status"),
+            ("100 Continue", "no status"),
+            ("103 Early Hints", "no status"),
+            ("199 x", "no status"),
+            ("600 x", "no status"),
+            ("200 O\r\nK", "no status"),
+            ("200 OK\n", "no status"),
+            ("200 \x00", "no status"),
+            ("200 \u20ac", "no status"),
+            ("\u0662\u0660\u0660 OK", "no status"),
+        ]
+    },
+    **{
+        f"headers {number}": (app_of([], headers), text)
+        for number, (headers, text) in enumerate(
+            [
+                (None, "not a list"),
+                ((("A", "b"),), "not a list"),
+                ({"A": "b"}, "not a list"),
+                (iter(()), "not a list"),
+                ([["A", "b"]], "no tuple"),
+                (["Ab"], "no tuple"),
+                ([("A",)], "no tuple"),
+                ([("A", "b", "c")], "no tuple"),
+                ([(b"A", "b")], "not a str"),
+                ([("A", b"b")], "not a str"),
+                ([("A", 5)], "not a str"),
+                ([("A", None)], "not a str"),
+                ([("", "b")], "no header name"),
+                ([("A B", "b")], "no header name"),
+                ([("A:", "b")], "no header name"),
+                ([("A\n", "b")], "no header name"),
+                ([("\xc4", "b")], "no header name"),
+                ([("A", "b\r\nSet-Cookie: c")], "control character"),
+                ([("A", "b\n")], "control character"),
+                ([("A", "\r")], "control character"),
+                ([("A", "\x00")], "control character"),
+                ([("A", "\x7f")], "control character"),
+                ([("Connection", "a\nb")], "control character"),
+                ([("A", "\u20ac")], "not latin-1"),
+                ([("A", "\u200b")], "not latin-1"),
+                ([("Content-Length", "5 ")], "not a number"),
+                ([("Content-Length", "-1")], "not a number"),
+                ([("Content-Length", "")], "not a number"),
+                ([("Content-Length", "\xb2")], "not a number"),
+                ([("Content-Length", "1_0")], "not a number"),
+                ([("Content-Length", "9" * 19)], "not a number"),
+                ([("Content-Length", "5"), ("content-length", "6")], "two Content-Lengths"),
+            ]
+        )
+    },
 }
 
 
@@ -348,10 +413,14 @@ def test_the_error_response_to_head_has_no_body(said: Any) -> None:
     assert "HEAD /page" in said()
 
 
-@pytest.mark.parametrize(("hint", "status"), [
-    ("504 Gateway Timeout", b"504 Gateway Timeout"), (504, b"500 Internal Server Error"),
-    ("nonsense\r\n", b"500 Internal Server Error"),
-])
+@pytest.mark.parametrize(
+    ("hint", "status"),
+    [
+        ("504 Gateway Timeout", b"504 Gateway Timeout"),
+        (504, b"500 Internal Server Error"),
+        ("nonsense\r\n", b"500 Internal Server Error"),
+    ],
+)
 def test_an_exception_may_say_the_status(hint: Any, status: bytes, said: Any) -> None:
     class Late(BaseException):
         status_hint = hint
@@ -493,12 +562,14 @@ def test_a_client_that_leaves_during_the_error_response(said: Any) -> None:
     assert "SystemExit" in said()
 
 
-@pytest.mark.parametrize(("error", "outcome"), [
-    (ClientDisconnected("gone"), Outcome.DISCONNECTED), (TimeoutError("cut in the middle"), Outcome.TORN),
-])
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [(ClientDisconnected("gone"), Outcome.DISCONNECTED), (TimeoutError("cut in the middle"), Outcome.TORN)],
+)
 @pytest.mark.parametrize("goes_on", [True, False])
 def test_after_a_failed_write_nothing_follows(error: BaseException, outcome: Outcome, goes_on: bool, said: Any) -> None:
     """The application swallows the error; but nobody knows how much of that block the client has."""
+
     def application(environ: Any, start_response: Any) -> list[bytes]:
         write = start_response("200 OK", PLAIN)
         with pytest.raises(type(error)):
@@ -533,8 +604,9 @@ ENDINGS: dict[str, tuple[Iterable[Any], int, Outcome]] = {
 
 @pytest.mark.parametrize("close_error", [None, ValueError("in close"), SystemExit("in close")])
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_close_is_called_exactly_once(ending: str, close_error: BaseException | None,
-                                      capsys: pytest.CaptureFixture[str]) -> None:
+def test_close_is_called_exactly_once(
+    ending: str, close_error: BaseException | None, capsys: pytest.CaptureFixture[str]
+) -> None:
     blocks, fail_at, outcome = ENDINGS[ending]
     result = Result(blocks, close_error)
     assert run(app_of(result), transport=Recorder(fail_at))[0].outcome is outcome
@@ -568,7 +640,7 @@ def test_a_plain_file_is_sent_by_the_kernel_from_where_it_stands(kind: str, path
     file = OPENERS[kind](path)
     assert file.read(7) == CONTENT[:7]
     served, transport = run(app_of(FileWrapper(file)))
-    first, rest = CONTENT[7:7 + FIRST_BYTES], CONTENT[7 + FIRST_BYTES:]
+    first, rest = CONTENT[7 : 7 + FIRST_BYTES], CONTENT[7 + FIRST_BYTES :]
     assert transport.files == [(7 + FIRST_BYTES, len(rest))]
     assert transport.sends == [HEAD_200 + b"Content-Length: %d\r\n\r\n" % (len(CONTENT) - 7) + first, rest]
     assert told(served) == (Outcome.COMPLETE, 200, len(CONTENT) - 7)
@@ -630,7 +702,7 @@ def test_what_the_kernel_cannot_send_is_read(tmp_path: Path, said: Any) -> None:
     """The fileno() of a GzipFile is the compressed file."""
     with gzip.open(tmp_path / "file.gz", "wb") as packed:
         packed.write(CONTENT)
-    served, transport = run(app_of(FileWrapper(gzip.open(tmp_path / "file.gz"), 4096)))
+    _served, transport = run(app_of(FileWrapper(gzip.open(tmp_path / "file.gz"), 4096)))
     assert transport.data == HEAD_200 + b"\r\n" + CONTENT and not transport.files
     assert [len(one) for one in transport.sends[1:]] == [4096] * (len(CONTENT) // 4096 - 1)
 
@@ -672,7 +744,7 @@ def test_a_file_after_write(path: Path, said: Any) -> None:
         start_response("200 OK", PLAIN)(b"title\n")
         return FileWrapper(path.open("rb"))
 
-    served, transport = run(application)
+    _served, transport = run(application)
     assert transport.data == HEAD_200 + b"\r\ntitle\n" + CONTENT and transport.files
     transport.shrink_bytes = 1
     assert run(application, transport=transport)[0].outcome is Outcome.TORN
@@ -684,9 +756,9 @@ def test_head_opens_no_floodgate(path: Path, said: Any) -> None:
     assert transport.sends == [HEAD_200 + b"\r\n"]
 
 
-@pytest.mark.parametrize(("error", "outcome"), [
-    (ClientDisconnected("gone"), Outcome.DISCONNECTED), (OSError("disk"), Outcome.TORN),
-])
+@pytest.mark.parametrize(
+    ("error", "outcome"), [(ClientDisconnected("gone"), Outcome.DISCONNECTED), (OSError("disk"), Outcome.TORN)]
+)
 def test_a_file_that_does_not_arrive(error: BaseException, outcome: Outcome, path: Path, said: Any) -> None:
     file = path.open("rb")
     assert run(app_of(FileWrapper(file)), transport=Recorder(1, error))[0].outcome is outcome

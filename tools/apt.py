@@ -9,9 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
 
 # Debian's maintainer scripts ask this program before they start a service; 101 means "not allowed".
 POLICY = Path("/usr/sbin/policy-rc.d")
@@ -28,7 +28,7 @@ def ensure(program: str, package: str) -> str:
         install(package, program)
     path = shutil.which(program)
     if path is None:
-        raise MissingPackage("{} was installed, but {} is not on PATH".format(package, program))
+        raise MissingPackage(f"{package} was installed, but {program} is not on PATH")
     return path
 
 
@@ -44,8 +44,9 @@ def install(package: str, purpose: str) -> None:
 def apt_get(*arguments: str, check: bool = True) -> None:
     command = ["apt-get", "-qq", "-o", f"DPkg::Lock::Timeout={LOCK_WAIT_S}", *arguments]
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, universal_newlines=True)
+    done = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     if check and done.returncode != 0:
         raise MissingPackage(f"`{' '.join(command)}` failed:\n{done.stdout.strip()}")
 

@@ -127,8 +127,15 @@ class Database:
         self.prepare()
         with (self.directory / "log").open("wb") as log:
             # A process group of its own: Ctrl-C is for whoever started us, who then stops things in the right order.
-            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            cwd=self.directory, process_group=0, **self._identity())
+            self.process = subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+                process_group=0,
+                **self._identity(),
+            )
         deadline_s = time.monotonic() + START_DEADLINE_S
         while not self.is_up():
             if self.process.poll() is not None or time.monotonic() > deadline_s:
@@ -143,8 +150,9 @@ class Database:
         return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
     def _run(self, *command: str) -> None:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=self.directory,
-                              **self._identity())
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=self.directory, **self._identity()
+        )
         if done.returncode != 0:
             raise DatabaseError(f"`{' '.join(command)}` failed:\n{done.stdout}{done.stderr}")
 
@@ -180,12 +188,32 @@ class Postgres(Database):
         return os.fspath(Path(self.ensure()).with_name(program))
 
     def prepare(self) -> None:
-        self._run(self._beside("initdb"), "--pgdata=data", "--username=postgres", "--auth=trust", "--no-sync",
-                  "--encoding=UTF8", "--no-locale")
+        self._run(
+            self._beside("initdb"),
+            "--pgdata=data",
+            "--username=postgres",
+            "--auth=trust",
+            "--no-sync",
+            "--encoding=UTF8",
+            "--no-locale",
+        )
 
     def command(self) -> list[str]:
-        return [self.ensure(), "-D", "data", "-k", os.fspath(self.directory), "-p", "5432", "-c", "listen_addresses=",
-                "-c", "fsync=off", "-c", "max_connections=150"]
+        return [
+            self.ensure(),
+            "-D",
+            "data",
+            "-k",
+            os.fspath(self.directory),
+            "-p",
+            "5432",
+            "-c",
+            "listen_addresses=",
+            "-c",
+            "fsync=off",
+            "-c",
+            "max_connections=150",
+        ]
 
     def is_up(self) -> bool:
         ready = [self._beside("pg_isready"), "--quiet", f"--host={self.directory}"]
@@ -200,13 +228,25 @@ class MariaDb(Database):
     user = "mysql"
 
     def prepare(self) -> None:
-        self._run("mariadb-install-db", "--no-defaults", f"--datadir={self.directory}/data", "--skip-test-db",
-                  "--auth-root-authentication-method=normal")
+        self._run(
+            "mariadb-install-db",
+            "--no-defaults",
+            f"--datadir={self.directory}/data",
+            "--skip-test-db",
+            "--auth-root-authentication-method=normal",
+        )
 
     def command(self) -> list[str]:
-        return [self.ensure(), "--no-defaults", f"--datadir={self.directory}/data", f"--socket={self.socket_path}",
-                f"--pid-file={self.directory}/pid", "--skip-networking", "--innodb-buffer-pool-size=16M",
-                "--innodb-flush-log-at-trx-commit=0"]
+        return [
+            self.ensure(),
+            "--no-defaults",
+            f"--datadir={self.directory}/data",
+            f"--socket={self.socket_path}",
+            f"--pid-file={self.directory}/pid",
+            "--skip-networking",
+            "--innodb-buffer-pool-size=16M",
+            "--innodb-flush-log-at-trx-commit=0",
+        ]
 
 
 class Redis(Database):
@@ -215,8 +255,17 @@ class Redis(Database):
     user = "redis"
 
     def command(self) -> list[str]:
-        return [self.ensure(), "--port", "0", "--unixsocket", os.fspath(self.socket_path), "--save", "",
-                "--appendonly", "no"]
+        return [
+            self.ensure(),
+            "--port",
+            "0",
+            "--unixsocket",
+            os.fspath(self.socket_path),
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ]
 
 
 class Memcached(Database):

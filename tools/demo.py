@@ -107,11 +107,26 @@ def pause(server: subprocess.Popen[bytes]) -> None:
 @contextmanager
 def wsgid(socket_path: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     program = Path(sys.executable).parent / "wsgid"
-    command = [str(program), "--socket", str(socket_path), "--chmod-socket", "666", "--http", f"{HOST}:{port}",
-               "--workers", str(WORKERS), "flask_app:application"]
+    command = [
+        str(program),
+        "--socket",
+        str(socket_path),
+        "--chmod-socket",
+        "666",
+        "--http",
+        f"{HOST}:{port}",
+        "--workers",
+        str(WORKERS),
+        "flask_app:application",
+    ]
     # A process group of its own, like nginx's: Ctrl-C comes to us alone, and we end them one after the other.
-    process = subprocess.Popen(command, cwd=EXAMPLES, env=dict(os.environ, PYTHONDONTWRITEBYTECODE="1"),
-                               stdin=subprocess.DEVNULL, process_group=0)
+    process = subprocess.Popen(
+        command,
+        cwd=EXAMPLES,
+        env=dict(os.environ, PYTHONDONTWRITEBYTECODE="1"),
+        stdin=subprocess.DEVNULL,
+        process_group=0,
+    )
     try:
         yield process
     finally:

@@ -17,8 +17,11 @@ def main() -> int:
     directory, extra = Path(sys.argv[1]), sys.argv[2]
     version = "{}.{}".format(*sys.version_info)
     if sys.version_info < MINIMUM:
-        print(f"wsgid needs Python 3.11 or newer, and {sys.executable} is {version}: "
-              "name another one, for example `make PYTHON=python3.12 ...`", file=sys.stderr)
+        print(
+            f"wsgid needs Python 3.11 or newer, and {sys.executable} is {version}: "
+            "name another one, for example `make PYTHON=python3.12 ...`",
+            file=sys.stderr,
+        )
         return 1
     try:
         # Debian and Ubuntu ship the module that puts pip into an environment as a package of its own.
@@ -39,8 +42,12 @@ def main() -> int:
 
 def has_pip(python: Path) -> bool:
     try:
-        return subprocess.run([str(python), "-m", "pip", "--version"], stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL).returncode == 0
+        return (
+            subprocess.run(
+                [str(python), "-m", "pip", "--version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ).returncode
+            == 0
+        )
     except OSError:
         return False
 

@@ -126,8 +126,9 @@ class Nginx:
 
     host = "127.0.0.1"
 
-    def __init__(self, site: str, *, main: str = "", events: str = "", http: str = "", server: str = "",
-                 user: str = "root") -> None:
+    def __init__(
+        self, site: str, *, main: str = "", events: str = "", http: str = "", server: str = "", user: str = "root"
+    ) -> None:
         self.port = free_port(self.host)
         self.url = f"http://{self.host}:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
@@ -152,8 +153,9 @@ class Nginx:
             self._write_files()
             self._check(command)
             # A process group of its own: Ctrl-C is for whoever started us, who then stops things in the right order.
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                            stderr=subprocess.DEVNULL, process_group=0)
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0
+            )
             self._wait_until_up(self.process)
         except BaseException:
             self.stop()
@@ -196,8 +198,9 @@ class Nginx:
             if process.poll() is not None:
                 raise NginxError(f"nginx ended with status {process.returncode}:\n{self.error_log().strip()}")
             if time.monotonic() > deadline:
-                raise NginxError(f"nginx accepts nothing on {self.url} after {START_DEADLINE_S:.0f} s:\n"
-                                 f"{self.error_log().strip()}")
+                raise NginxError(
+                    f"nginx accepts nothing on {self.url} after {START_DEADLINE_S:.0f} s:\n{self.error_log().strip()}"
+                )
             time.sleep(POLL_S)
 
     def _is_up(self, process: subprocess.Popen[bytes]) -> bool:

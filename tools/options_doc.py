@@ -19,24 +19,36 @@ def options_table() -> str:
     """All options, by their groups."""
     lines: list[str] = []
     for group in Group:
-        lines += [f"\n### {group.value}\n", "| option | uWSGI's names | environment | value | default | meaning |",
-                  "| --- | --- | --- | --- | --- | --- |"]
-        lines += [_row(_names(one), _codes(one.uwsgi), f"`{one.variable}`", one.kind.name, _default(one), one.text)
-                  for one in declared() if one.group is group]
+        lines += [
+            f"\n### {group.value}\n",
+            "| option | uWSGI's names | environment | value | default | meaning |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]
+        lines += [
+            _row(_names(one), _codes(one.uwsgi), f"`{one.variable}`", one.kind.name, _default(one), one.text)
+            for one in declared()
+            if one.group is group
+        ]
     return "\n".join(lines)
 
 
 def uwsgi_table() -> str:
     """uWSGI's options: what is one here, what needs nothing, and what is refused."""
     lines = ["\n### Options of wsgid\n", "| in uwsgi.ini | here | meaning |", "| --- | --- | --- |"]
-    lines += [_row(_codes(one.uwsgi), f"`{one.flag}`" if one.name != "application" else "`MODULE:CALLABLE`", one.text)
-              for one in declared() if one.uwsgi]
+    lines += [
+        _row(_codes(one.uwsgi), f"`{one.flag}`" if one.name != "application" else "`MODULE:CALLABLE`", one.text)
+        for one in declared()
+        if one.uwsgi
+    ]
     titles = {Verdict.NEEDLESS: "Taken, and needs nothing", Verdict.REFUSED: "Refused, with the remedy"}
     for verdict, title in titles.items():
         column = "why" if verdict is Verdict.NEEDLESS else "instead"
         lines += [f"\n### {title}\n", f"| in uwsgi.ini | {column} |", "| --- | --- |"]
-        lines += [_row(_codes(row.patterns.split()) + _when(row.when), row.text)
-                  for row in uwsgi_options.TABLE if row.verdict is verdict]
+        lines += [
+            _row(_codes(row.patterns.split()) + _when(row.when), row.text)
+            for row in uwsgi_options.TABLE
+            if row.verdict is verdict
+        ]
     return "\n".join(lines)
 
 

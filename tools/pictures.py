@@ -46,8 +46,17 @@ def application(environ, start_response):
     start_response("200 OK", [])
     return [b"hello"]
 """
-PATHS = ("/", "/articles/7", "/articles/12", "/basket", "/search", "/search/books", "/report/2026-11",
-         "/export/orders.csv", "/broken")
+PATHS = (
+    "/",
+    "/articles/7",
+    "/articles/12",
+    "/basket",
+    "/search",
+    "/search/books",
+    "/report/2026-11",
+    "/export/orders.csv",
+    "/broken",
+)
 WEIGHTS = (90, 20, 10, 5, 12, 12, 2, 2, 1)
 
 
@@ -57,7 +66,9 @@ def main() -> int:
         (directory / "shop.py").write_text(APPLICATION)
         process = subprocess.Popen(
             [sys.executable, "-m", "wsgid", "--socket", "shop.sock", "--workers", "4", "shop:application"],
-            cwd=directory, stderr=subprocess.DEVNULL)
+            cwd=directory,
+            stderr=subprocess.DEVNULL,
+        )
         ends = threading.Event()
         clients = [threading.Thread(target=_ask, args=(directory / "shop.sock", ends)) for _ in range(CLIENTS)]
         try:
@@ -93,10 +104,21 @@ def _ask(address: Path, ends: threading.Event) -> None:
     """One client, as nginx is one: a connection for each request, with pauses."""
     while not ends.is_set():
         [path] = random.choices(PATHS, WEIGHTS)
-        variables = {"REQUEST_METHOD": "GET", "REQUEST_URI": path, "PATH_INFO": path, "QUERY_STRING": "",
-                     "CONTENT_TYPE": "", "CONTENT_LENGTH": "", "SERVER_PROTOCOL": "HTTP/1.1", "SERVER_NAME": "shop",
-                     "SERVER_PORT": "443", "REMOTE_ADDR": f"198.51.100.{random.randint(1, 250)}",
-                     "REMOTE_PORT": "40000", "REQUEST_SCHEME": "https", "HTTP_HOST": "shop"}
+        variables = {
+            "REQUEST_METHOD": "GET",
+            "REQUEST_URI": path,
+            "PATH_INFO": path,
+            "QUERY_STRING": "",
+            "CONTENT_TYPE": "",
+            "CONTENT_LENGTH": "",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "SERVER_NAME": "shop",
+            "SERVER_PORT": "443",
+            "REMOTE_ADDR": f"198.51.100.{random.randint(1, 250)}",
+            "REMOTE_PORT": "40000",
+            "REQUEST_SCHEME": "https",
+            "HTTP_HOST": "shop",
+        }
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(str(address))

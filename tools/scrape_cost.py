@@ -18,15 +18,33 @@ def main(scrapes: int) -> int:
         directory = Path(name)
         (directory / "app.py").write_text(APP)
         server = subprocess.Popen(
-            [sys.executable, "-m", "wsgid", "--socket", "app.sock", "--workers", str(WORKERS), "--stats", "stats.sock",
-             "--metrics", "metrics.sock", "app:application"], cwd=directory, stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": f"{Path.cwd()}:{directory}"})
+            [
+                sys.executable,
+                "-m",
+                "wsgid",
+                "--socket",
+                "app.sock",
+                "--workers",
+                str(WORKERS),
+                "--stats",
+                "stats.sock",
+                "--metrics",
+                "metrics.sock",
+                "app:application",
+            ],
+            cwd=directory,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": f"{Path.cwd()}:{directory}"},
+        )
         try:
             request = b"GET /%s HTTP/1.0\r\n\r\n"
             while b" 200 OK" not in _ask(directory / "metrics.sock", request % b"readyz"):
                 time.sleep(0.1)
-            for label, path, said in (("/metrics", "metrics.sock", request % b"metrics"),
-                                      ("/readyz", "metrics.sock", request % b"readyz"), ("--stats", "stats.sock", b"")):
+            for label, path, said in (
+                ("/metrics", "metrics.sock", request % b"metrics"),
+                ("/readyz", "metrics.sock", request % b"readyz"),
+                ("--stats", "stats.sock", b""),
+            ):
                 _show(label, server.pid, directory / path, said, scrapes)
         finally:
             server.terminate()
@@ -39,8 +57,10 @@ def _show(label: str, pid: int, path: Path, said: bytes, scrapes: int) -> None:
     for _ in range(scrapes):
         answer = _ask(path, said)
     spent_s = _cpu_s(pid) - before_s
-    print(f"{label}: {spent_s / scrapes * 1e6:.0f} us of the master's CPU time a scrape, {len(answer)} bytes, "
-          f"{WORKERS} workers")
+    print(
+        f"{label}: {spent_s / scrapes * 1e6:.0f} us of the master's CPU time a scrape, {len(answer)} bytes, "
+        f"{WORKERS} workers"
+    )
 
 
 def _ask(path: Path, said: bytes) -> bytes:

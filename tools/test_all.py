@@ -5,8 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 
@@ -22,8 +22,13 @@ def main() -> int:
 
 def run(version: str, python: str) -> str:
     print(f"\n== Python {version}: {python}", flush=True)
-    command = [os.environ.get("MAKE", "make"), "--no-print-directory", "test", f"PYTHON={python}",
-               f"VENV=.venv-{version}"]
+    command = [
+        os.environ.get("MAKE", "make"),
+        "--no-print-directory",
+        "test",
+        f"PYTHON={python}",
+        f"VENV=.venv-{version}",
+    ]
     return "passed" if subprocess.run(command).returncode == 0 else "FAILED"
 
 

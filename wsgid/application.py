@@ -38,7 +38,8 @@ def load(settings: Settings) -> Application:
     match = _NAME.fullmatch(settings.application)
     if settings.application and match is None:
         raise ApplicationImportError(
-            f"{settings.application!r} names no application: write MODULE:CALLABLE, such as app:application")
+            f"{settings.application!r} names no application: write MODULE:CALLABLE, such as app:application"
+        )
     called = settings.application or settings.wsgi_file
     module = _run(called, lambda: _import(settings, match))
     name = (match["name"] if match else None) or settings.callable
@@ -68,7 +69,8 @@ def _run_module(name: str) -> None:
     # SystemExit too: see _run.
     except (Exception, SystemExit) as error:
         raise ApplicationImportError(
-            f"--import {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+            f"--import {name!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _run(called: str, function: Callable[[], Any]) -> Any:
@@ -80,7 +82,8 @@ def _run(called: str, function: Callable[[], Any]) -> Any:
     # SystemExit too: an application that calls sys.exit() while it is imported has not been imported.
     except (Exception, SystemExit) as error:
         raise ApplicationImportError(
-            f"the application {called!r} cannot be imported: {type(error).__name__}: {error}") from error
+            f"the application {called!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _import(settings: Settings, match: re.Match[str] | None) -> ModuleType:
@@ -132,7 +135,8 @@ def _activate(virtualenv: Path) -> None:
     if not packages.is_dir():
         raise ApplicationImportError(
             f"--virtualenv {virtualenv} has no packages for Python {sys.version_info.major}.{sys.version_info.minor}: "
-            "install wsgid into that environment and start it from there")
+            "install wsgid into that environment and start it from there"
+        )
     before = list(sys.path)
     site.addsitedir(os.fspath(packages))  # reads its .pth files, as the environment's own interpreter does
     added = [entry for entry in sys.path if entry not in before]

@@ -52,8 +52,7 @@ def backlog_of(listener: socket.socket) -> Backlog | None:
     try:
         if listener.family == socket.AF_UNIX:
             return _of_unix(listener)
-        return Backlog(*_TCP_INFO.unpack(
-            listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)))
+        return Backlog(*_TCP_INFO.unpack(listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)))
     except (OSError, struct.error):
         return None
 
@@ -76,12 +75,14 @@ def _ask(inode: int) -> bytes:
     Raises:
         OSError: the kernel does not answer such questions, or not to us.
     """
-    request = _REQUEST.pack(socket.AF_UNIX, 0, 0, _ANY_STATE, inode & 0xFFFFFFFF, _UDIAG_SHOW_RQLEN,
-                            _NO_COOKIE, _NO_COOKIE)
+    request = _REQUEST.pack(
+        socket.AF_UNIX, 0, 0, _ANY_STATE, inode & 0xFFFFFFFF, _UDIAG_SHOW_RQLEN, _NO_COOKIE, _NO_COOKIE
+    )
     kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
     with socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG) as asker:
-        asker.sendto(_HEADER.pack(_HEADER.size + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + request,
-                     (0, 0))
+        asker.sendto(
+            _HEADER.pack(_HEADER.size + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + request, (0, 0)
+        )
         return asker.recv(_ANSWER_MAX_BYTES)
 
 

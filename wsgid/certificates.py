@@ -57,14 +57,17 @@ def context(what: Spoken) -> ssl.SSLContext:
     try:
         made.load_cert_chain(files.certificate, files.key, lambda: _no_passphrase(files.key, option))
     except ssl.SSLError as error:
-        raise ConfigError(f"{option} cannot use the certificate {files.certificate} with the key {files.key}: "
-                          f"{_reason(error)}") from error
+        raise ConfigError(
+            f"{option} cannot use the certificate {files.certificate} with the key {files.key}: {_reason(error)}"
+        ) from error
     if files.client_ca:
         try:
             made.load_verify_locations(files.client_ca)
         except ssl.SSLError as error:
-            raise ConfigError(f"{option} finds no certificate in {files.client_ca}: it takes a PEM file of those who "
-                              "sign the clients'") from error
+            raise ConfigError(
+                f"{option} finds no certificate in {files.client_ca}: it takes a PEM file of those who "
+                "sign the clients'"
+            ) from error
         made.verify_mode = ssl.CERT_REQUIRED
     if what.protocol is Protocol.HTTP:
         made.set_alpn_protocols(["http/1.1"])
@@ -76,13 +79,16 @@ def _see(path: str, option: str) -> None:
         with Path(path).open("rb"):
             pass
     except OSError as error:
-        raise ConfigError(f"{option} cannot read {path}: {error.strerror}; name a PEM file that this user may "
-                          "read") from error
+        raise ConfigError(
+            f"{option} cannot read {path}: {error.strerror}; name a PEM file that this user may read"
+        ) from error
 
 
 def _no_passphrase(path: str, option: str) -> str:
-    raise ConfigError(f"{option} cannot use the key {path}: it has a passphrase, and nobody could be asked for it; "
-                      "store it without one, for root's eyes only")
+    raise ConfigError(
+        f"{option} cannot use the key {path}: it has a passphrase, and nobody could be asked for it; "
+        "store it without one, for root's eyes only"
+    )
 
 
 def _reason(error: ssl.SSLError) -> str:

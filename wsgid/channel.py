@@ -89,7 +89,8 @@ class Channel:
         room = _socket.CMSG_SPACE(_FDS_MAX * array.array("i").itemsize) + _socket.CMSG_SPACE(_CREDENTIALS.size)
         try:
             datagram, ancillary, flags, _ = self._socket.recvmsg(
-                control.DATAGRAM_MAX_BYTES, room, _socket.MSG_CMSG_CLOEXEC)
+                control.DATAGRAM_MAX_BYTES, room, _socket.MSG_CMSG_CLOEXEC
+            )
         except ConnectionResetError:  # it has left, and something that we had sent unread (unix(7))
             return None
         fds = self._ridden_along(ancillary)

@@ -14,10 +14,10 @@ import subprocess
 import sys
 
 from wsgid import interpreter, log
-from wsgid.logs import logfiles
 from wsgid.config.merge import Configuration
-from wsgid.errors import ExitCode
 from wsgid.config.options import Option, Settings, declared
+from wsgid.errors import ExitCode
+from wsgid.logs import logfiles
 
 _LAST_WORDS_S = 3.0  # for the stack of an import that takes too long
 
@@ -61,8 +61,9 @@ def _rows(one: Option, configuration: Configuration) -> list[tuple[str, str, str
 
 def _try_application(settings: Settings) -> ExitCode:
     environ = {**os.environ, **dict(settings.env)}
-    with subprocess.Popen(interpreter.command("wsgid.trial"), stdin=subprocess.PIPE, env=environ,
-                          stdout=sys.stderr.fileno()) as trial:
+    with subprocess.Popen(
+        interpreter.command("wsgid.trial"), stdin=subprocess.PIPE, env=environ, stdout=sys.stderr.fileno()
+    ) as trial:
         try:
             trial.communicate(json.dumps(settings.as_dict()).encode(), settings.boot_timeout)
         except subprocess.TimeoutExpired:

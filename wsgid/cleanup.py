@@ -47,7 +47,7 @@ class Cleanup:
         ended, self._ended = self._ended, []
         if ended:
             self._collect_by_s = min(self._collect_by_s, now_s + COLLECT_WITHIN_S)
-        collect = now_s >= self._collect_by_s or quiet and self._collect_by_s < math.inf
+        collect = now_s >= self._collect_by_s or (quiet and self._collect_by_s < math.inf)
         if collect and now_s < self._collect_from_s:
             collect = False
         if collect:
@@ -80,5 +80,8 @@ def _expire_tied(timeout: Any, waiting: Any, error: Any) -> None:
     if request is None or request == waiting.request:
         _expire(timeout, waiting, error)
     elif _warnings.admit(time.monotonic()):
-        log.warning("a gevent.Timeout of %s has expired after the end of the request that has started it: cancel "
-                    "time-outs that you start", timeout)
+        log.warning(
+            "a gevent.Timeout of %s has expired after the end of the request that has started it: cancel "
+            "time-outs that you start",
+            timeout,
+        )

@@ -46,9 +46,11 @@ def _run() -> ExitCode:
     settings = configuration.settings
     if settings.https or settings.ssl_socket:
         from wsgid import certificates  # here: the master of all others need not carry OpenSSL
+
         certificates.read(settings)
     if settings.check:
         from wsgid import check  # no server has a use for it
+
         return check.run(configuration)
     for warning in configuration.warnings:
         log.warning("%s", warning)

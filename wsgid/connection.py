@@ -141,7 +141,7 @@ class Connection:
         if sent == len(first) + len(second):
             return
         self._send_rest(memoryview(first)[sent:])
-        self._send_rest(memoryview(second)[max(sent - len(first), 0):])
+        self._send_rest(memoryview(second)[max(sent - len(first), 0) :])
 
     def _send_rest(self, rest: memoryview) -> None:
         while rest:
@@ -231,14 +231,19 @@ class Connection:
         if not said or not isinstance(said[0], tuple):
             return {"REMOTE_ADDR": "", "SERVER_NAME": "", "SERVER_PORT": ""}
         (address, port, *_), (_, own_port, *_) = said
-        return {"REMOTE_ADDR": unmapped(address), "REMOTE_PORT": str(port), "SERVER_NAME": "",
-                "SERVER_PORT": str(own_port)}
+        return {
+            "REMOTE_ADDR": unmapped(address),
+            "REMOTE_PORT": str(port),
+            "SERVER_NAME": "",
+            "SERVER_PORT": str(own_port),
+        }
 
     def peer(self) -> str:
         """Who is at the other end, for the log: an address, or the process behind a unix socket (unix(7))."""
         said: list[Any] = []
-        self._socket_call(lambda one: said.extend((
-            one.getpeername(), one.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12))))
+        self._socket_call(
+            lambda one: said.extend((one.getpeername(), one.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)))
+        )
         if not said:
             return "a peer that has left"
         name, credentials = said

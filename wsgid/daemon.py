@@ -62,7 +62,8 @@ def _open_log(path: str) -> int:
         return safefiles.open_to_append(path)
     except OSError as error:
         raise ConfigError(
-            f"the daemon's log {path} cannot be written: {error.strerror}; choose another file") from error
+            f"the daemon's log {path} cannot be written: {error.strerror}; choose another file"
+        ) from error
 
 
 def _wait(read_fd: int, log_path: str, begin_bytes: int) -> int:

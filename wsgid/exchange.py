@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from enum import Enum, auto
 
-from wsgid.connection import Connection
 from wsgid.clock import CLOCK
+from wsgid.connection import Connection
 from wsgid.errors import BodyTooSlow, ClientDisconnected, HeadTimeout, PeerError
 from wsgid.forwarded import Trusted
 from wsgid.protocol.http import END, Decoder, End, Head
@@ -81,8 +81,9 @@ class Exchange:
         least: of bodies.
     """
 
-    def __init__(self, connection: Connection, decoder: Decoder, trusted: Trusted, leaving: Leaving,
-                 least: BodyRate) -> None:
+    def __init__(
+        self, connection: Connection, decoder: Decoder, trusted: Trusted, leaving: Leaving, least: BodyRate
+    ) -> None:
         self.connection = connection
         self._least = least
         self._waited_s = 0.0  # for the body
@@ -158,7 +159,7 @@ class Exchange:
 
     def _state(self) -> Arrival:
         """How far the next request is, if it is not whole."""
-        between = not self._ended or self._decoder.is_between and not self.connection.opening()
+        between = not self._ended or (self._decoder.is_between and not self.connection.opening())
         return _NOTHING if between else _PART
 
     def _feed(self, block: bytes) -> None:
@@ -243,8 +244,10 @@ class Exchange:
         self._came_bytes += len(block)
         least = self._least
         if self._waited_s > least.grace_s and self._came_bytes < least.bytes_per_s * self._waited_s:
-            self.refused = BodyTooSlow(f"{self._came_bytes} bytes of a request's body came in {self._waited_s:.0f} s: "
-                                       f"fewer than --body-rate {least.bytes_per_s} a second")
+            self.refused = BodyTooSlow(
+                f"{self._came_bytes} bytes of a request's body came in {self._waited_s:.0f} s: "
+                f"fewer than --body-rate {least.bytes_per_s} a second"
+            )
             raise ClientDisconnected(f"the request body is refused: {self.refused}")
 
     def _will_end(self) -> bool:

@@ -20,7 +20,19 @@ from math import inf
 
 from wsgid.errors import ExitCode
 from wsgid.slots import (
-    HELD_UP, LEAVING, LIVE, STAFF, WATCHED, Purpose, Slot, SlotEvent, SlotState, Template, TemplateState, next_state)
+    HELD_UP,
+    LEAVING,
+    LIVE,
+    STAFF,
+    WATCHED,
+    Purpose,
+    Slot,
+    SlotEvent,
+    SlotState,
+    Template,
+    TemplateState,
+    next_state,
+)
 
 SLOTS_MAX = 512  # the scoreboard is made for this many, once
 
@@ -136,8 +148,22 @@ class InterruptImport:
     slot: int
 
 
-Action = (LaunchTemplate | DismissTemplate | InterruptTemplate | AbortTemplate | KillTemplate | Spawn | Drain
-          | Interrupt | InterruptImport | Abort | Kill | Abandon | Unlisten | Exit)
+Action = (
+    LaunchTemplate
+    | DismissTemplate
+    | InterruptTemplate
+    | AbortTemplate
+    | KillTemplate
+    | Spawn
+    | Drain
+    | Interrupt
+    | InterruptImport
+    | Abort
+    | Kill
+    | Abandon
+    | Unlisten
+    | Exit
+)
 _OVERDUE = (InterruptTemplate, AbortTemplate, KillTemplate)  # one after the other
 
 
@@ -232,8 +258,7 @@ class Fleet:
         """A template's end of its channel is gone: it cannot spawn any more and has to leave."""
         template = self.templates[generation]
         if template.state is TemplateState.READY:
-            self.templates[generation] = replace(
-                template, state=TemplateState.LOST, deadline_s=now_s + DISMISS_GRACE_S)
+            self.templates[generation] = replace(template, state=TemplateState.LOST, deadline_s=now_s + DISMISS_GRACE_S)
 
     def template_gone(self, generation: int, now_s: float) -> TemplateState:
         """A template was reaped. Returns the state that it left; BOOTING means that it could not import."""
@@ -263,8 +288,9 @@ class Fleet:
         slot = self.slots[number]
         more_s = held_s - slot.held_s if slot.state in LEAVING else 0.0
         deadline_s = slot.deadline_s + more_s if slot.state is SlotState.DRAINING else slot.deadline_s
-        self.slots[number] = replace(slot, heartbeat_s=heartbeat_s, held_s=held_s, deadline_s=deadline_s,
-                                     leaves_by_s=slot.leaves_by_s + more_s)
+        self.slots[number] = replace(
+            slot, heartbeat_s=heartbeat_s, held_s=held_s, deadline_s=deadline_s, leaves_by_s=slot.leaves_by_s + more_s
+        )
 
     def channel_closed(self, number: int, now_s: float) -> None:
         """The worker's end of its channel is gone. Without a pid nobody ever lived there; else it has to leave."""
@@ -291,8 +317,7 @@ class Fleet:
         lived_s = now_s - slot.ready_s
         failures = 0 if asked else failures_after(slot.failures, lived_s)
         rest_s = backoff_s(failures) if lived_s < LIVED_SHORTLY_S else 0.0
-        self.slots[number] = Slot(
-            number, since_s=now_s, failures=failures, wary=not asked, not_before_s=now_s + rest_s)
+        self.slots[number] = Slot(number, since_s=now_s, failures=failures, wary=not asked, not_before_s=now_s + rest_s)
         return slot.state
 
     # --- the plan: what to do now ---
@@ -456,7 +481,8 @@ class Fleet:
                 booting = template.state is TemplateState.BOOTING
                 step = _OVERDUE[min(template.overdue, 2) if booting else 2]
                 self.templates[template.generation] = replace(
-                    template, overdue=template.overdue + 1, deadline_s=now_s + DISMISS_GRACE_S)
+                    template, overdue=template.overdue + 1, deadline_s=now_s + DISMISS_GRACE_S
+                )
                 yield step(template.generation)
 
     def _is_held_up(self, slot: Slot, now_s: float) -> bool:
@@ -536,8 +562,14 @@ class Fleet:
         self.template_not_before_s += lost_s
         self.launch_not_before_s += lost_s
         self.slots = [
-            replace(slot, since_s=now_s, ready_s=slot.ready_s + lost_s, deadline_s=slot.deadline_s + lost_s,
-                    leaves_by_s=slot.leaves_by_s + lost_s, not_before_s=slot.not_before_s + lost_s)
+            replace(
+                slot,
+                since_s=now_s,
+                ready_s=slot.ready_s + lost_s,
+                deadline_s=slot.deadline_s + lost_s,
+                leaves_by_s=slot.leaves_by_s + lost_s,
+                not_before_s=slot.not_before_s + lost_s,
+            )
             for slot in self.slots
         ]
         for template in self.templates.values():

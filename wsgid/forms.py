@@ -10,10 +10,24 @@ import sys
 from collections.abc import Sequence
 from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, FileFinder, ModuleSpec, SourceFileLoader
 
-HOT = ("wsgid.connection", "wsgid.exchange", "wsgid.logs.accesslog", "wsgid.parking", "wsgid.pipeline",
-       "wsgid.protocol.chunked", "wsgid.protocol.http", "wsgid.protocol.target", "wsgid.protocol.uwsgi",
-       "wsgid.protocol.variables", "wsgid.syscalls", "wsgid.text", "wsgid.turns", "wsgid.wsgi.environ",
-       "wsgid.wsgi.input", "wsgid.wsgi.response")
+HOT = (
+    "wsgid.connection",
+    "wsgid.exchange",
+    "wsgid.logs.accesslog",
+    "wsgid.parking",
+    "wsgid.pipeline",
+    "wsgid.protocol.chunked",
+    "wsgid.protocol.http",
+    "wsgid.protocol.target",
+    "wsgid.protocol.uwsgi",
+    "wsgid.protocol.variables",
+    "wsgid.syscalls",
+    "wsgid.text",
+    "wsgid.turns",
+    "wsgid.wsgi.environ",
+    "wsgid.wsgi.input",
+    "wsgid.wsgi.response",
+)
 
 
 class _SourceOnly:

@@ -25,8 +25,10 @@ HEADERS = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwar
 # An ordinary proxy overwrites these two (Debian's /etc/nginx/proxy_params), and no others.
 USUAL_HEADERS = "x-forwarded-for,x-forwarded-proto"
 
-_NODE = re.compile(r"\[(?P<six>[0-9A-Fa-f:.]+)\](?::(?P<six_port>[^:]+))?|(?P<four>[0-9.]+)(?::(?P<four_port>[^:]+))?|"
-                   r"(?P<bare>[0-9A-Fa-f:.]+)")
+_NODE = re.compile(
+    r"\[(?P<six>[0-9A-Fa-f:.]+)\](?::(?P<six_port>[^:]+))?|(?P<four>[0-9.]+)(?::(?P<four_port>[^:]+))?|"
+    r"(?P<bare>[0-9A-Fa-f:.]+)"
+)
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, 5.6.2
 _PAIR = re.compile(rf'[ \t]*({_TOKEN})=({_TOKEN}|"(?:[^"\\]|\\.)*")[ \t]*')  # RFC 7239, 4
@@ -150,7 +152,7 @@ def _elements(text: str) -> Iterator[dict[str, str]]:
         value = pair[2]
         element[pair[1].lower()] = re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
         at = pair.end()
-        after = text[at:at + 1]
+        after = text[at : at + 1]
         if after not in ("", ",", ";"):
             raise ValueError
         if after != ";":
@@ -192,7 +194,7 @@ def _set_scheme(variables: dict[str, Any], scheme: str) -> None:
 
 def _set_host(variables: dict[str, Any], host: str) -> None:
     match = _HOST.fullmatch(host)
-    if match is None or match["port"] and not _is_port(match["port"]):
+    if match is None or (match["port"] and not _is_port(match["port"])):
         return
     variables["HTTP_HOST"] = host
     variables["SERVER_NAME"] = match["name"]
@@ -223,5 +225,7 @@ def _network(text: str) -> IPv4Network | IPv6Network:
     try:
         return ip_network(text, strict=False)
     except ValueError:
-        raise ValueError(f"addresses and networks between commas, such as 127.0.0.1,10.0.0.0/8, or '{UNIX}', or "
-                         f"'{ANYBODY}' for everybody") from None
+        raise ValueError(
+            f"addresses and networks between commas, such as 127.0.0.1,10.0.0.0/8, or '{UNIX}', or "
+            f"'{ANYBODY}' for everybody"
+        ) from None

@@ -40,9 +40,14 @@ class Heap:
         before, self._traced = self._traced, {str(one.traceback): one.size for one in statistics}
         grown = {line: size - (0 if first else before.get(line, 0)) for line, size in self._traced.items()}
         largest = sorted(grown, key=lambda line: -grown[line])[:LINES_SHOWN]
-        return {"total_bytes": sum(self._traced.values()), "first": first, "lines": [
-            {"line": line, "bytes": self._traced[line], "grown_bytes": None if first else grown[line]}
-            for line in largest]}
+        return {
+            "total_bytes": sum(self._traced.values()),
+            "first": first,
+            "lines": [
+                {"line": line, "bytes": self._traced[line], "grown_bytes": None if first else grown[line]}
+                for line in largest
+            ],
+        }
 
 
 def _objects() -> dict[str, Any]:
@@ -50,8 +55,10 @@ def _objects() -> dict[str, Any]:
     counts: Counter[type] = Counter()
     counted = min(len(tracked), OBJECTS_MAX)
     for start in range(0, counted, SLICE):
-        counts.update(map(type, tracked[start:min(start + SLICE, counted)]))
+        counts.update(map(type, tracked[start : min(start + SLICE, counted)]))
         gevent.sleep(0)
-    types = [{"type": f"{one.__module__}.{one.__qualname__}", "count": count}
-             for one, count in counts.most_common(TYPES_SHOWN)]
+    types = [
+        {"type": f"{one.__module__}.{one.__qualname__}", "count": count}
+        for one, count in counts.most_common(TYPES_SHOWN)
+    ]
     return {"tracked": len(tracked), "counted": counted, "frozen": gc.get_freeze_count(), "types": types}

@@ -16,7 +16,7 @@ _HINTS = {
 }
 _REMEDIES = {
     "asyncio": "asyncio has one running event loop in a thread, and all requests of a worker share one: run it in a "
-               "thread of gevent's pool, gevent.get_hub().threadpool.apply(asyncio.run, (COROUTINE,))",
+    "thread of gevent's pool, gevent.get_hub().threadpool.apply(asyncio.run, (COROUTINE,))"
 }
 _said: set[str] = set()
 

@@ -21,8 +21,7 @@ from gevent import monkey
 from wsgid import log, process, whereabouts
 
 NAMED_MAX = 10
-_REMEDY = "in the worker, on first use or in a hook of os.register_at_fork(after_in_child=...); " \
-    "or use --lazy-apps"
+_REMEDY = "in the worker, on first use or in a hook of os.register_at_fork(after_in_child=...); or use --lazy-apps"
 
 # Modules that wait in C, where gevent cannot let others go on; what helps, by the module that is there when it is done.
 _WAITS_IN_C = {
@@ -61,8 +60,11 @@ def warn(before: Sockets, greenlets: list[Any]) -> None:
     """
     _say("started threads, which the workers will not have", _threads(greenlets), "start them")
     _say("started greenlets, which the workers will not have", _greenlets(greenlets), "start them")
-    _say("connected sockets, which all workers would share and so get each other's answers", _connected(before),
-         "connect")
+    _say(
+        "connected sockets, which all workers would share and so get each other's answers",
+        _connected(before),
+        "connect",
+    )
     for module, (cure, remedy) in _WAITS_IN_C.items():
         if module in sys.modules and cure not in sys.modules:
             log.warning("%s blocks all requests of a worker while it waits for its server: %s", module, remedy)
@@ -71,16 +73,26 @@ def warn(before: Sockets, greenlets: list[Any]) -> None:
 def _say(what: str, names: list[str], remedy: str) -> None:
     if names:
         more = f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
-        log.warning("the import of the application has %s: %s%s; %s %s", what, ", ".join(names[:NAMED_MAX]), more,
-                    remedy, _REMEDY)
+        log.warning(
+            "the import of the application has %s: %s%s; %s %s",
+            what,
+            ", ".join(names[:NAMED_MAX]),
+            more,
+            remedy,
+            _REMEDY,
+        )
 
 
 def _threads(greenlets: list[Any]) -> list[str]:
     """Of `threading`, which are greenlets, and of Python's that are threads of the operating system, too."""
-    green = [whereabouts.of_thread(thread, greenlets) for thread in threading.enumerate()
-             if thread is not threading.main_thread() and not whereabouts.is_dummy(thread)]
-    return green + [whereabouts.of_native(frame) for ident, frame in sys._current_frames().items()
-                    if ident != _thread_ident()]
+    green = [
+        whereabouts.of_thread(thread, greenlets)
+        for thread in threading.enumerate()
+        if thread is not threading.main_thread() and not whereabouts.is_dummy(thread)
+    ]
+    return green + [
+        whereabouts.of_native(frame) for ident, frame in sys._current_frames().items() if ident != _thread_ident()
+    ]
 
 
 def _greenlets(greenlets: list[Any]) -> list[str]:

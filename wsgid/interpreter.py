@@ -27,8 +27,16 @@ del path, rest, found
 runpy.run_module(module, run_name="__main__", alter_sys=True)
 """
 
-_FLAGS = {"optimize": "O", "dont_write_bytecode": "B", "no_user_site": "s", "no_site": "S", "ignore_environment": "E",
-          "isolated": "I", "bytes_warning": "b", "verbose": "v"}
+_FLAGS = {
+    "optimize": "O",
+    "dont_write_bytecode": "B",
+    "no_user_site": "s",
+    "no_site": "S",
+    "ignore_environment": "E",
+    "isolated": "I",
+    "bytes_warning": "b",
+    "verbose": "v",
+}
 
 
 def command(module: str, *arguments: str) -> list[str]:

@@ -33,10 +33,14 @@ def watch(report: Callable[[ApplicationImportError], None], limit_s: float) -> N
 
     def on_overdue(_signo: int, frame: FrameType | None) -> None:
         place = frame if greenlet.getcurrent() is importing else importing.gr_frame
-        log.error("the import of the application takes longer than %g s (--boot-timeout); it is here:", limit_s,
-                  extra={"traceback": "".join(traceback.format_stack(place)).rstrip()})
-        error = ApplicationImportError(f"the application was not imported in {limit_s:g} s: raise --boot-timeout if it "
-                                       "may take so long")
+        log.error(
+            "the import of the application takes longer than %g s (--boot-timeout); it is here:",
+            limit_s,
+            extra={"traceback": "".join(traceback.format_stack(place)).rstrip()},
+        )
+        error = ApplicationImportError(
+            f"the application was not imported in {limit_s:g} s: raise --boot-timeout if it may take so long"
+        )
         report(error)
         stdio.end(_LAST_WORDS_S)
         os._exit(error.exit_code)

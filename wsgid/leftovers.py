@@ -62,8 +62,11 @@ class Leftovers:
         remaining = self._remaining(greenlets)
         if not remaining:
             return
-        log.info("waiting for what requests have left behind, at most %.1f s: %s",
-                 max(until_s - time.monotonic(), 0), _listed(remaining))
+        log.info(
+            "waiting for what requests have left behind, at most %.1f s: %s",
+            max(until_s - time.monotonic(), 0),
+            _listed(remaining),
+        )
         while time.monotonic() < until_s and self._remaining(self._young()):
             gevent.sleep(min(LOOK_S, max(until_s - time.monotonic(), 0)))
         _say_cut(self._remaining(greenlets))
@@ -72,13 +75,21 @@ class Leftovers:
     def _young(self) -> list[Any]:
         """The greenlets, no threads, that may still end."""
         young_s = time.monotonic() - self._mercy_s
-        return [one for one, since_s in list(self._spawned.items())
-                if since_s > young_s and whereabouts.thread_of(one) is None and not _is_ours(one)]
+        return [
+            one
+            for one, since_s in list(self._spawned.items())
+            if since_s > young_s and whereabouts.thread_of(one) is None and not _is_ours(one)
+        ]
 
     def _remaining(self, greenlets: list[Any]) -> list[str]:
         """What is waited for, in words."""
-        return [*self._threads(), *(whereabouts.of_greenlet(one) for one in greenlets if bool(one)), *_jobs(),
-                *_queued(self._hub), *_processes()]
+        return [
+            *self._threads(),
+            *(whereabouts.of_greenlet(one) for one in greenlets if bool(one)),
+            *_jobs(),
+            *_queued(self._hub),
+            *_processes(),
+        ]
 
     def _threads(self) -> Iterator[str]:
         known = list(self._spawned)
@@ -106,12 +117,14 @@ def _listed(names: list[str]) -> str:
 def _end_executors() -> None:
     """Have idle threads of executors end, and busy ones after their jobs, as at the end of any Python program:
     concurrent.futures registers that with threading, and it joins them. So it has a greenlet of its own."""
+
     def run() -> None:
         for call in reversed(list(getattr(threading, "_threading_atexits", ()))):
             try:
                 call()
             except Exception:
                 log.error("what a library does at the end of its threads has failed", exc_info=True)
+
     gevent.spawn(run).join(LOOK_S)
 
 

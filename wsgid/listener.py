@@ -107,8 +107,10 @@ def open_shares(address: str, backlog: int, count: int, beside: Sequence[str] = 
         ListenerError: somebody else listens there, or the address is none of TCP.
     """
     if _TCP.fullmatch(address) is None:
-        raise ListenerError(f"--reuse-port cannot be had on {address}: SO_REUSEPORT is for TCP; name a host:port, or "
-                            "leave --reuse-port out")
+        raise ListenerError(
+            f"--reuse-port cannot be had on {address}: SO_REUSEPORT is for TCP; name a host:port, or "
+            "leave --reuse-port out"
+        )
     try:
         return _open_shares(_Wanted.of(address, beside), backlog, count)
     except OSError as error:
@@ -131,7 +133,8 @@ def open_share(other: Listener, backlog: int) -> Listener:
     host, _, port = other.address.rpartition(":")
     try:
         v6_only = other.socket.family == socket.AF_INET6 and bool(
-            other.socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
+            other.socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        )
         made = _open_tcp(_Wanted(other.address, host.strip("[]"), int(port), v6_only, reuse_port=True), backlog)
     except OSError as error:
         raise ListenerError(f"cannot listen on {other.address}: {_reason(error)}") from error
@@ -190,8 +193,9 @@ def inherit(number: str, backlog: int) -> Listener:
     return Listener(inherited, f"fd://{number}", f"fd://{number}")
 
 
-def hold(fd: int, spec: str, address: str, path: str, identity: tuple[int, int], spoken: Spoken,
-         reuse_port: bool) -> Listener:
+def hold(
+    fd: int, spec: str, address: str, path: str, identity: tuple[int, int], spoken: Spoken, reuse_port: bool
+) -> Listener:
     """A listener that an earlier image of this process has opened, and that is still ours.
 
     Raises:
@@ -377,8 +381,10 @@ def _unlink_stale(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise ListenerError(f"cannot listen on {path}: the socket file of an earlier server cannot be removed: "
-                            f"{error.strerror}; remove it, or give this user the right to") from error
+        raise ListenerError(
+            f"cannot listen on {path}: the socket file of an earlier server cannot be removed: "
+            f"{error.strerror}; remove it, or give this user the right to"
+        ) from error
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -422,14 +428,18 @@ def _keeps_out(path: Path, user: str) -> str | None:
     gids = set(os.getgrouplist(user, entry.pw_gid))
     for directory in reversed(path.parents):
         if not _may(directory, entry.pw_uid, gids, stat.S_IXUSR):
-            return (f"the directory {directory} is closed to nginx's user {user}, so visitors get a 502: "
-                    f"move the socket elsewhere or chmod o+x {directory}")
+            return (
+                f"the directory {directory} is closed to nginx's user {user}, so visitors get a 502: "
+                f"move the socket elsewhere or chmod o+x {directory}"
+            )
     if _may(path, entry.pw_uid, gids, stat.S_IWUSR):
         return None
     group = _group_name(entry.pw_gid)
     mode = stat.S_IMODE(path.stat().st_mode)
-    return (f"the socket {path} has mode {mode:o}, so nginx's user {user} cannot connect and visitors get a 502: "
-            f"add --chmod-socket 660 --chown-socket :{group}, or --chmod-socket 666")
+    return (
+        f"the socket {path} has mode {mode:o}, so nginx's user {user} cannot connect and visitors get a 502: "
+        f"add --chmod-socket 660 --chown-socket :{group}, or --chmod-socket 666"
+    )
 
 
 def _group_name(gid: int) -> str:

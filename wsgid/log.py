@@ -20,9 +20,9 @@ from datetime import datetime
 from typing import Any
 
 from wsgid import safefiles
+from wsgid.errors import ConfigError
 from wsgid.logs import destination
 from wsgid.logs.destination import Destination, Kind
-from wsgid.errors import ConfigError
 from wsgid.logs.syslogger import Syslog
 
 _TEXT = "%(asctime)s [%(process)d] wsgid %(role)s %(levelname)s: %(message)s"
@@ -50,7 +50,11 @@ class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds"),  # RFC 3339
-            "level": record.levelname.lower(), "role": _role, "pid": record.process, "message": record.getMessage()}
+            "level": record.levelname.lower(),
+            "role": _role,
+            "pid": record.process,
+            "message": record.getMessage(),
+        }
         stack = self.formatException(record.exc_info) if record.exc_info else getattr(record, "traceback", "")
         if stack:
             fields["traceback"] = stack
@@ -93,6 +97,7 @@ def _to_journal(priority: int, text: str) -> None:
 def _to_file(fd: int) -> Write:
     def write(_priority: int, text: str) -> None:
         os.write(fd, f"{text}\n".encode("utf-8", "backslashreplace"))
+
     return write
 
 
@@ -103,6 +108,7 @@ def _to_syslog(to: Destination) -> Write:
     def write(priority: int, text: str) -> None:
         for line in text.split("\n"):
             syslog.send(priority, line)
+
     return write
 
 

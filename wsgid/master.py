@@ -22,8 +22,25 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from wsgid import (__version__, channel, daemon, dump, fleet, inbox, launch, listener, log, pidfile, privileges,
-                   process, safefiles, scoreboard, spoken, stdio, upgrade)
+from wsgid import (
+    __version__,
+    channel,
+    daemon,
+    dump,
+    fleet,
+    inbox,
+    launch,
+    listener,
+    log,
+    pidfile,
+    privileges,
+    process,
+    safefiles,
+    scoreboard,
+    spoken,
+    stdio,
+    upgrade,
+)
 from wsgid.admin.doors import open_doors, open_fifos
 from wsgid.admin.failures import Failures
 from wsgid.admin.server import Admin, forget
@@ -118,13 +135,17 @@ def open_listeners(settings: Settings, held: Sequence[HeldListener]) -> list[Lis
     """
     backlog = allowed_backlog(settings)
     if settings.listen > backlog:
-        log.warning("--listen %d is more than the kernel allows: the backlog is %d; raise net.core.somaxconn",
-                    settings.listen, backlog)
+        log.warning(
+            "--listen %d is more than the kernel allows: the backlog is %d; raise net.core.somaxconn",
+            settings.listen,
+            backlog,
+        )
     ownership = listener.Ownership(settings.chmod_socket, *settings.chown_socket)
     wanted = list(spoken.addresses(settings))
     beside = [*(address for address, _ in wanted), settings.stats, settings.metrics]
-    opened = [listener.hold(one.fd, one.spec, one.address, one.path, one.identity, one.spoken, one.reuse_port)
-              for one in held]
+    opened = [
+        listener.hold(one.fd, one.spec, one.address, one.path, one.identity, one.spoken, one.reuse_port) for one in held
+    ]
     opened += listener.from_systemd(os.environ, backlog)
     opened = [replace(one, spoken=_spoken_now(one, wanted)) for one in opened]
     known = {one.spec: one for one in opened}
@@ -133,11 +154,14 @@ def open_listeners(settings: Settings, held: Sequence[HeldListener]) -> list[Lis
             if address in known:
                 _warn_if_kept(known[address], settings)
             else:
-                made = [listener.open_listener(address, backlog, ownership, beside)] if not settings.reuse_port else (
-                    listener.open_shares(address, backlog, settings.workers, beside))
+                made = (
+                    [listener.open_listener(address, backlog, ownership, beside)]
+                    if not settings.reuse_port
+                    else (listener.open_shares(address, backlog, settings.workers, beside))
+                )
                 opened += [replace(one, spoken=what) for one in made]
     except Exception:
-        for earlier in opened[len(held):]:
+        for earlier in opened[len(held) :]:
             earlier.unlink()
         raise
     if not opened:
@@ -153,8 +177,9 @@ def _spoken_now(opened: Listener, wanted: list[tuple[str, Spoken]]) -> Spoken:
 
 def _warn_if_kept(held: Listener, settings: Settings) -> None:
     if held.reuse_port is not settings.reuse_port:
-        log.warning("%s stays as it was bound: --reuse-port begins and ends with a restart, not with SIGUSR2",
-                    held.address)
+        log.warning(
+            "%s stays as it was bound: --reuse-port begins and ends with a restart, not with SIGUSR2", held.address
+        )
 
 
 def allowed_backlog(settings: Settings) -> int:
@@ -163,14 +188,20 @@ def allowed_backlog(settings: Settings) -> int:
 
 def _announce(settings: Settings, listeners: list[Listener]) -> None:
     addresses = dict.fromkeys(one.address for one in listeners)  # with --reuse-port an address has several
-    log.info("wsgid %s listens on %s with %d worker%s", __version__, ", ".join(addresses), settings.workers,
-             "s" * (settings.workers > 1))
+    log.info(
+        "wsgid %s listens on %s with %d worker%s",
+        __version__,
+        ", ".join(addresses),
+        settings.workers,
+        "s" * (settings.workers > 1),
+    )
     for sentence in _exposed(settings, listeners):
         log.warning("%s", sentence)
     rights = privileges.root_words(settings.uid, settings.gid)
     if rights:
-        log.warning("the application runs %s: whoever breaks into it has the machine; name another user with --uid",
-                    rights)
+        log.warning(
+            "the application runs %s: whoever breaks into it has the machine; name another user with --uid", rights
+        )
     user = listener.nginx_user()
     for one in listeners:
         trouble = listener.keeps_out(one.path, user) if one.path and user else None
@@ -183,8 +214,9 @@ def _exposed(settings: Settings, listeners: list[Listener]) -> Iterator[str]:
     paths = [("--socket", os.fspath(one.path)) for one in listeners if one.path]
     paths += [("--pidfile", settings.pidfile), ("--logto", settings.logto), ("--daemonize", settings.daemonize)]
     paths += [("--master-fifo", path) for path in settings.master_fifo]
-    paths += [("--access-log" if path == settings.access_log else "--logger", path)
-              for path in logfiles.paths(settings)]
+    paths += [
+        ("--access-log" if path == settings.access_log else "--logger", path) for path in logfiles.paths(settings)
+    ]
     for option, path in paths:
         sentence = safefiles.warning_of(path, option) if path else None
         if sentence:
@@ -203,8 +235,15 @@ class Master:
         handover: what the image before this one has left.
     """
 
-    def __init__(self, configuration: Configuration, start: Start, listeners: list[Listener], files: LogFiles,
-                 signals: process.SignalPipe, handover: Handover | None) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        start: Start,
+        listeners: list[Listener],
+        files: LogFiles,
+        signals: process.SignalPipe,
+        handover: Handover | None,
+    ) -> None:
         self.settings = settings = configuration.settings
         self.sources = configuration.sources()
         self._start = start
@@ -216,8 +255,12 @@ class Master:
         self._scoreboard_fd = kept.scoreboard_fd if kept else scoreboard.create("live")
         self._past_fd = kept.past_fd if kept else scoreboard.create("past")  # no child gets it
         self._scoreboard = scoreboard.Scoreboard(self._scoreboard_fd, self._past_fd)
-        self._fleet = Fleet(settings.workers, fleet.Deadlines(
-            settings.boot_timeout, settings.worker_reload_mercy, settings.hub_timeout_s, settings.hub_warn))
+        self._fleet = Fleet(
+            settings.workers,
+            fleet.Deadlines(
+                settings.boot_timeout, settings.worker_reload_mercy, settings.hub_timeout_s, settings.hub_warn
+            ),
+        )
         self._templates: dict[int, Inbox] = {}  # by generation
         self._workers: dict[int, Inbox] = {}  # by slot
         self._template_pids: dict[int, int] = {}  # generation -> pid
@@ -275,8 +318,12 @@ class Master:
             self._notifier.turn(self._fleet, now_s)
         stdio.put()
         self._deal_shares()
-        next_s = min(self._fleet.next_plan_s(now_s), self.admin.next_turn_s(), self._notifier.next_turn_s(),
-                     self._upgrade_again.at_s)
+        next_s = min(
+            self._fleet.next_plan_s(now_s),
+            self.admin.next_turn_s(),
+            self._notifier.next_turn_s(),
+            self._upgrade_again.at_s,
+        )
         with self._net.under("the wait for news"):
             self._selector.select(max(next_s - time.monotonic(), 0))
         self._take_in()
@@ -336,8 +383,13 @@ class Master:
         limit_bytes = self.settings.evil_reload_on_rss << 20
         for slot in self._fleet.of_state(SlotState.READY, *LEAVING) if limit_bytes else ():
             if process.rss_bytes(slot.pid) >= limit_bytes:
-                log.error("worker %d (generation %d, pid %d) has reached --evil-reload-on-rss %d: killed", slot.number,
-                          slot.generation, slot.pid, self.settings.evil_reload_on_rss)
+                log.error(
+                    "worker %d (generation %d, pid %d) has reached --evil-reload-on-rss %d: killed",
+                    slot.number,
+                    slot.generation,
+                    slot.pid,
+                    self.settings.evil_reload_on_rss,
+                )
                 self._causes[slot.number] = Cause.EVIL_RSS
                 process.send_signal(slot.pid, Signals.SIGKILL)
 
@@ -367,16 +419,26 @@ class Master:
 
     def snapshot(self) -> Snapshot:
         spare_pid = self._spare[0] if self._spare else 0
-        return take_snapshot(self.settings, self._fleet, self._scoreboard, self._listeners, self._started_s,
-                             Processes(self._template_pids, spare_pid, self._failures.last))
+        return take_snapshot(
+            self.settings,
+            self._fleet,
+            self._scoreboard,
+            self._listeners,
+            self._started_s,
+            Processes(self._template_pids, spare_pid, self._failures.last),
+        )
 
     def stop(self, who: str) -> None:
         """Gracefully, after --shutdown-delay."""
         if self._fleet.mode is not Mode.RUNNING:
             return
         delay_s = self.settings.shutdown_delay
-        log.info("%s: wsgid stops%s; requests in flight have %g s", who,
-                 f" in {delay_s:g} s" if delay_s else "", self.settings.worker_reload_mercy)
+        log.info(
+            "%s: wsgid stops%s; requests in flight have %g s",
+            who,
+            f" in {delay_s:g} s" if delay_s else "",
+            self.settings.worker_reload_mercy,
+        )
         self._fleet.request_stop(time.monotonic() + delay_s)
 
     def stop_now(self, who: str) -> None:
@@ -437,8 +499,9 @@ class Master:
 
     def _upgrade_refused(self, why: str) -> None:
         pause_s = self._upgrade_again.refused(time.monotonic())
-        log.error("wsgid cannot be started anew: %s; this one goes on serving, and it is tried again %s", why,
-                  soon(pause_s))
+        log.error(
+            "wsgid cannot be started anew: %s; this one goes on serving, and it is tried again %s", why, soon(pause_s)
+        )
 
     def _after_rehearsal(self, status: int) -> None:
         self._rehearsal_pid = 0
@@ -466,12 +529,27 @@ class Master:
 
     def _handover(self) -> Handover:
         held = tuple(
-            HeldListener(one.socket.fileno(), one.spec, one.address, str(one.path or ""), one.identity, one.spoken,
-                         one.reuse_port)
-            for one in self._listeners)
-        workers = tuple(HeldWorker(slot.number, slot.generation, slot.pid, self._workers[slot.number].fileno(),
-                                   self.dumps.get(slot.number, -1))
-                        for slot in self._fleet.of_state(SlotState.READY, SlotState.STALLED))
+            HeldListener(
+                one.socket.fileno(),
+                one.spec,
+                one.address,
+                str(one.path or ""),
+                one.identity,
+                one.spoken,
+                one.reuse_port,
+            )
+            for one in self._listeners
+        )
+        workers = tuple(
+            HeldWorker(
+                slot.number,
+                slot.generation,
+                slot.pid,
+                self._workers[slot.number].fileno(),
+                self.dumps.get(slot.number, -1),
+            )
+            for slot in self._fleet.of_state(SlotState.READY, SlotState.STALLED)
+        )
         fifos = tuple((one.path, one.fd) for one in self._fifos)
         return Handover(self._scoreboard_fd, self._past_fd, held, workers, fifos)
 
@@ -539,8 +617,12 @@ class Master:
             case control.Ready():
                 self._fleet.ready(slot, time.monotonic())
                 daemon.tell_foreground(ExitCode.OK)
-                log.info("worker %d (generation %d, pid %d) is ready", slot,
-                         self._fleet.slots[slot].generation, self._fleet.slots[slot].pid)
+                log.info(
+                    "worker %d (generation %d, pid %d) is ready",
+                    slot,
+                    self._fleet.slots[slot].generation,
+                    self._fleet.slots[slot].pid,
+                )
             case control.Notice(key=key, text=text):
                 self._log_once(key, text)
             case control.Tired(cause=cause, reason=reason):
@@ -556,8 +638,13 @@ class Master:
 
     def _check_is_new(self, pid: int) -> None:
         """Raises ControlError if a process that says Hello already is somebody else."""
-        known = {os.getpid(), self._rehearsal_pid, *self._template_pids.values(),
-                 *(slot.pid for slot in self._fleet.slots), *([self._spare[0]] if self._spare else [])}
+        known = {
+            os.getpid(),
+            self._rehearsal_pid,
+            *self._template_pids.values(),
+            *(slot.pid for slot in self._fleet.slots),
+            *([self._spare[0]] if self._spare else []),
+        }
         if pid in known:
             raise ControlError(f"Hello of process {pid}, which is no new worker")
 
@@ -600,8 +687,9 @@ class Master:
         """The traceback once, however many workers and retries meet it; the sentence each time."""
         self._failures.said(generation, f"{who}: {failure.reason}")
         if failure.traceback and self._is_new(failure.traceback):
-            log.error("%s: the application raises, when it is imported:", who,
-                      extra={"traceback": failure.traceback.rstrip()})
+            log.error(
+                "%s: the application raises, when it is imported:", who, extra={"traceback": failure.traceback.rstrip()}
+            )
         remedy = "; what runs goes on serving" if self._fleet.proven else ""
         log.error("%s: %s%s", who, failure.reason, remedy)
 
@@ -632,8 +720,9 @@ class Master:
         was_loaded = generation in self._loaded
         self._loaded.discard(generation)
         if self._fleet.is_booting(generation) and self._fleet.proven and not was_loaded:
-            self._launch_refused(generation, f"it {words} before wsgid was loaded; let the virtual environment's "
-                                             "installation finish")
+            self._launch_refused(
+                generation, f"it {words} before wsgid was loaded; let the virtual environment's installation finish"
+            )
             return
         left = self._fleet.template_gone(generation, time.monotonic())
         if left is not TemplateState.DISMISSED:
@@ -653,9 +742,10 @@ class Master:
         if self._fleet.mode is Mode.RUNNING:
             self._scoreboard.note_death(slot.number, cause)
         lost = f" with {in_flight} requests in flight" if in_flight else ""
-        asked = told or status == 0 and left in (*LEAVING, SlotState.READY)
+        asked = told or (status == 0 and left in (*LEAVING, SlotState.READY))
         (log.info if asked else log.error)(
-            "worker %d (generation %d, pid %d) %s%s", slot.number, slot.generation, slot.pid, words, lost)
+            "worker %d (generation %d, pid %d) %s%s", slot.number, slot.generation, slot.pid, words, lost
+        )
 
     def _cause(self, slot: Slot, left: SlotState, status: int) -> Cause:
         """Why a worker is gone."""
@@ -728,8 +818,12 @@ class Master:
 
     def _interrupt_template(self, action: fleet.InterruptTemplate) -> None:
         """See lateimport.py."""
-        log.error("template %d has not imported the application in %g s (--boot-timeout): it has to say where it is, "
-                  "and to end", action.generation, self.settings.boot_timeout)
+        log.error(
+            "template %d has not imported the application in %g s (--boot-timeout): it has to say where it is, "
+            "and to end",
+            action.generation,
+            self.settings.boot_timeout,
+        )
         process.send_signal(self._template_pids[action.generation], Signals.SIGXCPU)
 
     def _abort_template(self, action: fleet.AbortTemplate) -> None:
@@ -801,8 +895,13 @@ class Master:
 
     def _interrupt(self, action: fleet.Interrupt) -> None:
         slot = self._fleet.slots[action.slot]
-        log.warning("worker %d (generation %d, pid %d): its event loop has not run for %.1f s", slot.number,
-                    slot.generation, slot.pid, time.monotonic() - max(slot.heartbeat_s, slot.ready_s))
+        log.warning(
+            "worker %d (generation %d, pid %d): its event loop has not run for %.1f s",
+            slot.number,
+            slot.generation,
+            slot.pid,
+            time.monotonic() - max(slot.heartbeat_s, slot.ready_s),
+        )
         if slot.state in HELD_UP:
             self._causes[slot.number] = Cause.HUB
         process.send_signal(slot.pid, Signals.SIGXCPU)
@@ -810,8 +909,14 @@ class Master:
     def _interrupt_late(self, action: fleet.InterruptImport) -> None:
         """See lateimport.py."""
         slot = self._fleet.slots[action.slot]
-        log.error("worker %d (generation %d, pid %d) has not become ready in %g s (--boot-timeout): it has to say "
-                  "where it is, and to end", slot.number, slot.generation, slot.pid, self.settings.boot_timeout)
+        log.error(
+            "worker %d (generation %d, pid %d) has not become ready in %g s (--boot-timeout): it has to say "
+            "where it is, and to end",
+            slot.number,
+            slot.generation,
+            slot.pid,
+            self.settings.boot_timeout,
+        )
         process.send_signal(slot.pid, Signals.SIGXCPU)
 
     def _abort(self, action: fleet.Abort) -> None:

@@ -37,8 +37,9 @@ class Parking:
         resume: called in the hub with a connection whose next request, or whose end, is there.
     """
 
-    def __init__(self, hub: Any, quiet_s: float, head_s: float, places: int,
-                 resume: Callable[[Exchange], None]) -> None:
+    def __init__(
+        self, hub: Any, quiet_s: float, head_s: float, places: int, resume: Callable[[Exchange], None]
+    ) -> None:
         self._hub = hub
         self._quiet_s = quiet_s
         self._head_s = head_s

@@ -27,16 +27,16 @@ import greenlet
 from gevent.hub import get_hub
 
 from wsgid import child, forwarded, log, tls, turns
-from wsgid.logs.accesslog import AccessLog
 from wsgid.application import Application
+from wsgid.cleanup import Cleanup
 from wsgid.clock import CLOCK, Patience
 from wsgid.config.options import Settings
 from wsgid.connection import READ, Connection
 from wsgid.errors import BadPacket, ClientDisconnected, HeadTimeout, PeerError
 from wsgid.exchange import Arrival, BodyRate, Exchange, Leaving, date_line
 from wsgid.forwarded import Trusted
-from wsgid.cleanup import Cleanup
 from wsgid.limits import RateLimit
+from wsgid.logs.accesslog import AccessLog
 from wsgid.parking import Parking
 from wsgid.protocol.http import Decoder, Limits
 from wsgid.protocol.http import Head as HttpHead
@@ -91,9 +91,17 @@ class Pipeline:
         access_log: gets every request; None if nobody wants it.
     """
 
-    def __init__(self, settings: Settings, application: Application, listeners: Sequence[Shared],
-                 line: memoryview, say_once: Callable[[str, str], None], on_empty: Callable[[], None],
-                 wary: bool = False, access_log: AccessLog | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        application: Application,
+        listeners: Sequence[Shared],
+        line: memoryview,
+        say_once: Callable[[str, str], None],
+        on_empty: Callable[[], None],
+        wary: bool = False,
+        access_log: AccessLog | None = None,
+    ) -> None:
         self.greenlets: set[RequestGreenlet] = set()  # all, with or without a request
         self.serves_nobody = False  # in a process that the application has forked
         self._spent: set[RequestGreenlet] = set()
@@ -128,8 +136,9 @@ class Pipeline:
         self._http_limits = Limits(settings.http_line_size, settings.max_vars, settings.http_head_size)
         self._http_requests = settings.http_keepalive_requests
         self._body_rate = BodyRate(settings.body_rate, settings.socket_timeout)
-        self._parking = Parking(self._hub, settings.http_keepalive, settings.http_head_timeout, settings.http_idle,
-                                self._resume)
+        self._parking = Parking(
+            self._hub, settings.http_keepalive, settings.http_head_timeout, settings.http_idle, self._resume
+        )
         self._resuming = 0  # have their turn soon
         self._leaving = Leaving()
         self._held_s = CLOCK.held_s  # for so much, deadlines have been moved
@@ -207,10 +216,7 @@ class Pipeline:
             if fd == NOTHING:
                 self._accepts_left = 0
                 break
-            if listener.wrap is None:
-                connection = Connection(fd, self._timeout_s, listener.http)
-            else:
-                connection = listener.wrap(fd)
+            connection = Connection(fd, self._timeout_s, listener.http) if listener.wrap is None else listener.wrap(fd)
             if connection.has_begun():
                 return connection
             self._early.append(connection)
@@ -240,8 +246,11 @@ class Pipeline:
         if error.errno not in _OUT_OF_RESOURCES:
             return
         self._shut()
-        self._say_once(f"accept-{error.errno}", f"a worker cannot accept connections: {error.strerror}; "
-                       "they wait in the backlog; raise the limit (ulimit -n, LimitNOFILE=) or lower --gevent")
+        self._say_once(
+            f"accept-{error.errno}",
+            f"a worker cannot accept connections: {error.strerror}; "
+            "they wait in the backlog; raise the limit (ulimit -n, LimitNOFILE=) or lower --gevent",
+        )
         self._pause.start(self._open_again)
 
     def _open_again(self) -> None:
@@ -322,10 +331,11 @@ class Pipeline:
                 log.warning("an idle greenlet got %r from an earlier request, and ends", error)
                 self._idle.remove(me)
                 return _THE_END
-            if isinstance(source, Exchange) or isinstance(source, Listener) or source is _THE_END:
+            if isinstance(source, (Exchange, Listener)) or source is _THE_END:
                 return source
-            log.warning("an idle greenlet was called by a timer or callback of an earlier request: stop those that you "
-                        "start")
+            log.warning(
+                "an idle greenlet was called by a timer or callback of an earlier request: stop those that you start"
+            )
 
     def trim(self, now_s: float) -> None:
         """End half of the greenlets that were idle all the time since the last trim: after a crowd, memory comes back.
@@ -334,7 +344,7 @@ class Pipeline:
         self._unused = min(self._unused, len(self._idle))
         if now_s < self._trim_at_s:
             return
-        unused, self._idle = self._idle[:self._unused // 2], self._idle[self._unused // 2:]
+        unused, self._idle = self._idle[: self._unused // 2], self._idle[self._unused // 2 :]
         for one in unused:
             one.switch(_THE_END)
         self._unused = len(self._idle)
@@ -355,8 +365,9 @@ class Pipeline:
             self._look_whether_empty()
 
     def _new_exchange(self, connection: Connection) -> Exchange:
-        return Exchange(connection, Decoder(self._http_limits, self._base.copy()), self._trusted, self._leaving,
-                        self._body_rate)
+        return Exchange(
+            connection, Decoder(self._http_limits, self._base.copy()), self._trusted, self._leaving, self._body_rate
+        )
 
     def _resume_soon(self, exchange: Exchange) -> None:
         """In the hub's next turn; until then it is neither in flight nor parked, and yet the worker may not leave."""
@@ -431,8 +442,9 @@ class Pipeline:
         took_s = _monotonic() - me.started_s
         self._record(served, int(took_s * 1e6))
         if self._access_log is not None:
-            self._access_log.note(environ, served, me.started_s, took_s, max(length, 0), head.size_bytes, _NO_PACKET,
-                                  head.count)
+            self._access_log.note(
+                environ, served, me.started_s, took_s, max(length, 0), head.size_bytes, _NO_PACKET, head.count
+            )
         return self._settle(exchange, served)
 
     def _settle(self, exchange: Exchange, served: Served) -> bool:
@@ -529,21 +541,29 @@ class Pipeline:
         self._count(Word.REJECTED)
         if self._refusals.admit(time.monotonic()):
             unsaid = self._refusals.take_refused()
-            log.warning("refused a packet from %s: %s%s", connection.peer(), error,
-                        f" ({unsaid} more were refused without a word)" if unsaid else "")
+            log.warning(
+                "refused a packet from %s: %s%s",
+                connection.peer(),
+                error,
+                f" ({unsaid} more were refused without a word)" if unsaid else "",
+            )
         text = f"{error}\n".encode("latin-1", "replace")
         last = f"{date_line()}Connection: close\r\n" if connection.http else ""
-        head = (f"HTTP/1.1 {error.status_hint}\r\nContent-Type: text/plain; charset=latin-1\r\n"
-                f"Content-Length: {len(text)}\r\n{last}\r\n")
+        head = (
+            f"HTTP/1.1 {error.status_hint}\r\nContent-Type: text/plain; charset=latin-1\r\n"
+            f"Content-Length: {len(text)}\r\n{last}\r\n"
+        )
         return head.encode("ascii"), text
 
     def _respond(self, connection: Connection, head: Head, buffer: bytes, me: RequestGreenlet) -> None:
         variables = len(head.variables)
         missing = complete(head.variables)
         if missing:
-            self._say_once("variables", f"requests arrive without {', '.join(missing)}: add `include uwsgi_params;` to "
-                           "nginx's location")
-        first = buffer[head.size_bytes:] if len(buffer) > head.size_bytes else b""
+            self._say_once(
+                "variables",
+                f"requests arrive without {', '.join(missing)}: add `include uwsgi_params;` to nginx's location",
+            )
+        first = buffer[head.size_bytes :] if len(buffer) > head.size_bytes else b""
         body = Body(first, head.content_length, connection)
         environ = me.environ = make_environ(head.variables, body.stream)
         served = serve(self._application, environ, connection)
@@ -556,8 +576,16 @@ class Pipeline:
         took_s = _monotonic() - me.started_s
         self._record(served, int(took_s * 1e6))
         if self._access_log is not None:
-            self._access_log.note(environ, served, me.started_s, took_s, head.content_length,
-                                  head.size_bytes - HEADER_SIZE_BYTES, buffer, variables - len(self._base))
+            self._access_log.note(
+                environ,
+                served,
+                me.started_s,
+                took_s,
+                head.content_length,
+                head.size_bytes - HEADER_SIZE_BYTES,
+                buffer,
+                variables - len(self._base),
+            )
         if outcome is _TORN:
             connection.cut()
         elif body.unread_bytes and outcome is not _DISCONNECTED:

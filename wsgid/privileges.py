@@ -19,7 +19,6 @@ from pathlib import Path
 from wsgid import log
 from wsgid.errors import ApplicationImportError
 
-
 _PR_SET_NO_NEW_PRIVS = 38  # linux/prctl.h
 
 
@@ -39,8 +38,9 @@ def drop(uid: int, gid: int, new_privileges: bool = False) -> None:
     try:
         _become(uid, gid)
     except PermissionError as error:
-        raise ApplicationImportError(f"cannot become user {uid}, group {gid}: {error.strerror}; start as root or leave "
-                                     "--uid and --gid out") from error
+        raise ApplicationImportError(
+            f"cannot become user {uid}, group {gid}: {error.strerror}; start as root or leave --uid and --gid out"
+        ) from error
     _verify(uid, gid)
     if not new_privileges:
         ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -57,7 +57,7 @@ def root_words(uid: int, gid: int) -> str | None:
     if uid <= 0:
         return "as root"
     account = _account(uid)
-    if gid == 0 or gid < 0 and account and account.pw_gid == 0:
+    if gid == 0 or (gid < 0 and account and account.pw_gid == 0):
         return "with root's group"
     return None
 
@@ -79,8 +79,9 @@ def _verify(uid: int, gid: int) -> None:
         if capabilities:
             left.append(f"the capabilities {capabilities:x}")
     if left:
-        raise ApplicationImportError(f"as user {uid}, group {gid}, this process still has {', '.join(left)}: start it "
-                                     "as root, or as that user")
+        raise ApplicationImportError(
+            f"as user {uid}, group {gid}, this process still has {', '.join(left)}: start it as root, or as that user"
+        )
 
 
 def _is_in_group_of_root(uid: int) -> bool:
@@ -124,12 +125,19 @@ def _require_python() -> None:
         raise ApplicationImportError(
             f"user {os.getuid()} cannot read Python's library {library}, since {closed} is closed to it: use a Python "
             f"that everybody can read, such as one in /usr or /opt, or chmod o+rx {closed}, or leave --uid and --gid "
-            "out")
+            "out"
+        )
     for entry in map(Path, sys.path):
         closed = _closed(entry)
         if closed and entry.is_absolute():
-            log.warning("user %d cannot read %s, where Python looks for modules, since %s is closed to it: chmod o+rx "
-                        "%s if the application needs what is there", os.getuid(), entry, closed, closed)
+            log.warning(
+                "user %d cannot read %s, where Python looks for modules, since %s is closed to it: chmod o+rx "
+                "%s if the application needs what is there",
+                os.getuid(),
+                entry,
+                closed,
+                closed,
+            )
 
 
 def _closed(directory: Path) -> Path | None:
@@ -140,6 +148,6 @@ def _closed(directory: Path) -> Path | None:
             each.stat()
         except OSError:
             return None
-        if not os.access(each, os.X_OK) or each == directory and not os.access(each, os.R_OK):
+        if not os.access(each, os.X_OK) or (each == directory and not os.access(each, os.R_OK)):
             return each
     return None

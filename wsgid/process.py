@@ -201,8 +201,9 @@ def send_signal(pid: int, signo: int) -> None:
     except ProcessLookupError:
         pass
     except OSError as error:
-        log.error("process %d cannot be sent %s: kill: %s; end it by hand", pid, signal.strsignal(signo),
-                  error.strerror)
+        log.error(
+            "process %d cannot be sent %s: kill: %s; end it by hand", pid, signal.strsignal(signo), error.strerror
+        )
 
 
 def end(pid: int) -> None:
@@ -280,8 +281,13 @@ def parts(pid: int | str) -> dict[str, int] | None:
     except OSError:
         return None
     kb = {line[0].rstrip(":"): int(line[1]) for line in lines if line[0].rstrip(":") in _PARTS}
-    sums = {"rss": ("Rss",), "pss": ("Pss",), "private": ("Private_Clean", "Private_Dirty"),
-            "shared": ("Shared_Clean", "Shared_Dirty"), "swap": ("Swap",)}
+    sums = {
+        "rss": ("Rss",),
+        "pss": ("Pss",),
+        "private": ("Private_Clean", "Private_Dirty"),
+        "shared": ("Shared_Clean", "Shared_Dirty"),
+        "swap": ("Swap",),
+    }
     return {name: sum(kb.get(key, 0) for key in keys) << 10 for name, keys in sums.items()}
 
 

@@ -107,8 +107,10 @@ class Profiler:
         """
         order = parse(arguments)
         if self._ended is not None:
-            raise ProfileRefused("the worker is being profiled already, and one profile at a time is enough: wait for "
-                                 "its end, or profile another --worker")
+            raise ProfileRefused(
+                "the worker is being profiled already, and one profile at a time is enough: wait for "
+                "its end, or profile another --worker"
+            )
         samples = Samples()
         source = CpuSource(samples) if order.clock is Clock.CPU else WallSource(samples, self._greenlets)
         ended = self._ended = Event()
@@ -125,8 +127,14 @@ class Profiler:
         spent = started.until_now()
         if order.clock is Clock.CPU:
             samples.add((THREADS,), spent.process_ns - spent.thread_ns)
-        return {"clock": order.clock.value, "hz": order.hz, "seconds": spent.seconds, "whole": whole,
-                "cpu_s": spent.process_ns / 1e9, **samples.encoded()}
+        return {
+            "clock": order.clock.value,
+            "hz": order.hz,
+            "seconds": spent.seconds,
+            "whole": whole,
+            "cpu_s": spent.process_ns / 1e9,
+            **samples.encoded(),
+        }
 
     def end(self) -> None:
         """End the profile that runs, if any; its asker gets what there is."""
@@ -145,8 +153,9 @@ def parse(arguments: dict[str, Any]) -> Order:
     try:
         return Order(seconds, hz, Clock(arguments.get("clock", Clock.CPU.value)))
     except ValueError:
-        raise ProfileRefused(f"there is no clock {arguments['clock']!r}; there are "
-                             f"{', '.join(clock.value for clock in Clock)}") from None
+        raise ProfileRefused(
+            f"there is no clock {arguments['clock']!r}; there are {', '.join(clock.value for clock in Clock)}"
+        ) from None
 
 
 class _Spent:
@@ -181,7 +190,7 @@ class Samples:
         """Count the stack that ends in `frame`."""
         known = self._known
         stack: list[str | int] = []
-        if frame is None or frame.f_back is None and _is_entered(frame):
+        if frame is None or (frame.f_back is None and _is_entered(frame)):
             stack.append(id(WSGID))  # what called the outermost function has no frame, but has had the time
             frame = None
         while frame is not None:
@@ -260,8 +269,9 @@ class CpuSource:
         """Raises ProfileRefused if the application uses SIGPROF."""
         before = signal.getsignal(signal.SIGPROF)  # None: a handler of C's
         if before not in (signal.SIG_DFL, signal.SIG_IGN) or any(signal.getitimer(signal.ITIMER_PROF)):
-            raise ProfileRefused("the application uses SIGPROF itself, for a profiler of its own perhaps: end that one "
-                                 "first")
+            raise ProfileRefused(
+                "the application uses SIGPROF itself, for a profiler of its own perhaps: end that one first"
+            )
         self._before = before
         self._last_ns = time.thread_time_ns()
         signal.signal(signal.SIGPROF, self._handler)
@@ -282,7 +292,9 @@ class CpuSource:
         return signal.getsignal(signal.SIGPROF) is self._handler
 
     def _on_signal(self, _signo: int, frame: FrameType | None) -> None:
-        if self._counting or frame is not None and frame.f_code is _HANDLER:  # the next one comes while this is counted
+        if self._counting or (
+            frame is not None and frame.f_code is _HANDLER
+        ):  # the next one comes while this is counted
             return
         self._counting = True
         try:
@@ -352,7 +364,7 @@ class WallSource:
 def request_label(environ: dict[str, Any]) -> str:
     """The method, and the path as a route would have it: /users/123/orders is /users/*/orders."""
     segments = str(environ.get("PATH_INFO") or "/").split("/", SEGMENTS_MAX + 1)
-    route = "/".join(["*" if _VARIABLE.match(segment) else segment for segment in segments[:SEGMENTS_MAX + 1]])
+    route = "/".join(["*" if _VARIABLE.match(segment) else segment for segment in segments[: SEGMENTS_MAX + 1]])
     if len(segments) > SEGMENTS_MAX + 1:
         route += "/*"
     return ascii(f"{environ.get('REQUEST_METHOD')} {route}"[:LABEL_MAX_CHARS])[1:-1]

@@ -41,7 +41,7 @@ class ProxiedConnection(Connection):
         header = decode(self._gathered)
         if header is None:
             return None
-        block, self._gathered = self._gathered[header.size_bytes:], b""
+        block, self._gathered = self._gathered[header.size_bytes :], b""
         self._ends, self._trusted = header.ends, None
         return block or super().take()
 
@@ -49,8 +49,12 @@ class ProxiedConnection(Connection):
         ends = self._ends
         if ends is None:
             return super().names()
-        return {"REMOTE_ADDR": ends.client, "REMOTE_PORT": str(ends.client_port), "SERVER_NAME": "",
-                "SERVER_PORT": str(ends.server_port)}
+        return {
+            "REMOTE_ADDR": ends.client,
+            "REMOTE_PORT": str(ends.client_port),
+            "SERVER_NAME": "",
+            "SERVER_PORT": str(ends.server_port),
+        }
 
     def peer(self) -> str:
         if self._ends is None:

@@ -56,7 +56,7 @@ class RawSocket(socket.socket):  # type: ignore[misc]  # gevent has no types
     def recv_into(self, buffer: Any, size_bytes: int = 0, flags: int = 0) -> int:
         view = memoryview(buffer).cast("B")
         block = self.recv(size_bytes or len(view), flags)
-        view[:len(block)] = block
+        view[: len(block)] = block
         return len(block)
 
 

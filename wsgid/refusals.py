@@ -32,11 +32,20 @@ _RIGHTS = "give this user the right to it"
 _BACK = "put it back"
 _OTHERS = "look into the kernel's log (dmesg)"
 _REMEDIES = {
-    errno.EMFILE: _DESCRIPTORS, errno.ETOOMANYREFS: _DESCRIPTORS, errno.ENFILE: "raise fs.file-max (sysctl)",
-    errno.ENOMEM: _MEMORY, errno.ENOBUFS: _MEMORY, errno.ENOENT: _BACK, errno.ENOTDIR: _BACK,
-    errno.EACCES: _RIGHTS, errno.EPERM: _RIGHTS, errno.ENOSPC: "free some space on the disk",
-    errno.EDQUOT: "raise the quota", errno.EROFS: "choose a directory that can be written",
-    errno.EADDRINUSE: "stop who uses it", errno.EAGAIN: _PROCESSES,
+    errno.EMFILE: _DESCRIPTORS,
+    errno.ETOOMANYREFS: _DESCRIPTORS,
+    errno.ENFILE: "raise fs.file-max (sysctl)",
+    errno.ENOMEM: _MEMORY,
+    errno.ENOBUFS: _MEMORY,
+    errno.ENOENT: _BACK,
+    errno.ENOTDIR: _BACK,
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.ENOSPC: "free some space on the disk",
+    errno.EDQUOT: "raise the quota",
+    errno.EROFS: "choose a directory that can be written",
+    errno.EADDRINUSE: "stop who uses it",
+    errno.EAGAIN: _PROCESSES,
 }
 _REMEDIES_OF = {  # where the call makes a difference
     ("posix_spawn", errno.ENOENT): "let the virtual environment's installation finish, or put it back",

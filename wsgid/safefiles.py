@@ -32,8 +32,11 @@ def open_to_append(path: str, mode: int = 0o644) -> int:
         there = os.fstat(fd)
         if not stat.S_ISREG(there.st_mode) or there.st_nlink != 1:
             os.close(fd)
-            raise OSError(errno.EPERM, "another user can write to the directory, and what lies there is no plain file "
-                                       "with this name alone", path)
+            raise OSError(
+                errno.EPERM,
+                "another user can write to the directory, and what lies there is no plain file with this name alone",
+                path,
+            )
     os.set_blocking(fd, True)
     return fd
 
@@ -51,8 +54,9 @@ def replace(path: str, content: bytes, mode: int) -> None:
     directory_fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     fresh = f".{name}.{os.urandom(8).hex()}"  # not by `secrets`, which imports much
     try:
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode,
-                     dir_fd=directory_fd)
+        fd = os.open(
+            fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode, dir_fd=directory_fd
+        )
         try:
             os.fchmod(fd, mode)
             os.write(fd, content)
@@ -117,5 +121,7 @@ def warning_of(path: str, option: str) -> str | None:
             return None
     except OSError:  # whoever opens the file says it better
         return None
-    return (f"{option} {path} lies in a directory that is not root's alone: {who}, can replace it; make {directory} "
-            "root's, with mode 755")
+    return (
+        f"{option} {path} lies in a directory that is not root's alone: {who}, can replace it; make {directory} "
+        "root's, with mode 755"
+    )

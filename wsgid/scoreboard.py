@@ -28,8 +28,22 @@ SIZE_BYTES = SLOTS_MAX * LINE_BYTES
 _WORD_MAX = (1 << 64) - 1
 
 # The upper bounds of the histogram of durations; what took longer is in one bucket more.
-DURATION_BOUNDS_US = (1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
-                      5_000_000, 10_000_000, 30_000_000)
+DURATION_BOUNDS_US = (
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+)
 
 
 class Word(IntEnum):
@@ -92,7 +106,7 @@ class Lines:
     def line(self, slot: int) -> memoryview:
         """The words of a slot, to be indexed by Word."""
         start = slot * _WORDS_PER_LINE
-        return self._words[start:start + _WORDS_PER_LINE]
+        return self._words[start : start + _WORDS_PER_LINE]
 
     def column(self, word: int) -> memoryview:
         """The same word of all slots."""

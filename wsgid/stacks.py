@@ -121,5 +121,12 @@ def _places(frame: FrameType | None) -> tuple[_Place, ...]:
 
 
 def _frames(places: Iterable[_Place]) -> list[dict[str, Any]]:
-    return [{"file": code.co_filename, "line": line, "function": code.co_qualname,
-             "source": linecache.getline(code.co_filename, line).strip()} for code, line in places]
+    return [
+        {
+            "file": code.co_filename,
+            "line": line,
+            "function": code.co_qualname,
+            "source": linecache.getline(code.co_filename, line).strip(),
+        }
+        for code, line in places
+    ]

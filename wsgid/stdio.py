@@ -101,7 +101,7 @@ class _Unwaiting(io.RawIOBase):
     def _write_all(self, block: bytes) -> None:
         with suppress(OSError):
             while block:
-                block = block[os.write(self._fd, block):]
+                block = block[os.write(self._fd, block) :]
 
 
 class _Text(io.TextIOWrapper):

@@ -115,8 +115,10 @@ class Notifier:
         if now_s < self._status_at_s:
             return
         ready = len(fleet.of_state(SlotState.READY))
-        status = (f"{self._phase.name.lower()}: {ready} of {fleet.target} workers ready, generation "
-                  f"{fleet.wanted_generation}, {self._in_flight()} requests in flight{self._remark}")
+        status = (
+            f"{self._phase.name.lower()}: {ready} of {fleet.target} workers ready, generation "
+            f"{fleet.wanted_generation}, {self._in_flight()} requests in flight{self._remark}"
+        )
         if status != self._status:
             self._status = status
             self._status_at_s = now_s + STATUS_S
@@ -156,8 +158,9 @@ def _is_refused(fleet: Fleet) -> bool:
 
 def _reloads(fleet: Fleet) -> list[Template]:
     """The templates that import newer code."""
-    return [one for one in fleet.templates.values()
-            if one.purpose is Purpose.RELOAD and one.state is TemplateState.BOOTING]
+    return [
+        one for one in fleet.templates.values() if one.purpose is Purpose.RELOAD and one.state is TemplateState.BOOTING
+    ]
 
 
 def _is_rolling(fleet: Fleet) -> bool:
@@ -174,8 +177,9 @@ def _fails_to_roll(fleet: Fleet) -> bool:
     template = fleet.template()
     if template is None or _is_refused(fleet):
         return fleet.template_failures > 0 or fleet.launch_failures > 0
-    return any(slot.state is SlotState.VACANT and slot.failures and slot.since_s >= template.ready_s
-               for slot in fleet.slots)
+    return any(
+        slot.state is SlotState.VACANT and slot.failures and slot.since_s >= template.ready_s for slot in fleet.slots
+    )
 
 
 def _connect(address: str) -> socket.socket | None:

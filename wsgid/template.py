@@ -12,29 +12,41 @@ from gevent import monkey
 
 monkey.patch_all()
 
-import faulthandler  # noqa: E402
-import functools  # noqa: E402
-import gc  # noqa: E402
-import importlib.util  # noqa: E402
-import os  # noqa: E402
-import select  # noqa: E402
-import signal  # noqa: E402
-import sys  # noqa: E402
-import traceback  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from contextlib import suppress  # noqa: E402
+import faulthandler
+import functools
+import gc
+import importlib.util
+import os
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
 
-from wsgid import application, certificates, child, forks, importwatch, lateimport, log  # noqa: E402
-from wsgid import privileges, process, refusals, stdio, worker  # noqa: E402
-from wsgid.config import options  # noqa: E402
-from wsgid.logs import accesslog, logfiles  # noqa: E402
-from wsgid.channel import Channel  # noqa: E402
-from wsgid.config.options import Settings  # noqa: E402
-from wsgid.errors import ApplicationImportError, BootError, ExitCode  # noqa: E402
-from wsgid.logs.logfiles import LogFiles  # noqa: E402
-from wsgid.protocol import control  # noqa: E402
-from wsgid.scoreboard import Lines  # noqa: E402
-from wsgid.spoken import Shared  # noqa: E402
+from wsgid import (
+    application,
+    certificates,
+    child,
+    forks,
+    importwatch,
+    lateimport,
+    log,
+    privileges,
+    process,
+    refusals,
+    stdio,
+    worker,
+)
+from wsgid.channel import Channel
+from wsgid.config import options
+from wsgid.config.options import Settings
+from wsgid.errors import ApplicationImportError, BootError, ExitCode
+from wsgid.logs import accesslog, logfiles
+from wsgid.logs.logfiles import LogFiles
+from wsgid.protocol import control
+from wsgid.scoreboard import Lines
+from wsgid.spoken import Shared
 
 _LAST_WORDS_S = 1.0  # how long what was printed waits for its reader, before this process forks, waits or ends
 
@@ -55,7 +67,7 @@ def main() -> ExitCode:
     boot, fds = received
     channel.send(control.Booting())
     settings = options.from_dict(boot.settings)
-    files = LogFiles(fds=dict(zip(logfiles.paths(settings), fds[len(boot.listeners) + 1:])))
+    files = LogFiles(fds=dict(zip(logfiles.paths(settings), fds[len(boot.listeners) + 1 :])))
     log.speak_as(f"template {boot.generation}")
     log.set_up(settings.log_level, settings.log_json, settings.logger, files.fds)
     accesslog.prepare(settings)
@@ -82,8 +94,15 @@ class Template:
         listeners: for the workers.
     """
 
-    def __init__(self, settings: Settings, load: Callable[[], application.Application],
-                 listeners: list[Shared], lines: Lines, files: LogFiles, channel: Channel) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        load: Callable[[], application.Application],
+        listeners: list[Shared],
+        lines: Lines,
+        files: LogFiles,
+        channel: Channel,
+    ) -> None:
         self._settings = settings
         self._load = load
         self._listeners = listeners
@@ -106,7 +125,7 @@ class Template:
             with refusals.named("fork"), forks.of_wsgid():
                 process.double_fork(functools.partial(self._be_worker, order, worker_fd))
         except OSError as error:
-            self._channel.send(control.SpawnFailed(order.slot, refusals.words(error)[:control.LINE_MAX_CHARS]))
+            self._channel.send(control.SpawnFailed(order.slot, refusals.words(error)[: control.LINE_MAX_CHARS]))
         finally:
             refusals.close(worker_fd)  # now: the next worker must not inherit it
 
@@ -126,8 +145,15 @@ class Template:
                 lateimport.watch(functools.partial(_report, channel), self._settings.boot_timeout)
             try:
                 process.bind_to_processors(order.seat, self._settings.cpu_affinity)
-                code = worker.run(order, self._settings, self._load, self._listeners, channel,
-                                  self._lines.line(order.slot), self._files)
+                code = worker.run(
+                    order,
+                    self._settings,
+                    self._load,
+                    self._listeners,
+                    channel,
+                    self._lines.line(order.slot),
+                    self._files,
+                )
             except ApplicationImportError as error:
                 _report(channel, error)
                 code = error.exit_code
@@ -230,13 +256,14 @@ def _patch_drivers() -> None:
     """psycopg2 waits in C, where the whole worker would stand still: psycogreen makes it wait in the hub."""
     if importlib.util.find_spec("psycopg2") and importlib.util.find_spec("psycogreen"):
         from psycogreen.gevent import patch_psycopg
+
         patch_psycopg()
 
 
 def _report(channel: Channel, error: BootError) -> None:
     cause = error.__cause__ if isinstance(error, ApplicationImportError) else None
     text = "".join(traceback.format_exception(cause)) if cause else ""
-    channel.send(control.BootFailed(str(error)[:control.LINE_MAX_CHARS], text[-control.TEXT_MAX_CHARS:]))
+    channel.send(control.BootFailed(str(error)[: control.LINE_MAX_CHARS], text[-control.TEXT_MAX_CHARS :]))
 
 
 if __name__ == "__main__":

@@ -55,8 +55,12 @@ class RequestGreenlet(greenlet.greenlet):
     def facts(self) -> dict[str, Any]:
         """The request, for wsgidctl: strings as they came, cut to _SHOWN_MAX_CHARS."""
         environ = self.environ or {}
-        return {"age_s": round(time.monotonic() - self.started_s, 3), "method": _shown(environ, "REQUEST_METHOD"),
-                "path": _shown(environ, "PATH_INFO"), "peer": _shown(environ, "REMOTE_ADDR")}
+        return {
+            "age_s": round(time.monotonic() - self.started_s, 3),
+            "method": _shown(environ, "REQUEST_METHOD"),
+            "path": _shown(environ, "PATH_INFO"),
+            "peer": _shown(environ, "REMOTE_ADDR"),
+        }
 
 
 class Timeouts:
@@ -115,8 +119,12 @@ class Timeouts:
         overdue = held_s >= self._settings.hub_timeout_s
         if overdue or not asked:
             request = f" by {holder.described()}" if isinstance(holder, RequestGreenlet) and holder.environ else ""
-            log.error("the event loop has been held up for %.1f s%s; it is here:", held_s, request,
-                      extra={"traceback": _stack(frame)})
+            log.error(
+                "the event loop has been held up for %.1f s%s; it is here:",
+                held_s,
+                request,
+                extra={"traceback": _stack(frame)},
+            )
         if overdue and holder not in self._spared and not _is_between_requests(holder):
             self._line[Word.TIMED_OUT] += 1
             if isinstance(holder, RequestGreenlet):

@@ -35,9 +35,17 @@ _HANDSHAKE = b"\x16"  # RFC 8446, 5.1: the type of a connection's first record
 _PIECE_BYTES = 32 * 1024  # so much is encrypted before it is sent: OpenSSL never gives back what its buffers have had
 _RECORD_BYTES = 16 * 1024  # RFC 8446, 5.1
 # RFC 4514, 3; the others go by their long names, as nobody has agreed on shorter ones.
-_SHORT = {"commonName": "CN", "localityName": "L", "stateOrProvinceName": "ST", "organizationName": "O",
-          "organizationalUnitName": "OU", "countryName": "C", "streetAddress": "STREET", "domainComponent": "DC",
-          "userId": "UID"}
+_SHORT = {
+    "commonName": "CN",
+    "localityName": "L",
+    "stateOrProvinceName": "ST",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "countryName": "C",
+    "streetAddress": "STREET",
+    "domainComponent": "DC",
+    "userId": "UID",
+}
 _ESCAPED = str.maketrans({one: f"\\{one}" for one in '"+,;<>\\'})
 
 
@@ -65,8 +73,9 @@ class TlsConnection(ProxiedConnection):
 
     __slots__ = ("_stage", "_incoming", "_outgoing", "_tls", "_unsent", "_opening_s", "_ended")
 
-    def __init__(self, fd: int, timeout_s: float, http: bool, trusted: Trusted | None, context: ssl.SSLContext,
-                 opening_s: float) -> None:
+    def __init__(
+        self, fd: int, timeout_s: float, http: bool, trusted: Trusted | None, context: ssl.SSLContext, opening_s: float
+    ) -> None:
         super().__init__(fd, timeout_s, http, trusted)
         self._stage = Stage.SILENT
         self._incoming = ssl.MemoryBIO()
@@ -143,8 +152,10 @@ class TlsConnection(ProxiedConnection):
             self._stage = Stage.OPENING
             return
         self._stage = Stage.PLAIN
-        raise ForeignProtocol(f"the peer speaks plain {'HTTP' if self.http else 'uwsgi'}, or something else that is no "
-                              f"TLS: ask for {'https://' if self.http else 'suwsgi://'} here")
+        raise ForeignProtocol(
+            f"the peer speaks plain {'HTTP' if self.http else 'uwsgi'}, or something else that is no "
+            f"TLS: ask for {'https://' if self.http else 'suwsgi://'} here"
+        )
 
     def _decrypt(self, size_bytes: int) -> bytes | None:
         """What there is in clear; None if more has to come first."""
@@ -189,12 +200,12 @@ class TlsConnection(ProxiedConnection):
         for at in range(0, len(block), _PIECE_BYTES):
             if at:
                 give_way()
-            self._encrypt(memoryview(block)[at:at + _PIECE_BYTES])
+            self._encrypt(memoryview(block)[at : at + _PIECE_BYTES])
             self._flush()
 
     def _encrypt(self, block: memoryview) -> None:
         while block:
-            block = block[self._tls.write(block):]  # a record at a time
+            block = block[self._tls.write(block) :]  # a record at a time
 
     def try_send(self, block: bytes) -> None:
         if self._stage is Stage.OPEN:
@@ -224,7 +235,7 @@ class TlsConnection(ProxiedConnection):
         """Without waiting: a new connection's buffer takes a handshake (tcp(7), tcp_wmem)."""
         block = self._unsent + self._outgoing.read()
         with suppress(OSError):  # a peer that has left is noticed where it is read from
-            self._unsent = block[syscalls.send(self.fd, block):] if block else b""
+            self._unsent = block[syscalls.send(self.fd, block) :] if block else b""
 
     # --- ending ---
 
@@ -255,21 +266,31 @@ class TlsConnection(ProxiedConnection):
     def names(self) -> dict[str, str]:
         """With what nginx's and Apache's users expect; of a client certificate if there was one to be shown."""
         cipher = self._tls.cipher()
-        names = {**super().names(), "HTTPS": "on", "REQUEST_SCHEME": "https", "SSL_PROTOCOL": self._tls.version() or "",
-                 "SSL_CIPHER": cipher[0] if cipher else ""}
+        names = {
+            **super().names(),
+            "HTTPS": "on",
+            "REQUEST_SCHEME": "https",
+            "SSL_PROTOCOL": self._tls.version() or "",
+            "SSL_CIPHER": cipher[0] if cipher else "",
+        }
         said: Any = self._tls.getpeercert()
         whole = self._tls.getpeercert(binary_form=True)
         if said and whole:
-            names |= {"SSL_CLIENT_VERIFY": "SUCCESS", "SSL_CLIENT_S_DN": _distinguished_name(said["subject"]),
-                      "SSL_CLIENT_I_DN": _distinguished_name(said["issuer"]),
-                      "SSL_CLIENT_M_SERIAL": said["serialNumber"], "SSL_CLIENT_CERT": ssl.DER_cert_to_PEM_cert(whole)}
+            names |= {
+                "SSL_CLIENT_VERIFY": "SUCCESS",
+                "SSL_CLIENT_S_DN": _distinguished_name(said["subject"]),
+                "SSL_CLIENT_I_DN": _distinguished_name(said["issuer"]),
+                "SSL_CLIENT_M_SERIAL": said["serialNumber"],
+                "SSL_CLIENT_CERT": ssl.DER_cert_to_PEM_cert(whole),
+            }
         return names
 
 
 def _distinguished_name(parts: tuple[tuple[tuple[str, str], ...], ...]) -> str:
     """As nginx's $ssl_client_s_dn has it (RFC 4514), its UTF-8 in PEP 3333's latin-1."""
-    said = ",".join("+".join(f"{_SHORT.get(name, name)}={_escaped(value)}" for name, value in part)
-                    for part in reversed(parts))
+    said = ",".join(
+        "+".join(f"{_SHORT.get(name, name)}={_escaped(value)}" for name, value in part) for part in reversed(parts)
+    )
     return said.encode().decode("latin-1")
 
 

@@ -1,16 +1,18 @@
 """Import the application as a template would, and exit: the child of --check.  The settings come as JSON on standard
 input; the exit code is 0 if the application could be imported, and 3 with a sentence if not."""
 
-from wsgid import template  # first of all, because it patches
+import json
+import os
+import sys
+import traceback
 
-import json  # noqa: E402
-import os  # noqa: E402
-import sys  # noqa: E402
-import traceback  # noqa: E402
-
-from wsgid import lateimport, log  # noqa: E402
-from wsgid.config import options  # noqa: E402
-from wsgid.errors import ApplicationImportError, ExitCode  # noqa: E402
+from wsgid import (
+    lateimport,
+    log,
+    template,  # first of all, because it patches
+)
+from wsgid.config import options
+from wsgid.errors import ApplicationImportError, ExitCode
 
 
 def main() -> ExitCode:

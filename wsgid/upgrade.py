@@ -68,8 +68,14 @@ class Handover:
         dumps = [one.dump_fd for one in self.workers if one.dump_fd >= 0]
         fifos = [fd for _, fd in self.fifos]
         past = [self.past_fd] if self.past_fd >= 0 else []
-        return [self.scoreboard_fd, *past, *(one.fd for one in self.listeners), *(one.fd for one in self.workers),
-                *dumps, *fifos]
+        return [
+            self.scoreboard_fd,
+            *past,
+            *(one.fd for one in self.listeners),
+            *(one.fd for one in self.workers),
+            *dumps,
+            *fifos,
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +176,17 @@ def take_over(environ: Mapping[str, str]) -> Handover | None:
         return None
     fields = json.loads(text)
     handover = Handover(
-        fields["scoreboard_fd"], fields.get("past_fd", -1),
-        tuple(HeldListener(**{**one, "identity": tuple(one["identity"]), "spoken": spoken.from_dict(one["spoken"])})
-              for one in fields["listeners"]),
+        fields["scoreboard_fd"],
+        fields.get("past_fd", -1),
+        tuple(
+            HeldListener(**{**one, "identity": tuple(one["identity"]), "spoken": spoken.from_dict(one["spoken"])})
+            for one in fields["listeners"]
+        ),
         tuple(HeldWorker(**one) for one in fields["workers"]),
-        tuple((path, fd) for path, fd in fields.get("fifos", ())), fields.get("directory", ""),
-        fields.get("failures", 0))
+        tuple((path, fd) for path, fd in fields.get("fifos", ())),
+        fields.get("directory", ""),
+        fields.get("failures", 0),
+    )
     _keep_to_ourselves(handover)
     return handover
 
@@ -186,8 +197,15 @@ def hold(held: HeldListener) -> Listener:
     Raises:
         OSError: its descriptor is no socket.
     """
-    return Listener(socket.socket(fileno=held.fd), held.address, held.spec, Path(held.path) if held.path else None,
-                    held.identity, held.spoken, held.reuse_port)
+    return Listener(
+        socket.socket(fileno=held.fd),
+        held.address,
+        held.spec,
+        Path(held.path) if held.path else None,
+        held.identity,
+        held.spoken,
+        held.reuse_port,
+    )
 
 
 def arrive(environ: MutableMapping[str, str]) -> None:

@@ -26,9 +26,16 @@ def greenlets() -> list[Any]:
     current = greenlet.getcurrent()
     main = _root(current)  # that of another thread's is not ours to look after
     # Only type() is asked: isinstance() would ask __class__, and wake up lazy objects.
-    return [one for one in gc.get_objects()
-            if issubclass(type(one), greenlet.greenlet) and not issubclass(type(one), (Hub, RequestGreenlet))
-            and one is not current and one.parent is not None and bool(one) and _root(one) is main]
+    return [
+        one
+        for one in gc.get_objects()
+        if issubclass(type(one), greenlet.greenlet)
+        and not issubclass(type(one), (Hub, RequestGreenlet))
+        and one is not current
+        and one.parent is not None
+        and bool(one)
+        and _root(one) is main
+    ]
 
 
 def _root(one: Any) -> Any:

@@ -24,7 +24,6 @@ from gevent.event import Event
 from gevent.hub import get_hub
 
 from wsgid import certificates, child, cleanup, dump, forks, log, process, stdio
-from wsgid.logs import accesslog
 from wsgid.application import Application
 from wsgid.channel import Channel
 from wsgid.clock import CLOCK, ROUND_S
@@ -33,6 +32,7 @@ from wsgid.connection import READ
 from wsgid.errors import ControlError, ExitCode
 from wsgid.fleet import Backlog
 from wsgid.leftovers import Leftovers
+from wsgid.logs import accesslog
 from wsgid.logs.logfiles import LogFiles
 from wsgid.pipeline import Pipeline
 from wsgid.protocol import control
@@ -69,8 +69,16 @@ class Worker:
         files: the logs', open.
     """
 
-    def __init__(self, order: control.Spawn, settings: Settings, application: Application,
-                 listeners: Sequence[Shared], channel: Channel, line: memoryview, files: LogFiles) -> None:
+    def __init__(
+        self,
+        order: control.Spawn,
+        settings: Settings,
+        application: Application,
+        listeners: Sequence[Shared],
+        channel: Channel,
+        line: memoryview,
+        files: LogFiles,
+    ) -> None:
         self._slot = order.slot
         self._settings = settings
         self._channel = channel
@@ -81,7 +89,8 @@ class Worker:
         self._state = State.SERVING
         self._left = Event()
         self._pipeline = Pipeline(
-            settings, application, listeners, line, self._say_once, self._left.set, order.wary, self._access_log)
+            settings, application, listeners, line, self._say_once, self._left.set, order.wary, self._access_log
+        )
         self._empty_until_s = 0.0
         self._mercy_until_s = 0.0
         self._mercy_held_s = 0.0  # CLOCK.held_s when the mercy time began
@@ -120,7 +129,7 @@ class Worker:
         finally:
             child.end_if_one()  # nothing of it runs any more (LoopExit), as when the last thread of a process has ended
             self._pulse.stop()  # what follows is no matter of --hub-timeout, and has its own limit
-            self._line[Word.HEARTBEAT_NS] = time.monotonic_ns() + _HARD_STOP_MARGIN_S * 10 ** 9
+            self._line[Word.HEARTBEAT_NS] = time.monotonic_ns() + _HARD_STOP_MARGIN_S * 10**9
             if self._access_log:
                 self._access_log.close()
 
@@ -186,14 +195,15 @@ class Worker:
             count, reason = stdio.dropped()
             if count:
                 self._tell_dropped_at_s = now_s + TELL_DROPPED_S
-                log.warning("%d lines of standard output and error could not be written and were dropped: %s", count,
-                            reason)
+                log.warning(
+                    "%d lines of standard output and error could not be written and were dropped: %s", count, reason
+                )
 
     def _say_once(self, key: str, text: str) -> None:
         """Through the master, which says it once for all workers."""
         if key not in self._said:
             self._said.add(key)
-            self._channel.send(control.Notice(key, text[:control.LINE_MAX_CHARS]))
+            self._channel.send(control.Notice(key, text[: control.LINE_MAX_CHARS]))
 
     # --- leaving ---
 
@@ -333,8 +343,15 @@ def _module_files() -> list[str]:
     return [path for one in list(sys.modules.values()) if (path := getattr(one, "__file__", None))]
 
 
-def run(order: control.Spawn, settings: Settings, load: Callable[[], Application],
-        listeners: Sequence[Shared], channel: Channel, line: memoryview, files: LogFiles) -> ExitCode:
+def run(
+    order: control.Spawn,
+    settings: Settings,
+    load: Callable[[], Application],
+    listeners: Sequence[Shared],
+    channel: Channel,
+    line: memoryview,
+    files: LogFiles,
+) -> ExitCode:
     """Be a worker: the whole life of a freshly forked process.
 
     Args:
@@ -358,9 +375,13 @@ def run(order: control.Spawn, settings: Settings, load: Callable[[], Application
 
 def _run_atexit(limit_s: int) -> None:
     """What the application has registered, for at most so long."""
+
     def end(_signo: int, frame: FrameType | None) -> None:
-        log.error("what is registered with atexit has not ended within %d s and is cut; it is here:",
-                  limit_s, extra={"traceback": "".join(traceback.format_stack(frame)).rstrip()})
+        log.error(
+            "what is registered with atexit has not ended within %d s and is cut; it is here:",
+            limit_s,
+            extra={"traceback": "".join(traceback.format_stack(frame)).rstrip()},
+        )
         child.flush()
         os._exit(ExitCode.OK)
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """Django's command line for this site (README.md has more).
 
-    python manage.py migrate
-    python manage.py createsuperuser
-    python manage.py collectstatic
-    wsgid --socket site.sock --workers 4 mysite.wsgi:application
+python manage.py migrate
+python manage.py createsuperuser
+python manage.py collectstatic
+wsgid --socket site.sock --workers 4 mysite.wsgi:application
 """
 
 import os

@@ -18,9 +18,9 @@ from wsgid import dump, process
 from wsgid.admin.server import INCOMPLETE, Delegated, Later, Response
 from wsgid.admin.snapshot import Snapshot, WorkerView
 from wsgid.admin.status import status
+from wsgid.config.options import Settings
 from wsgid.errors import WsgidError
 from wsgid.fleet import SLOTS_MAX
-from wsgid.config.options import Settings
 from wsgid.refusals import words
 from wsgid.scoreboard import Word
 

@@ -46,8 +46,9 @@ class Fifo:
         FifoError: with the path, the reason and the remedy.
     """
 
-    def __init__(self, path: str, operator: Operator, selector: selectors.BaseSelector,
-                 held: int | None = None) -> None:
+    def __init__(
+        self, path: str, operator: Operator, selector: selectors.BaseSelector, held: int | None = None
+    ) -> None:
         self.path = path
         self._operator = operator
         self._selector = selector
@@ -137,7 +138,12 @@ def _say_status(operator: Operator, who: str, times: int) -> None:
 _Act = Callable[[Operator, str, int], None]
 LETTERS: dict[str, _Act] = {
     **dict.fromkeys("crRwW", _reload),
-    "q": _stop, "Q": _stop_now, "l": _reopen, "s": _say_status, "+": _more, "-": _fewer,
+    "q": _stop,
+    "Q": _stop_now,
+    "l": _reopen,
+    "s": _say_status,
+    "+": _more,
+    "-": _fewer,
 }
 REFUSED = {
     "p": "is not followed: a server that takes no requests helps nobody; stop it (q), or have nginx answer",

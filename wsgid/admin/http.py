@@ -60,9 +60,11 @@ def respond(request: bytes, find: Callable[[str], Page | None]) -> Response:
         return _render(_NOT_ALLOWED, "Allow: GET, HEAD\r\n")
     page = find(line[2].partition(b"?")[0].decode("ascii")) or _NOT_FOUND
     answer = _render(page)
-    return answer[:-len(page.body)] if method == b"HEAD" and page.body else answer
+    return answer[: -len(page.body)] if method == b"HEAD" and page.body else answer
 
 
 def _render(page: Page, more: str = "") -> bytes:
-    return (f"HTTP/1.0 {page.status}\r\nContent-Type: {page.content_type}\r\nContent-Length: {len(page.body)}\r\n"
-            f"Cache-Control: no-store\r\nConnection: close\r\n{more}\r\n").encode("ascii") + page.body
+    return (
+        f"HTTP/1.0 {page.status}\r\nContent-Type: {page.content_type}\r\nContent-Length: {len(page.body)}\r\n"
+        f"Cache-Control: no-store\r\nConnection: close\r\n{more}\r\n"
+    ).encode("ascii") + page.body

@@ -124,14 +124,24 @@ def _uwsgi_field(field: str) -> Callable[[Server], Iterable[Sample]]:
     return _uwsgi_workers(lambda worker: worker[field])
 
 
+def _uwsgi_status(status: str) -> Callable[[Server], Iterable[Sample]]:
+    return _uwsgi_workers(lambda worker: int(worker["status"] == status))
+
+
 def _uwsgi_apps(field: str) -> Callable[[Server], Iterable[Sample]]:
-    return lambda server: [((str(worker["id"]), str(app["id"]), app["mountpoint"], app["chdir"]), app[field])
-                           for worker in server.uwsgi["workers"] for app in worker["apps"]]
+    return lambda server: [
+        ((str(worker["id"]), str(app["id"]), app["mountpoint"], app["chdir"]), app[field])
+        for worker in server.uwsgi["workers"]
+        for app in worker["apps"]
+    ]
 
 
 def _uwsgi_cores(field: str) -> Callable[[Server], Iterable[Sample]]:
-    return lambda server: [((str(worker["id"]), str(core["id"])), core[field])
-                           for worker in server.uwsgi["workers"] for core in worker["cores"]]
+    return lambda server: [
+        ((str(worker["id"]), str(core["id"])), core[field])
+        for worker in server.uwsgi["workers"]
+        for core in worker["cores"]
+    ]
 
 
 def _durations(server: Server) -> Iterator[Sample]:
@@ -171,12 +181,21 @@ _APP, _CORE = ("worker_id", "app_id", "mountpoint", "chdir"), ("worker_id", "cor
 _C, _G, _H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
 
 METRICS = (
-    Metric("wsgid_info", _G, "The version of wsgid, and what it serves; always 1.", ("version", "application"),
-           lambda server: [((server.snapshot.version, server.snapshot.application), 1)]),
-    Metric("wsgid_start_time_seconds", _G, "When this master began, since the epoch.", (),
-           _one(lambda s: s.started_s)),
-    Metric("wsgid_generation", _G, "The generation of the application that workers shall have.", (),
-           _one(lambda s: s.generation)),
+    Metric(
+        "wsgid_info",
+        _G,
+        "The version of wsgid, and what it serves; always 1.",
+        ("version", "application"),
+        lambda server: [((server.snapshot.version, server.snapshot.application), 1)],
+    ),
+    Metric("wsgid_start_time_seconds", _G, "When this master began, since the epoch.", (), _one(lambda s: s.started_s)),
+    Metric(
+        "wsgid_generation",
+        _G,
+        "The generation of the application that workers shall have.",
+        (),
+        _one(lambda s: s.generation),
+    ),
     Metric("wsgid_workers_wanted", _G, "How many workers shall be there.", (), _one(lambda s: s.wanted)),
     Metric("wsgid_workers_ready", _G, "How many workers accept connections.", (), _one(lambda s: s.ready)),
     Metric("wsgid_stopping", _G, "Whether a stop was asked for.", (), _one(lambda s: int(s.stopping))),
@@ -184,63 +203,138 @@ METRICS = (
     Metric("wsgid_listen_backlog", _G, "How many connections can wait.", _LISTENER, _listeners(lambda s: s.backlog)),
     Metric("wsgid_respawns_total", _C, "Workers that had to be replaced, by what ended them.", ("cause",), _respawns),
     Metric("wsgid_worker_state", _G, "1 for the state that the worker slot is in.", ("worker", "state"), _states),
-    Metric("wsgid_worker_generation", _G, "The generation of the application that the worker has.", _WORKER,
-           _workers(lambda w: w.generation if w.pid else None)),
-    Metric("wsgid_requests_in_flight", _G, "Connections that hold one of the worker's --gevent places.", _WORKER,
-           _words(Word.IN_FLIGHT)),
-    Metric("wsgid_hub_lag_seconds", _G, "How late the worker's last heartbeat came.", _WORKER,
-           _workers(lambda w: w.words[Word.LAG_US] / 1e6 if w.words[Word.HEARTBEAT_NS] else None)),
-    Metric("wsgid_heartbeat_age_seconds", _G, "How long ago the worker's event loop last ran its heartbeat.", _WORKER,
-           _workers(lambda w: w.heartbeat_age_s if w.words[Word.HEARTBEAT_NS] else None)),
-    Metric("wsgid_request_duration_seconds", _H, "From the connection's turn to the response's last byte.", _WORKER,
-           _durations),
-    Metric("wsgid_responses_total", _C, "Responses of the application, by the hundreds of their status.",
-           ("worker", "status"), _responses),
+    Metric(
+        "wsgid_worker_generation",
+        _G,
+        "The generation of the application that the worker has.",
+        _WORKER,
+        _workers(lambda w: w.generation if w.pid else None),
+    ),
+    Metric(
+        "wsgid_requests_in_flight",
+        _G,
+        "Connections that hold one of the worker's --gevent places.",
+        _WORKER,
+        _words(Word.IN_FLIGHT),
+    ),
+    Metric(
+        "wsgid_hub_lag_seconds",
+        _G,
+        "How late the worker's last heartbeat came.",
+        _WORKER,
+        _workers(lambda w: w.words[Word.LAG_US] / 1e6 if w.words[Word.HEARTBEAT_NS] else None),
+    ),
+    Metric(
+        "wsgid_heartbeat_age_seconds",
+        _G,
+        "How long ago the worker's event loop last ran its heartbeat.",
+        _WORKER,
+        _workers(lambda w: w.heartbeat_age_s if w.words[Word.HEARTBEAT_NS] else None),
+    ),
+    Metric(
+        "wsgid_request_duration_seconds",
+        _H,
+        "From the connection's turn to the response's last byte.",
+        _WORKER,
+        _durations,
+    ),
+    Metric(
+        "wsgid_responses_total",
+        _C,
+        "Responses of the application, by the hundreds of their status.",
+        ("worker", "status"),
+        _responses,
+    ),
     Metric("wsgid_failed_total", _C, "500s and 504s sent in the application's stead.", _WORKER, _words(Word.FAILED)),
     Metric("wsgid_torn_total", _C, "Responses that were cut after their head.", _WORKER, _words(Word.TORN)),
-    Metric("wsgid_disconnected_total", _C, "Clients that left before their response was sent.", _WORKER,
-           _words(Word.DISCONNECTED)),
+    Metric(
+        "wsgid_disconnected_total",
+        _C,
+        "Clients that left before their response was sent.",
+        _WORKER,
+        _words(Word.DISCONNECTED),
+    ),
     Metric("wsgid_rejected_packets_total", _C, "Packets that were refused.", _WORKER, _words(Word.REJECTED)),
-    Metric("wsgid_timeouts_total", _C, "Requests ended by --harakiri or --hub-timeout.", _WORKER,
-           _words(Word.TIMED_OUT)),
+    Metric(
+        "wsgid_timeouts_total", _C, "Requests ended by --harakiri or --hub-timeout.", _WORKER, _words(Word.TIMED_OUT)
+    ),
     Metric("uwsgi_up", _G, "Always 1.", (), _uwsgi(lambda u: 1)),
-    Metric("uwsgi_listen_queue_length", _G, "The longest queue of a socket.", (),
-           _one(lambda s: max([one.queue for one in s.listeners if one.queue is not None], default=None))),
+    Metric(
+        "uwsgi_listen_queue_length",
+        _G,
+        "The longest queue of a socket.",
+        (),
+        _one(lambda s: max([one.queue for one in s.listeners if one.queue is not None], default=None)),
+    ),
     Metric("uwsgi_listen_queue_errors", _G, "Always 0.", (), _uwsgi(lambda u: u["listen_queue_errors"])),
     Metric("uwsgi_signal_queue_length", _G, "Always 0.", (), _uwsgi(lambda u: u["signal_queue"])),
     Metric("uwsgi_workers", _G, "Worker slots, vacant ones included.", (), _uwsgi(lambda u: len(u["workers"]))),
     Metric("uwsgi_socket_queue_length", _G, "Connections that wait to be accepted.", _SOCKET, _uwsgi_sockets("queue")),
-    Metric("uwsgi_socket_max_queue_length", _G, "How many connections can wait.", _SOCKET,
-           _uwsgi_sockets("max_queue")),
+    Metric("uwsgi_socket_max_queue_length", _G, "How many connections can wait.", _SOCKET, _uwsgi_sockets("max_queue")),
     Metric("uwsgi_socket_shared", _G, "Always 0.", _SOCKET, _uwsgi_sockets("shared")),
     Metric("uwsgi_socket_can_offload", _G, "Always 0.", _SOCKET, _uwsgi_sockets("can_offload")),
-    Metric("uwsgi_worker_accepting", _G, "Whether the worker accepts connections.", _WORKER_ID,
-           _uwsgi_field("accepting")),
-    Metric("uwsgi_worker_delta_requests", _G, "Requests answered since the worker's last spawn.", _WORKER_ID,
-           _uwsgi_field("delta_requests")),
+    Metric(
+        "uwsgi_worker_accepting", _G, "Whether the worker accepts connections.", _WORKER_ID, _uwsgi_field("accepting")
+    ),
+    Metric(
+        "uwsgi_worker_delta_requests",
+        _G,
+        "Requests answered since the worker's last spawn.",
+        _WORKER_ID,
+        _uwsgi_field("delta_requests"),
+    ),
     Metric("uwsgi_worker_signal_queue_length", _G, "Always 0.", _WORKER_ID, _uwsgi_field("signal_queue")),
     Metric("uwsgi_worker_rss_bytes", _G, "Resident memory.", _WORKER_ID, _uwsgi_field("rss")),
     Metric("uwsgi_worker_vsz_bytes", _G, "Address space.", _WORKER_ID, _uwsgi_field("vsz")),
-    Metric("uwsgi_worker_running_time_seconds", _G, "The sum of all requests' durations.", _WORKER_ID,
-           _uwsgi_workers(lambda w: w["running_time"] / 1e6)),
-    Metric("uwsgi_worker_last_spawn_time_seconds", _G, "When the worker was last spawned, since the epoch.",
-           _WORKER_ID, _uwsgi_field("last_spawn")),
-    Metric("uwsgi_worker_average_response_time_seconds", _G, "Of the durations; each new one counts for half.",
-           _WORKER_ID, _uwsgi_workers(lambda w: w["avg_rt"] / 1e6)),
+    Metric(
+        "uwsgi_worker_running_time_seconds",
+        _G,
+        "The sum of all requests' durations.",
+        _WORKER_ID,
+        _uwsgi_workers(lambda w: w["running_time"] / 1e6),
+    ),
+    Metric(
+        "uwsgi_worker_last_spawn_time_seconds",
+        _G,
+        "When the worker was last spawned, since the epoch.",
+        _WORKER_ID,
+        _uwsgi_field("last_spawn"),
+    ),
+    Metric(
+        "uwsgi_worker_average_response_time_seconds",
+        _G,
+        "Of the durations; each new one counts for half.",
+        _WORKER_ID,
+        _uwsgi_workers(lambda w: w["avg_rt"] / 1e6),
+    ),
     Metric("uwsgi_worker_apps", _G, "Always 1.", _WORKER_ID, _uwsgi_workers(lambda w: len(w["apps"]))),
     Metric("uwsgi_worker_cores", _G, "Always 1.", _WORKER_ID, _uwsgi_workers(lambda w: len(w["cores"]))),
     Metric("uwsgi_worker_requests_total", _C, "Requests answered.", _WORKER_ID, _uwsgi_field("requests")),
-    Metric("uwsgi_worker_exceptions_total", _C, "Responses that failed or were torn.", _WORKER_ID,
-           _uwsgi_field("exceptions")),
-    Metric("uwsgi_worker_harakiri_count_total", _C, "Requests ended by a time limit.", _WORKER_ID,
-           _uwsgi_field("harakiri_count")),
+    Metric(
+        "uwsgi_worker_exceptions_total",
+        _C,
+        "Responses that failed or were torn.",
+        _WORKER_ID,
+        _uwsgi_field("exceptions"),
+    ),
+    Metric(
+        "uwsgi_worker_harakiri_count_total",
+        _C,
+        "Requests ended by a time limit.",
+        _WORKER_ID,
+        _uwsgi_field("harakiri_count"),
+    ),
     Metric("uwsgi_worker_signals_total", _C, "Always 0.", _WORKER_ID, _uwsgi_field("signals")),
-    Metric("uwsgi_worker_respawn_count_total", _C, "Spawns, the first included.", _WORKER_ID,
-           _uwsgi_field("respawn_count")),
+    Metric(
+        "uwsgi_worker_respawn_count_total", _C, "Spawns, the first included.", _WORKER_ID, _uwsgi_field("respawn_count")
+    ),
     Metric("uwsgi_worker_transmitted_bytes_total", _C, "Bytes of response bodies.", _WORKER_ID, _uwsgi_field("tx")),
-    *(Metric(f"uwsgi_worker_{status}", _G, f"Whether the worker's status is {status}.", _WORKER_ID,
-             _uwsgi_workers(lambda w, status=status: int(w["status"] == status)))  # type: ignore[misc]
-      for status in ("busy", "idle", "cheap")),
+    *(
+        Metric(
+            f"uwsgi_worker_{status}", _G, f"Whether the worker's status is {status}.", _WORKER_ID, _uwsgi_status(status)
+        )
+        for status in ("busy", "idle", "cheap")
+    ),
     Metric("uwsgi_worker_app_startup_time_seconds", _G, "Always 0.", _APP, _uwsgi_apps("startup_time")),
     Metric("uwsgi_worker_app_requests_total", _C, "As the worker's.", _APP, _uwsgi_apps("requests")),
     Metric("uwsgi_worker_app_exceptions_total", _C, "As the worker's.", _APP, _uwsgi_apps("exceptions")),
@@ -249,7 +343,12 @@ METRICS = (
     Metric("uwsgi_worker_core_static_requests_total", _C, "Always 0.", _CORE, _uwsgi_cores("static_requests")),
     Metric("uwsgi_worker_core_routed_requests_total", _C, "Always 0.", _CORE, _uwsgi_cores("routed_requests")),
     Metric("uwsgi_worker_core_offloaded_requests_total", _C, "Always 0.", _CORE, _uwsgi_cores("offloaded_requests")),
-    Metric("uwsgi_worker_core_write_errors_total", _C, "Clients that left before their response was sent.", _CORE,
-           _uwsgi_cores("write_errors")),
+    Metric(
+        "uwsgi_worker_core_write_errors_total",
+        _C,
+        "Clients that left before their response was sent.",
+        _CORE,
+        _uwsgi_cores("write_errors"),
+    ),
     Metric("uwsgi_worker_core_read_errors_total", _C, "Always 0.", _CORE, _uwsgi_cores("read_errors")),
 )

@@ -230,7 +230,7 @@ class Admin:
         assert answer is not None
         while answer:
             try:
-                answer = answer[exchange.connection.send(answer):]
+                answer = answer[exchange.connection.send(answer) :]
             except BlockingIOError:
                 exchange.answer = answer
                 self._selector.modify(exchange.connection, selectors.EVENT_WRITE)

@@ -51,7 +51,7 @@ class WorkerView:
     @property
     def durations(self) -> list[int]:
         """The histogram: how many took at most each of DURATION_BOUNDS_US, and how many longer; not cumulated."""
-        return list(self.words[Word.DURATIONS:Word.DURATIONS + len(DURATION_BOUNDS_US) + 1])
+        return list(self.words[Word.DURATIONS : Word.DURATIONS + len(DURATION_BOUNDS_US) + 1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,23 +122,43 @@ class Snapshot:
         return sum(worker.state is SlotState.READY for worker in self.workers)
 
 
-def take_snapshot(settings: Settings, fleet: Fleet, scoreboard: Scoreboard, listeners: Sequence[Listener],
-                  started_s: float, processes: Processes) -> Snapshot:
+def take_snapshot(
+    settings: Settings,
+    fleet: Fleet,
+    scoreboard: Scoreboard,
+    listeners: Sequence[Listener],
+    started_s: float,
+    processes: Processes,
+) -> Snapshot:
     """How things stand now.
 
     Args:
         started_s: when this master began, of time.time().
     """
     return Snapshot(
-        version=__version__, application=settings.application or settings.wsgi_file, mode=fleet.mode.name.lower(),
-        stopping=fleet.stopping, pid=os.getpid(), uid=os.getuid(), gid=os.getgid(), directory=_directory(),
+        version=__version__,
+        application=settings.application or settings.wsgi_file,
+        mode=fleet.mode.name.lower(),
+        stopping=fleet.stopping,
+        pid=os.getpid(),
+        uid=os.getuid(),
+        gid=os.getgid(),
+        directory=_directory(),
         now_s=time.time(),
-        started_s=started_s, generation=fleet.wanted_generation, wanted=fleet.target, places=settings.gevent,
+        started_s=started_s,
+        generation=fleet.wanted_generation,
+        wanted=fleet.target,
+        places=settings.gevent,
         workers=tuple(_view(slot, scoreboard) for slot in fleet.slots),
         listeners=tuple(_view_listeners(listeners)),
-        templates=tuple(TemplateView(one.generation, one.state, processes.templates.get(one.generation, 0))
-                        for one in fleet.templates.values()),
-        next_generation=fleet.next_generation, spare_pid=processes.spare_pid, failure=processes.failure)
+        templates=tuple(
+            TemplateView(one.generation, one.state, processes.templates.get(one.generation, 0))
+            for one in fleet.templates.values()
+        ),
+        next_generation=fleet.next_generation,
+        spare_pid=processes.spare_pid,
+        failure=processes.failure,
+    )
 
 
 def _directory() -> str:
@@ -157,8 +177,12 @@ def _view_listeners(listeners: Sequence[Listener]) -> Iterable[ListenerView]:
         known = [backlog for one in sharing if (backlog := one.queue())]
         complete = len(known) == len(sharing)
         yield ListenerView(
-            address, str(sharing[0].path or ""), sum(one.waiting for one in known) if complete else None,
-            sum(one.size for one in known) if complete else None, sharing[0].spoken.protocol.value)
+            address,
+            str(sharing[0].path or ""),
+            sum(one.waiting for one in known) if complete else None,
+            sum(one.size for one in known) if complete else None,
+            sharing[0].spoken.protocol.value,
+        )
 
 
 def _view(slot: Slot, scoreboard: Scoreboard) -> WorkerView:
@@ -169,8 +193,17 @@ def _view(slot: Slot, scoreboard: Scoreboard) -> WorkerView:
     # A worker that ends has its heartbeat in the future: see Worker.run.
     age_s = max(time.monotonic_ns() - line[Word.HEARTBEAT_NS], 0) / 1e9 if line[Word.HEARTBEAT_NS] else 0.0
     return WorkerView(
-        slot=slot.number, state=slot.state, generation=slot.generation, pid=slot.pid, spawns=past[Word.SPAWNS],
-        spawned_s=past[Word.SPAWNED_S], heartbeat_age_s=age_s,
-        memory=process.memory(slot.pid) if slot.pid else Memory(0, 0), words=words, since=line,
-        deaths=scoreboard.deaths(slot.number), failures=slot.failures,
-        rests_s=max(slot.not_before_s - time.monotonic(), 0.0) if slot.state is SlotState.VACANT else 0.0)
+        slot=slot.number,
+        state=slot.state,
+        generation=slot.generation,
+        pid=slot.pid,
+        spawns=past[Word.SPAWNS],
+        spawned_s=past[Word.SPAWNED_S],
+        heartbeat_age_s=age_s,
+        memory=process.memory(slot.pid) if slot.pid else Memory(0, 0),
+        words=words,
+        since=line,
+        deaths=scoreboard.deaths(slot.number),
+        failures=slot.failures,
+        rests_s=max(slot.not_before_s - time.monotonic(), 0.0) if slot.state is SlotState.VACANT else 0.0,
+    )

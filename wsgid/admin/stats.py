@@ -26,8 +26,15 @@ def statistics(snapshot: Snapshot) -> dict[str, Any]:
     """All of it, in uWSGI's order."""
     queue = max([one.queue or 0 for one in snapshot.listeners], default=0)
     return {
-        "version": snapshot.version, "listen_queue": queue, "listen_queue_errors": 0, "signal_queue": 0,
-        "load": queue, "pid": snapshot.pid, "uid": snapshot.uid, "gid": snapshot.gid, "cwd": snapshot.directory,
+        "version": snapshot.version,
+        "listen_queue": queue,
+        "listen_queue_errors": 0,
+        "signal_queue": 0,
+        "load": queue,
+        "pid": snapshot.pid,
+        "uid": snapshot.uid,
+        "gid": snapshot.gid,
+        "cwd": snapshot.directory,
         "locks": [],
         "sockets": list(map(_socket, snapshot.listeners)),
         "workers": [_worker(worker, snapshot.places) for worker in snapshot.workers],
@@ -35,26 +42,62 @@ def statistics(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _socket(listener: ListenerView) -> dict[str, Any]:
-    return {"name": listener.address, "proto": listener.protocol, "queue": listener.queue or 0,
-            "max_queue": listener.backlog or 0, "shared": 0, "can_offload": 0}
+    return {
+        "name": listener.address,
+        "proto": listener.protocol,
+        "queue": listener.queue or 0,
+        "max_queue": listener.backlog or 0,
+        "shared": 0,
+        "can_offload": 0,
+    }
 
 
 def _worker(worker: WorkerView, places: int) -> dict[str, Any]:
     words = worker.words
     exceptions = words[Word.FAILED] + words[Word.TORN]
     return {
-        "id": worker.slot + 1, "pid": worker.pid,
+        "id": worker.slot + 1,
+        "pid": worker.pid,
         "accepting": int(worker.state is SlotState.READY and worker.in_flight < places),
-        "requests": words[Word.REQUESTS], "delta_requests": worker.since[Word.REQUESTS], "exceptions": exceptions,
-        "harakiri_count": words[Word.TIMED_OUT], "signals": 0, "signal_queue": 0, "status": _status(worker),
-        "rss": worker.memory.rss_bytes, "vsz": worker.memory.vsz_bytes, "running_time": words[Word.BUSY_US],
-        "last_spawn": worker.spawned_s, "respawn_count": worker.spawns, "tx": words[Word.SENT_BYTES],
+        "requests": words[Word.REQUESTS],
+        "delta_requests": worker.since[Word.REQUESTS],
+        "exceptions": exceptions,
+        "harakiri_count": words[Word.TIMED_OUT],
+        "signals": 0,
+        "signal_queue": 0,
+        "status": _status(worker),
+        "rss": worker.memory.rss_bytes,
+        "vsz": worker.memory.vsz_bytes,
+        "running_time": words[Word.BUSY_US],
+        "last_spawn": worker.spawned_s,
+        "respawn_count": worker.spawns,
+        "tx": words[Word.SENT_BYTES],
         "avg_rt": words[Word.AVERAGE_US],
-        "apps": [{"id": 0, "modifier1": 0, "mountpoint": "", "startup_time": 0, "requests": words[Word.REQUESTS],
-                  "exceptions": exceptions, "chdir": ""}],
-        "cores": [{"id": 0, "requests": words[Word.REQUESTS], "static_requests": 0, "routed_requests": 0,
-                   "offloaded_requests": 0, "write_errors": words[Word.DISCONNECTED], "read_errors": 0,
-                   "in_request": int(worker.in_flight > 0), "vars": [], "req_info": {}}],
+        "apps": [
+            {
+                "id": 0,
+                "modifier1": 0,
+                "mountpoint": "",
+                "startup_time": 0,
+                "requests": words[Word.REQUESTS],
+                "exceptions": exceptions,
+                "chdir": "",
+            }
+        ],
+        "cores": [
+            {
+                "id": 0,
+                "requests": words[Word.REQUESTS],
+                "static_requests": 0,
+                "routed_requests": 0,
+                "offloaded_requests": 0,
+                "write_errors": words[Word.DISCONNECTED],
+                "read_errors": 0,
+                "in_request": int(worker.in_flight > 0),
+                "vars": [],
+                "req_info": {},
+            }
+        ],
     }
 
 

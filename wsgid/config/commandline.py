@@ -14,19 +14,22 @@ from typing import Any, NoReturn
 
 from wsgid import __version__, forms
 from wsgid.config import uwsgi_options, values
-from wsgid.errors import ConfigError
 from wsgid.config.options import Given, Group, Option, by_key, declared, nearest
 from wsgid.config.uwsgi_options import Verdict
+from wsgid.errors import ConfigError
 
 _USAGE = "wsgid [OPTIONS] [FILE.ini] [MODULE:CALLABLE]"
 _EPILOG = """example: wsgid --socket app.sock --workers 4 app:application
 
 Every option can also be a variable of the environment (WSGID_WORKERS=4), a key of a TOML file (--config) or, under
 uWSGI's names, of a uWSGI ini (--ini). The command line wins over the environment, that over the file."""
-_EPILOG_ALL = _EPILOG + """
+_EPILOG_ALL = (
+    _EPILOG
+    + """
 
 --no-X denies an option X without value that a file has set. @FILE stands for the arguments in FILE, one a line, which
 USR2 reads again. A value that begins with @, such as the name of an abstract socket, follows its option."""
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,8 +46,13 @@ class _Collect(argparse.Action):
         super().__init__(*args, **more)
         self._option = declared_option
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, given: Any,
-                 option_string: str | None = None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        given: Any,
+        option_string: str | None = None,
+    ) -> None:
         flag = str(option_string)
         if self._option.kind is values.FLAG:
             text, said = ("false" if flag.startswith("--no-") else "true"), flag
@@ -109,8 +117,9 @@ def _with_files(argv: Sequence[str], within: tuple[str, ...] = ()) -> list[str]:
     for argument in argv:
         if argument.startswith("@") and not (expanded and expanded[-1] in taking):
             if argument in within:
-                raise ConfigError(f"the arguments in {argument} go round in a circle: "
-                                  f"{' -> '.join((*within, argument))}")
+                raise ConfigError(
+                    f"the arguments in {argument} go round in a circle: {' -> '.join((*within, argument))}"
+                )
             expanded += _with_files(_arguments_in(argument[1:]), (*within, argument))
         else:
             expanded.append(argument)
@@ -121,8 +130,10 @@ def _arguments_in(path: str) -> list[str]:
     try:
         return Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:  # no such file, no text, no path
-        raise ConfigError(f"the arguments in @{path} cannot be read: {error}; correct the path, or write --socket "
-                          "before an address that begins with @") from error
+        raise ConfigError(
+            f"the arguments in @{path} cannot be read: {error}; correct the path, or write --socket "
+            "before an address that begins with @"
+        ) from error
 
 
 # --- the parser and the helps ---
@@ -144,17 +155,33 @@ def build_parser(everything: bool) -> argparse.ArgumentParser:
         everything: whether its help shows all options, by their groups, or the usual ones.
     """
     parser = _Parser(
-        prog="wsgid", usage=_USAGE, allow_abbrev=False, add_help=False, epilog=_EPILOG_ALL if everything else _EPILOG,
+        prog="wsgid",
+        usage=_USAGE,
+        allow_abbrev=False,
+        add_help=False,
+        epilog=_EPILOG_ALL if everything else _EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Serve a WSGI application behind nginx's uwsgi_pass. MODULE:CALLABLE names it; MODULE:FACTORY() "
-                    "calls a factory.")
+        "calls a factory.",
+    )
     usual = parser.add_argument_group("options" if everything else "the usual options")
-    for name, all_of_them, text in (("--help", False, "show the usual options and exit"),
-                                    ("--help-all", True, "show all options and exit")):
-        usual.add_argument(*(("-h", name) if name == "--help" else (name,)), action=_ShowHelp, nargs=0,
-                           help=text, everything=all_of_them)
-    usual.add_argument("--version", action="version", help="show the version and exit",
-                       version=f"wsgid {__version__} ({forms.described()})")
+    for name, all_of_them, text in (
+        ("--help", False, "show the usual options and exit"),
+        ("--help-all", True, "show all options and exit"),
+    ):
+        usual.add_argument(
+            *(("-h", name) if name == "--help" else (name,)),
+            action=_ShowHelp,
+            nargs=0,
+            help=text,
+            everything=all_of_them,
+        )
+    usual.add_argument(
+        "--version",
+        action="version",
+        help="show the version and exit",
+        version=f"wsgid {__version__} ({forms.described()})",
+    )
     groups = {group: parser.add_argument_group(group.value) if everything else usual for group in Group}
     for one in declared():
         _add_flags(groups[one.group], one, everything)
@@ -178,7 +205,11 @@ def _flags_of(one: Option) -> Iterable[str]:
 
 def _add_argument(group: Any, one: Option, flags: Sequence[str], help_text: str) -> None:
     common: dict[str, Any] = {
-        "dest": one.name, "action": _Collect, "declared_option": one, "default": argparse.SUPPRESS}
+        "dest": one.name,
+        "action": _Collect,
+        "declared_option": one,
+        "default": argparse.SUPPRESS,
+    }
     if one.kind is values.FLAG:
         group.add_argument(*flags, nargs=0, help=help_text, **common)
         denials = ["--no-" + flag[2:] for flag in flags if flag.startswith("--")]

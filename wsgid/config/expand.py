@@ -28,15 +28,27 @@ _MAGIC = re.compile("%(.)", re.DOTALL)
 def magic_of_machine() -> dict[str, str]:
     """The magic variables that are the same in all files."""
     now_s = time.time()
-    return {"%": "%", "(": "%(", "[": "\033", "v": os.getcwd(), "h": socket.gethostname(), "V": __version__,
-            "k": str(len(os.sched_getaffinity(0))), "t": str(int(now_s)), "T": str(int(now_s * 1e6)),
-            "u": str(os.getuid()), "U": _name("pwd", os.getuid()), "g": str(os.getgid()),
-            "G": _name("grp", os.getgid())}
+    return {
+        "%": "%",
+        "(": "%(",
+        "[": "\033",
+        "v": os.getcwd(),
+        "h": socket.gethostname(),
+        "V": __version__,
+        "k": str(len(os.sched_getaffinity(0))),
+        "t": str(int(now_s)),
+        "T": str(int(now_s * 1e6)),
+        "u": str(os.getuid()),
+        "U": _name("pwd", os.getuid()),
+        "g": str(os.getgid()),
+        "G": _name("grp", os.getgid()),
+    }
 
 
 def _name(database: str, number: int) -> str:
     import grp
     import pwd
+
     try:
         return pwd.getpwuid(number).pw_name if database == "pwd" else grp.getgrgid(number).gr_name
     except KeyError:
@@ -53,9 +65,19 @@ def magic_of_file(path: str, section: str) -> dict[str, str]:
         inode = str(os.lstat(whole).st_ino)
     except OSError:
         inode = ""
-    return {"o": path, "p": whole, "s": name, "n": stem if dot else name, "e": extension if dot else "",
-            "d": directory + "/", "c": parts[-1] if parts else "", "x": section, "i": inode, "j": _hash(whole),
-            **{str(place): parts[place] if place < len(parts) else "" for place in range(10)}}
+    return {
+        "o": path,
+        "p": whole,
+        "s": name,
+        "n": stem if dot else name,
+        "e": extension if dot else "",
+        "d": directory + "/",
+        "c": parts[-1] if parts else "",
+        "x": section,
+        "i": inode,
+        "j": _hash(whole),
+        **{str(place): parts[place] if place < len(parts) else "" for place in range(10)},
+    }
 
 
 def _hash(text: str) -> str:
@@ -118,8 +140,9 @@ def _variable(match: re.Match[str], environ: Mapping[str, str]) -> str:
     return match[0] if found is None else found
 
 
-def _value(key: str, otherwise: str, environ: Mapping[str, str], keys: Mapping[str, str],
-           above: tuple[str, ...]) -> str:
+def _value(
+    key: str, otherwise: str, environ: Mapping[str, str], keys: Mapping[str, str], above: tuple[str, ...]
+) -> str:
     if key not in keys:
         return otherwise
     if key in above:

@@ -62,8 +62,9 @@ class _Block:
     holds: bool = True  # for `else`
 
 
-def read(files: Iterable[str], environ: Mapping[str, str], keys: Iterable[tuple[str, str]] = (),
-         restarted: bool = False) -> Ini:
+def read(
+    files: Iterable[str], environ: Mapping[str, str], keys: Iterable[tuple[str, str]] = (), restarted: bool = False
+) -> Ini:
     """Read one file after the other, as if they were one.
 
     Args:
@@ -113,8 +114,10 @@ class _Reader:
             raise ConfigError(f"{_place(by)}{path} is no ini: write the options into an ini or into a TOML file")
         identity = (os.path.realpath(path), section)
         if identity in [(os.path.realpath(one), part) for one, part in self._open] or len(self._open) > 50:
-            raise ConfigError(f"{_place(by)}{by.key} = {name!r} goes round in a circle: "
-                              f"{' -> '.join([*(one for one, _ in self._open), path])}")
+            raise ConfigError(
+                f"{_place(by)}{by.key} = {name!r} goes round in a circle: "
+                f"{' -> '.join([*(one for one, _ in self._open), path])}"
+            )
         text = self._text(path, section if colon else "", by)
         self._open.append((path, section))
         block: _Block | None = None
@@ -136,7 +139,8 @@ class _Reader:
             if unknown and not line.lstrip(_BLANKS).startswith((";", "#")):
                 self._ini.warnings.append(
                     f"{path}:{number}: %{unknown[0]} stands for nothing and stays as it is, where uWSGI drops it: "
-                    f"write %%{unknown[0]} for one that reaches the option")
+                    f"write %%{unknown[0]} for one that reaches the option"
+                )
             lines.append(line)
         return "\n".join(lines)
 
@@ -153,12 +157,15 @@ class _Reader:
             return _Block(block.opener, () if block.holds else ("",))
         if entry.key in _LOOPS or _condition(entry.key):
             if block is not None:
-                raise ConfigError(f"{entry.place}: {entry.key} within {block.opener.key} (line {block.opener.line}): "
-                                  "close that one first, with endif or endfor; uWSGI can't nest them")
+                raise ConfigError(
+                    f"{entry.place}: {entry.key} within {block.opener.key} (line {block.opener.line}): "
+                    "close that one first, with endif or endfor; uWSGI can't nest them"
+                )
             return self._opened(entry)
         for value in block.values if block else ("",):
-            self._act(entry if block is None else Entry(entry.key, entry.value.replace("%(_)", value), entry.file,
-                                                        entry.line))
+            self._act(
+                entry if block is None else Entry(entry.key, entry.value.replace("%(_)", value), entry.file, entry.line)
+            )
         return block
 
     def _opened(self, entry: Entry) -> _Block:

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wsgid.config import commandline, sources
-from wsgid.errors import ConfigError
 from wsgid.config.options import Given, Settings, from_dict
 from wsgid.config.sources import Said
+from wsgid.errors import ConfigError
 
 __all__ = ["Configuration", "Settings", "from_command_line", "from_dict", "read"]
 
@@ -86,8 +86,12 @@ def _based(given: Sequence[Given], chdir: str | None) -> list[Given]:
     """uWSGI takes some relative paths of an ini from the directory that chdir names."""
     own = [one.texts[-1] for one in given if one.option.name == "chdir"]
     directory = chdir or (own[-1] if own else "")
-    return [replace(one, texts=tuple(os.path.join(directory, text) for text in one.texts))
-            if directory and one.option.after_chdir else one for one in given]
+    return [
+        replace(one, texts=tuple(os.path.join(directory, text) for text in one.texts))
+        if directory and one.option.after_chdir
+        else one
+        for one in given
+    ]
 
 
 def _merged(lowest_first: Sequence[Sequence[Given]]) -> dict[str, list[Given]]:
@@ -112,8 +116,12 @@ def _require_value(one: Given) -> None:
 
 
 def _values(merged: Mapping[str, Sequence[Given]]) -> dict[str, Any]:
-    return {name: tuple(value for one in given for value in one.value()) if given[0].option.repeatable
-            else given[-1].value() for name, given in merged.items()}
+    return {
+        name: tuple(value for one in given for value in one.value())
+        if given[0].option.repeatable
+        else given[-1].value()
+        for name, given in merged.items()
+    }
 
 
 def _decide_rivals(merged: dict[str, list[Given]], highest_first: Sequence[Sequence[Given]]) -> None:
@@ -135,8 +143,10 @@ def _decide_rivals(merged: dict[str, list[Given]], highest_first: Sequence[Seque
 def _require_application(settings: Settings, line: Sequence[Given]) -> None:
     if settings.application or settings.wsgi_file:
         return
-    raise ConfigError("no application is named: add MODULE:CALLABLE, such as app:application, or --wsgi-file PATH"
-                      + "".join(map(_swallowed, line)))
+    raise ConfigError(
+        "no application is named: add MODULE:CALLABLE, such as app:application, or --wsgi-file PATH"
+        + "".join(map(_swallowed, line))
+    )
 
 
 def _swallowed(one: Given) -> str:
@@ -144,5 +154,7 @@ def _swallowed(one: Given) -> str:
     if one.option.bare is None or not _APPLICATION.fullmatch(one.texts[0]):
         return ""
     flag = one.said.split()[0]
-    return (f"; {one.said} has taken the application for its value: write {flag}={one.option.bare}, or the application "
-            "first")
+    return (
+        f"; {one.said} has taken the application for its value: write {flag}={one.option.bare}, or the application "
+        "first"
+    )

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from wsgid.config import ini, uwsgi_options, values
-from wsgid.errors import ConfigError
 from wsgid.config.ini import Entry, Ini
 from wsgid.config.options import Given, Option, by_key, declared, nearest
 from wsgid.config.uwsgi_options import Verdict
+from wsgid.errors import ConfigError
 
 _OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER")  # forms.py, upgrade.py
 _OF_KUBERNETES = re.compile("WSGID_(.*_)?(PORT|SERVICE)(_.*)?")  # of a service called wsgid or wsgid-x
@@ -111,6 +111,7 @@ def from_toml(path: str) -> Said:
         ConfigError: it cannot be read, or a key or the type of a value is none of an option's.
     """
     import tomllib  # only who has such a file needs it
+
     try:
         with open(path, "rb") as file:
             table = tomllib.load(file)
@@ -147,8 +148,9 @@ def _text_of(item: str | int | float) -> str:
 # --- uWSGI's ini ---
 
 
-def from_ini(files: Iterable[str], environ: Mapping[str, str], keys: Iterable[tuple[str, str]] = (),
-             restarted: bool = False) -> Said:
+def from_ini(
+    files: Iterable[str], environ: Mapping[str, str], keys: Iterable[tuple[str, str]] = (), restarted: bool = False
+) -> Said:
     """See ini.read; what is neither an option nor in uwsgi_options has to be used as %(key).
 
     Raises:
@@ -185,11 +187,15 @@ def _from_entry(one: Option, entry: Entry, said: Said) -> Given:
         text = one.bare if one.bare is not None else "true" if one.kind is values.FLAG else ""
     stripped = re.sub(r"\s+[;#].*", "", text) if one.kind.is_number else text
     if stripped != text:
-        said.warnings.append(f"{entry.place}: what follows {stripped!r} is taken for a comment; uWSGI's ini has none "
-                             "behind a value: put it on a line of its own")
+        said.warnings.append(
+            f"{entry.place}: what follows {stripped!r} is taken for a comment; uWSGI's ini has none "
+            "behind a value: put it on a line of its own"
+        )
     elif re.search(r"\s[;#](\s|$)", text) and one.name != "log_format":
-        said.warnings.append(f"{entry.place}: {entry.key} = {text!r}: all of it is the value, as in uWSGI, which has "
-                             "no comments there: put a comment on a line of its own")
+        said.warnings.append(
+            f"{entry.place}: {entry.key} = {text!r}: all of it is the value, as in uWSGI, which has "
+            "no comments there: put a comment on a line of its own"
+        )
     shown = f"{entry.place}: {entry.key} = {entry.value!r}"
     if not stripped and one.kind is not values.FLAG:
         raise ConfigError(f"{shown} cannot be used: a value is missing")
@@ -205,7 +211,8 @@ def _take_foreign(entry: Entry, read: Ini, said: Said) -> None:
             raise ConfigError(
                 f"{entry.place}: unknown option {entry.key!r}"
                 f"{nearest(entry.key, [*(key for key in by_key() if '_' not in key), *uwsgi_options.names()])}"
-                f" (a key of your own would be used somewhere, as %({entry.key}))")
+                f" (a key of your own would be used somewhere, as %({entry.key}))"
+            )
     elif row.verdict is Verdict.NEEDLESS:
         said.notes.append(f"{entry.place}: {entry.key}: {row.text}")
     elif entry.value.lower() in _FALSE:

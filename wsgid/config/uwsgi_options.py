@@ -50,8 +50,11 @@ TABLE: tuple[Row, ...] = (
     Row("need-app", N, "without its application wsgid does not start"),
     Row("enable-threads", N, "threads always work; under gevent they are greenlets"),
     Row("single-interpreter", N, "there is one interpreter in each process"),
-    Row("thunder-lock thunder-lock-watchdog lock-engine ftok persistent-ipcsem flock*", N,
-        "the workers share the sockets without a lock"),
+    Row(
+        "thunder-lock thunder-lock-watchdog lock-engine ftok persistent-ipcsem flock*",
+        N,
+        "the workers share the sockets without a lock",
+    ),
     Row("strict", N, "an unknown option always is an error"),
     Row("gevent-early-monkey-patch gevent-monkey-patch", N, "gevent patches before the application is imported"),
     Row("gevent-wait-for-hub", N, "a worker that leaves waits for what its requests have left behind"),
@@ -60,36 +63,57 @@ TABLE: tuple[Row, ...] = (
     Row("loop asyncio greenlet", R, "the workers are gevent's: use gevent = 1000 and leave this out"),
     Row("async ugreen ugreen-stacksize", N, "gevent says how many requests a worker takes at once"),
     Row("threads", N, "a request has a greenlet, not a thread; gevent says how many at once"),
-    Row("threads-stacksize threads-stack-size thread-stacksize thread-stack-size no-threads-wait", N,
-        "a request has a greenlet, not a thread"),
+    Row(
+        "threads-stacksize threads-stack-size thread-stacksize thread-stack-size no-threads-wait",
+        N,
+        "a request has a greenlet, not a thread",
+    ),
     Row("cheaper* cheap idle", N, "all workers run all the time"),
     Row("min-worker-lifetime", N, "workers that die young are replaced with growing pauses"),
     Row("buffer-size", N, "a request's variables may have 64 KiB, all that the protocol can carry"),
     Row("post-buffering-bufsize", N, "a body is read in blocks of 64 KiB"),
     Row("body-read-warning", N, "a body above post-buffering is in a file, not in memory"),
-    Row("upload-progress", R, "let the browser show it (the progress event of XMLHttpRequest.upload), or use nginx's "
-        "upload progress module"),
+    Row(
+        "upload-progress",
+        R,
+        "let the browser show it (the progress event of XMLHttpRequest.upload), or use nginx's upload progress module",
+    ),
     Row("offload-thread offload-threads", N, "a file is sent by the worker, while other requests go on"),
     Row("disable-sendfile", N, "whether a file is sent by sendfile is wsgid's business"),
-    Row("ignore-sigpipe ignore-write-errors disable-write-exception write-errors-tolerance "
-        "write-errors-exception-only", N, "a visitor who leaves is no error here"),
+    Row(
+        "ignore-sigpipe ignore-write-errors disable-write-exception write-errors-tolerance write-errors-exception-only",
+        N,
+        "a visitor who leaves is no error here",
+    ),
     Row("harakiri-verbose", N, "the log always has the request and its stack"),
-    Row("harakiri-graceful-timeout harakiri-graceful-signal harakiri-queue-threshold harakiri-no-arh no-harakiri-*", N,
-        "harakiri ends the overdue request alone, in its greenlet"),
+    Row(
+        "harakiri-graceful-timeout harakiri-graceful-signal harakiri-queue-threshold harakiri-no-arh no-harakiri-*",
+        N,
+        "harakiri ends the overdue request alone, in its greenlet",
+    ),
     Row("close-on-exec close-on-exec2", N, "sockets are always closed in programs that the application starts"),
     Row("py-call-osafterfork py-call-uwsgi-fork-hooks", N, "Python's hooks for a fork always run"),
-    Row("py-master-check-signals py-programname py-program-name py-executable py-sys-executable", N,
-        "the interpreter is the one that wsgid is installed for"),
+    Row(
+        "py-master-check-signals py-programname py-program-name py-executable py-sys-executable",
+        N,
+        "the interpreter is the one that wsgid is installed for",
+    ),
     Row("py-tracebacker", N, "the log has the stack of what holds a worker (--hub-warn)"),
-    Row("log-master log-master-bufsize log-master-stream log-master-req-stream threaded-logger", N,
-        "each process writes whole lines itself"),
+    Row(
+        "log-master log-master-bufsize log-master-stream log-master-req-stream threaded-logger",
+        N,
+        "each process writes whole lines itself",
+    ),
     Row("log-reopen", N, "USR1 reopens the log, or --touch-logreopen"),
     Row("log-truncate", N, "the log is appended to"),
     Row("logfile-chown logfile-chmod", N, "the log belongs to the master's user; logrotate's create says otherwise"),
     Row("log-micros", N, "use %(micros) in --log-format"),
     Row("log-zero log-big log-sendfile log-ioerror", N, "use --access-log, which has a line for every request"),
-    Row("auto-procname procname procname-append procname-master", N,
-        "the processes always have titles; --procname-prefix begins them"),
+    Row(
+        "auto-procname procname procname-append procname-master",
+        N,
+        "the processes always have titles; --procname-prefix begins them",
+    ),
     Row("no-orphans", N, "workers always leave when their master is gone"),
     Row("reaper", N, "the master always reaps"),
     Row("master-as-root", N, "the master keeps its privileges; only the application runs as --uid"),
@@ -97,23 +121,42 @@ TABLE: tuple[Row, ...] = (
     Row("protocol socket-protocol", N, "what socket names always speaks uwsgi", when="uwsgi"),
     Row("protocol socket-protocol", R, "wsgid speaks uwsgi (socket) and HTTP (http): name the right one"),
     Row("wsgi-disable-file-wrapper", N, "wsgi.file_wrapper costs nothing where it is not used"),
-    Row("wsgi-strict wsgi-accept-buffer wsgi-accept-buffers wsgi-env-behaviour wsgi-env-behavior reload-os-env "
-        "start_response-nodelay", N, "wsgid does what PEP 3333 says"),
-    Row("wsgi-manage-chunked-input chunked-input-limit chunked-input-timeout", N,
-        "nginx has put together what a visitor sends in chunks"),
+    Row(
+        "wsgi-strict wsgi-accept-buffer wsgi-accept-buffers wsgi-env-behaviour wsgi-env-behavior reload-os-env "
+        "start_response-nodelay",
+        N,
+        "wsgid does what PEP 3333 says",
+    ),
+    Row(
+        "wsgi-manage-chunked-input chunked-input-limit chunked-input-timeout",
+        N,
+        "nginx has put together what a visitor sends in chunks",
+    ),
     Row("skip-atexit skip-atexit-teardown", N, "a worker runs what is registered with atexit, within its mercy time"),
     Row("catch-exceptions", N, "a traceback goes to the log, never to the visitor"),
-    Row("manage-script-name ignore-script-name", N,
-        "SCRIPT_NAME is nginx's to say: uwsgi_param SCRIPT_NAME /x; uwsgi_modifier1 30;"),
-    Row("honour-range skip-zero safe-fd fd-safe heartbeat notify-socket check-interval pcre-jit profiler "
-        "backtrace-depth no-fd-passing disable-async-warn-on-queue-full", N, "nothing to do here"),
-    Row("so-keepalive tcp-nodelay no-defer-accept tcp-fast-open* tcp-fastopen* socket-sndbuf "
-        "socket-rcvbuf", N, "sockets are set up for nginx on the same machine or network"),
-    Row("so-send-timeout socket-send-timeout so-write-timeout socket-write-timeout", N,
-        "--socket-timeout is for writing too"),
+    Row(
+        "manage-script-name ignore-script-name",
+        N,
+        "SCRIPT_NAME is nginx's to say: uwsgi_param SCRIPT_NAME /x; uwsgi_modifier1 30;",
+    ),
+    Row(
+        "honour-range skip-zero safe-fd fd-safe heartbeat notify-socket check-interval pcre-jit profiler "
+        "backtrace-depth no-fd-passing disable-async-warn-on-queue-full",
+        N,
+        "nothing to do here",
+    ),
+    Row(
+        "so-keepalive tcp-nodelay no-defer-accept tcp-fast-open* tcp-fastopen* socket-sndbuf socket-rcvbuf",
+        N,
+        "sockets are set up for nginx on the same machine or network",
+    ),
+    Row(
+        "so-send-timeout socket-send-timeout so-write-timeout socket-write-timeout",
+        N,
+        "--socket-timeout is for writing too",
+    ),
     Row("stats-min stats-minified stats-no-cores stats-no-metrics", N, "the statistics are whole"),
-    Row("memory-report-* ksm never-swap mem-collector-freq clock forkbomb-delay", N,
-        "the kernel does well by itself"),
+    Row("memory-report-* ksm never-swap mem-collector-freq clock forkbomb-delay", N, "the kernel does well by itself"),
     Row("websocket* websockets*", N, "of uWSGI's own websockets"),
     Row("max-apps no-default-app", N, "there is one application"),
     Row("show-config", N, "--check shows it"),
@@ -123,74 +166,140 @@ TABLE: tuple[Row, ...] = (
     Row("https2 httprouter http-to-https", R, _NGINX_HTTP),
     Row("http-socket-modifier* https-socket-modifier*", N, "there is one application"),
     Row("http-subscription-* http-zerg http-to", R, "use an upstream block of nginx"),
-    Row("http-timeout http-auto-chunked http-auto-gzip http-raw-body http-websockets http-chunked-* http-use-* "
+    Row(
+        "http-timeout http-auto-chunked http-auto-gzip http-raw-body http-websockets http-chunked-* http-use-* "
         "http-gracetime http-quiet http-cheap http-stats* http-processes http-workers http-modifier* http-uid http-gid "
         "http-resubscribe http-buffer-size http-server-name-* http-headers-timeout http-connect-timeout http-manage-* "
         "http-client-* http-events http-max-retries http-enable-* http-parachute http-harakiri https-modifier* "
-        "https-export-cert https-session-context", N, _ROUTER),
-    Row("fastcgi-* scgi-* raw-* puwsgi-socket ssl-* map-socket shared-socket undeferred-shared-socket "
-        "udp sni* multicast*", R, "wsgid speaks uwsgi and HTTP: use socket, and uwsgi_pass in nginx, or http"),
+        "https-export-cert https-session-context",
+        N,
+        _ROUTER,
+    ),
+    Row(
+        "fastcgi-* scgi-* raw-* puwsgi-socket ssl-* map-socket shared-socket undeferred-shared-socket "
+        "udp sni* multicast*",
+        R,
+        "wsgid speaks uwsgi and HTTP: use socket, and uwsgi_pass in nginx, or http",
+    ),
     Row("abstract-socket", R, "write socket = @NAME"),
     Row("freebind", R, "use a systemd socket unit with FreeBind="),
-    Row("static-index static-expires* static-gzip* static-skip-ext static-cache-paths* static-map2 check-static "
-        "check-static-docroot file-serve-mode fileserve-mode mime-file mimefile", R, _STATIC),
-    Row("add-header rem-header del-header pull-header collect-header response-header-collect response-headers-limit", R,
-        "let nginx do it: add_header NAME VALUE always;"),
+    Row(
+        "static-index static-expires* static-gzip* static-skip-ext static-cache-paths* static-map2 check-static "
+        "check-static-docroot file-serve-mode fileserve-mode mime-file mimefile",
+        R,
+        _STATIC,
+    ),
+    Row(
+        "add-header rem-header del-header pull-header collect-header response-header-collect response-headers-limit",
+        R,
+        "let nginx do it: add_header NAME VALUE always;",
+    ),
     Row("route* final-route* error-route* response-route* error-page-*", R, _ROUTES),
-    Row("mount", R, "one wsgid serves one application: start one for each, and in nginx location /x { include "
-        "uwsgi_params; uwsgi_param SCRIPT_NAME /x; uwsgi_modifier1 30; uwsgi_pass ...; }"),
+    Row(
+        "mount",
+        R,
+        "one wsgid serves one application: start one for each, and in nginx location /x { include "
+        "uwsgi_params; uwsgi_param SCRIPT_NAME /x; uwsgi_modifier1 30; uwsgi_pass ...; }",
+    ),
     Row("vhost vhost-host dynamic-apps", R, "one wsgid serves one application: start one for each server_name"),
     Row("limit-post", R, "use client_max_body_size in nginx"),
     # Other processes, jobs and shared state.
-    Row("emperor* vassal* early-emperor", R, "use a systemd template unit, wsgid@.service, with a file for "
-        "each site"),
-    Row("zerg* zeus subscribe* subscription* start-unsubscribed unsubscribe-* fastrouter* rawrouter* sslrouter* "
-        "forkptyrouter* tuntap* auto-weight weight", R, "use an upstream block of nginx, and USR2 for upgrades"),
-    Row("attach-daemon* attach-control-daemon smart-attach-daemon* legion-*attach-daemon* daemons-honour-stdin", R,
-        _SIDE),
+    Row("emperor* vassal* early-emperor", R, "use a systemd template unit, wsgid@.service, with a file for each site"),
+    Row(
+        "zerg* zeus subscribe* subscription* start-unsubscribed unsubscribe-* fastrouter* rawrouter* sslrouter* "
+        "forkptyrouter* tuntap* auto-weight weight",
+        R,
+        "use an upstream block of nginx, and USR2 for upgrades",
+    ),
+    Row(
+        "attach-daemon* attach-control-daemon smart-attach-daemon* legion-*attach-daemon* daemons-honour-stdin",
+        R,
+        _SIDE,
+    ),
     Row("cron* unique-cron* legion-cron timer rbtimer signal-timer signal-rbtimer", R, _JOBS),
     Row("spooler* mule mules mule-* farm touch-mules-reload touch-spoolers-reload", R, _JOBS),
     Row("legion*", R, "use keepalived, or what your orchestrator has for it"),
-    Row("cache* add-cache-item load-file-in-cache* check-cache queue* sharedarea py-sharedarea locks rpc-max signal "
-        "signal-bufsize signals-bufsize", R, _NO_API),
+    Row(
+        "cache* add-cache-item load-file-in-cache* check-cache queue* sharedarea py-sharedarea locks rpc-max signal "
+        "signal-bufsize signals-bufsize",
+        R,
+        _NO_API,
+    ),
     Row("snmp* carbon* metric* enable-metrics stats-push* statsd*", R, "use --metrics, in Prometheus's format"),
-    Row("alarm* *-alarm log-alarm lq-alarm not-log-alarm not-alarm-log", R,
-        "let your monitoring watch --metrics and the log"),
+    Row(
+        "alarm* *-alarm log-alarm lq-alarm not-log-alarm not-alarm-log",
+        R,
+        "let your monitoring watch --metrics and the log",
+    ),
     # Hooks, and what the service manager does.
-    Row("hook-master-start", N, "TERM stops gracefully anyway",
-        when=r"unix_signal:(15|term|sigterm)\s+gracefully_kill_them_all"),
+    Row(
+        "hook-master-start",
+        N,
+        "TERM stops gracefully anyway",
+        when=r"unix_signal:(15|term|sigterm)\s+gracefully_kill_them_all",
+    ),
     Row("hook-* exec-* call-* after-request-hook after-request-call exception-handler", R, _HOOKS),
-    Row("touch-exec touch-signal fs-reload fs-brutal-reload fs-signal propagate-touch", R,
-        "use a systemd path unit; touch-reload reloads"),
-    Row("touch-logrotate log-maxsize log-backupname", R,
-        "let logrotate(8) do it, and touch-logreopen or USR1 reopen the log"),
-    Row("limit-as limit-nproc max-fd", R, "use LimitAS=, LimitNPROC= or LimitNOFILE= of the systemd unit, or ulimit; "
-        "reload-on-rss replaces workers that have grown"),
+    Row(
+        "touch-exec touch-signal fs-reload fs-brutal-reload fs-signal propagate-touch",
+        R,
+        "use a systemd path unit; touch-reload reloads",
+    ),
+    Row(
+        "touch-logrotate log-maxsize log-backupname",
+        R,
+        "let logrotate(8) do it, and touch-logreopen or USR1 reopen the log",
+    ),
+    Row(
+        "limit-as limit-nproc max-fd",
+        R,
+        "use LimitAS=, LimitNPROC= or LimitNOFILE= of the systemd unit, or ulimit; "
+        "reload-on-rss replaces workers that have grown",
+    ),
     Row("reload-on-as evil-reload-on-as reload-on-uss reload-on-pss", R, "use reload-on-rss or evil-reload-on-rss"),
-    Row("reload-on-exception* reload-on-fd brutal-reload-on-fd die-on-idle die-on-no-workers use-abort", R,
-        "workers are replaced by max-requests, max-worker-lifetime or reload-on-rss"),
-    Row("cgroup* namespace* ns ns-net setns* unshare* chroot jail* libjail jid* pivot-root pivot_root cap add-gid prio "
+    Row(
+        "reload-on-exception* reload-on-fd brutal-reload-on-fd die-on-idle die-on-no-workers use-abort",
+        R,
+        "workers are replaced by max-requests, max-worker-lifetime or reload-on-rss",
+    ),
+    Row(
+        "cgroup* namespace* ns ns-net setns* unshare* chroot jail* libjail jid* pivot-root pivot_root cap add-gid prio "
         "mount-* umount-* binsh wait-for-* wait-interface* wait-iface* privileged-* unprivileged-* immediate-uid "
-        "immediate-gid fork-server fork-socket re-fork* refork*", R, _SANDBOX),
+        "immediate-gid fork-server fork-socket re-fork* refork*",
+        R,
+        _SANDBOX,
+    ),
     Row("chdir2 force-cwd", R, "use chdir"),
     Row("envdir early-envdir ienv unenv", R, "use Environment= or EnvironmentFile= of the systemd unit, or env"),
     Row("optimize no-site", R, "set PYTHONOPTIMIZE or PYTHONNOUSERSITE in wsgid's environment"),
     # The log.
-    Row("log-route log-req-route log-filter log-drain log-encoder log-req-encoder worker-log* log-socket", R,
-        _LOG_ROUTES),
+    Row(
+        "log-route log-req-route log-filter log-drain log-encoder log-req-encoder worker-log* log-socket",
+        R,
+        _LOG_ROUTES,
+    ),
     Row("log-syslog", R, "write logger = syslog:TAG"),
     Row("log-prefix", R, "write log-date = FORMAT"),
     # Other ways to load an application, or a configuration.
-    Row("paste paste-logger paste-name ini-paste ini-paste-logged pecan web3 pump wsgi-lite eval test python-raw "
+    Row(
+        "paste paste-logger paste-name ini-paste ini-paste-logged pecan web3 pump wsgi-lite eval test python-raw "
         "worker-exec worker-exec2 python-worker-override pymodule-alias post-pymodule-alias early-pyimport "
-        "early-python-import early-python lua* perl* psgi* rack* rails* php* cgi*", R, _OTHER_LOADERS),
+        "early-python-import early-python lua* perl* psgi* rack* rails* php* cgi*",
+        R,
+        _OTHER_LOADERS,
+    ),
     Row("py pyrun python pyshell pyshell-oneshot", R, "start it with the interpreter of the virtual environment"),
-    Row("xml xmlconfig yaml yml json js config config-py inject-before inject-after fallback-config", R,
-        "write the options into an ini, or into a TOML file for --config"),
-    Row("declare-option declare-option2 blacklist whitelist end-blacklist end-whitelist resolve if-plugin "
-        "if-not-plugin ifplugin if-hostname-match if-not-hostname-match", R, "write what it comes to"),
-    Row("stop reload pause suspend resume signal-* connect-and-read extract exit get dump-options", R,
-        _COMMAND),
+    Row(
+        "xml xmlconfig yaml yml json js config config-py inject-before inject-after fallback-config",
+        R,
+        "write the options into an ini, or into a TOML file for --config",
+    ),
+    Row(
+        "declare-option declare-option2 blacklist whitelist end-blacklist end-whitelist resolve if-plugin "
+        "if-not-plugin ifplugin if-hostname-match if-not-hostname-match",
+        R,
+        "write what it comes to",
+    ),
+    Row("stop reload pause suspend resume signal-* connect-and-read extract exit get dump-options", R, _COMMAND),
 )
 
 

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from wsgid.logs import destination, logformat
 from wsgid.forwarded import Trusted, parse_headers
+from wsgid.logs import destination, logformat
 
 _TRUE, _FALSE = ("true", "on", "yes"), ("false", "off", "no")
 

@@ -28,8 +28,9 @@ def workers_of(status: dict[str, Any], only: int | None) -> list[dict[str, Any]]
     return chosen
 
 
-def ask(server: Server, kind: str, only: int | None, **arguments: Any) -> tuple[dict[int, dict[str, Any]],
-                                                                                dict[int, str]]:
+def ask(
+    server: Server, kind: str, only: int | None, **arguments: Any
+) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
     """What each worker says, and why others say nothing; by slot."""
     workers = workers_of(server.ask("status"), only)
     answers: dict[int, dict[str, Any]] = {}
@@ -48,5 +49,6 @@ def _name_the_stuck(status: dict[str, Any], silent: dict[int, str]) -> None:
     """An event loop that has not run says more than that no answer came."""
     for one in status["workers"]:
         if one["slot"] in silent and one["heartbeat_age_s"] > 1:
-            silent[one["slot"]] = (f"worker {one['slot']} does not answer: its event loop has not run for "
-                                   f"{one['heartbeat_age_s']:.1f} s")
+            silent[one["slot"]] = (
+                f"worker {one['slot']} does not answer: its event loop has not run for {one['heartbeat_age_s']:.1f} s"
+            )

@@ -80,8 +80,9 @@ class Server:
             raise CtlError(str(said.get("error")))
         return said
 
-    def ask_workers(self, command: str, slots: Sequence[int], patience_s: float = WORKER_PATIENCE_S,
-                    **arguments: Any) -> dict[int, dict[str, Any] | CtlError]:
+    def ask_workers(
+        self, command: str, slots: Sequence[int], patience_s: float = WORKER_PATIENCE_S, **arguments: Any
+    ) -> dict[int, dict[str, Any] | CtlError]:
         """The same question to several workers, and what each said, or why it said nothing."""
 
         def one(slot: int) -> dict[str, Any] | CtlError:
@@ -106,8 +107,10 @@ class Server:
         """
         uid = _peer(connection).uid
         if uid not in self._users:
-            raise CtlError(f"the server at {self.path} runs as user {_user_name(uid)}: be that user, or say --user "
-                           f"{_user_name(uid)} if it is the right one")
+            raise CtlError(
+                f"the server at {self.path} runs as user {_user_name(uid)}: be that user, or say --user "
+                f"{_user_name(uid)} if it is the right one"
+            )
 
     def _exchange(self, request: bytes, patience_s: float) -> bytes:
         answer = bytearray()
@@ -119,18 +122,22 @@ class Server:
                 while block := connection.recv(_BLOCK_BYTES):
                     answer += block
                     if len(answer) > ANSWER_MAX_BYTES:
-                        raise CtlError(f"the server at {self.path} answers with more than {ANSWER_MAX_BYTES >> 20} "
-                                       "MiB: ask for less at once (--limit, --worker)")
+                        raise CtlError(
+                            f"the server at {self.path} answers with more than {ANSWER_MAX_BYTES >> 20} "
+                            "MiB: ask for less at once (--limit, --worker)"
+                        )
                     left_s = deadline_s - time.monotonic()
                     if left_s <= 0:
                         raise TimeoutError
                     connection.settimeout(left_s)
             except TimeoutError:
-                raise NoAnswer(f"no answer came from {self.path} within {patience_s:g} s: the server is stopped or "
-                               "overloaded") from None
+                raise NoAnswer(
+                    f"no answer came from {self.path} within {patience_s:g} s: the server is stopped or overloaded"
+                ) from None
             except ConnectionError:
-                raise NoAnswer(f"the server at {self.path} cut the connection: it has just ended, or is asked too much "
-                               "at once") from None
+                raise NoAnswer(
+                    f"the server at {self.path} cut the connection: it has just ended, or is asked too much at once"
+                ) from None
         return bytes(answer)
 
 
@@ -237,8 +244,10 @@ def _of_process(pid: int, pidfile: str) -> Path:
         return found[0]
     if found:
         raise CtlError(f"process {pid} listens on several: name one of {', '.join(map(str, found))} with --control")
-    raise CtlError(f"process {pid} ({name}), which {pidfile} names, listens on no *{SUFFIX}: name its control socket "
-                   "with --control PATH")
+    raise CtlError(
+        f"process {pid} ({name}), which {pidfile} names, listens on no *{SUFFIX}: name its control socket "
+        "with --control PATH"
+    )
 
 
 def _in_directory(directory: Path) -> Path:
@@ -251,8 +260,9 @@ def _in_directory(directory: Path) -> Path:
         raise CtlError(f"there are several servers in {directory}: {named}; name one with --control")
     if paths:
         raise NobodyThere(f"no server is running in {directory}: nobody listens on {', '.join(p.name for p in paths)}")
-    raise NobodyThere(f"there is no control socket in {directory}: name it with --control PATH, or the server's "
-                      "--pidfile PATH")
+    raise NobodyThere(
+        f"there is no control socket in {directory}: name it with --control PATH, or the server's --pidfile PATH"
+    )
 
 
 def _sockets_in(directory: Path) -> list[Path]:

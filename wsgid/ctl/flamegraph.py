@@ -107,9 +107,16 @@ def svg(stacks: Stacks, title: str, unit: str = "of CPU", min_width: float = MIN
     height = TOP + BOTTOM + ROW * (1 + max(box.depth for box in boxes))
     page = Template(files(__package__).joinpath("flamegraph.svg").read_text())
     return page.substitute(
-        width=f"{WIDTH:g}", height=f"{height:g}", side=f"{SIDE:g}", right=f"{WIDTH - SIDE:g}", foot=f"{height - 14:g}",
-        title=_text(title), char_width=CHAR_WIDTH, legend=_legend(height - 24),
-        boxes="\n".join(_drawn(box, top.weight_us, unit) for box in boxes))
+        width=f"{WIDTH:g}",
+        height=f"{height:g}",
+        side=f"{SIDE:g}",
+        right=f"{WIDTH - SIDE:g}",
+        foot=f"{height - 14:g}",
+        title=_text(title),
+        char_width=CHAR_WIDTH,
+        legend=_legend(height - 24),
+        boxes="\n".join(_drawn(box, top.weight_us, unit) for box in boxes),
+    )
 
 
 def _drawn(box: Box, total_us: int, unit: str) -> str:
@@ -118,10 +125,12 @@ def _drawn(box: Box, total_us: int, unit: str) -> str:
     share = box.node.weight_us / total_us if total_us else 0.0
     said = f"{frame}\n{box.node.weight_us / 1e6:.3f} s {unit}, {share:.2%}"
     y = TOP + ROW * box.depth
-    return (f'<g class="box"><title>{_text(said)}</title>'
-            f'<rect x="{box.x:.3f}" y="{y:g}" width="{box.width:.3f}" height="{ROW - 1:g}" rx="2" '
-            f'fill="{kind.colour(frame.name)}"/>'
-            f'<text x="{box.x + 4:.3f}" y="{y + 12.5:g}">{_text(cut(frame.name, box.width))}</text></g>')
+    return (
+        f'<g class="box"><title>{_text(said)}</title>'
+        f'<rect x="{box.x:.3f}" y="{y:g}" width="{box.width:.3f}" height="{ROW - 1:g}" rx="2" '
+        f'fill="{kind.colour(frame.name)}"/>'
+        f'<text x="{box.x + 4:.3f}" y="{y + 12.5:g}">{_text(cut(frame.name, box.width))}</text></g>'
+    )
 
 
 def kind_of(frame: Frame) -> Kind:
@@ -141,15 +150,17 @@ def cut(name: str, width: float) -> str:
     room = int((width - 8) / CHAR_WIDTH)
     if len(name) <= room:
         return name
-    return f"{name[:room - 2]}.." if room >= 4 else ""
+    return f"{name[: room - 2]}.." if room >= 4 else ""
 
 
 def _legend(y: float) -> str:
     parts, x = [], SIDE
     for kind in Kind:
         said = kind.value[-1]
-        parts.append(f'<rect x="{x:g}" y="{y:g}" width="12" height="12" rx="2" fill="{kind.colour("")}"/>'
-                     f'<text x="{x + 18:g}" y="{y + 10:g}">{said}</text>')
+        parts.append(
+            f'<rect x="{x:g}" y="{y:g}" width="12" height="12" rx="2" fill="{kind.colour("")}"/>'
+            f'<text x="{x + 18:g}" y="{y + 10:g}">{said}</text>'
+        )
         x += 18 + CHAR_WIDTH * len(said) + 24
     return "".join(parts)
 

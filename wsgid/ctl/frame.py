@@ -33,11 +33,12 @@ def draw(sample: Sample, lines: int) -> RenderableType:
     workers = [one for one in status["workers"] if is_shown(one)]
     room = max(lines - _FIXED_LINES - len(wrong), 2)
     shown = _busiest(workers, max(room - min(len(sample.slowest), room // 2), 1), status)
-    requests = sample.slowest[:max(room - len(shown), 1)]
+    requests = sample.slowest[: max(room - len(shown), 1)]
     parts: list[RenderableType] = [*_head(sample), *(_text(f"! {one}", "bold red") for one in wrong), Text()]
     parts.append(_table(WORKER_COLUMNS, [_worker(one, sample) for one in shown]))
-    parts.append(_text(f"and {count(len(workers) - len(shown), 'more worker')}" if len(workers) > len(shown) else "",
-                       "dim"))
+    parts.append(
+        _text(f"and {count(len(workers) - len(shown), 'more worker')}" if len(workers) > len(shown) else "", "dim")
+    )
     parts.append(_table(REQUEST_COLUMNS, list(map(_request, requests)), "path"))
     if not requests:
         parts.append(_text("no request in flight", "dim"))
@@ -50,16 +51,23 @@ def draw(sample: Sample, lines: int) -> RenderableType:
 def _head(sample: Sample) -> list[Text]:
     status, rates = sample.status, sample.rates
     taken = sum(one["in_flight"] for one in status["workers"])
-    queues = "  ".join(f"{known(one['queue'])}/{known(one['backlog'])} at {one['address']}"
-                       for one in status["listeners"])
+    queues = "  ".join(
+        f"{known(one['queue'])}/{known(one['backlog'])} at {one['address']}" for one in status["listeners"]
+    )
     return [
-        Text.assemble(_text(f"wsgid {status['version']}", "bold"), _text(f"  {status['application']}  "),
-                      _text(status["mode"], "green" if status["mode"] == "running" else "bold red"),
-                      f" {age(status['uptime_s'])}  generation {status['generation']}  pid {status['pid']}"),
-        Text.assemble((f"{rates['requests']:.1f} req/s", "bold cyan"), f"  {rates['5xx']:.1f} 5xx/s  ",
-                      f"{status['ready']} of {count(status['wanted'], 'worker')}  ",
-                      (f"{taken}/{status['ready'] * status['places']} in flight", "bold"),
-                      f"  timed out {status['totals']['timed_out']}  rejected {status['totals']['rejected']}"),
+        Text.assemble(
+            _text(f"wsgid {status['version']}", "bold"),
+            _text(f"  {status['application']}  "),
+            _text(status["mode"], "green" if status["mode"] == "running" else "bold red"),
+            f" {age(status['uptime_s'])}  generation {status['generation']}  pid {status['pid']}",
+        ),
+        Text.assemble(
+            (f"{rates['requests']:.1f} req/s", "bold cyan"),
+            f"  {rates['5xx']:.1f} 5xx/s  ",
+            f"{status['ready']} of {count(status['wanted'], 'worker')}  ",
+            (f"{taken}/{status['ready'] * status['places']} in flight", "bold"),
+            f"  timed out {status['totals']['timed_out']}  rejected {status['totals']['rejected']}",
+        ),
         _text(f"waiting: {queues}"),
     ]
 
@@ -81,10 +89,16 @@ def _worker(one: dict[str, Any], sample: Sample) -> list[Text]:
     lag = f"held {age(one['heartbeat_age_s'])}" if held_up else f"{one['lag_s'] * 1000:.0f} ms"
     rate = sample.worker_rates.get(one["slot"])
     return [
-        _text(one["slot"]), _text(one["state"], _STATE_STYLES.get(one["state"], "bold red")),
-        _text(one["generation"]), _text(age(one["age_s"])), _text("-" if rate is None else f"{rate:.1f}", "cyan"),
-        _text(f"{one['in_flight']}/{sample.status['places']}"), _text(lag, "bold red" if held_up else ""),
-        _text(size(one["rss_bytes"])), _restarts(one)]
+        _text(one["slot"]),
+        _text(one["state"], _STATE_STYLES.get(one["state"], "bold red")),
+        _text(one["generation"]),
+        _text(age(one["age_s"])),
+        _text("-" if rate is None else f"{rate:.1f}", "cyan"),
+        _text(f"{one['in_flight']}/{sample.status['places']}"),
+        _text(lag, "bold red" if held_up else ""),
+        _text(size(one["rss_bytes"])),
+        _restarts(one),
+    ]
 
 
 def _restarts(one: dict[str, Any]) -> Text:
@@ -92,15 +106,25 @@ def _restarts(one: dict[str, Any]) -> Text:
 
 
 def _request(one: dict[str, Any]) -> list[Text]:
-    return [_text(age(one["age_s"]), "bold yellow" if one["age_s"] >= _SLOW_S else ""), _text(one["worker"]),
-            _text(printable(one["method"])), _text(printable(one["path"])), _text(printable(one["peer"]))]
+    return [
+        _text(age(one["age_s"]), "bold yellow" if one["age_s"] >= _SLOW_S else ""),
+        _text(one["worker"]),
+        _text(printable(one["method"])),
+        _text(printable(one["path"])),
+        _text(printable(one["peer"])),
+    ]
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Text]], wide: str = "") -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold reverse", expand=bool(wide))
     for name in columns:
-        table.add_column(name, justify="left" if name in _LEFT else "right", no_wrap=True, overflow="ellipsis",
-                         ratio=1 if name == wide else None)
+        table.add_column(
+            name,
+            justify="left" if name in _LEFT else "right",
+            no_wrap=True,
+            overflow="ellipsis",
+            ratio=1 if name == wide else None,
+        )
     for row in rows:
         table.add_row(*row)
     return table

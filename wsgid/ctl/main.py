@@ -13,8 +13,20 @@ import sys
 from types import ModuleType
 
 from wsgid import __version__
-from wsgid.ctl import (client, log_reopen, memory, profile, reload, requests, settings, stacks, status, stop, top,
-                       workers)
+from wsgid.ctl import (
+    client,
+    log_reopen,
+    memory,
+    profile,
+    reload,
+    requests,
+    settings,
+    stacks,
+    status,
+    stop,
+    top,
+    workers,
+)
 from wsgid.ctl.client import CtlError
 from wsgid.ctl.text import complain
 
@@ -70,11 +82,19 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wsgidctl", allow_abbrev=False, description="See and steer a running wsgid.")
     parser.add_argument("--version", action="version", version=f"wsgidctl {__version__}")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--control", default="", metavar="PATH", help="the server's control socket "
-                       "(default: the one in the working directory)")
+    which.add_argument(
+        "--control",
+        default="",
+        metavar="PATH",
+        help="the server's control socket (default: the one in the working directory)",
+    )
     which.add_argument("--pidfile", default="", metavar="PATH", help="find the control socket by the server's pid")
-    parser.add_argument("--user", default="", metavar="NAME", help="the user who runs the server, by name or number "
-                        "(default: root, or who asks)")
+    parser.add_argument(
+        "--user",
+        default="",
+        metavar="NAME",
+        help="the user who runs the server, by name or number (default: root, or who asks)",
+    )
     subparsers = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
     for name, module in SUBCOMMANDS.items():
         subparser = subparsers.add_parser(name, help=module.HELP, description=module.HELP, allow_abbrev=False)

@@ -13,13 +13,16 @@ HELP = "show what each process weighs, and what fills a worker's memory"
 
 _PATIENCE_S = 30.0  # a worker counts its objects, and where tracemalloc runs it sorts all that was allocated
 COLUMNS = ("process", "pid", "rss", "pss", "private", "shared", "swap")
-HOW_TO_TRACE = ("what has grown is only known to tracemalloc: start the server with --env PYTHONTRACEMALLOC=1, which "
-                "costs time and memory, and ask twice")
+HOW_TO_TRACE = (
+    "what has grown is only known to tracemalloc: start the server with --env PYTHONTRACEMALLOC=1, which "
+    "costs time and memory, and ask twice"
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--worker", type=int, default=None, metavar="N",
-                        help="look into this worker (default: the largest)")
+    parser.add_argument(
+        "--worker", type=int, default=None, metavar="N", help="look into this worker (default: the largest)"
+    )
 
 
 def run(server: Server, given: argparse.Namespace) -> int:
@@ -65,16 +68,27 @@ def _row(one: dict[str, Any]) -> tuple[Any, ...]:
 def _show_inside(said: dict[str, Any]) -> None:
     objects = said["objects"]
     partly = f", of which {objects['counted']} are counted here" if objects["counted"] < objects["tracked"] else ""
-    show(f"worker {said['worker']}: {count(objects['tracked'], 'object')} that the collector knows{partly}; "
-         f"{objects['frozen']} more are the template's")
+    show(
+        f"worker {said['worker']}: {count(objects['tracked'], 'object')} that the collector knows{partly}; "
+        f"{objects['frozen']} more are the template's"
+    )
     show(table(("objects", "type"), [(one["count"], one["type"]) for one in objects["types"]], ("type",)))
     show("")
     traced = said["traced"]
     if traced is None:
         show(HOW_TO_TRACE)
         return
-    show(f"tracemalloc knows {size(traced['total_bytes'])}; "
-         + ("the largest (ask again to see what grows):" if traced["first"] else "since the last time:"))
-    show(table(("size", "grown", "line"), [
-        (size(one["bytes"]), "-" if one["grown_bytes"] is None else size(one["grown_bytes"]), one["line"])
-        for one in traced["lines"]], ("line",)))
+    show(
+        f"tracemalloc knows {size(traced['total_bytes'])}; "
+        + ("the largest (ask again to see what grows):" if traced["first"] else "since the last time:")
+    )
+    show(
+        table(
+            ("size", "grown", "line"),
+            [
+                (size(one["bytes"]), "-" if one["grown_bytes"] is None else size(one["grown_bytes"]), one["line"])
+                for one in traced["lines"]
+            ],
+            ("line",),
+        )
+    )

@@ -35,14 +35,27 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--worker", type=int, metavar="N", help="this one (default: the busiest)")
     which.add_argument("--all", action="store_true", help="all workers, added up")
-    parser.add_argument("--seconds", type=float, default=SECONDS, metavar="N", help="for so long, 1 to 300 "
-                        f"(default: {SECONDS:g})")
-    parser.add_argument("--hz", type=int, default=HZ, metavar="N", help="samples a second, 1 to 1000; the kernel's "
-                        f"own tick is the limit, often 250 (default: {HZ})")
-    parser.add_argument("--wall", action="store_true", help="the time that requests take, waiting included, and not "
-                        "the processor's")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write it there: .svg is a flame graph, "
-                        ".json is for speedscope, .folded or .txt has a line a stack (default: the table alone)")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, metavar="N", help=f"for so long, 1 to 300 (default: {SECONDS:g})"
+    )
+    parser.add_argument(
+        "--hz",
+        type=int,
+        default=HZ,
+        metavar="N",
+        help=f"samples a second, 1 to 1000; the kernel's own tick is the limit, often 250 (default: {HZ})",
+    )
+    parser.add_argument(
+        "--wall", action="store_true", help="the time that requests take, waiting included, and not the processor's"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write it there: .svg is a flame graph, "
+        ".json is for speedscope, .folded or .txt has a line a stack (default: the table alone)",
+    )
     parser.add_argument("--format", choices=list(WRITERS), help="whatever the name of FILE says")
 
 
@@ -141,16 +154,30 @@ def summary(answers: list[dict[str, Any]], stacks: Stacks) -> dict[str, Any]:
     """What `--json` prints."""
     return {
         "workers": [{key: answer[key] for key in ("worker", "seconds", "cpu_s", "whole")} for answer in answers],
-        "clock": answers[0]["clock"], "samples": stacks.samples, "sampled_s": stacks.total_us / 1e6,
-        "top": [{"function": one.frame.name, "file": one.frame.file, "line": one.frame.line,
-                 "self_s": one.self_us / 1e6, "total_s": one.total_us / 1e6}
-                for one in samples.usage(stacks)[:TOP]]}
+        "clock": answers[0]["clock"],
+        "samples": stacks.samples,
+        "sampled_s": stacks.total_us / 1e6,
+        "top": [
+            {
+                "function": one.frame.name,
+                "file": one.frame.file,
+                "line": one.frame.line,
+                "self_s": one.self_us / 1e6,
+                "total_s": one.total_us / 1e6,
+            }
+            for one in samples.usage(stacks)[:TOP]
+        ],
+    }
 
 
 def _told(answers: list[dict[str, Any]], stacks: Stacks, output: Path | None) -> str:
     lines = [f"{title(answers, stacks)}{f'; written to {output}' if output else ''}"]
-    lines += [f"worker {answer['worker']} ended its profile early, after {answer['seconds']:.1f} s: it leaves, or the "
-              "application has taken SIGPROF" for answer in answers if not answer["whole"]]
+    lines += [
+        f"worker {answer['worker']} ended its profile early, after {answer['seconds']:.1f} s: it leaves, or the "
+        "application has taken SIGPROF"
+        for answer in answers
+        if not answer["whole"]
+    ]
     if stacks.weights_us:
         lines += ["", samples.table(samples.usage(stacks)[:TOP], stacks.total_us)]
     return "\n".join(lines)

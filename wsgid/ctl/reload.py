@@ -33,23 +33,28 @@ def run(server: Server, given: argparse.Namespace) -> int:
         time.sleep(POLL_S)
     old = sum(one["state"] == "draining" for one in status["workers"])
     rest = f"; {count(old, 'old worker')} may still have requests to finish" if old else ""
-    _say(given, {"generation": status["generation"], "done": True, "took_s": round(took_s, 3), "draining": old},
-         f"generation {status['generation']} serves with {count(status['ready'], 'worker')} after {age(took_s)}{rest}")
+    _say(
+        given,
+        {"generation": status["generation"], "done": True, "took_s": round(took_s, 3), "draining": old},
+        f"generation {status['generation']} serves with {count(status['ready'], 'worker')} after {age(took_s)}{rest}",
+    )
     return 0
 
 
 def _is_done(status: dict[str, Any], generation: int) -> bool:
     ready = sum(one["state"] == "ready" and one["generation"] >= generation for one in status["workers"])
-    older = sum(one["state"] in ("ready", "spawning", "stalled") and one["generation"] < generation
-                for one in status["workers"])
+    older = sum(
+        one["state"] in ("ready", "spawning", "stalled") and one["generation"] < generation for one in status["workers"]
+    )
     return bool(status["generation"] >= generation and ready >= status["wanted"] and not older)
 
 
 def _raise_if_failed(status: dict[str, Any], generation: int) -> None:
     failure = status["failure"]
     if failure and failure["generation"] >= generation:
-        raise CtlError(f"generation {failure['generation']} could not boot, what runs goes on serving: "
-                       f"{failure['reason']}")
+        raise CtlError(
+            f"generation {failure['generation']} could not boot, what runs goes on serving: {failure['reason']}"
+        )
     if status["mode"] != "running":
         raise CtlError("the server stops; the reload is given up")
 

@@ -18,8 +18,13 @@ PATH_MAX_CHARS = 120
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     answers.add_worker_argument(parser)
-    parser.add_argument("--limit", type=_limit, default=LIMIT, metavar="N",
-                        help=f"so many of them at most (default: {LIMIT}; up to {LIMIT_MAX})")
+    parser.add_argument(
+        "--limit",
+        type=_limit,
+        default=LIMIT,
+        metavar="N",
+        help=f"so many of them at most (default: {LIMIT}; up to {LIMIT_MAX})",
+    )
 
 
 def _limit(text: str) -> int:

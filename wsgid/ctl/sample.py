@@ -39,9 +39,13 @@ class Sample:
     worker_rates: dict[int, float]
 
     def as_dict(self) -> dict[str, Any]:
-        return {**self.status, "troubles": self.wrong, "slowest": self.slowest,
-                "per_s": {name: round(rate, 2) for name, rate in self.rates.items()},
-                "requests_per_s_by_worker": {slot: round(rate, 2) for slot, rate in self.worker_rates.items()}}
+        return {
+            **self.status,
+            "troubles": self.wrong,
+            "slowest": self.slowest,
+            "per_s": {name: round(rate, 2) for name, rate in self.rates.items()},
+            "requests_per_s_by_worker": {slot: round(rate, 2) for slot, rate in self.worker_rates.items()},
+        }
 
 
 def take(server: Server, before: Sample | None) -> Sample:
@@ -59,7 +63,9 @@ def take(server: Server, before: Sample | None) -> Sample:
     was = {one["slot"]: one for one in before.status["workers"]} if before else {}
     worker_rates = {
         one["slot"]: _rate(one["requests"] - was[one["slot"]]["requests"], elapsed_s)
-        for one in status["workers"] if one["pid"] and was.get(one["slot"], {}).get("pid") == one["pid"]}
+        for one in status["workers"]
+        if one["pid"] and was.get(one["slot"], {}).get("pid") == one["pid"]
+    }
     return Sample(status, at_s, troubles(status), _slowest(server, status), rates, worker_rates)
 
 
@@ -68,11 +74,15 @@ def _rate(number: int, elapsed_s: float) -> float:
 
 
 def _slowest(server: Server, status: dict[str, Any]) -> list[dict[str, Any]]:
-    busy = [one for one in status["workers"]
-            if one["in_flight"] and one["state"] in ("ready", "draining") and not is_held_up(one, status)]
+    busy = [
+        one
+        for one in status["workers"]
+        if one["in_flight"] and one["state"] in ("ready", "draining") and not is_held_up(one, status)
+    ]
     busy.sort(key=lambda one: -one["in_flight"])
     slots = [one["slot"] for one in busy[:ASKED_MAX]]
     said = server.ask_workers("requests", slots, _PATIENCE_S, limit=SLOWEST_MAX) if slots else {}
-    slowest, _ = merged({slot: answer for slot, answer in said.items() if not isinstance(answer, CtlError)},
-                        SLOWEST_MAX)
+    slowest, _ = merged(
+        {slot: answer for slot, answer in said.items() if not isinstance(answer, CtlError)}, SLOWEST_MAX
+    )
     return slowest

@@ -86,8 +86,10 @@ def usage(stacks: Stacks) -> list[Usage]:
 
 
 def folded(stacks: Stacks) -> str:
-    lines = [f"{';'.join(_escaped(str(frame)) for frame in stack)} {weight_us}\n"
-             for stack, weight_us in stacks.weights_us.items()]
+    lines = [
+        f"{';'.join(_escaped(str(frame)) for frame in stack)} {weight_us}\n"
+        for stack, weight_us in stacks.weights_us.items()
+    ]
     return "".join(sorted(lines))
 
 
@@ -98,17 +100,29 @@ def _escaped(text: str) -> str:
 
 def speedscope(stacks: Stacks, title: str) -> str:
     places = {frame: place for place, frame in enumerate(dict.fromkeys(_frames(stacks)))}
-    return json.dumps({
-        "$schema": SCHEMA,
-        "exporter": "wsgidctl profile",
-        "name": title,
-        "activeProfileIndex": 0,
-        "shared": {"frames": [_shared(frame) for frame in places]},
-        "profiles": [{
-            "type": "sampled", "name": title, "unit": "microseconds", "startValue": 0, "endValue": stacks.total_us,
-            "samples": [[places[frame] for frame in stack] for stack in stacks.weights_us],
-            "weights": list(stacks.weights_us.values())}],
-    }) + "\n"
+    return (
+        json.dumps(
+            {
+                "$schema": SCHEMA,
+                "exporter": "wsgidctl profile",
+                "name": title,
+                "activeProfileIndex": 0,
+                "shared": {"frames": [_shared(frame) for frame in places]},
+                "profiles": [
+                    {
+                        "type": "sampled",
+                        "name": title,
+                        "unit": "microseconds",
+                        "startValue": 0,
+                        "endValue": stacks.total_us,
+                        "samples": [[places[frame] for frame in stack] for stack in stacks.weights_us],
+                        "weights": list(stacks.weights_us.values()),
+                    }
+                ],
+            }
+        )
+        + "\n"
+    )
 
 
 def _frames(stacks: Stacks) -> Iterator[Frame]:
@@ -124,8 +138,10 @@ def table(usages: Sequence[Usage], total_us: int) -> str:
     """For a terminal."""
     lines = ["   self           with calls     function"]
     for one in usages:
-        lines.append(f"{one.self_us / 1e6:8.3f} s {_percent(one.self_us, total_us)}  "
-                     f"{one.total_us / 1e6:8.3f} s {_percent(one.total_us, total_us)}  {one.frame.short()}")
+        lines.append(
+            f"{one.self_us / 1e6:8.3f} s {_percent(one.self_us, total_us)}  "
+            f"{one.total_us / 1e6:8.3f} s {_percent(one.total_us, total_us)}  {one.frame.short()}"
+        )
     return "\n".join(lines)
 
 

@@ -3,9 +3,9 @@
 import argparse
 import json
 
+from wsgid.config.options import declared, from_dict
 from wsgid.ctl.client import Server
 from wsgid.ctl.text import show, table
-from wsgid.config.options import declared, from_dict
 
 HELP = "show the options with which the server runs"
 

@@ -11,8 +11,12 @@ from wsgid.ctl.text import count, request, show
 HELP = "show the Python stack of every request, greenlet and thread"
 
 ALL_THERE_IS = "it runs no Python code, so this is all that can be had: the running stack of each thread"
-_TITLES = {"holder": "holds the event loop", "request": "request", "greenlet": "greenlet of the application",
-           "thread": "thread"}
+_TITLES = {
+    "holder": "holds the event loop",
+    "request": "request",
+    "greenlet": "greenlet of the application",
+    "thread": "thread",
+}
 _DUMP_PATIENCE_S = 5.0
 
 
@@ -24,8 +28,14 @@ def run(server: Server, given: argparse.Namespace) -> int:
     said, silent = answers.ask(server, "stacks", given.worker)
     dumps = {slot: _dump(server, slot) for slot in silent}
     if given.json:
-        print(json.dumps({"workers": [*said.values()], "silent": [
-            {"worker": slot, "reason": silent[slot], "text": text} for slot, text in dumps.items()]}))
+        print(
+            json.dumps(
+                {
+                    "workers": [*said.values()],
+                    "silent": [{"worker": slot, "reason": silent[slot], "text": text} for slot, text in dumps.items()],
+                }
+            )
+        )
     else:
         for slot in sorted({*said, *dumps}):
             if slot in said:
@@ -46,8 +56,10 @@ def _dump(server: Server, slot: int) -> str:
 
 def _show_worker(said: dict[str, Any]) -> None:
     shown = sum(one["count"] for one in said["stacks"] if isinstance(one["named"][0], dict))
-    show(f"worker {said['worker']}: {count(shown, 'request')} in the application, "
-         f"{count(said['idle'], 'greenlet')} idle or waiting for a client")
+    show(
+        f"worker {said['worker']}: {count(shown, 'request')} in the application, "
+        f"{count(said['idle'], 'greenlet')} idle or waiting for a client"
+    )
     for one in said["stacks"]:
         _show_stack(one)
     if said["omitted"]:

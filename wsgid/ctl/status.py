@@ -26,20 +26,29 @@ def run(server: Server, given: argparse.Namespace) -> int:
         return 0
     for sentence in wrong:
         show(f"! {sentence}")
-    show(f"wsgid {status['version']} serves {status['application']}: {status['mode']} for {age(status['uptime_s'])}, "
-         f"pid {status['pid']}, generation {status['generation']}, "
-         f"{status['ready']} of {count(status['wanted'], 'worker')} ready")
+    show(
+        f"wsgid {status['version']} serves {status['application']}: {status['mode']} for {age(status['uptime_s'])}, "
+        f"pid {status['pid']}, generation {status['generation']}, "
+        f"{status['ready']} of {count(status['wanted'], 'worker')} ready"
+    )
     show(_templates(status))
     show("")
     show(table(COLUMNS, [row(one, status) for one in status["workers"] if is_shown(one)], LEFT))
     show("")
-    show(table(("listener", "queue", "backlog"), [
-        (one["address"], known(one["queue"]), known(one["backlog"])) for one in status["listeners"]], LEFT))
+    show(
+        table(
+            ("listener", "queue", "backlog"),
+            [(one["address"], known(one["queue"]), known(one["backlog"])) for one in status["listeners"]],
+            LEFT,
+        )
+    )
     show("")
     totals = status["totals"]
-    show(f"since the start: {count(totals['requests'], 'request')}, {totals['5xx']} with a 5xx, "
-         f"{totals['timed_out']} timed out, {totals['rejected']} rejected, {totals['disconnected']} left by their "
-         f"clients, {totals['torn']} cut")
+    show(
+        f"since the start: {count(totals['requests'], 'request')}, {totals['5xx']} with a 5xx, "
+        f"{totals['timed_out']} timed out, {totals['rejected']} rejected, {totals['disconnected']} left by their "
+        f"clients, {totals['torn']} cut"
+    )
     return 0
 
 
@@ -48,9 +57,19 @@ def row(one: dict[str, Any], status: dict[str, Any]) -> tuple[Any, ...]:
     restarts = ", ".join(f"{number} {cause}" for cause, number in one["restarts"].items()) or "-"
     if not one["pid"]:
         return one["slot"], one["state"], "-", "-", "-", "-", "-", "-", "-", "-", restarts
-    return (one["slot"], one["state"], one["pid"], one["generation"], age(one["age_s"]), one["requests"],
-            f"{one['in_flight']}/{status['places']}", f"{one['lag_s'] * 1000:.0f} ms", age(one["heartbeat_age_s"]),
-            size(one["rss_bytes"]), restarts)
+    return (
+        one["slot"],
+        one["state"],
+        one["pid"],
+        one["generation"],
+        age(one["age_s"]),
+        one["requests"],
+        f"{one['in_flight']}/{status['places']}",
+        f"{one['lag_s'] * 1000:.0f} ms",
+        age(one["heartbeat_age_s"]),
+        size(one["rss_bytes"]),
+        restarts,
+    )
 
 
 def is_shown(one: dict[str, Any]) -> bool:
@@ -63,8 +82,10 @@ def known(number: int | None) -> str:
 
 
 def _templates(status: dict[str, Any]) -> str:
-    said = [f"template {one['generation']} (pid {one['pid']}) {_STATES.get(one['state'], one['state'])}"
-            for one in status["templates"]]
+    said = [
+        f"template {one['generation']} (pid {one['pid']}) {_STATES.get(one['state'], one['state'])}"
+        for one in status["templates"]
+    ]
     return ", ".join(said) or "no template"
 
 

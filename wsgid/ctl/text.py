@@ -38,13 +38,15 @@ def printable(text: Any) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[:width - 1] + "…"
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def request(facts: dict[str, Any]) -> str:
     """One request in flight, as its worker describes it."""
-    return (f"{age(facts['age_s'])}  {printable(facts['method'])} "
-            f"{cut(printable(facts['path']), PATH_MAX_CHARS)}  {printable(facts['peer'])}".rstrip())
+    return (
+        f"{age(facts['age_s'])}  {printable(facts['method'])} "
+        f"{cut(printable(facts['path']), PATH_MAX_CHARS)}  {printable(facts['peer'])}".rstrip()
+    )
 
 
 def age(seconds: float) -> str:
@@ -78,6 +80,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]], left: Sequence[str
     """Columns under their names; those named in `left` stand to the left."""
     lines = [[*map(str, head)], *[[*map(str, row)] for row in rows]]
     widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
-    return "\n".join("  ".join(
-        cell.ljust(width) if name in left else cell.rjust(width)
-        for cell, width, name in zip(line, widths, head)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if name in left else cell.rjust(width) for cell, width, name in zip(line, widths, head)
+        ).rstrip()
+        for line in lines
+    )

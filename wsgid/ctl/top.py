@@ -29,8 +29,13 @@ _ALL_LINES = 10_000
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--interval", type=_seconds, default=INTERVAL_S, metavar="SECONDS",
-                        help=f"between two looks (default: {INTERVAL_S:g})")
+    parser.add_argument(
+        "--interval",
+        type=_seconds,
+        default=INTERVAL_S,
+        metavar="SECONDS",
+        help=f"between two looks (default: {INTERVAL_S:g})",
+    )
     parser.add_argument("--once", action="store_true", help="print one frame, of two looks, and exit")
 
 
@@ -85,6 +90,7 @@ def _pause(interval_s: float) -> bool:
 
 def _print_frame(server: Server, interval_s: float, frame: ModuleType) -> None:
     from rich.console import Console
+
     *_, last = _samples(server, 2, lambda: _pause(interval_s))
     Console().print(frame.draw(last, _ALL_LINES))
 
@@ -100,6 +106,7 @@ def _print_json(server: Server, given: argparse.Namespace) -> None:
 def _watch(server: Server, interval_s: float, frame: ModuleType) -> None:
     from rich.console import Console
     from rich.live import Live
+
     console = Console()
     with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
         for one in _samples(server, float("inf"), lambda: not pressed(interval_s)):

@@ -33,13 +33,17 @@ def _workers(status: dict[str, Any]) -> Iterator[str]:
     for one in status["workers"]:
         name = f"worker {one['slot']}"
         if is_held_up(one, status):
-            yield (f"{name}'s event loop has not run for {one['heartbeat_age_s']:.1f} s: "
-                   f"see wsgidctl stacks --worker {one['slot']}")
+            yield (
+                f"{name}'s event loop has not run for {one['heartbeat_age_s']:.1f} s: "
+                f"see wsgidctl stacks --worker {one['slot']}"
+            )
         if one["state"] in ("lost", "aborting"):
             yield f"{name} (pid {one['pid']}) is {one['state']}: it ends"
         if one["rests_s"] > 0 and status["mode"] == "running":
-            yield (f"{name} died young {count(one['failures'], 'time')} in a row: the next try is in "
-                   f"{one['rests_s']:.1f} s")
+            yield (
+                f"{name} died young {count(one['failures'], 'time')} in a row: the next try is in "
+                f"{one['rests_s']:.1f} s"
+            )
         if one["in_flight"] >= status["places"] and one["state"] == "ready":
             yield f"{name} is full: all {status['places']} places (--gevent) are taken"
 
@@ -49,7 +53,7 @@ def is_held_up(worker: dict[str, Any], status: dict[str, Any]) -> bool:
     beats = worker["state"] in ("ready", "stalled", "draining", "stuck")
     limit_s: float = min(status["hub_warn_s"], 1.0)
     late: float = worker["heartbeat_age_s"]
-    return worker["state"] in ("stalled", "stuck") or beats and late > limit_s
+    return worker["state"] in ("stalled", "stuck") or (beats and late > limit_s)
 
 
 def _listeners(status: dict[str, Any]) -> Iterator[str]:
@@ -62,5 +66,7 @@ def _listeners(status: dict[str, Any]) -> Iterator[str]:
 def _failure(status: dict[str, Any]) -> Iterator[str]:
     failure = status["failure"]
     if failure and failure["generation"] > status["generation"]:
-        yield (f"generation {failure['generation']} could not boot {age(failure['age_s'])} ago, generation "
-               f"{status['generation']} goes on serving: {failure['reason']}")
+        yield (
+            f"generation {failure['generation']} could not boot {age(failure['age_s'])} ago, generation "
+            f"{status['generation']} goes on serving: {failure['reason']}"
+        )

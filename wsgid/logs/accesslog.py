@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from wsgid import log, process
-from wsgid.logs import destination, logformat
 from wsgid.config.options import Settings
+from wsgid.logs import destination, logformat
 from wsgid.logs.destination import Kind
 from wsgid.logs.logformat import Moment
 from wsgid.logs.outlet import Outlet, SyslogOutlet
@@ -57,8 +57,9 @@ class AccessLog:
 
     def __init__(self, settings: Settings, slot: int, outlet: Outlet) -> None:
         text = settings.log_format or "uwsgi"
-        self._render = logformat.compiled(text, os.getpid(), slot + 1, forwarded=settings.log_x_forwarded_for,
-                                          memory_report=settings.memory_report)
+        self._render = logformat.compiled(
+            text, os.getpid(), slot + 1, forwarded=settings.log_x_forwarded_for, memory_report=settings.memory_report
+        )
         self._all = _wants_all(settings)
         self._classes = {4: settings.log_4xx, 5: settings.log_5xx}
         self._slow_s = settings.log_slow / 1e3 if settings.log_slow else float("inf")
@@ -75,8 +76,17 @@ class AccessLog:
         self._tell_at_s = 0.0
         self._has_failed = False
 
-    def note(self, environ: dict[str, Any], served: Served, started_s: float, took_s: float, length_bytes: int,
-             size_bytes: int, buffer: bytes, variables: int) -> None:
+    def note(
+        self,
+        environ: dict[str, Any],
+        served: Served,
+        started_s: float,
+        took_s: float,
+        length_bytes: int,
+        size_bytes: int,
+        buffer: bytes,
+        variables: int,
+    ) -> None:
         """One request is over.
 
         Args:
@@ -95,8 +105,19 @@ class AccessLog:
         started_s += self._epoch_s
         second = int(started_s)
         try:
-            line = self._render(environ, served, length_bytes, size_bytes, buffer, variables, took_s, started_s,
-                                self._moments.get(second) or self._moment(second), self._memory, self._requests)
+            line = self._render(
+                environ,
+                served,
+                length_bytes,
+                size_bytes,
+                buffer,
+                variables,
+                took_s,
+                started_s,
+                self._moments.get(second) or self._moment(second),
+                self._memory,
+                self._requests,
+            )
         except Exception:  # of an object that the application has put into the environ
             self._fail()
             return
@@ -142,8 +163,11 @@ class AccessLog:
         return made
 
     def _tell(self) -> None:
-        log.warning("%d lines of the access log could not be written and were dropped: %s",
-                    self._outlet.dropped - self._told, self._outlet.reason)
+        log.warning(
+            "%d lines of the access log could not be written and were dropped: %s",
+            self._outlet.dropped - self._told,
+            self._outlet.reason,
+        )
         self._told = self._outlet.dropped
         self._tell_at_s = _monotonic() + TELL_S
 

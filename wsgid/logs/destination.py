@@ -1,9 +1,9 @@
 """Where lines of a log go, as the operator writes it: --logger and --access-log.
 
-    stdio or -                     standard error
-    file:PATH                      a file, which USR1 reopens
-    syslog[:TAG[,FACILITY]]        the syslog of this machine, at /dev/log
-    rsyslog:HOST[:PORT][,TAG]      another machine's, over UDP
+stdio or -                     standard error
+file:PATH                      a file, which USR1 reopens
+syslog[:TAG[,FACILITY]]        the syslog of this machine, at /dev/log
+rsyslog:HOST[:PORT][,TAG]      another machine's, over UDP
 """
 
 import os
@@ -19,9 +19,22 @@ SYSLOG_PORT = 514  # RFC 5426, 3.3
 _TAG = re.compile(r"[\x21-\x2b\x2d-\x39\x3b-\x5a\x5c\x5e-\x7e]{1,32}")  # printable, without comma, colon and brackets
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z_.-]+)(?::([0-9]{1,5}))?")
 # RFC 5424, 6.2.1; the numbers are those of <syslog.h>, already shifted.
-_FACILITIES = {name[4:].lower(): getattr(syslog, name) for name in (
-    "LOG_KERN", "LOG_USER", "LOG_MAIL", "LOG_DAEMON", "LOG_AUTH", "LOG_LPR", "LOG_NEWS", "LOG_UUCP", "LOG_CRON",
-    "LOG_SYSLOG", *(f"LOG_LOCAL{number}" for number in range(8)))}
+_FACILITIES = {
+    name[4:].lower(): getattr(syslog, name)
+    for name in (
+        "LOG_KERN",
+        "LOG_USER",
+        "LOG_MAIL",
+        "LOG_DAEMON",
+        "LOG_AUTH",
+        "LOG_LPR",
+        "LOG_NEWS",
+        "LOG_UUCP",
+        "LOG_CRON",
+        "LOG_SYSLOG",
+        *(f"LOG_LOCAL{number}" for number in range(8)),
+    )
+}
 
 
 class Kind(Enum):
@@ -67,7 +80,7 @@ def parse(text: str) -> Destination:
         ValueError: it names none; says what was expected.
     """
     word, _, rest = text.partition(":")
-    if text == "-" or word == "stdio" and not rest:
+    if text == "-" or (word == "stdio" and not rest):
         return Destination(Kind.STREAM)
     if word == "file" and rest:
         return Destination(Kind.FILE, os.path.abspath(rest))

@@ -10,10 +10,10 @@ import os
 from collections.abc import Mapping, Sequence
 
 from wsgid import log, safefiles
-from wsgid.logs import destination
 from wsgid.config.options import Settings
-from wsgid.logs.destination import Kind
 from wsgid.errors import ConfigError
+from wsgid.logs import destination
+from wsgid.logs.destination import Kind
 from wsgid.refusals import close, words
 
 STREAMS = ""  # stands, among paths, for standard output and error, which --logto has put into a file
@@ -96,8 +96,9 @@ def check(settings: Settings) -> None:
         if os.path.exists(path):
             close(_open(path))
         elif not os.access(os.path.dirname(path), os.W_OK | os.X_OK):
-            raise ConfigError(f"the log file {path} cannot be written: its directory takes no new file; choose another "
-                              "file")
+            raise ConfigError(
+                f"the log file {path} cannot be written: its directory takes no new file; choose another file"
+            )
 
 
 def _open(path: str) -> int:

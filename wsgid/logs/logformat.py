@@ -32,37 +32,66 @@ PRESETS = {
     "uwsgi": Preset(
         "[pid: %(pid)|app: 0|req: %(request)/%(request)] %(addr) (%(user)) {%(vars) vars in %(pktsize) bytes} "
         "[%(ctime)] %(method) %(uri) => generated %(rsize) bytes in %(msecs) msecs (%(proto) %(status)) %(headers) "
-        "headers in %(hsize) bytes (%(switches) switches on core %(core))", ""),
+        "headers in %(hsize) bytes (%(switches) switches on core %(core))",
+        "",
+    ),
     "combined": Preset(
-        '%(addr) - %(user) [%(ltime)] "%(method) %(uri) %(proto)" %(status) %(rsize) "%(referer)" "%(uagent)"', "-"),
+        '%(addr) - %(user) [%(ltime)] "%(method) %(uri) %(proto)" %(status) %(rsize) "%(referer)" "%(uagent)"', "-"
+    ),
     "json": Preset(
         '{"time": "%(rfc3339)", "addr": "%(addr)", "user": "%(user)", "method": "%(method)", "uri": "%(uri)", '
         '"proto": "%(proto)", "host": "%(host)", "status": %(status), "rsize": %(rsize), "hsize": %(hsize), '
         '"cl": %(cl), "micros": %(micros), "referer": "%(referer)", "uagent": "%(uagent)", "pid": %(pid), '
-        '"wid": %(wid)}', ""),
+        '"wid": %(wid)}',
+        "",
+    ),
 }
 MEMORY_REPORT = "{address space usage: %(vsz) bytes/%(vszM)MB} {rss usage: %(rss) bytes/%(rssM)MB} "  # uWSGI's -m
 
 # --- the variables: Python expressions over what `render` gets ---
 
 TEXTS = {  # from the client or the application: they need a second look
-    "uri": "get('REQUEST_URI')", "method": "get('REQUEST_METHOD')", "user": "get('REMOTE_USER')",
-    "addr": "get('REMOTE_ADDR')", "host": "get('HTTP_HOST') or get('SERVER_NAME')", "proto": "get('SERVER_PROTOCOL')",
-    "uagent": "get('HTTP_USER_AGENT')", "referer": "get('HTTP_REFERER')", "ftime": "moment.ftime",
+    "uri": "get('REQUEST_URI')",
+    "method": "get('REQUEST_METHOD')",
+    "user": "get('REMOTE_USER')",
+    "addr": "get('REMOTE_ADDR')",
+    "host": "get('HTTP_HOST') or get('SERVER_NAME')",
+    "proto": "get('SERVER_PROTOCOL')",
+    "uagent": "get('HTTP_USER_AGENT')",
+    "referer": "get('HTTP_REFERER')",
+    "ftime": "moment.ftime",
 }
 FORWARDED_ADDR = "first(get('HTTP_X_FORWARDED_FOR')) or get('REMOTE_ADDR')"
 NUMBERS = {  # from the server, and nothing but letters, digits and such
-    "status": "digits[served.status]", "rsize": "digits[served.sent_bytes]", "hsize": "digits[served.head_bytes]",
-    "size": "served.head_bytes + served.sent_bytes", "headers": "digits[served.headers]",
-    "cl": "digits[length_bytes]", "pktsize": "digits[size_bytes]", "modifier1": "buffer[0]",
-    "modifier2": "buffer[3]", "vars": "digits[2 * variables]", "micros": "int(took_s * 1e6)",
-    "msecs": "digits[int(took_s * 1e3)]", "secs": "f'{took_s:f}'",
-    "time": "int(started_s)", "tmsecs": "int(started_s * 1e3)", "tmicros": "int(started_s * 1e6)",
-    "epoch": "int(started_s + took_s)", "ctime": "moment.ctime", "ltime": "moment.ltime", "rfc3339": "moment.rfc3339",
-    "request": "request", "vsz": "memory.vsz_bytes", "vszM": "memory.vsz_bytes >> 20", "rss": "memory.rss_bytes",
+    "status": "digits[served.status]",
+    "rsize": "digits[served.sent_bytes]",
+    "hsize": "digits[served.head_bytes]",
+    "size": "served.head_bytes + served.sent_bytes",
+    "headers": "digits[served.headers]",
+    "cl": "digits[length_bytes]",
+    "pktsize": "digits[size_bytes]",
+    "modifier1": "buffer[0]",
+    "modifier2": "buffer[3]",
+    "vars": "digits[2 * variables]",
+    "micros": "int(took_s * 1e6)",
+    "msecs": "digits[int(took_s * 1e3)]",
+    "secs": "f'{took_s:f}'",
+    "time": "int(started_s)",
+    "tmsecs": "int(started_s * 1e3)",
+    "tmicros": "int(started_s * 1e6)",
+    "epoch": "int(started_s + took_s)",
+    "ctime": "moment.ctime",
+    "ltime": "moment.ltime",
+    "rfc3339": "moment.rfc3339",
+    "request": "request",
+    "vsz": "memory.vsz_bytes",
+    "vszM": "memory.vsz_bytes >> 20",
+    "rss": "memory.rss_bytes",
     "rssM": "memory.rss_bytes >> 20",
     # That the client left is seen while the body is read, before there is a status, or while the answer is written.
-    "ioerr": "left(served)", "rerr": "left(served) * (not served.status)", "werr": "left(served) * (served.status > 0)",
+    "ioerr": "left(served)",
+    "rerr": "left(served) * (not served.status)",
+    "werr": "left(served) * (served.status > 0)",
 }
 # What nginx always sends: looked up without a call, and seldom missed.
 _USUAL = re.compile(r"get\(('REQUEST_URI'|'REQUEST_METHOD'|'REMOTE_ADDR'|'SERVER_PROTOCOL')\)")
@@ -140,8 +169,13 @@ def render({takes}):
         return line
     return escaped({takes})
 """
-    names: dict[str, Any] = {"is_plain": is_plain, "digits": _Digits(), "first": _first, "left": _left,
-                             "escape": _escape_json if is_json else _escape}
+    names: dict[str, Any] = {
+        "is_plain": is_plain,
+        "digits": _Digits(),
+        "first": _first,
+        "left": _left,
+        "escape": _escape_json if is_json else _escape,
+    }
     exec(source, names)  # made of --log-format, whose literals are quoted  # nosec B102
     render: Render = names["render"] if is_plain(literal) else names["escaped"]
     return render
@@ -153,7 +187,7 @@ def _parsed(preset: Preset, constants: dict[str, str], forwarded: bool) -> tuple
     values: list[tuple[str, bool]] = []
     at = 0
     for match in _VARIABLE.finditer(preset.text):
-        literals[-1] += preset.text[at:match.start()]
+        literals[-1] += preset.text[at : match.start()]
         at = match.end()
         name = match[1]
         if name is None or name in constants:

@@ -23,7 +23,8 @@ _DIGITS = bytes(int(chr(byte), 16) if chr(byte) in "0123456789abcdefABCDEF" else
 _TOKENS = f"{TOKEN}++"
 _QUOTED = r'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+"'
 _EXTENSIONS = re.compile(
-    rf"(?:[ \t]*+;[ \t]*+{_TOKENS}(?:[ \t]*+=[ \t]*+(?:{_TOKENS}|{_QUOTED}))?)++\r\n".encode("latin-1"))
+    rf"(?:[ \t]*+;[ \t]*+{_TOKENS}(?:[ \t]*+=[ \t]*+(?:{_TOKENS}|{_QUOTED}))?)++\r\n".encode("latin-1")
+)
 _TRAILER = re.compile(rf"{_TOKENS}:[\t -~\x80-\xff]*+\r\n".encode("latin-1"))
 
 
@@ -73,7 +74,7 @@ class Chunks:
             left = self._chunk_left
             if left > 2:
                 size = min(left - 2, end - at)
-                self._blocks.append(data[at:at + size])
+                self._blocks.append(data[at : at + size])
                 at += size
                 left -= size
             while left and left <= 2 and at < end:
@@ -98,7 +99,7 @@ class Chunks:
         while at < end and at - start < _SIZE_MAX_DIGITS and size < _SIZE_HIGH and digits[data[at]] < 16:
             size = size << 4 | digits[data[at]]
             at += 1
-        if at == end or data[at] == 0x0D and at + 1 == end:
+        if at == end or (data[at] == 0x0D and at + 1 == end):
             return -1
         if at == start or digits[data[at]] < 16:
             raise BadRequest("the size of a chunk is no hexadecimal number, or too large (RFC 9112, 7.1)")
@@ -116,8 +117,10 @@ class Chunks:
         """Where the line of a chunk's size ends that has more than the size; -1 if that has not come."""
         stop = data.find(b"\n", at) + 1
         if (stop or len(data)) - at > self._extensions_left:
-            raise HeadTooLarge(f"a request body has more than {self._size_bytes} bytes of chunk extensions (RFC 9112, "
-                               "7.1.1): raise --http-head-size if that is wanted")
+            raise HeadTooLarge(
+                f"a request body has more than {self._size_bytes} bytes of chunk extensions (RFC 9112, "
+                "7.1.1): raise --http-head-size if that is wanted"
+            )
         if not stop:
             return -1
         if not _EXTENSIONS.fullmatch(data, at, stop):
@@ -129,12 +132,14 @@ class Chunks:
         while True:
             stop = data.find(b"\n", at) + 1
             line_bytes = (stop or len(data)) - at
-            if line_bytes <= 2 and data[at:at + line_bytes] in (b"\r\n", b"\r", b""):
+            if line_bytes <= 2 and data[at : at + line_bytes] in (b"\r\n", b"\r", b""):
                 self.ended = stop > 0
                 return stop or at
             if line_bytes > self._trailers_left or not self._lines_left:
-                raise HeadTooLarge(f"a request has too many trailers: more than --max-vars, or {self._size_bytes} "
-                                   "bytes of them (--http-head-size)")
+                raise HeadTooLarge(
+                    f"a request has too many trailers: more than --max-vars, or {self._size_bytes} "
+                    "bytes of them (--http-head-size)"
+                )
             if not stop:
                 return at
             if not _TRAILER.fullmatch(data, at, stop):

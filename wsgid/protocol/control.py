@@ -144,8 +144,25 @@ class Reopen:
     names: list[str]  # paths, or logfiles.STREAMS; one for each descriptor
 
 
-Message = (Boot | Spawn | Booting | TemplateReady | SpawnFailed | Hello | Ready | Dumps | Notice | Tired | SourceChanged
-           | BootFailed | Share | Unshare | Drain | Question | Reopen)
+Message = (
+    Boot
+    | Spawn
+    | Booting
+    | TemplateReady
+    | SpawnFailed
+    | Hello
+    | Ready
+    | Dumps
+    | Notice
+    | Tired
+    | SourceChanged
+    | BootFailed
+    | Share
+    | Unshare
+    | Drain
+    | Question
+    | Reopen
+)
 
 Kinds = frozenset[type[Message]]
 

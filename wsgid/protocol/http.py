@@ -19,8 +19,15 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from wsgid.errors import (BadRequest, ForeignProtocol, HeadTooLarge, NotImplementedByServer, PeerError, UriTooLong,
-                          VersionNotSupported)
+from wsgid.errors import (
+    BadRequest,
+    ForeignProtocol,
+    HeadTooLarge,
+    NotImplementedByServer,
+    PeerError,
+    UriTooLong,
+    VersionNotSupported,
+)
 from wsgid.protocol.chunked import TOKEN, Chunks
 from wsgid.protocol.target import check_host, split
 from wsgid.text import is_plain, parse_length
@@ -35,7 +42,7 @@ _VERSIONS = {"HTTP/1.1\r": "HTTP/1.1", "HTTP/1.0\r": "HTTP/1.0"}  # with the end
 
 _TOKEN = re.compile(f"{TOKEN}+")
 _VERSION = re.compile(r"HTTP/[0-9]\.[0-9]\r")
-_PLAIN = bytes(byte for byte in range(256) if byte >= 0x20 and byte != 0x7F or byte == 0x09)  # what a value may have
+_PLAIN = bytes(byte for byte in range(256) if (byte >= 0x20 and byte != 0x7F) or byte == 0x09)  # what a value may have
 
 _names: dict[str, str] = {}
 
@@ -125,8 +132,9 @@ class Decoder:
     @property
     def is_between(self) -> bool:
         """Whether the last request is complete, and nothing of the next has come, not even an empty line."""
-        return (self._part is _BETWEEN and not self._size_bytes and self._at == len(self._data)
-                or self._part is _NOTHING)
+        return (
+            self._part is _BETWEEN and not self._size_bytes and self._at == len(self._data)
+        ) or self._part is _NOTHING
 
     @property
     def has_next(self) -> bool:
@@ -147,13 +155,13 @@ class Decoder:
     @property
     def beyond(self) -> bytes:
         """What has come behind a request that was taken to its END: of a protocol to which an Upgrade has led."""
-        return self._data[self._at:]
+        return self._data[self._at :]
 
     def feed(self, data: bytes) -> None:
         """Take what has arrived."""
         if self._part is _NOTHING or self._part is _REFUSED:
             return
-        self._data = self._data[self._at:] + data if self._at < len(self._data) else data
+        self._data = self._data[self._at :] + data if self._at < len(self._data) else data
         self._at = 0
 
     def take(self) -> Head | bytes | End | PeerError | None:
@@ -201,7 +209,7 @@ class Decoder:
         data, at = self._data, self._at
         if at + size_bytes < len(data):
             self._at = at + size_bytes
-            return data[at:self._at]
+            return data[at : self._at]
         self._data, self._at = b"", 0
         return data[at:] if at else data
 
@@ -240,16 +248,17 @@ class Decoder:
     def _take_request_line(self) -> bool:
         """Returns whether it was there."""
         data, at = self._data, self._at
-        if data[at:at + 1] == b"\r":
+        if data[at : at + 1] == b"\r":
             at = self._skip_empty_lines()
-        if at == len(data) or data[at] == 0x0D and at + 1 == len(data):
+        if at == len(data) or (data[at] == 0x0D and at + 1 == len(data)):
             return False
         if not 0x20 < data[at] < 0x7F:
             raise _foreign(data[at])
         stop = data.find(b"\n", at)
         if (stop if stop >= 0 else len(data)) - at > self._line_bytes + 1:  # the CR is none of it
-            raise UriTooLong(f"a request line is longer than {self._line_bytes} bytes: raise --http-line-size if that "
-                             "is wanted")
+            raise UriTooLong(
+                f"a request line is longer than {self._line_bytes} bytes: raise --http-line-size if that is wanted"
+            )
         if stop < 0:
             return False
         self._variables = self._base.copy()
@@ -311,7 +320,7 @@ class Decoder:
             if key is None:
                 key = _variable(name)
             if key:
-                value = line[colon + 1:].strip(" \t")
+                value = line[colon + 1 :].strip(" \t")
                 known = variables.get(key)
                 variables[key] = value if known is None else _joined(key, known, value)
         self._count, self._size_bytes = self._headers - left, self._head_bytes - left_bytes
@@ -324,8 +333,10 @@ class Decoder:
                 continue
             if self._count == self._headers or self._size_bytes + len(line) + 1 > self._head_bytes:
                 raise self._too_large()
-            raise BadRequest("a request has a control character in a header, or a line that does not end with CR LF "
-                             "(RFC 9112, 2.2; RFC 9110, 5.5)")
+            raise BadRequest(
+                "a request has a control character in a header, or a line that does not end with CR LF "
+                "(RFC 9112, 2.2; RFC 9110, 5.5)"
+            )
 
     def _complete(self) -> Head:
         """The head has come whole: what its lines say together."""
@@ -345,8 +356,9 @@ class Decoder:
             options = [option.strip(" \t") for option in said.split(",")] if "," in said else [said]
             keep_alive = "close" not in options and (is_new or "keep-alive" in options)  # RFC 9112, 9.3
             upgrade = is_new and "upgrade" in options and "HTTP_UPGRADE" in variables  # RFC 9110, 7.8
-        expects = (is_new and length != 0 and "HTTP_EXPECT" in variables
-                   and variables["HTTP_EXPECT"].lower() == "100-continue")
+        expects = (
+            is_new and length != 0 and "HTTP_EXPECT" in variables and variables["HTTP_EXPECT"].lower() == "100-continue"
+        )
         self._last = not keep_alive and not upgrade
         if length < 0:
             self._part = _CHUNKS
@@ -358,8 +370,10 @@ class Decoder:
         return Head(variables, length, keep_alive, expects, upgrade, size_bytes, self._count)
 
     def _too_large(self) -> HeadTooLarge:
-        return HeadTooLarge(f"a request has more than {self._headers} headers (--max-vars), or {self._head_bytes} "
-                            "bytes of them: raise --http-head-size if that is wanted")
+        return HeadTooLarge(
+            f"a request has more than {self._headers} headers (--max-vars), or {self._head_bytes} "
+            "bytes of them: raise --http-head-size if that is wanted"
+        )
 
 
 def _length(variables: dict[str, Any], is_new: bool) -> int:

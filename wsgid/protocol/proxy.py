@@ -30,7 +30,11 @@ _STREAM_4, _STREAM_6 = 0x11, 0x21
 _SILENT = frozenset({0x00, 0x01, 0x02, 0x10, 0x12, 0x20, 0x22, 0x30, 0x31, 0x32})  # valid, and nothing for HTTP
 _ADDRESSES = {_STREAM_4: struct.Struct("!4s4sHH"), _STREAM_6: struct.Struct("!16s16sHH")}
 _FAMILIES: dict[int | str, type[IPv4Address] | type[IPv6Address]] = {
-    _STREAM_4: IPv4Address, _STREAM_6: IPv6Address, "TCP4": IPv4Address, "TCP6": IPv6Address}
+    _STREAM_4: IPv4Address,
+    _STREAM_6: IPv6Address,
+    "TCP4": IPv4Address,
+    "TCP6": IPv6Address,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +66,14 @@ def decode(buffer: bytes) -> Header | None:
     Raises:
         BadProxyHeader: it is none.
     """
-    if buffer.startswith(_SIGNATURE[:len(buffer)]):
+    if buffer.startswith(_SIGNATURE[: len(buffer)]):
         return _binary(buffer)
-    if buffer.startswith(_PREFIX[:len(buffer)]):
+    if buffer.startswith(_PREFIX[: len(buffer)]):
         return _line(buffer)
-    raise BadProxyHeader(f"a connection begins with {buffer[:12]!r} and not with a PROXY header: let the load balancer "
-                         "send one, or leave --proxy-protocol out")
+    raise BadProxyHeader(
+        f"a connection begins with {buffer[:12]!r} and not with a PROXY header: let the load balancer "
+        "send one, or leave --proxy-protocol out"
+    )
 
 
 def _line(buffer: bytes) -> Header | None:

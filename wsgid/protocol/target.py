@@ -16,8 +16,10 @@ from urllib.parse import unquote_to_bytes
 from wsgid.errors import BadRequest
 
 _SCHEMES = frozenset({"http", "https"})
-_HOST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})++(?::(?P<port>[0-9]{0,5}))?"
-                   r"|\[(?P<six>[0-9A-Fa-f:.]+)\](?::(?P<six_port>[0-9]{0,5}))?")
+_HOST = re.compile(
+    r"(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})++(?::(?P<port>[0-9]{0,5}))?"
+    r"|\[(?P<six>[0-9A-Fa-f:.]+)\](?::(?P<six_port>[0-9]{0,5}))?"
+)
 _SHOWN = 80  # characters of a target or host in a message
 _KNOWN_MAX = 1024  # hosts that are remembered,
 _KNOWN_MAX_CHARACTERS = 100  # if they are not longer
@@ -63,8 +65,9 @@ def check_host(host: str) -> None:
     if host in _known_hosts:
         return
     if not _is_host(host):
-        raise BadRequest(f"a request is for the host {host[:_SHOWN]!r}, which is no name or address with a port "
-                         "(RFC 9112, 3.2)")
+        raise BadRequest(
+            f"a request is for the host {host[:_SHOWN]!r}, which is no name or address with a port (RFC 9112, 3.2)"
+        )
     if len(_known_hosts) < _KNOWN_MAX and len(host) <= _KNOWN_MAX_CHARACTERS:
         _known_hosts.add(host)
 

@@ -98,8 +98,10 @@ def _variables(buffer: bytes, size_bytes: int, max_vars: int, base: dict[str, An
     try:
         repeated = walk(buffer, HEADER_SIZE_BYTES, size_bytes, variables)
     except ValueError:
-        raise BadPacket(f"the sizes of the variables do not add up to the {size_bytes - HEADER_SIZE_BYTES} bytes of "
-                        "the packet: the peer does not speak the uwsgi protocol") from None
+        raise BadPacket(
+            f"the sizes of the variables do not add up to the {size_bytes - HEADER_SIZE_BYTES} bytes of "
+            "the packet: the peer does not speak the uwsgi protocol"
+        ) from None
     if len(variables) - before + len(repeated) > max_vars:
         raise TooManyVariables(f"the packet has more than {max_vars} variables: raise --max-vars if that is wanted")
     for name, value in repeated:
@@ -123,25 +125,30 @@ def _manage_path_info(variables: dict[str, Any]) -> None:
     variables["SCRIPT_NAME"] = script_name
     path = variables.get("PATH_INFO", "")
     if script_name and f"{path}/".startswith(f"{script_name}/"):
-        variables["PATH_INFO"] = path[len(script_name):]
+        variables["PATH_INFO"] = path[len(script_name) :]
 
 
 def _content_length(value: str) -> int:
     length = parse_length(value)
     if length < 0:
-        raise BadPacket(f"CONTENT_LENGTH is {value[:40]!r}, not a decimal number of at most {LENGTH_MAX_DIGITS} "
-                        "digits: have nginx send $content_length")
+        raise BadPacket(
+            f"CONTENT_LENGTH is {value[:40]!r}, not a decimal number of at most {LENGTH_MAX_DIGITS} "
+            "digits: have nginx send $content_length"
+        )
     return length
 
 
 def _unknown(start: bytes) -> PeerError:
     if start in _HTTP:
-        return ForeignProtocol(f"the peer speaks HTTP ({start.decode('ascii')!r}), not uwsgi: "
-                               "nginx needs uwsgi_pass instead of proxy_pass")
+        return ForeignProtocol(
+            f"the peer speaks HTTP ({start.decode('ascii')!r}), not uwsgi: nginx needs uwsgi_pass instead of proxy_pass"
+        )
     if start.startswith(_TLS):
         return ForeignProtocol("the peer speaks TLS, not uwsgi: nginx needs uwsgi_pass without suwsgi:// or https://")
-    return UnknownModifier(f"modifier1 is {start[0]}, and only {', '.join(map(str, _MODIFIERS))} are known: "
-                           "remove uwsgi_modifier1 from nginx's location")
+    return UnknownModifier(
+        f"modifier1 is {start[0]}, and only {', '.join(map(str, _MODIFIERS))} are known: "
+        "remove uwsgi_modifier1 from nginx's location"
+    )
 
 
 def encode(variables: Iterable[tuple[str | bytes, str | bytes]], modifier1: int = 0, modifier2: int = 0) -> bytes:

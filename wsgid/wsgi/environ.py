@@ -48,8 +48,14 @@ def complete(variables: dict[str, Any]) -> tuple[str, ...]:
     Returns:
         The names of what was not there, so that the operator can be told.
     """
-    if ("PATH_INFO" in variables and "QUERY_STRING" in variables and "REQUEST_METHOD" in variables
-            and "SERVER_NAME" in variables and "SERVER_PORT" in variables and "SERVER_PROTOCOL" in variables):
+    if (
+        "PATH_INFO" in variables
+        and "QUERY_STRING" in variables
+        and "REQUEST_METHOD" in variables
+        and "SERVER_NAME" in variables
+        and "SERVER_PORT" in variables
+        and "SERVER_PROTOCOL" in variables
+    ):
         return ()
     missing = tuple([name for name in _REQUIRED if name not in variables])
     path, _, query = variables.get("REQUEST_URI", "").partition("?")  # as the client sent it, undecoded

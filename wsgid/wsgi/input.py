@@ -96,7 +96,7 @@ class _Wire(io.RawIOBase):
         if not view or not self.unread_bytes:
             return 0
         block = self._receive(len(view))
-        view[:len(block)] = block
+        view[: len(block)] = block
         return len(block)
 
     def readall(self) -> bytes:
@@ -158,7 +158,7 @@ class _Chunks(io.RawIOBase):
         self._broken = True  # until this read has succeeded: see _Wire
         block = self.peer.recv(len(view))
         self._broken = False
-        view[:len(block)] = block
+        view[: len(block)] = block
         return len(block)
 
 

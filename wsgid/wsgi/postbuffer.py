@@ -82,7 +82,7 @@ class PostBuffer:
 
 def _closing(answer: Iterable[bytes], stream: IO[bytes]) -> Iterable[bytes]:
     """An answer whose end is that of the body too: what the application has left in cycles would keep the file."""
-    if type(answer) is list or type(answer) is FileWrapper and answer.filelike is not stream:
+    if type(answer) is list or (type(answer) is FileWrapper and answer.filelike is not stream):
         stream.close()
         return answer
     return (_Sized if hasattr(answer, "__len__") else _Closing)(answer, stream)
@@ -149,4 +149,5 @@ def _close(stream: IO[bytes]) -> None:
 def _no_room(error: OSError) -> NoRoomForBody:
     return NoRoomForBody(
         f"a request body cannot be kept in the temporary directory ({error.strerror or error}): make room there, set "
-        "TMPDIR to another directory, or raise --post-buffering, up to which a body is kept in memory")
+        "TMPDIR to another directory, or raise --post-buffering, up to which a body is kept in memory"
+    )

@@ -99,8 +99,11 @@ _HEADLESS = (_SILENT, _STARTED)
 
 # What the response is if the application has nothing more to say, and what it is if it raises.
 _ENDED = {
-    Stage.STREAMING: Outcome.COMPLETE, Stage.FULL: Outcome.COMPLETE, Stage.CLOSED: Outcome.COMPLETE,
-    Stage.TORN: Outcome.TORN, Stage.GONE: Outcome.DISCONNECTED,
+    Stage.STREAMING: Outcome.COMPLETE,
+    Stage.FULL: Outcome.COMPLETE,
+    Stage.CLOSED: Outcome.COMPLETE,
+    Stage.TORN: Outcome.TORN,
+    Stage.GONE: Outcome.DISCONNECTED,
 }
 _RAISED = {**_ENDED, Stage.STREAMING: Outcome.TORN}
 
@@ -120,8 +123,14 @@ class _Role(Enum):
 
 _PLAIN, _LENGTH, _DATE, _CONNECTION, _HOP = _Role
 _SPECIAL_ROLES = {
-    "content-length": _LENGTH, "date": _DATE, "connection": _CONNECTION, "keep-alive": _HOP,
-    "proxy-connection": _HOP, "te": _HOP, "trailer": _HOP, "transfer-encoding": _HOP,
+    "content-length": _LENGTH,
+    "date": _DATE,
+    "connection": _CONNECTION,
+    "keep-alive": _HOP,
+    "proxy-connection": _HOP,
+    "te": _HOP,
+    "trailer": _HOP,
+    "transfer-encoding": _HOP,
 }
 
 
@@ -175,8 +184,10 @@ def _status(status: str) -> tuple[int, str]:
         raise TypeError(f"the status {status!r} is a {type(status).__name__}, not a str such as '200 OK'")
     match = _STATUS.fullmatch(status)
     if match is None:
-        raise ApplicationError(f"{status!r} is no status for a response: "
-                               "it takes three digits, 101 or 200 to 599, and a reason, as in '200 OK'")
+        raise ApplicationError(
+            f"{status!r} is no status for a response: "
+            "it takes three digits, 101 or 200 to 599, and a reason, as in '200 OK'"
+        )
     # RFC 9112, 4: the space is there even if there is no reason.
     made = int(match[1]), f"HTTP/1.1 {status}{' ' if len(status) == 3 else ''}\r\n"
     if len(_statuses) < _CACHE_MAX:
@@ -221,8 +232,21 @@ def _length(value: str, other: int | None) -> int:
 class _Response:
     """The response to one request, on its way out."""
 
-    __slots__ = ("stage", "code", "sent_bytes", "head_bytes", "headers", "interrupted", "_transport", "_method",
-                 "_path", "_head", "_length", "_bodiless", "_framing")
+    __slots__ = (
+        "stage",
+        "code",
+        "sent_bytes",
+        "head_bytes",
+        "headers",
+        "interrupted",
+        "_transport",
+        "_method",
+        "_path",
+        "_head",
+        "_length",
+        "_bodiless",
+        "_framing",
+    )
 
     def __init__(self, environ: dict[str, Any], transport: Transport, framing: Framing | None) -> None:
         self.stage = _SILENT
@@ -239,14 +263,20 @@ class _Response:
 
     # --- what the application calls ---
 
-    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
-                       ) -> Callable[[bytes], None]:
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], None]:
         """PEP 3333, "The start_response() Callable"."""
         if exc_info:
             try:
                 if self.stage not in _HEADLESS:
-                    raise exc_info[1].with_traceback(exc_info[2]) if exc_info[1] else ApplicationError(
-                        "start_response was called after the head was sent, and with an empty exc_info")
+                    raise (
+                        exc_info[1].with_traceback(exc_info[2])
+                        if exc_info[1]
+                        else ApplicationError(
+                            "start_response was called after the head was sent, and with an empty exc_info"
+                        )
+                    )
             finally:
                 exc_info = None  # its traceback holds this frame: a cycle
         elif self.stage is not _SILENT:
@@ -303,8 +333,12 @@ class _Response:
             self._send(_LAST_CHUNK)
             return _COMPLETE
         if self.stage is _STREAMING and self._length is not None:
-            log.error("%s: the response ends after %d of the %d bytes that its Content-Length says; it is cut off",
-                      self._request(), self.sent_bytes, self._length)
+            log.error(
+                "%s: the response ends after %d of the %d bytes that its Content-Length says; it is cut off",
+                self._request(),
+                self.sent_bytes,
+                self._length,
+            )
             return Outcome.TORN
         return _ENDED[self.stage]
 
@@ -470,8 +504,11 @@ class _Response:
         if self.stage is _GONE:
             raise ClientDisconnected("the client left during an earlier write")
         if self.stage is _FULL:
-            log.warning("%s: the response is longer than its Content-Length of %d bytes; the rest is cut off",
-                        self._request(), self._length)
+            log.warning(
+                "%s: the response is longer than its Content-Length of %d bytes; the rest is cut off",
+                self._request(),
+                self._length,
+            )
             self.stage = _CLOSED
         return False
 
@@ -485,8 +522,9 @@ def _check_block(block: object) -> None:
         raise TypeError(f"the application answers with a {type(block).__name__} where PEP 3333 demands bytes")
 
 
-def serve(application: Callable[..., Any], environ: dict[str, Any], transport: Transport,
-          framing: Framing | None = None) -> Served:
+def serve(
+    application: Callable[..., Any], environ: dict[str, Any], transport: Transport, framing: Framing | None = None
+) -> Served:
     """Call the application and send what it answers. Raises nothing: what happened is logged, and in the result.
 
     Args:
@@ -508,5 +546,6 @@ def serve(application: Callable[..., Any], environ: dict[str, Any], transport: T
         outcome = response.fail(error)
     if type(iterable) is not list:
         response.close(iterable)
-    return Served(outcome, response.code, response.sent_bytes, response.head_bytes, response.headers,
-                  response.interrupted)
+    return Served(
+        outcome, response.code, response.sent_bytes, response.head_bytes, response.headers, response.interrupted
+    )

@@ -41,8 +41,9 @@ class StaticMaps:
         hidden: whether to send what lies under names that begin with a dot.
     """
 
-    def __init__(self, application: Application, maps: Sequence[tuple[str, str]], safe: Sequence[str],
-                 hidden: bool = False) -> None:
+    def __init__(
+        self, application: Application, maps: Sequence[tuple[str, str]], safe: Sequence[str], hidden: bool = False
+    ) -> None:
         self._application = application
         self._hidden = hidden
         self._maps = [(prefix.rstrip("/") + "/", os.path.abspath(directory)) for prefix, directory in maps]
@@ -53,7 +54,7 @@ class StaticMaps:
         if environ.get("REQUEST_METHOD") in _METHODS:
             for prefix, directory in self._maps:
                 if path.startswith(prefix):
-                    fd = self._open(directory, path[len(prefix):])
+                    fd = self._open(directory, path[len(prefix) :])
                     if fd >= 0:
                         return _send(fd, path, environ, start_response)
         return self._application(environ, start_response)
@@ -99,8 +100,13 @@ def _send(fd: int, path: str, environ: dict[str, Any], start_response: Callable[
     size_bytes = status.st_size
     etag = f'"{status.st_mtime_ns:x}-{size_bytes:x}"'
     modified = formatdate(status.st_mtime, usegmt=True)
-    headers = [("Content-Type", _type(path)), ("ETag", etag), ("Last-Modified", modified), ("Accept-Ranges", "bytes"),
-               ("X-Content-Type-Options", "nosniff")]
+    headers = [
+        ("Content-Type", _type(path)),
+        ("ETag", etag),
+        ("Last-Modified", modified),
+        ("Accept-Ranges", "bytes"),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
     if _not_modified(environ, etag, int(status.st_mtime)):
         posix.close(fd)
         start_response("304 Not Modified", headers)
@@ -108,17 +114,23 @@ def _send(fd: int, path: str, environ: dict[str, Any], start_response: Callable[
     span = _span(environ, etag, modified, size_bytes)
     if span is None:
         posix.close(fd)
-        start_response("416 Range Not Satisfiable",
-                       [("Content-Range", f"bytes */{size_bytes}"), ("Content-Length", "0")])
+        start_response(
+            "416 Range Not Satisfiable", [("Content-Range", f"bytes */{size_bytes}"), ("Content-Length", "0")]
+        )
         return []
     start, length = span
     if length == size_bytes:
         start_response("200 OK", [*headers, ("Content-Length", str(length))])
     else:
-        start_response("206 Partial Content", [
-            *headers, ("Content-Range", f"bytes {start}-{start + length - 1}/{size_bytes}"),
-            ("Content-Length", str(length))])
-    file = open(fd, "rb", buffering=0)
+        start_response(
+            "206 Partial Content",
+            [
+                *headers,
+                ("Content-Range", f"bytes {start}-{start + length - 1}/{size_bytes}"),
+                ("Content-Length", str(length)),
+            ],
+        )
+    file = open(fd, "rb", buffering=0)  # noqa: SIM115  # the response closes it
     file.seek(start)
     return FileWrapper(file, left_bytes=length)
 

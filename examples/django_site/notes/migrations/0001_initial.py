@@ -16,5 +16,5 @@ class Migration(migrations.Migration):
                 ("changed", models.DateTimeField(auto_now=True)),
             ],
             options={"ordering": ["-changed"]},
-        ),
+        )
     ]
