@@ -11,23 +11,23 @@ from gevent import monkey
 
 monkey.patch_all()
 
-import os  # noqa: E402
-import socket  # noqa: E402
-import sys  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-from pathlib import Path  # noqa: E402
+import os
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
 
-from gevent.event import Event  # noqa: E402
+from gevent.event import Event
 
-from bench import apps  # noqa: E402
-from tests import client  # noqa: E402
-from wsgid import forms  # noqa: E402
-from wsgid.config.options import Settings  # noqa: E402
-from wsgid.logs import accesslog  # noqa: E402
-from wsgid.pipeline import Pipeline  # noqa: E402
-from wsgid.scoreboard import LINE_BYTES, Word  # noqa: E402
-from wsgid.spoken import Protocol, Shared, Spoken  # noqa: E402
+from bench import apps
+from tests import client
+from wsgid import compiled
+from wsgid.config.options import Settings
+from wsgid.ipc.scoreboard import LINE_BYTES, Word
+from wsgid.serving import access_log
+from wsgid.serving.dispatcher import Dispatcher
+from wsgid.sockets.listen_spec import ListenSocket, ListenSpec, WireProtocol
 
 TOGETHER = 24  # connections that wait while the first of them is served
 
@@ -76,21 +76,21 @@ def main(count: int, what: str = "") -> None:
         emptied = Event()
         settings = Settings(application="-", access_log="access.log" if log_format else "", log_format=log_format)
         log_fd = os.open(Path(directory) / "access.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        access_log = accesslog.open_for(settings, 0, {str(Path("access.log").absolute()): log_fd})
-        listeners = [Shared(listener.detach(), Spoken(Protocol.HTTP if http else Protocol.UWSGI))]
-        pipeline = Pipeline(settings, apps.hello, listeners, line, print, emptied.set, access_log=access_log)
+        log = access_log.open_for(settings, 0, {str(Path("access.log").absolute()): log_fd})
+        listeners = [ListenSocket(listener.detach(), ListenSpec(WireProtocol.HTTP if http else WireProtocol.UWSGI))]
+        pipeline = Dispatcher(settings, apps.hello, listeners, line, print, emptied.set, access_log=log)
         started_s = time.process_time()
         pipeline.open()
         while line[Word.REQUESTS] < count:
             time.sleep(0.02)
-        if access_log:
-            access_log.close()
+        if log:
+            log.close()
         spent_s = time.process_time() - started_s
         os.close(log_fd)
         pipeline.close()
         emptied.wait()
         monkey.get_original("os", "waitpid")(client_pid, 0)
-    print(f"{forms.described()}: {spent_s / count * 1e6:.1f} us of processor time a request")
+    print(f"{compiled.described()}: {spent_s / count * 1e6:.1f} us of processor time a request")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from tests import client
 from tests.client import packet
 from tests.server import Server, eventually
 from tools.nginx import EXAMPLES, Nginx, example
-from wsgid.scoreboard import Scoreboard, Word
+from wsgid.ipc.scoreboard import Scoreboard, Word
 
 KB = 1000
 MB = 1000 * KB

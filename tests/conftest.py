@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from tests.server import Server
-from wsgid import forms
+from wsgid import compiled
 
 Start = Callable[..., Server]
 
@@ -19,12 +19,12 @@ settings.load_profile("wsgid")
 
 
 def pytest_report_header() -> str:
-    return f"wsgid's hot path: {forms.described()}"
+    return f"wsgid's hot path: {compiled.described()}"
 
 
 def pytest_sessionstart() -> None:
     """What is tested is what is written: an extension module of an older source is nobody's subject."""
-    for name in forms.HOT:
+    for name in compiled.hot():
         spec = importlib.util.find_spec(name)
         assert spec and spec.origin
         built = Path(spec.origin)

@@ -16,11 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from wsgid import forms
+from wsgid import compiled
 from wsgid.errors import ClientDisconnected, PeerError
 from wsgid.protocol import uwsgi
-from wsgid.protocol.http import Decoder, Head, Limits
-from wsgid.text import is_plain, parse_length
+from wsgid.protocol.fields import is_plain, parse_length
+from wsgid.protocol.http import Decoder, HttpHead, Limits
 from wsgid.wsgi.environ import base_environ, complete, make_environ
 from wsgid.wsgi.filewrapper import FileWrapper
 from wsgid.wsgi.input import Body
@@ -50,8 +50,8 @@ def http(data: bytes, sizes: list[int]) -> list[Any]:
 
 
 def _told(event: Any) -> Any:
-    if isinstance(event, Head):
-        return {name: getattr(event, name) for name in Head.__slots__}
+    if isinstance(event, HttpHead):
+        return {name: getattr(event, name) for name in HttpHead.__slots__}
     if isinstance(event, PeerError):
         return type(event).__name__, str(event)
     return event if event is None or isinstance(event, bytes) else "end"
@@ -113,7 +113,7 @@ def response(method: str, status: Any, headers: Any, blocks: list[bytes], as_lis
 
 
 def form() -> Any:
-    return forms.described()
+    return compiled.described()
 
 
 QUESTIONS: dict[str, Callable[..., Any]] = {

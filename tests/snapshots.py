@@ -3,9 +3,9 @@
 from typing import Any
 
 from wsgid.admin.snapshot import ListenerView, Snapshot, WorkerView
-from wsgid.process import Memory
-from wsgid.scoreboard import Cause
-from wsgid.slots import SlotState
+from wsgid.ipc.scoreboard import DeathCause
+from wsgid.linux.memory import Size
+from wsgid.supervisor.slots import SlotState
 
 
 def worker(slot: int, state: SlotState) -> WorkerView:
@@ -18,10 +18,10 @@ def worker(slot: int, state: SlotState) -> WorkerView:
         spawns=1,
         spawned_s=1,
         heartbeat_age_s=1.0,
-        memory=Memory(1, 1),
+        memory=Size(1, 1),
         words=[1] * 64,
         since=[1] * 64,
-        deaths=dict.fromkeys(Cause, 1),
+        deaths=dict.fromkeys(DeathCause, 1),
     )
 
 

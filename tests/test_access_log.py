@@ -19,7 +19,7 @@ from tests import client
 from tests.conftest import Start
 from tests.server import Server, eventually
 from tests.test_reload import Load, generation_ready
-from wsgid.logs.stream import WAITING_MAX_BYTES, Stream
+from wsgid.log.stream import WAITING_MAX_BYTES, LineStream
 
 APP = """
     import os, time
@@ -328,7 +328,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def test_a_stream_writes_when_there_is_room_and_never_waits(pipe: tuple[int, int]) -> None:
-    stream = Stream(pipe[1])
+    stream = LineStream(pipe[1])
     lines = [f"{number:0100}" for number in range(2000)]
     stream.put(lines)  # 200 KB, and the pipe holds 64 KiB
     got = b""
@@ -341,7 +341,7 @@ def test_a_stream_writes_when_there_is_room_and_never_waits(pipe: tuple[int, int
 
 def test_what_the_kernel_does_not_say_loses_no_line(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     read_fd, write_fd = pipe
-    stream = Stream(write_fd)
+    stream = LineStream(write_fd)
     with monkeypatch.context() as patched:
         patched.setattr(os, "fstat", refuse)
         stream.put(["first"])
@@ -355,7 +355,7 @@ def refuse(*_arguments: object) -> None:
 
 
 def test_what_nobody_reads_is_dropped_and_counted(pipe: tuple[int, int]) -> None:
-    stream = Stream(pipe[1])
+    stream = LineStream(pipe[1])
     for _ in range(30):
         stream.put(["x" * 99] * 1000)
     assert stream.reason == "nobody reads it"
@@ -367,7 +367,7 @@ def test_what_nobody_reads_is_dropped_and_counted(pipe: tuple[int, int]) -> None
 
 
 def test_a_line_that_has_begun_is_ended_before_any_other(pipe: tuple[int, int]) -> None:
-    stream = Stream(pipe[1])
+    stream = LineStream(pipe[1])
     stream.put(["x" * 200_000])
     for _ in range(30):
         stream.put(["y" * 99_999])
@@ -380,7 +380,7 @@ def test_a_line_that_has_begun_is_ended_before_any_other(pipe: tuple[int, int]) 
 
 
 def test_an_error_within_a_line_costs_the_lines_after_it(pipe: tuple[int, int]) -> None:
-    stream = Stream(pipe[1])
+    stream = LineStream(pipe[1])
     stream.put(["x" * 100_000, "lost"])  # the pipe has taken a part of the first
     usual, full = os.dup(pipe[1]), os.open("/dev/full", os.O_WRONLY)
     os.dup2(full, pipe[1])
@@ -397,7 +397,7 @@ def test_an_error_within_a_line_costs_the_lines_after_it(pipe: tuple[int, int]) 
 
 
 def _write_long_lines(fd: int, letter: str) -> None:
-    stream = Stream(fd)
+    stream = LineStream(fd)
     for _ in range(50):
         stream.put([letter * 20_000, letter])
     stream.close(20)
@@ -420,7 +420,7 @@ def test_long_lines_of_several_processes_do_not_mix(pipe: tuple[int, int]) -> No
 def test_a_reader_that_is_gone_is_no_error() -> None:
     read_fd, write_fd = os.pipe()
     os.close(read_fd)
-    stream = Stream(write_fd)
+    stream = LineStream(write_fd)
     stream.put(["a", "b"])
     assert (stream.dropped, stream.reason) == (2, "Broken pipe")
     os.close(write_fd)

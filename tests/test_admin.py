@@ -14,7 +14,7 @@ from tests import client
 from tests.conftest import Start
 from tests.server import Server, eventually
 from wsgid.admin import server as admin
-from wsgid.scoreboard import COUNTERS, DURATION_BOUNDS_US, LINE_BYTES, Cause, Scoreboard, Word, create
+from wsgid.ipc.scoreboard import COUNTERS, DURATION_BOUNDS_US, LINE_BYTES, DeathCause, Scoreboard, Word, create
 
 APP = """
     import time
@@ -137,17 +137,17 @@ def test_what_the_dead_have_counted_is_kept() -> None:
     line[Word.REQUESTS], line[Word.IN_FLIGHT], line[Word.DURATIONS + 14], line[Word.HEARTBEAT_NS] = 5, 2, 4, 99
     board.clear(3)
     line[Word.REQUESTS] = 1
-    board.note_death(3, Cause.CRASH)
+    board.note_death(3, DeathCause.CRASH)
     assert board.total(3, Word.REQUESTS) == 6 and board.total(3, Word.DURATIONS + 14) == 4
     assert line[Word.IN_FLIGHT] == line[Word.HEARTBEAT_NS] == 0
-    assert board.deaths(3)[Cause.CRASH] == 1 and sum(board.deaths(3).values()) == 1
+    assert board.deaths(3)[DeathCause.CRASH] == 1 and sum(board.deaths(3).values()) == 1
     assert board.total(2, Word.REQUESTS) == board.total(4, Word.REQUESTS) == 0
 
 
 def test_the_words_do_not_overlap_and_fit_a_line() -> None:
     assert Word.STATUS_1XX + 5 == Word.DURATIONS
     assert Word.DURATIONS + len(DURATION_BOUNDS_US) + 1 == Word.SPAWNS == COUNTERS.stop
-    assert (Word.DEATHS + len(Cause)) * 8 <= LINE_BYTES
+    assert (Word.DEATHS + len(DeathCause)) * 8 <= LINE_BYTES
 
 
 def test_a_killed_worker_is_counted_by_cause(start: Start) -> None:
@@ -161,4 +161,4 @@ def test_a_killed_worker_is_counted_by_cause(start: Start) -> None:
     board = scoreboard_of(server.pid)
     assert board.total(0, Word.REQUESTS) == 4 and board.line(0)[Word.REQUESTS] == 1
     assert board.total(0, Word.SENT_BYTES) == 40 and board.total(0, Word.STATUS_1XX + 1) == 4
-    assert board.past(0)[Word.SPAWNS] == 2 and board.deaths(0)[Cause.CRASH] == 1
+    assert board.past(0)[Word.SPAWNS] == 2 and board.deaths(0)[DeathCause.CRASH] == 1

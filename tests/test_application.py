@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wsgid import application
+from wsgid.application import importer
 from wsgid.config.options import Settings
 from wsgid.errors import ApplicationImportError
 
@@ -24,8 +24,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def load(**options: object) -> object:
     settings = Settings(**options)  # type: ignore[arg-type]
-    application.prepare_path(settings)
-    return application.load(settings)
+    importer.prepare_path(settings)
+    return importer.load(settings)
 
 
 def write(path: Path, text: str) -> None:
@@ -95,7 +95,7 @@ def test_a_missing_file_is_named(place: Path) -> None:
 
 
 def test_the_path_begins_with_pythonpath_then_the_working_directory(place: Path) -> None:
-    application.prepare_path(Settings(pythonpath=("/a", "/b")))
+    importer.prepare_path(Settings(pythonpath=("/a", "/b")))
     assert sys.path[:3] == ["/a", "/b", str(place)]
 
 

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from tests import client
 from tests.conftest import Start
 from tests.server import Server, eventually
-from wsgid import backlog, listener
-from wsgid.backlog import Backlog, backlog_of
-from wsgid.listener import Ownership
+from wsgid.linux import listen_queue
+from wsgid.linux.listen_queue import ListenQueue
+from wsgid.sockets import listener
+from wsgid.sockets.listener import Ownership
 
 APP = """
     def application(environ, start_response):
@@ -31,7 +32,7 @@ APP = """
 
 @pytest.fixture(autouse=True)
 def ask_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backlog, "_diag_missing", False)
+    monkeypatch.setattr(listen_queue, "_diag_missing", False)
 
 
 @pytest.fixture(params=["unix", "tcp", "tcp6"])
@@ -48,11 +49,11 @@ def connect(to: socket.socket) -> socket.socket:
 
 
 def test_each_connection_that_is_not_accepted_counts(listening: socket.socket) -> None:
-    assert backlog_of(listening) == Backlog(0, 20)
+    assert listen_queue.of(listening) == ListenQueue(0, 20)
     clients = [connect(listening) for _ in range(7)]
-    eventually(lambda: backlog_of(listening) == Backlog(7, 20), "all wait")
+    eventually(lambda: listen_queue.of(listening) == ListenQueue(7, 20), "all wait")
     accepted, _ = listening.accept()
-    assert backlog_of(listening) == Backlog(6, 20)
+    assert listen_queue.of(listening) == ListenQueue(6, 20)
     for one in (accepted, *clients):
         one.close()
 
@@ -60,14 +61,14 @@ def test_each_connection_that_is_not_accepted_counts(listening: socket.socket) -
 def test_an_inherited_socket_is_looked_at_like_any_other(listening: socket.socket) -> None:
     inherited = listener.inherit(str(os.dup(listening.fileno())), 20)
     with inherited.socket, connect(listening):
-        eventually(lambda: inherited.queue() == Backlog(1, 20), "it waits")
+        eventually(lambda: inherited.queue() == ListenQueue(1, 20), "it waits")
 
 
 def test_a_closed_socket_is_unknown_and_spoils_nothing(listening: socket.socket) -> None:
     closed = listener.inherit(str(os.dup(listening.fileno())), 20)
     closed.socket.close()
     assert closed.queue() is None
-    assert backlog_of(listening) == Backlog(0, 20)
+    assert listen_queue.of(listening) == ListenQueue(0, 20)
 
 
 @pytest.mark.parametrize("refusal", [errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EPERM])
@@ -80,32 +81,32 @@ def test_where_nobody_may_ask_it_is_unknown_and_not_asked_again(
         asked.append(inode)
         raise OSError(refusal, os.strerror(refusal))
 
-    monkeypatch.setattr(backlog, "_ask", refuse)
+    monkeypatch.setattr(listen_queue, "_ask", refuse)
     with listener.open_listener(str(tmp_path / "a.sock"), 20, Ownership()).socket as opened:
-        assert backlog_of(opened) is None and backlog_of(opened) is None
+        assert listen_queue.of(opened) is None and listen_queue.of(opened) is None
         assert asked == [os.fstat(opened.fileno()).st_ino]
 
 
 def test_out_of_descriptors_it_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with listener.open_listener(str(tmp_path / "a.sock"), 20, Ownership()).socket as opened:
         with monkeypatch.context() as patch:
-            patch.setattr(backlog, "_ask", lambda inode: (_ for _ in ()).throw(OSError(errno.EMFILE, "too many")))
-            assert backlog_of(opened) is None
-        assert backlog_of(opened) == Backlog(0, 20)
+            patch.setattr(listen_queue, "_ask", lambda inode: (_ for _ in ()).throw(OSError(errno.EMFILE, "too many")))
+            assert listen_queue.of(opened) is None
+        assert listen_queue.of(opened) == ListenQueue(0, 20)
 
 
 def test_a_kernel_that_does_not_know_the_socket_answers_with_an_error() -> None:
     with pytest.raises(FileNotFoundError):
-        backlog._decode(backlog._ask(0xFFFFFFF0))
+        listen_queue._decode(listen_queue._ask(0xFFFFFFF0))
 
 
 @given(st.binary(max_size=100))
 def test_any_answer_is_decoded_or_refused(answer: bytes) -> None:
     try:
-        found = backlog._decode(answer)
+        found = listen_queue._decode(answer)
     except (OSError, struct.error):
         return
-    assert found is None or isinstance(found, Backlog)
+    assert found is None or isinstance(found, ListenQueue)
 
 
 # --- in a server ---

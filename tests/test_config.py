@@ -348,7 +348,7 @@ def text_of(one: Option) -> st.SearchStrategy[str]:
     """Texts that somebody may write for an option."""
     words = st.text(string.ascii_letters + string.digits + "/._-:%@,", min_size=1, max_size=20)
     numbers = st.integers(1, 999_999_999).map(str)
-    kinds: dict[values.Kind, st.SearchStrategy[str]] = {
+    kinds: dict[values.ValueKind, st.SearchStrategy[str]] = {
         values.FLAG: st.just("true"),
         values.DIRECTORY: st.sampled_from(["/", "/tmp"]),
         values.USER: st.just("root"),

@@ -7,30 +7,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgid import channel
-from wsgid.channel import Channel
 from wsgid.errors import ControlError
-from wsgid.inbox import MESSAGES_BURST, MESSAGES_PER_TURN, Inbox
-from wsgid.protocol import control
+from wsgid.ipc import channel, messages
+from wsgid.ipc.channel import Channel
+from wsgid.supervisor.inbox import MESSAGES_BURST, MESSAGES_PER_TURN, Inbox
 
-MESSAGES: list[control.Message] = [
-    control.Boot(3, {"workers": 4, "socket": ["a.sock"]}, [{"protocol": "http", "tls": None, "proxied": True}]),
-    control.Spawn(1, 3, True, 2),
-    control.Share(0, [{"protocol": "http", "tls": None, "proxied": False}]),
-    control.Unshare(0),
-    control.Booting(),
-    control.TemplateReady(),
-    control.SpawnFailed(1, "no"),
-    control.Hello(),
-    control.Ready(),
-    control.Dumps(),
-    control.Notice("key", "text"),
-    control.BootFailed("reason", "Traceback ...\n"),
-    control.Drain("leave", 60.0),
-    control.Tired("max-requests", "old"),
-    control.SourceChanged("app.py", "1"),
-    control.Reopen(["", "/a.log"]),
-    control.Question("requests", {"slot": 1}),
+MESSAGES: list[messages.Message] = [
+    messages.Boot(3, {"workers": 4, "socket": ["a.sock"]}, [{"protocol": "http", "tls": None, "proxied": True}]),
+    messages.Spawn(1, 3, True, 2),
+    messages.LendSockets(0, [{"protocol": "http", "tls": None, "proxied": False}]),
+    messages.ReturnSockets(0),
+    messages.Booting(),
+    messages.TemplateReady(),
+    messages.SpawnFailed(1, "no"),
+    messages.Hello(),
+    messages.Ready(),
+    messages.Dumps(),
+    messages.Notice("key", "text"),
+    messages.BootFailed("reason", "Traceback ...\n"),
+    messages.Drain("leave", 60.0),
+    messages.Tired("max-requests", "old"),
+    messages.SourceChanged("app.py", "1"),
+    messages.Reopen(["", "/a.log"]),
+    messages.Question("requests", {"slot": 1}),
 ]
 
 
@@ -43,18 +42,18 @@ def ends() -> Iterator[tuple[Channel, Channel]]:
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
-def test_every_message_survives_the_wire(message: control.Message) -> None:
-    assert control.decode(control.encode(message)) == message
+def test_every_message_survives_the_wire(message: messages.Message) -> None:
+    assert messages.decode(messages.encode(message)) == message
 
 
 def test_the_list_of_messages_is_complete() -> None:
-    assert {type(message) for message in MESSAGES} == set(control._TYPES.values())
+    assert {type(message) for message in MESSAGES} == set(messages._TYPES.values())
 
 
 WRONG = [
     '{"type": "Notice", "key": [], "text": "x"}',
     '{"type": "Notice", "key": 1, "text": "x"}',
-    '{"type": "Notice", "key": "k", "text": "%s"}' % ("x" * (control.LINE_MAX_CHARS + 1)),
+    '{"type": "Notice", "key": "k", "text": "%s"}' % ("x" * (messages.LINE_MAX_CHARS + 1)),
     '{"type": "SpawnFailed", "slot": -1, "reason": ""}',
     '{"type": "SpawnFailed", "slot": true, "reason": ""}',
     '{"type": "SpawnFailed", "slot": 1.0, "reason": ""}',
@@ -73,42 +72,42 @@ WRONG = [
 @pytest.mark.parametrize("text", WRONG, ids=lambda text: text[:60])
 def test_a_field_that_is_not_what_its_annotation_says_is_a_control_error(text: str) -> None:
     with pytest.raises(ControlError):
-        control.decode(text.encode())
+        messages.decode(text.encode())
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
-def test_a_child_cannot_say_what_the_master_says(message: control.Message) -> None:
-    for kinds in (control.FROM_TEMPLATE, control.FROM_WORKER):
+def test_a_child_cannot_say_what_the_master_says(message: messages.Message) -> None:
+    for kinds in (messages.FROM_TEMPLATE, messages.FROM_WORKER):
         if type(message) in kinds:
-            assert control.decode(control.encode(message), kinds) == message
+            assert messages.decode(messages.encode(message), kinds) == message
         else:
             with pytest.raises(ControlError, match="is no message of this sender"):
-                control.decode(control.encode(message), kinds)
+                messages.decode(messages.encode(message), kinds)
 
 
 def test_a_line_cannot_command_the_terminal_that_shows_the_log() -> None:
-    sent = control.Notice("key", "two\nlines \x1b]0;owned\x07\u202e")
-    assert control.decode(control.encode(sent)) == control.Notice("key", r"two\nlines \x1b]0;owned\x07\u202e")
+    sent = messages.Notice("key", "two\nlines \x1b]0;owned\x07\u202e")
+    assert messages.decode(messages.encode(sent)) == messages.Notice("key", r"two\nlines \x1b]0;owned\x07\u202e")
 
 
 def test_the_kernel_says_who_has_sent_a_message_to_the_master(ends: tuple[Channel, Channel]) -> None:
     ours, theirs = ends
     child = os.fork()
     if child == 0:
-        theirs.send(control.Hello())
+        theirs.send(messages.Hello())
         os._exit(0)
     os.waitpid(child, 0)
-    assert ours.receive() == (control.Hello(), []) and ours.sender_pid == child
-    theirs.send(control.Hello())
-    assert ours.receive() == (control.Hello(), []) and ours.sender_pid == os.getpid()
+    assert ours.receive() == (messages.Hello(), []) and ours.sender_pid == child
+    theirs.send(messages.Hello())
+    assert ours.receive() == (messages.Hello(), []) and ours.sender_pid == os.getpid()
 
 
 def test_descriptors_of_a_refused_message_are_closed() -> None:
     ours, theirs = channel.pair()
-    inbox = Inbox(ours, control.FROM_WORKER)
+    inbox = Inbox(ours, messages.FROM_WORKER)
     sender = Channel(theirs)
     before = len(os.listdir("/proc/self/fd"))
-    for message in (control.Drain("leave", 1.0), control.Ready(), control.Dumps()):
+    for message in (messages.Drain("leave", 1.0), messages.Ready(), messages.Dumps()):
         sender.send(message, [0, 1])
         with pytest.raises(ControlError):
             next(inbox.read())
@@ -119,11 +118,11 @@ def test_descriptors_of_a_refused_message_are_closed() -> None:
 
 def test_a_flood_is_read_a_little_at_a_time_and_then_refused() -> None:
     ours, theirs = channel.pair()
-    inbox, sender = Inbox(ours, control.FROM_WORKER), Channel(theirs)
+    inbox, sender = Inbox(ours, messages.FROM_WORKER), Channel(theirs)
     heard = 0
     with pytest.raises(ControlError, match="messages a second"):
         while True:
-            while sender.send(control.Notice("key", "text")):
+            while sender.send(messages.Notice("key", "text")):
                 pass
             turn = sum(1 for _ in inbox.read())
             assert 0 < turn <= MESSAGES_PER_TURN
@@ -136,7 +135,7 @@ def test_a_flood_is_read_a_little_at_a_time_and_then_refused() -> None:
 @given(st.binary())
 def test_anything_else_is_a_control_error(datagram: bytes) -> None:
     with pytest.raises(ControlError):
-        control.decode(datagram)
+        messages.decode(datagram)
 
 
 @pytest.mark.parametrize(
@@ -145,17 +144,17 @@ def test_anything_else_is_a_control_error(datagram: bytes) -> None:
 )
 def test_a_message_of_another_shape_is_a_control_error(datagram: bytes) -> None:
     with pytest.raises(ControlError, match="no known message"):
-        control.decode(datagram)
+        messages.decode(datagram)
 
 
 def test_a_message_that_does_not_fit_a_datagram_is_refused_where_it_is_made() -> None:
     with pytest.raises(ControlError, match="more than"):
-        control.encode(control.Notice("key", "x" * control.DATAGRAM_MAX_BYTES))
+        messages.encode(messages.Notice("key", "x" * messages.DATAGRAM_MAX_BYTES))
 
 
 def test_the_largest_message_fits_the_channel(ends: tuple[Channel, Channel]) -> None:
     left, right = ends
-    message = control.BootFailed("r" * control.LINE_MAX_CHARS, "\n" * control.TEXT_MAX_CHARS)
+    message = messages.BootFailed("r" * messages.LINE_MAX_CHARS, "\n" * messages.TEXT_MAX_CHARS)
     assert left.send(message)
     assert right.receive() == (message, [])
 
@@ -163,15 +162,15 @@ def test_the_largest_message_fits_the_channel(ends: tuple[Channel, Channel]) -> 
 def test_boundaries_and_descriptors_are_kept(ends: tuple[Channel, Channel]) -> None:
     left, right = ends
     read_fd, write_fd = os.pipe()
-    left.send(control.Ready(), [write_fd])
-    left.send(control.Ready())
+    left.send(messages.Ready(), [write_fd])
+    left.send(messages.Ready())
     os.close(write_fd)
     received = right.receive()
-    assert received is not None and received[0] == control.Ready()
+    assert received is not None and received[0] == messages.Ready()
     os.write(received[1][0], b"through")
     assert os.read(read_fd, 7) == b"through"
     assert not os.get_inheritable(received[1][0])
-    assert right.receive() == (control.Ready(), [])
+    assert right.receive() == (messages.Ready(), [])
     with pytest.raises(BlockingIOError):
         right.receive()
     os.close(received[1][0])
@@ -180,8 +179,8 @@ def test_boundaries_and_descriptors_are_kept(ends: tuple[Channel, Channel]) -> N
 
 def test_the_end_of_a_process_is_the_end_of_the_file(ends: tuple[Channel, Channel]) -> None:
     left, right = ends
-    left.send(control.Ready())
+    left.send(messages.Ready())
     left.close()
-    assert right.receive() == (control.Ready(), [])
+    assert right.receive() == (messages.Ready(), [])
     assert right.receive() is None
-    assert right.send(control.Ready()) is False
+    assert right.send(messages.Ready()) is False

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import Start
 from tests.server import Server, eventually
-from wsgid import process
+from wsgid.linux import process
 
 APP = """
     def application(environ, start_response):

@@ -21,10 +21,11 @@ from tests.conftest import Start
 from tests.ctl import PROGRAM, refusal, said, wsgidctl
 from tests.server import Server, eventually, open_to_all
 from wsgid.admin import fifo
-from wsgid.ctl import frame, memory, requests, settings, status, text
+from wsgid.ctl import tables
+from wsgid.ctl.commands import memory, requests, settings, status, top_screen
 from wsgid.ctl.main import SUBCOMMANDS
 from wsgid.ctl.troubles import troubles
-from wsgid.slots import SlotState
+from wsgid.supervisor.slots import SlotState
 
 APP = """
     import os, time
@@ -491,7 +492,7 @@ def test_nothing_of_it_runs_until_somebody_asks(start: Start, tmp_path: Path) ->
 
 @given(st.text())
 def test_no_text_gets_a_control_character_through(said_: str) -> None:
-    assert text.escaped(said_).isprintable() and text.printable(said_).isprintable()
+    assert tables.escaped(said_).isprintable() and tables.printable(said_).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -499,12 +500,12 @@ def test_no_text_gets_a_control_character_through(said_: str) -> None:
     [("/é".encode().decode("latin-1"), "/é"), ("/\xff", r"/\xff"), ("/\x1b[0m", r"/\x1b[0m"), ("/ü→", "/ü→")],
 )
 def test_a_path_is_shown_as_it_was_meant(raw: str, shown: str) -> None:
-    assert text.printable(raw) == shown
+    assert tables.printable(raw) == shown
 
 
 @given(st.floats(0, 100 * 86400, exclude_max=True))
 def test_an_age_is_short(seconds: float) -> None:
-    assert len(text.age(seconds)) <= 6
+    assert len(tables.age(seconds)) <= 6
 
 
 def healthy() -> dict[str, object]:
@@ -582,5 +583,5 @@ def test_the_documentation_names_every_subcommand_and_letter() -> None:
 
 def test_the_picture_of_top_has_the_columns_as_they_are() -> None:
     picture = html.unescape((DOCS / "pictures" / "top.svg").read_text()).replace("\xa0", " ")
-    for columns in (frame.WORKER_COLUMNS, frame.REQUEST_COLUMNS):
+    for columns in (top_screen.WORKER_COLUMNS, top_screen.REQUEST_COLUMNS):
         assert all(name in picture for name in columns)

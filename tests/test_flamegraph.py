@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgid.ctl import flamegraph, samples
-from wsgid.ctl.flamegraph import Kind
-from wsgid.ctl.samples import Frame, Stacks
+from wsgid.ctl import flamegraph, profile_data
+from wsgid.ctl.flamegraph import Flame
+from wsgid.ctl.profile_data import Frame, StackCounts
 
 SVG = "{http://www.w3.org/2000/svg}"
 TEXT = st.text(st.characters(), max_size=12)  # surrogates and control characters, too
@@ -20,15 +20,15 @@ FRAMES = st.sampled_from([Frame("f", "/app.py", 1), Frame("g", "/app.py", 9)]) |
     Frame, TEXT, TEXT, st.integers(0, 9999)
 )
 STACKS = st.builds(
-    Stacks,
+    StackCounts,
     st.dictionaries(st.lists(FRAMES, min_size=1, max_size=5).map(tuple), st.integers(1, 10**9), max_size=12),
     st.integers(0, 99),
 )
 
 
-def stacks(**weights_us: int) -> Stacks:
+def stacks(**weights_us: int) -> StackCounts:
     """Of one letter a function: stacks(GET_abc=5)."""
-    return Stacks(
+    return StackCounts(
         {
             (Frame(root), *(Frame(letter, "/app.py", 1) for letter in letters)): weight_us
             for name, weight_us in weights_us.items()
@@ -42,7 +42,7 @@ def stacks(**weights_us: int) -> Stacks:
 
 
 @given(STACKS, TEXT)
-def test_any_stacks_make_valid_xml_whose_widths_add_up(found: Stacks, title: str) -> None:
+def test_any_stacks_make_valid_xml_whose_widths_add_up(found: StackCounts, title: str) -> None:
     root = ElementTree.fromstring(flamegraph.svg(found, title, min_width=0))
     boxes = root.findall(f".//{SVG}g[@class='box']")
     assert len(boxes) == 1 + len({stack[:depth] for stack in found.weights_us for depth in range(1, len(stack) + 1)})
@@ -74,7 +74,7 @@ def test_what_is_called_lies_below_its_caller() -> None:
 
 def test_nothing_of_the_application_is_markup_or_script() -> None:
     name = "</script><script>alert(1)]]>&\"'\x00"
-    text = flamegraph.svg(Stacks({(Frame(name), Frame(name, name, 1)): 5}, 1), name)
+    text = flamegraph.svg(StackCounts({(Frame(name), Frame(name, name, 1)): 5}, 1), name)
     root = ElementTree.fromstring(text)
     assert len(root.findall(f"{SVG}script")) == 1 == text.count("<script")
     shown = root.findall(f".//{SVG}title")[-1].text
@@ -103,18 +103,18 @@ def test_names_are_cut_to_their_boxes(width: float, shown: str) -> None:
 @pytest.mark.parametrize(
     "path, kind",
     [
-        ("/srv/site/app.py", Kind.APPLICATION),
-        ("<template>", Kind.APPLICATION),
-        ("/srv/venv/lib/python3.11/site-packages/flask/app.py", Kind.PACKAGE),
-        ("/usr/lib/python3/dist-packages/django/urls.py", Kind.PACKAGE),
-        ("/usr/lib/python3.11/json/decoder.py", Kind.STANDARD),
-        ("<frozen importlib._bootstrap>", Kind.STANDARD),
-        ("/srv/venv/lib/python3.11/site-packages/gevent/hub.py", Kind.SERVER),
-        ("/srv/venv/lib/python3.11/site-packages/wsgid/worker.py", Kind.SERVER),
-        ("", Kind.SERVER),
+        ("/srv/site/app.py", Flame.APPLICATION),
+        ("<template>", Flame.APPLICATION),
+        ("/srv/venv/lib/python3.11/site-packages/flask/app.py", Flame.PACKAGE),
+        ("/usr/lib/python3/dist-packages/django/urls.py", Flame.PACKAGE),
+        ("/usr/lib/python3.11/json/decoder.py", Flame.STANDARD),
+        ("<frozen importlib._bootstrap>", Flame.STANDARD),
+        ("/srv/venv/lib/python3.11/site-packages/gevent/hub.py", Flame.SERVER),
+        ("/srv/venv/lib/python3.11/site-packages/wsgid/worker.py", Flame.SERVER),
+        ("", Flame.SERVER),
     ],
 )
-def test_colours_are_by_whose_code_it_is(path: str, kind: Kind) -> None:
+def test_colours_are_by_whose_code_it_is(path: str, kind: Flame) -> None:
     assert flamegraph.kind_of(Frame("f", path, 1)) is kind
 
 
@@ -122,9 +122,9 @@ def test_colours_are_by_whose_code_it_is(path: str, kind: Kind) -> None:
 
 
 @given(STACKS)
-def test_folded_stacks_say_everything(found: Stacks) -> None:
+def test_folded_stacks_say_everything(found: StackCounts) -> None:
     said: dict[tuple[str, ...], int] = {}
-    for line in samples.folded(found).splitlines():
+    for line in profile_data.folded(found).splitlines():
         stack, _, weight_us = line.rpartition(" ")
         key = tuple(part.encode("ascii").decode("unicode_escape") for part in stack.split(";"))
         said[key] = said.get(key, 0) + int(weight_us)
@@ -136,8 +136,8 @@ def test_folded_stacks_say_everything(found: Stacks) -> None:
 
 
 @given(STACKS)
-def test_speedscope_takes_it(found: Stacks) -> None:
-    file = json.loads(samples.speedscope(found, "a title"))
+def test_speedscope_takes_it(found: StackCounts) -> None:
+    file = json.loads(profile_data.speedscope(found, "a title"))
     check_speedscope(file)
     [one] = file["profiles"]
     frames = [Frame(**frame) for frame in file["shared"]["frames"]]
@@ -198,18 +198,18 @@ def test_workers_are_added_up() -> None:
         {"frames": [["GET /", "", 0], ["f", "/app.py", 3]], "stacks": [[[0, 1], 500, 2]]},
         {"frames": [["f", "/app.py", 3], ["GET /", "", 0]], "stacks": [[[1, 0], 250, 1], [[1], 5, 1]]},
     ]
-    found = samples.from_answers(answers)
-    assert found == Stacks({(Frame("GET /"), Frame("f", "/app.py", 3)): 750, (Frame("GET /"),): 5}, 4)
+    found = profile_data.from_answers(answers)
+    assert found == StackCounts({(Frame("GET /"), Frame("f", "/app.py", 3)): 750, (Frame("GET /"),): 5}, 4)
 
 
 def test_a_recursive_function_counts_once() -> None:
-    found = samples.usage(stacks(GET_aab=6, GET_a=2, POST=1))
+    found = profile_data.usage(stacks(GET_aab=6, GET_a=2, POST=1))
     assert [(one.frame.name, one.self_us, one.total_us) for one in found] == [("b", 6, 6), ("a", 2, 8), ("POST", 1, 1)]
 
 
 def test_the_table_has_shares_of_the_whole() -> None:
     found = stacks(GET_ab=750_000, GET_a=250_000)
-    [_, first, second] = samples.table(samples.usage(found), found.total_us).splitlines()
+    [_, first, second] = profile_data.table(profile_data.usage(found), found.total_us).splitlines()
     assert first.split() == ["0.750", "s", "75%", "0.750", "s", "75%", "b", "(/app.py:1)"]
     assert second.split() == ["0.250", "s", "25%", "1.000", "s", "100%", "a", "(/app.py:1)"]
 

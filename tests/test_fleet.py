@@ -8,10 +8,28 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wsgid import fleet, slots
 from wsgid.errors import ExitCode, IllegalTransition
-from wsgid.fleet import Backlog, Fleet, Mode
-from wsgid.slots import Purpose, Slot, SlotEvent, SlotState, TemplateState
+from wsgid.ipc.messages import OnDrain
+from wsgid.supervisor import fleet, slots
+from wsgid.supervisor.actions import (
+    Abandon,
+    Abort,
+    AbortTemplate,
+    Action,
+    DismissTemplate,
+    DrainWorker,
+    Exit,
+    Interrupt,
+    InterruptImport,
+    InterruptTemplate,
+    Kill,
+    KillTemplate,
+    LaunchTemplate,
+    SpawnWorker,
+    Unlisten,
+)
+from wsgid.supervisor.fleet import Fleet, Mode
+from wsgid.supervisor.slots import Purpose, Slot, SlotEvent, SlotState, TemplateState
 
 DEADLINES = fleet.Deadlines(boot_s=60, mercy_s=60, hub_s=30)
 ENTERED_STATES = [
@@ -31,16 +49,16 @@ class World:
 
     fleet: Fleet
     now_s: float = 1000.0
-    actions: list[fleet.Action] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
     next_pid: int = 1
     exit_code: ExitCode | None = None
 
-    def plan(self, after_s: float = 0.0) -> list[fleet.Action]:
+    def plan(self, after_s: float = 0.0) -> list[Action]:
         self.now_s += after_s
         actions = self.fleet.plan(self.now_s)
         self.actions += actions
         for action in actions:
-            if isinstance(action, fleet.Exit):
+            if isinstance(action, Exit):
                 self.exit_code = action.code
         return actions
 
@@ -81,10 +99,10 @@ def running(target: int = 4) -> World:
 
 def test_a_start_launches_one_template_and_spawns_the_target_once_it_is_ready() -> None:
     world = World(Fleet(3, DEADLINES))
-    assert world.plan() == [fleet.LaunchTemplate(0)]
+    assert world.plan() == [LaunchTemplate(0)]
     assert world.plan() == []
     world.fleet.template_ready(0, world.now_s)
-    assert world.plan() == [fleet.Spawn(0, 0), fleet.Spawn(1, 0), fleet.Spawn(2, 0)]
+    assert world.plan() == [SpawnWorker(0, 0), SpawnWorker(1, 0), SpawnWorker(2, 0)]
     assert world.plan() == []
 
 
@@ -92,7 +110,7 @@ def test_a_first_generation_that_cannot_be_imported_ends_the_server_with_its_cod
     world = World(Fleet(3, DEADLINES))
     world.plan()
     world.fleet.template_gone(0, world.now_s)
-    assert world.plan() == [fleet.Unlisten(), fleet.Exit(ExitCode.APPLICATION)]
+    assert world.plan() == [Unlisten(), Exit(ExitCode.APPLICATION)]
 
 
 def test_a_first_worker_that_dies_before_it_is_ready_ends_the_server_and_its_siblings() -> None:
@@ -103,16 +121,16 @@ def test_a_first_worker_that_dies_before_it_is_ready_ends_the_server_and_its_sib
     world.fleet.hello(0, 10)
     world.fleet.hello(1, 11)
     world.fleet.gone(0, world.now_s)
-    assert world.plan() == [fleet.Unlisten(), fleet.DismissTemplate(0), fleet.Kill(1)]
+    assert world.plan() == [Unlisten(), DismissTemplate(0), Kill(1)]
     world.settle()
-    assert world.plan() == [fleet.Exit(ExitCode.APPLICATION)]
+    assert world.plan() == [Exit(ExitCode.APPLICATION)]
 
 
 def test_a_dead_worker_is_replaced_at_once() -> None:
     world = running()
     world.plan(after_s=4)
     world.fleet.gone(2, world.now_s)
-    assert world.plan() == [fleet.Spawn(2, 0, wary=True)]
+    assert world.plan() == [SpawnWorker(2, 0, wary=True)]
 
 
 def test_a_worker_that_dies_young_again_and_again_waits_longer_each_time_while_siblings_stay() -> None:
@@ -121,7 +139,7 @@ def test_a_worker_that_dies_young_again_and_again_waits_longer_each_time_while_s
     for _ in range(12):
         died_s = world.now_s
         world.fleet.gone(1, died_s)
-        while fleet.Spawn(1, 0, wary=True) not in world.plan(after_s=0.05):
+        while SpawnWorker(1, 0, wary=True) not in world.plan(after_s=0.05):
             world.beat()
         waits.append(world.now_s - died_s)
         world.settle()
@@ -132,11 +150,11 @@ def test_a_worker_that_dies_young_again_and_again_waits_longer_each_time_while_s
 def test_a_resting_slot_keeps_its_place() -> None:
     world = running(target=2)
     world.fleet.gone(0, world.now_s)
-    assert world.plan() == [fleet.Spawn(0, 0, wary=True)]  # once may be chance
+    assert world.plan() == [SpawnWorker(0, 0, wary=True)]  # once may be chance
     world.settle()
     world.fleet.gone(0, world.now_s)
     assert world.plan() == []  # not even in another slot
-    assert world.plan(after_s=fleet.BACKOFF_FIRST_S) == [fleet.Spawn(0, 0, wary=True)]
+    assert world.plan(after_s=fleet.BACKOFF_FIRST_S) == [SpawnWorker(0, 0, wary=True)]
 
 
 def test_when_all_rest_one_of_them_is_woken_soon() -> None:
@@ -158,12 +176,12 @@ def test_when_all_rest_one_of_them_is_woken_soon() -> None:
 def test_a_reload_replaces_one_worker_after_the_other_and_never_has_fewer_ready() -> None:
     world = running()
     world.fleet.request_reload()
-    assert world.plan() == [fleet.LaunchTemplate(1)]
+    assert world.plan() == [LaunchTemplate(1)]
     world.fleet.template_ready(1, world.now_s)
     for _ in range(40):
         for action in world.plan():
-            if isinstance(action, fleet.Drain):
-                assert action.backlog is Backlog.LEAVE
+            if isinstance(action, DrainWorker):
+                assert action.backlog is OnDrain.LEAVE
         assert len(world.ready()) >= 4
         assert len(world.fleet.of_state(SlotState.SPAWNING)) <= 1
         world.settle()
@@ -178,34 +196,34 @@ def test_a_reload_that_cannot_be_imported_leaves_everything_as_it_was() -> None:
     assert world.fleet.template_gone(1, world.now_s) is TemplateState.BOOTING
     assert world.plan(after_s=1) == []
     world.fleet.gone(0, world.now_s)
-    assert world.plan(after_s=2) == [fleet.Spawn(0, 0, wary=True)]
+    assert world.plan(after_s=2) == [SpawnWorker(0, 0, wary=True)]
 
 
 def test_a_first_template_that_the_kernel_refuses_ends_the_server_with_code_1() -> None:
     world = World(Fleet(3, DEADLINES))
     world.plan()
     world.fleet.launch_failed(0, world.now_s)
-    assert world.plan() == [fleet.Unlisten(), fleet.Exit(ExitCode.FAILURE)]
+    assert world.plan() == [Unlisten(), Exit(ExitCode.FAILURE)]
 
 
 def test_a_reload_that_the_kernel_refuses_is_tried_again_with_growing_pauses_until_it_can_be() -> None:
     world = running()
     world.fleet.request_reload()
     asked_s = world.now_s
-    assert world.plan() == [fleet.LaunchTemplate(1)]
+    assert world.plan() == [LaunchTemplate(1)]
     pauses_s = [world.fleet.launch_failed(1, world.now_s)]
     for number in range(2, 12):
         assert world.plan() == []  # nothing spins
         assert world.fleet.next_plan_s(world.now_s) > world.now_s
         while not (actions := world.plan(after_s=0.05)):
             world.beat()
-        assert actions == [fleet.LaunchTemplate(number)] and len(world.ready()) == 4
+        assert actions == [LaunchTemplate(number)] and len(world.ready()) == 4
         pauses_s.append(world.fleet.launch_failed(number, world.now_s))
     assert pauses_s[:3] == [0.1, 0.2, 0.4] and pauses_s[-1] == 30.0
     assert sum(pauses_s[:-1]) <= world.now_s - asked_s < sum(pauses_s[:-1]) + 2
     while not (actions := world.plan(after_s=0.5)):
         world.beat()
-    assert actions == [fleet.LaunchTemplate(12)]
+    assert actions == [LaunchTemplate(12)]
     world.settle()
     world.boot()
     assert {slot.generation for slot in world.ready()} == {12} and world.fleet.launch_failures == 0
@@ -215,7 +233,7 @@ def test_who_asks_again_need_not_wait_for_the_pause() -> None:
     world = running()
     for number in range(1, 10):
         world.fleet.request_reload()
-        assert world.plan() == [fleet.LaunchTemplate(number)]
+        assert world.plan() == [LaunchTemplate(number)]
         world.fleet.launch_failed(number, world.now_s)
 
 
@@ -223,10 +241,10 @@ def test_a_dead_template_whose_successor_the_kernel_refuses_is_tried_again() -> 
     world = running()
     world.plan(after_s=3)
     world.fleet.template_gone(0, world.now_s)
-    assert world.plan() == [fleet.LaunchTemplate(1)]
+    assert world.plan() == [LaunchTemplate(1)]
     world.fleet.launch_failed(1, world.now_s)
     assert world.plan() == [] and world.fleet.next_plan_s(world.now_s) > world.now_s
-    assert world.plan(after_s=0.11) == [fleet.LaunchTemplate(2)]
+    assert world.plan(after_s=0.11) == [LaunchTemplate(2)]
     assert world.fleet.templates[2].purpose is Purpose.REPLACE
 
 
@@ -245,7 +263,7 @@ def test_a_second_reload_during_the_first_takes_the_newest_code() -> None:
     world.fleet.request_reload()
     world.plan()
     world.fleet.request_reload()
-    assert world.plan() == [fleet.KillTemplate(1), fleet.LaunchTemplate(2)]
+    assert world.plan() == [KillTemplate(1), LaunchTemplate(2)]
 
 
 def test_a_killed_template_is_replaced_and_its_workers_stay() -> None:
@@ -254,7 +272,7 @@ def test_a_killed_template_is_replaced_and_its_workers_stay() -> None:
     world.fleet.template_closed(0, world.now_s)
     assert world.plan() == []  # it still has to be reaped
     world.fleet.template_gone(0, world.now_s)
-    assert world.plan() == [fleet.LaunchTemplate(1)]
+    assert world.plan() == [LaunchTemplate(1)]
     assert world.fleet.templates[1].purpose is Purpose.REPLACE
     world.fleet.template_ready(1, world.now_s)
     assert world.plan() == []
@@ -266,7 +284,7 @@ def test_a_template_that_cannot_be_replaced_is_tried_again_with_growing_pauses()
     world.fleet.template_gone(0, world.now_s)
     launched_s = []
     while len(launched_s) < 10:
-        if any(isinstance(action, fleet.LaunchTemplate) for action in world.plan(after_s=0.1)):
+        if any(isinstance(action, LaunchTemplate) for action in world.plan(after_s=0.1)):
             launched_s.append(world.now_s)
             world.fleet.template_gone(world.fleet.next_generation - 1, world.now_s)
         world.beat()
@@ -280,10 +298,10 @@ def test_a_stalled_hub_is_interrupted_then_aborted_then_killed() -> None:
     world.beat()
     for _ in range(30):
         assert world.plan(after_s=1) == []
-    assert world.plan(after_s=1) == [fleet.Interrupt(0)]
+    assert world.plan(after_s=1) == [Interrupt(0)]
     assert world.plan(after_s=1) == []
-    assert world.plan(after_s=1) == [fleet.Abort(0)]
-    assert fleet.Kill(0) in world.plan(after_s=1)
+    assert world.plan(after_s=1) == [Abort(0)]
+    assert Kill(0) in world.plan(after_s=1)
 
 
 def leaving(mercy_s: float = 60.0, hub_s: float = 30.0) -> World:
@@ -292,7 +310,7 @@ def leaving(mercy_s: float = 60.0, hub_s: float = 30.0) -> World:
     world.boot()
     world.beat()
     world.fleet.request_stop(world.now_s)
-    assert fleet.Drain(0, Backlog.EMPTY) in world.plan()
+    assert DrainWorker(0, OnDrain.EMPTY) in world.plan()
     world.fleet.templates.clear()
     return world
 
@@ -301,10 +319,10 @@ def test_a_stalled_hub_is_interrupted_aborted_and_killed_in_a_leaving_worker_too
     world = leaving()
     for _ in range(30):
         assert world.plan(after_s=1) == []
-    assert world.plan(after_s=1) == [fleet.Interrupt(0)]
+    assert world.plan(after_s=1) == [Interrupt(0)]
     assert world.plan(after_s=1) == []
-    assert world.plan(after_s=1) == [fleet.Abort(0)]
-    assert world.plan(after_s=1) == [fleet.Kill(0)]
+    assert world.plan(after_s=1) == [Abort(0)]
+    assert world.plan(after_s=1) == [Kill(0)]
 
 
 def test_a_leaving_worker_whose_hub_runs_again_still_has_its_mercy_time_and_no_more() -> None:
@@ -318,7 +336,7 @@ def test_a_leaving_worker_whose_hub_runs_again_still_has_its_mercy_time_and_no_m
         assert world.plan() == []
     world.now_s += 1 + fleet.FORCE_MARGIN_S
     world.beat()
-    assert world.plan() == [fleet.Abort(0)]
+    assert world.plan() == [Abort(0)]
 
 
 def test_the_mercy_time_moves_by_the_time_in_which_the_hub_was_held_up() -> None:
@@ -332,13 +350,13 @@ def test_the_mercy_time_moves_by_the_time_in_which_the_hub_was_held_up() -> None
         assert world.plan() == []
     world.now_s += 1
     world.beat()
-    assert world.plan() == [fleet.Abort(0)]
+    assert world.plan() == [Abort(0)]
 
 
 def test_a_leaving_worker_is_not_late_while_its_hub_is_held_up_but_for_a_minute() -> None:
     world = leaving(mercy_s=5, hub_s=1e9)
     late_s = 0.0
-    while fleet.Abort(0) not in world.plan(after_s=1):
+    while Abort(0) not in world.plan(after_s=1):
         late_s += 1
         assert world.fleet.next_plan_s(world.now_s) > world.now_s  # the master does not spin meanwhile
     assert fleet.HELD_MAX_S <= late_s <= 5 + fleet.FORCE_MARGIN_S + fleet.HELD_MAX_S
@@ -351,16 +369,16 @@ def test_a_worker_that_is_told_to_leave_while_it_imports_has_no_hub_to_be_watche
     world.plan()
     world.fleet.hello(0, 10)
     world.fleet.request_stop(world.now_s)
-    assert fleet.Drain(0, Backlog.EMPTY) in world.plan()
+    assert DrainWorker(0, OnDrain.EMPTY) in world.plan()
     for _ in range(30):
-        assert not any(isinstance(action, fleet.Interrupt) for action in world.plan(after_s=1))
+        assert not any(isinstance(action, Interrupt) for action in world.plan(after_s=1))
 
 
 def test_a_hub_that_runs_again_after_the_interrupt_is_left_alone() -> None:
     world = running(target=1)
     for _ in range(31):
         world.plan(after_s=1)
-    assert world.actions == [fleet.Interrupt(0)]
+    assert world.actions == [Interrupt(0)]
     world.now_s += 0.5
     world.beat()
     assert world.plan() == []
@@ -381,14 +399,14 @@ def test_a_graceful_stop_drains_everybody_with_the_backlog_and_waits_for_them() 
     world = running(target=2)
     world.fleet.request_stop(world.now_s)
     assert world.plan() == [
-        fleet.Unlisten(),
-        fleet.DismissTemplate(0),
-        fleet.Drain(0, Backlog.EMPTY),
-        fleet.Drain(1, Backlog.EMPTY),
+        Unlisten(),
+        DismissTemplate(0),
+        DrainWorker(0, OnDrain.EMPTY),
+        DrainWorker(1, OnDrain.EMPTY),
     ]
     assert world.plan(after_s=1) == [] and world.exit_code is None
     world.settle()
-    assert world.plan() == [fleet.Exit(ExitCode.OK)]
+    assert world.plan() == [Exit(ExitCode.OK)]
 
 
 def test_a_delayed_stop_goes_on_until_it_is_due() -> None:
@@ -396,15 +414,15 @@ def test_a_delayed_stop_goes_on_until_it_is_due() -> None:
     world.fleet.request_stop(world.now_s + 3)
     world.plan(after_s=2)
     assert world.fleet.mode is Mode.RUNNING and world.fleet.next_plan_s(world.now_s) <= world.now_s + 1
-    assert fleet.Unlisten() in world.plan(after_s=1)
+    assert Unlisten() in world.plan(after_s=1)
 
 
 def test_a_tired_worker_is_replaced_before_it_drains() -> None:
     world = running(target=2)
     world.fleet.tired(0)
-    assert world.plan() == [fleet.Spawn(2, 0)]
+    assert world.plan() == [SpawnWorker(2, 0)]
     world.settle()
-    assert world.plan() == [fleet.Drain(0, Backlog.LEAVE)]
+    assert world.plan() == [DrainWorker(0, OnDrain.LEAVE)]
     world.settle()
     assert world.plan() == []
 
@@ -424,18 +442,18 @@ def test_a_stall_is_shown_once_before_it_is_interrupted() -> None:
     world = World(Fleet(1, fleet.Deadlines(boot_s=60, mercy_s=60, hub_s=30, hub_warn_s=1)))
     world.boot()
     world.beat()
-    assert world.plan(after_s=1) == [] and world.plan(after_s=0.5) == [fleet.Interrupt(0)]
+    assert world.plan(after_s=1) == [] and world.plan(after_s=0.5) == [Interrupt(0)]
     for _ in range(20):
         assert world.plan(after_s=1) == []
     world.beat()
-    assert world.plan(after_s=1.5) == [fleet.Interrupt(0)]  # the next stall is another one
+    assert world.plan(after_s=1.5) == [Interrupt(0)]  # the next stall is another one
 
 
 def test_adopted_workers_serve_until_new_ones_have_replaced_them() -> None:
     world = World(Fleet(2, DEADLINES))
     world.fleet.adopt(0, 4, 100, world.now_s)
     world.fleet.adopt(3, 4, 103, world.now_s)
-    assert world.plan() == [fleet.LaunchTemplate(5)]
+    assert world.plan() == [LaunchTemplate(5)]
     for _ in range(20):
         world.settle()
         world.plan()
@@ -449,8 +467,8 @@ def test_a_worker_that_outstays_its_mercy_is_aborted_and_killed() -> None:
     for _ in range(64):
         world.plan(after_s=1)
         world.fleet.templates.clear()
-    ends = [action for action in world.actions if isinstance(action, (fleet.Abort, fleet.Kill))]
-    assert ends[:2] == [fleet.Abort(0), fleet.Kill(0)]
+    ends = [action for action in world.actions if isinstance(action, (Abort, Kill))]
+    assert ends[:2] == [Abort(0), Kill(0)]
 
 
 def test_a_forced_stop_kills_at_once() -> None:
@@ -458,7 +476,7 @@ def test_a_forced_stop_kills_at_once() -> None:
     world.fleet.request_stop(world.now_s)
     world.plan()
     world.fleet.request_end()
-    assert world.plan() == [fleet.Kill(0), fleet.Kill(1)]
+    assert world.plan() == [Kill(0), Kill(1)]
 
 
 def test_a_spawn_that_nobody_answers_is_abandoned_after_the_boot_timeout() -> None:
@@ -468,14 +486,14 @@ def test_a_spawn_that_nobody_answers_is_abandoned_after_the_boot_timeout() -> No
     world.plan()
     for _ in range(59):
         assert world.plan(after_s=1) == []
-    assert world.plan(after_s=1) == [fleet.Abandon(0)]
+    assert world.plan(after_s=1) == [Abandon(0)]
     assert world.fleet.mode is Mode.RUNNING
 
 
 def test_fewer_workers_wanted_drains_the_highest_number() -> None:
     world = running()
     world.fleet.target = 3
-    assert world.plan() == [fleet.Drain(3, Backlog.LEAVE)]
+    assert world.plan() == [DrainWorker(3, OnDrain.LEAVE)]
 
 
 def test_a_worker_that_closes_its_channel_counts_until_it_is_reaped() -> None:
@@ -484,7 +502,7 @@ def test_a_worker_that_closes_its_channel_counts_until_it_is_reaped() -> None:
     world.fleet.channel_closed(0, world.now_s)
     assert world.plan() == []
     world.fleet.gone(0, world.now_s)
-    assert world.plan() == [fleet.Spawn(0, 0, wary=True)]
+    assert world.plan() == [SpawnWorker(0, 0, wary=True)]
 
 
 def test_an_unlisted_transition_names_state_and_event() -> None:
@@ -566,11 +584,11 @@ def happen(world: World, event: str, pick: int) -> None:  # noqa: C901  # one ta
             world.now_s += {"tick": 0.3, "long tick": 4.0, "gap": 5000.0, "back": -70.0}[event]
 
 
-def assert_sensible(world: World, action: fleet.Action) -> None:
+def assert_sensible(world: World, action: Action) -> None:
     """An action always meets somebody who is in the state that it speaks of."""
-    if isinstance(action, (fleet.Interrupt, fleet.Abort, fleet.Kill)):
+    if isinstance(action, (Interrupt, Abort, Kill)):
         assert world.fleet.slots[action.slot].pid != 0
-    if isinstance(action, fleet.Spawn):
+    if isinstance(action, SpawnWorker):
         assert world.fleet.templates[action.generation].state is TemplateState.READY
 
 
@@ -624,9 +642,9 @@ def test_a_stop_always_ends_even_if_nobody_obeys(events: list[tuple[str, int]], 
         world.fleet.request_end()
     for _ in range(200):
         for action in world.plan(after_s=0.9):
-            if isinstance(action, fleet.Kill):  # only SIGKILL is obeyed
+            if isinstance(action, Kill):  # only SIGKILL is obeyed
                 world.fleet.gone(action.slot, world.now_s)
-            if isinstance(action, fleet.KillTemplate):
+            if isinstance(action, KillTemplate):
                 world.fleet.template_gone(action.generation, world.now_s)
         if world.exit_code is not None:
             break
@@ -654,13 +672,13 @@ def test_an_import_beyond_its_time_is_told_aborted_and_killed() -> None:
     world.plan()
     for _ in range(59):
         assert world.plan(after_s=1) == []
-    assert world.plan(after_s=1) == [fleet.InterruptTemplate(0)]
+    assert world.plan(after_s=1) == [InterruptTemplate(0)]
     assert world.plan(after_s=1) == []
-    assert world.plan(after_s=1) == [fleet.AbortTemplate(0)]
-    assert world.plan(after_s=2) == [fleet.KillTemplate(0)]
-    assert world.plan(after_s=2) == [fleet.KillTemplate(0)]
+    assert world.plan(after_s=1) == [AbortTemplate(0)]
+    assert world.plan(after_s=2) == [KillTemplate(0)]
+    assert world.plan(after_s=2) == [KillTemplate(0)]
     world.fleet.template_gone(0, world.now_s)
-    assert fleet.Exit(ExitCode.APPLICATION) in world.plan()
+    assert Exit(ExitCode.APPLICATION) in world.plan()
 
 
 def test_with_lazy_apps_too() -> None:
@@ -671,10 +689,10 @@ def test_with_lazy_apps_too() -> None:
     world.fleet.hello(0, 77)
     for _ in range(59):
         assert world.plan(after_s=1) == []
-    assert world.plan(after_s=1) == [fleet.InterruptImport(0)]
+    assert world.plan(after_s=1) == [InterruptImport(0)]
     assert world.plan(after_s=1) == []
-    assert fleet.Abort(0) in world.plan(after_s=1)
-    assert fleet.Kill(0) in world.plan(after_s=1)
+    assert Abort(0) in world.plan(after_s=1)
+    assert Kill(0) in world.plan(after_s=1)
 
 
 def test_an_import_that_was_told_to_end_is_no_failure() -> None:
@@ -685,7 +703,7 @@ def test_an_import_that_was_told_to_end_is_no_failure() -> None:
     world.plan()
     world.fleet.hello(0, 77)
     world.fleet.gone(0, world.now_s, asked=True)
-    assert world.plan() == [fleet.Spawn(0, 0)]
+    assert world.plan() == [SpawnWorker(0, 0)]
 
 
 def test_a_reload_does_not_wait_for_an_import_that_it_makes_outdated() -> None:
@@ -693,10 +711,10 @@ def test_a_reload_does_not_wait_for_an_import_that_it_makes_outdated() -> None:
     world.fleet.request_reload()
     world.plan()
     world.fleet.template_ready(1, world.now_s)
-    assert fleet.Spawn(1, 1) in world.plan()
+    assert SpawnWorker(1, 1) in world.plan()
     world.fleet.hello(1, 88)
     world.fleet.request_reload()
     world.plan()
     world.fleet.template_ready(2, world.now_s)
     actions = world.plan()
-    assert fleet.Drain(1, Backlog.LEAVE) in actions and fleet.Spawn(2, 2) in actions
+    assert DrainWorker(1, OnDrain.LEAVE) in actions and SpawnWorker(2, 2) in actions

@@ -13,23 +13,13 @@ from hypothesis import strategies as st
 from tests import client
 from tests.conftest import Start
 from tests.http_streams import streams
-from tests.pure_form import ROOT, PureForm, ask
-from wsgid import forms
+from tests.pure_form import PureForm, ask
+from wsgid import compiled
 from wsgid.protocol.uwsgi import encode
-
-TWINS = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    for pattern in ("*.pyx", "*.pxd")
-    for path in (ROOT / "wsgid").rglob(pattern)
-}
-
-
-def test_the_hot_path_is_what_has_a_second_form() -> None:
-    assert set(forms.HOT) == TWINS
 
 
 def test_the_compiled_form_is_there() -> None:
-    assert forms.pure() == []
+    assert compiled.pure() == []
 
 
 @pytest.mark.parametrize(("pure", "said"), [("", "compiled"), ("0", "compiled"), ("1", "pure Python")])
@@ -51,13 +41,13 @@ def test_the_workers_run_the_form_that_is_asked_for(start: Start, pure: str, end
 
         def application(environ, start_response):
             start_response("200 OK", [])
-            return [" ".join(module.__file__ for name, module in sorted(sys.modules.items()) if name in HOT).encode()]
+            return [" ".join(module.__file__ for name, module in sorted(sys.modules.items()) if name in hot()).encode()]
 
-        from wsgid.forms import HOT
+        from wsgid.compiled import hot
     """,
     ).wait_ready(1)
     files = client.get(server.directory / "app.sock").body.decode().split()
-    assert len(files) == len(forms.HOT) and all(file.endswith(ending) for file in files)
+    assert len(files) == len(compiled.hot()) and all(file.endswith(ending) for file in files)
 
 
 # --- beside each other ------------------------------------------------------------------------------------------------

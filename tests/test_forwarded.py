@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgid.forwarded import Trusted, apply
+from wsgid.protocol.forwarded import Trusted, apply
 
 LISTED = "127.0.0.1, 10.0.0.0/8 ,2001:db8::/32"
 ALL_HEADERS = "X-Forwarded-For, x-forwarded-proto,x-forwarded-host,x-forwarded-port"

@@ -18,7 +18,7 @@ from tests.snapshots import snapshot
 from wsgid.admin import health, http
 from wsgid.admin.http import Page, text_page
 from wsgid.admin.server import INCOMPLETE
-from wsgid.slots import SlotState
+from wsgid.supervisor.slots import SlotState
 
 APP = """
     import time

@@ -17,7 +17,7 @@ import wsgid
 from tests import client
 from tests.conftest import Start
 from tests.server import Server, eventually, open_to_all
-from wsgid import listener
+from wsgid.sockets import listener
 
 APP = """
     import os

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgid.limits import RateLimit
+from wsgid.log.rate_limit import RateLimit
 
 
 def test_a_burst_is_admitted_and_then_the_rate() -> None:

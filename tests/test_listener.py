@@ -11,9 +11,9 @@ import pytest
 
 from tests import client
 from tests.conftest import Start
-from wsgid import listener
 from wsgid.errors import ListenerError
-from wsgid.listener import Listener, Ownership, open_listener
+from wsgid.sockets import listener
+from wsgid.sockets.listener import Listener, Ownership, open_listener
 
 
 @pytest.fixture

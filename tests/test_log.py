@@ -19,9 +19,9 @@ from tests import client
 from tests.conftest import Start
 from tests.server import Server, eventually
 from wsgid import log
-from wsgid.logs import destination
-from wsgid.logs.destination import Destination, Kind
-from wsgid.logs.syslogger import INFO, Syslog
+from wsgid.log import destination
+from wsgid.log.destination import Destination, DestinationType
+from wsgid.log.syslog_socket import INFO, Syslog
 
 APP = """
     import logging, sys, time
@@ -252,7 +252,9 @@ def local(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], socket.socket]]]:
 
 def test_a_restarted_syslog_is_found_again(local: tuple[Path, Callable[[], socket.socket]]) -> None:
     path, listen = local
-    to = Destination(Kind.SYSLOG, str(path), tag="site", facility=destination.parse("syslog:x,local3").facility)
+    to = Destination(
+        DestinationType.SYSLOG, str(path), tag="site", facility=destination.parse("syslog:x,local3").facility
+    )
     syslog = Syslog(to)
     with pytest.raises(FileNotFoundError):
         syslog.send(INFO, "nobody hears this")
@@ -272,7 +274,7 @@ def test_a_restarted_syslog_is_found_again(local: tuple[Path, Callable[[], socke
 def test_a_syslog_that_does_not_read_never_blocks(local: tuple[Path, Callable[[], socket.socket]]) -> None:
     path, listen = local
     listen()
-    syslog = Syslog(Destination(Kind.SYSLOG, str(path)))
+    syslog = Syslog(Destination(DestinationType.SYSLOG, str(path)))
     with pytest.raises(BlockingIOError):
         for _ in range(10_000):
             syslog.send(INFO, "x" * 1000)
@@ -302,7 +304,7 @@ def test_destinations(text: str, expected: str) -> None:
 
 
 def test_a_file_may_be_named_by_its_path_alone() -> None:
-    assert destination.parse_file("a.log") == Destination(Kind.FILE, str(Path.cwd() / "a.log"))
+    assert destination.parse_file("a.log") == Destination(DestinationType.FILE, str(Path.cwd() / "a.log"))
     assert destination.parse_file("syslog") == destination.parse("syslog")
 
 

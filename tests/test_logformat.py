@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgid.logs import logformat
-from wsgid.logs.logformat import Moment, compiled
+from wsgid.log import request_format
+from wsgid.log.request_format import Moment, compiled
 from wsgid.wsgi.response import Outcome, Served
 
 DOCS = Path(__file__).parent.parent / "docs" / "logging.md"
@@ -165,7 +165,9 @@ def test_each_variable_has_its_value(name: str) -> None:
 
 
 def test_the_list_of_variables_is_complete() -> None:
-    assert {*logformat.TEXTS, *logformat.NUMBERS, "pid", "wid", "switches", "core"} == VALUES.keys() - {"var.HTTP_HOST"}
+    assert {*request_format.TEXTS, *request_format.NUMBERS, "pid", "wid", "switches", "core"} == VALUES.keys() - {
+        "var.HTTP_HOST"
+    }
 
 
 def test_what_is_not_there_is_a_dash() -> None:
@@ -213,7 +215,7 @@ def test_a_client_that_left_is_an_error_of_reading_or_of_writing(status: int, re
 # --- whatever the client sends ---
 
 FORMATS = [
-    *logformat.PRESETS,
+    *request_format.PRESETS,
     '%(uri) "%(var.X)" \\ %(uagent)',
     "%(uri)\u20ac%(addr)",
     '{"x": "%(uri)", "y": "%(var.X)", "z": "%(addr)"}',
@@ -264,11 +266,11 @@ def test_a_moment_is_not_in_the_applications_language() -> None:
 # --- the documentation ---
 
 
-@pytest.mark.parametrize("preset", logformat.PRESETS)
+@pytest.mark.parametrize("preset", request_format.PRESETS)
 def test_the_examples_of_the_documentation_are_what_is_written(preset: str) -> None:
     assert line(preset) in DOCS.read_text().splitlines()
 
 
 def test_the_documentation_has_all_variables() -> None:
     documented = set(re.findall(r"`%\((\w+)\)`", DOCS.read_text()))
-    assert documented == {*logformat.TEXTS, *logformat.NUMBERS, "pid", "wid", "switches", "core"}
+    assert documented == {*request_format.TEXTS, *request_format.NUMBERS, "pid", "wid", "switches", "core"}

@@ -17,10 +17,10 @@ from tests.conftest import Start
 from tests.server import Server, eventually
 from tests.snapshots import snapshot
 from wsgid.admin import metrics
-from wsgid.admin.metrics import METRICS, Kind
+from wsgid.admin.metrics import METRICS, MetricType
 from wsgid.admin.snapshot import ListenerView
-from wsgid.scoreboard import DURATION_BOUNDS_US
-from wsgid.slots import SlotState
+from wsgid.ipc.scoreboard import DURATION_BOUNDS_US
+from wsgid.supervisor.slots import SlotState
 
 APP = """
     import time
@@ -270,7 +270,7 @@ def test_every_metric_is_declared_once_with_its_type_and_help() -> None:
     for metric in METRICS:
         family = found.families[metric.name.removesuffix("_total")]
         assert family.type == metric.kind.value and family.documentation == metric.help and family.samples, metric.name
-        assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER), metric.name
+        assert metric.name.endswith("_total") == (metric.kind is MetricType.COUNTER), metric.name
         assert metric.help.endswith("."), metric.name
 
 
@@ -299,7 +299,7 @@ def test_what_is_not_known_has_no_line() -> None:
 
 @given(st.text(min_size=1))
 def test_any_text_in_a_label_is_read_back(text: str) -> None:
-    server = metrics.Server(snapshot(application=text), {})
+    server = metrics.Scraped(snapshot(application=text), {})
     [sample] = Scrape("".join(metrics._lines(METRICS[0], server))).samples
     assert sample.labels["application"] == text
 
@@ -337,4 +337,4 @@ def test_the_metrics_of_uwsgi_exporter_are_there_with_types_and_labels(subsystem
     declared = {metric.name: metric for metric in METRICS}
     for kind, name in (one.split() for one in text.split(",")):
         metric = declared[f"uwsgi_{subsystem}{name}"]
-        assert metric.labels == labels and metric.kind is {"G": Kind.GAUGE, "C": Kind.COUNTER}[kind]
+        assert metric.labels == labels and metric.kind is {"G": MetricType.GAUGE, "C": MetricType.COUNTER}[kind]

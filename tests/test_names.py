@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests import client
-from wsgid.protocol.http import Decoder, Head, Limits
+from wsgid.protocol.http import Decoder, HttpHead, Limits
 from wsgid.protocol.uwsgi import decode
 
 GROWTH_MAX_BYTES = 1 << 20
@@ -21,7 +21,7 @@ def by_uwsgi(number: int) -> None:
 def by_http(number: int) -> None:
     decoder = Decoder(Limits(20_000, 100, 64_000), {})
     decoder.feed(f"GET /{number} HTTP/1.1\r\nHost: {'h' * 8000}{number}\r\nX{number}-{'n' * 8000}: v\r\n\r\n".encode())
-    assert isinstance(decoder.take(), Head)
+    assert isinstance(decoder.take(), HttpHead)
 
 
 @pytest.mark.parametrize("send", [by_uwsgi, by_http])

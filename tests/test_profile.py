@@ -19,8 +19,18 @@ import pytest
 from tests import client
 from tests.conftest import Start
 from tests.server import PATIENCE_S, Server, eventually
-from wsgid import profiler
-from wsgid.profiler import DEEPER, DEPTH_MAX, LABELS_MAX, MORE, OTHERS, STACKS_MAX, WSGID, Samples, request_label
+from wsgid.diagnostics import profiler
+from wsgid.diagnostics.profiler import (
+    DEEPER,
+    DEPTH_MAX,
+    LABELS_MAX,
+    MORE,
+    OTHERS,
+    STACKS_MAX,
+    WSGID,
+    Samples,
+    request_label,
+)
 
 WSGIDCTL = str(Path(sys.executable).with_name("wsgidctl"))
 APP = """

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.http_streams import streams
 from wsgid.errors import BadRequest, PeerError
-from wsgid.protocol.http import END, Decoder, Head, Limits
+from wsgid.protocol.http import END, Decoder, HttpHead, Limits
 
 LIMITS = Limits(line_bytes=200, headers=20, head_bytes=1000)
 BASE = {"wsgi.errors": "ours"}
@@ -48,15 +48,15 @@ def all_events(data: bytes, size: int, limits: Limits = LIMITS) -> list[Event]:
     return events
 
 
-def heads(data: bytes) -> list[Head]:
+def heads(data: bytes) -> list[HttpHead]:
     """The same however the bytes arrive, else it fails."""
     whole = decoded(data)
     for size in (1, 2, 7):
         assert decoded(data, size) == whole
-    return [event for event in whole if isinstance(event, Head)]
+    return [event for event in whole if isinstance(event, HttpHead)]
 
 
-def head(data: bytes) -> Head:
+def head(data: bytes) -> HttpHead:
     [found] = heads(data)
     return found
 
@@ -84,7 +84,7 @@ def test_requests_one_after_the_other() -> None:
         b"2;x=y\r\nde\r\n1\r\nf\r\n0\r\nT: x\r\n\r\n"
     )
     assert [one.variables["PATH_INFO"] for one in heads(data)] == ["/1", "/2", "/3"]
-    rest = [event for event in decoded(data) if not isinstance(event, Head)]
+    rest = [event for event in decoded(data) if not isinstance(event, HttpHead)]
     assert rest == [b"abc", END, END, b"def", END]
 
 
@@ -177,7 +177,7 @@ def test_an_upgrade_and_what_follows_it() -> None:
         decoder = Decoder(LIMITS, BASE)
         for start in range(0, len(data) + 2, size):
             decoder.feed((data + b"\x81\x00")[start : start + size])
-        assert isinstance(decoder.take(), Head) and decoder.take() is END
+        assert isinstance(decoder.take(), HttpHead) and decoder.take() is END
         assert decoder.beyond == b"\x81\x00"
 
 
@@ -187,7 +187,7 @@ def test_an_upgrade_and_what_follows_it() -> None:
 def test_a_request_that_need_not_be_upgraded_has_its_body_and_a_next_one(body: bytes) -> None:
     data = POST + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n" + body + GET + b"\r\n"
     assert [found.upgrade for found in heads(data)] == [True, False]
-    assert [event for event in decoded(data) if not isinstance(event, Head)] == [b"hello", END, END]
+    assert [event for event in decoded(data) if not isinstance(event, HttpHead)] == [b"hello", END, END]
 
 
 @pytest.mark.parametrize(
@@ -218,14 +218,14 @@ def test_trailers_never_reach_the_environ() -> None:
 @pytest.mark.parametrize("extension", [b";a", b";a=b", b" ; a = b", b'\t;a="q;\\"x";c', b";a;b=1 ;c"])
 def test_chunk_extensions_are_dropped(extension: bytes) -> None:
     data = CHUNKED + b"3" + extension + b"\r\nabc\r\n0" + extension + b"\r\n\r\n"
-    assert [event for event in decoded(data) if not isinstance(event, Head)] == [b"abc", END]
+    assert [event for event in decoded(data) if not isinstance(event, HttpHead)] == [b"abc", END]
     heads(data)
 
 
 def test_all_chunks_that_have_come_are_one_block() -> None:
     decoder = Decoder(LIMITS, BASE)
     decoder.feed(CHUNKED + b"1\r\nx\r\n" * 10_000)
-    assert isinstance(decoder.take(), Head)
+    assert isinstance(decoder.take(), HttpHead)
     assert decoder.take() == b"x" * 10_000 and decoder.take() is None
 
 
@@ -234,7 +234,7 @@ def test_what_is_whole_comes_before_what_is_refused() -> None:
         decoder = Decoder(LIMITS, BASE)
         decoder.feed(POST + b"Content-Length: 1\r\n\r\na" + GET + b"\r\n" + bad + GET + b"\r\n")
         events = [decoder.take() for _ in range(7)]
-        assert [type(event).__name__ for event in events[:5]] == ["Head", "bytes", "End", "Head", "End"]
+        assert [type(event).__name__ for event in events[:5]] == ["HttpHead", "bytes", "End", "HttpHead", "End"]
         assert isinstance(events[5], PeerError) and events[6] is None
         decoder.feed(GET + b"\r\n")
         assert decoder.take() is None and not decoder.is_between and not decoder.has_next
@@ -243,7 +243,7 @@ def test_what_is_whole_comes_before_what_is_refused() -> None:
 def test_the_chunks_in_front_of_a_bad_one_are_read() -> None:
     decoder = Decoder(LIMITS, BASE)
     decoder.feed(CHUNKED + b"2\r\nab\r\nx\r\n")
-    assert isinstance(decoder.take(), Head) and decoder.take() == b"ab" and isinstance(decoder.take(), BadRequest)
+    assert isinstance(decoder.take(), HttpHead) and decoder.take() == b"ab" and isinstance(decoder.take(), BadRequest)
 
 
 @pytest.mark.parametrize("lines", [b"HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", b"HTTP/1.0\r\n\r\n"])
@@ -251,7 +251,7 @@ def test_what_follows_the_last_request_is_ignored(lines: bytes) -> None:
     for behind in (GET + b"\r\n", b"\0\n garbage"):
         decoder = Decoder(LIMITS, BASE)
         decoder.feed(b"GET / " + lines + behind)
-        assert isinstance(decoder.take(), Head) and not decoder.has_next
+        assert isinstance(decoder.take(), HttpHead) and not decoder.has_next
         assert decoder.take() is END
         decoder.feed(behind)
         assert decoder.take() is None and decoder.is_between and not decoder.has_next
@@ -265,7 +265,7 @@ def test_one_head_is_decoded_and_what_follows_stays_bytes() -> None:
         decoders[-1].feed(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" * 1500)
     tracemalloc.start()
     try:
-        assert all(isinstance(decoder.take(), Head) for decoder in decoders)
+        assert all(isinstance(decoder.take(), HttpHead) for decoder in decoders)
         assert tracemalloc.get_traced_memory()[0] < 20 * 5000
     finally:
         tracemalloc.stop()
@@ -282,7 +282,7 @@ def test_a_decoder_says_what_has_begun() -> None:
         decoder.feed(part)
         assert decoder.take() is None and not decoder.is_between
     decoder.feed(b"\r\n")
-    assert isinstance(decoder.take(), Head) and state(decoder) == (False, False)
+    assert isinstance(decoder.take(), HttpHead) and state(decoder) == (False, False)
     assert decoder.take() is END and state(decoder) == (True, False)
 
 
@@ -578,7 +578,7 @@ def test_what_is_accepted_is_read_as_llhttp_does(data: bytes) -> None:
     body = b""
     while isinstance(event := decoder.take(), bytes):
         body += event
-    if not isinstance(found, Head) or event is not END or found.upgrade:
+    if not isinstance(found, HttpHead) or event is not END or found.upgrade:
         return
     used = data[: len(data) - len(decoder.beyond)] if found.keep_alive else data
     try:

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wsgid.errors import BadPacket, ForeignProtocol, PeerError, TooManyVariables, UnknownModifier
-from wsgid.protocol.uwsgi import MAX_SIZE_BYTES, PONG, Head, Modifier, decode, encode
+from wsgid.protocol.uwsgi import MAX_SIZE_BYTES, PONG, Modifier, UwsgiHead, decode, encode
 
 MAX_VARS = 100
 
@@ -26,13 +26,13 @@ def variables_of(*pairs: tuple[str, str], modifier1: int = 0) -> dict[str, str]:
 def test_the_layout_is_that_of_the_specification() -> None:
     packet = b"\x00\x0a\x00\x00\x03\x00KEY\x03\x00val"
     assert encode([("KEY", "val")]) == b"\x00\x0a\x00\x00" + packet[4:]
-    assert decode(packet, MAX_VARS) == Head(Modifier.WSGI, {"KEY": "val"}, 0, 14)
+    assert decode(packet, MAX_VARS) == UwsgiHead(Modifier.WSGI, {"KEY": "val"}, 0, 14)
 
 
 @given(variable_sets)
 def test_what_is_encoded_is_decoded(variables: dict[str, str]) -> None:
     packet = encode(variables.items())
-    assert decode(packet, MAX_VARS) == Head(Modifier.WSGI, variables, 0, len(packet))
+    assert decode(packet, MAX_VARS) == UwsgiHead(Modifier.WSGI, variables, 0, len(packet))
 
 
 @given(variable_sets, st.binary(max_size=100))
@@ -127,7 +127,7 @@ def test_names_and_values_are_latin_1() -> None:
 
 
 def test_a_packet_without_variables_is_valid() -> None:
-    assert decode(bytes(4), MAX_VARS) == Head(Modifier.WSGI, {}, 0, 4)
+    assert decode(bytes(4), MAX_VARS) == UwsgiHead(Modifier.WSGI, {}, 0, 4)
 
 
 def test_a_ping_is_recognised_and_has_an_answer() -> None:

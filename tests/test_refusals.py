@@ -23,10 +23,11 @@ from tests import client
 from tests.conftest import Start
 from tests.ctl import wsgidctl
 from tests.server import PATIENCE_S, Server, eventually, open_to_all
-from wsgid import upgrade
-from wsgid.channel import Channel, pair
-from wsgid.protocol import control
-from wsgid.refusals import Again, Net, named, words
+from wsgid.ipc import messages
+from wsgid.ipc.channel import Channel, pair
+from wsgid.linux.syscall_errors import named, words
+from wsgid.supervisor import upgrade
+from wsgid.supervisor.retry import Again, Net
 
 APP = """
     import os
@@ -387,20 +388,20 @@ def test_the_net_says_a_thing_once_and_lets_bugs_through(capsys: pytest.CaptureF
 def test_an_order_waits_until_there_is_room_and_keeps_its_place() -> None:
     ours, theirs = map(Channel, pair())
     try:
-        while ours.send(control.Unshare(0)):
+        while ours.send(messages.ReturnSockets(0)):
             pass
         assert isinstance(ours.refusal, BlockingIOError)
-        ours.order(control.Drain("leave", 1.0))
-        ours.order(control.Reopen([]))
-        last: list[control.Message] = []
-        while len(last) < 3 or not isinstance(last[-1], control.Reopen):
+        ours.order(messages.Drain("leave", 1.0))
+        ours.order(messages.Reopen([]))
+        last: list[messages.Message] = []
+        while len(last) < 3 or not isinstance(last[-1], messages.Reopen):
             ours.flush()
             received = theirs.receive()
             assert received
             last.append(received[0])
-        assert isinstance(last[-2], control.Drain)
+        assert isinstance(last[-2], messages.Drain)
         theirs.close()
-        ours.order(control.Reopen([]))  # nobody is there: nothing waits for ever
+        ours.order(messages.Reopen([]))  # nobody is there: nothing waits for ever
         assert isinstance(ours.refusal, ConnectionError)
     finally:
         ours.close()

@@ -13,7 +13,7 @@ from tests import client
 from tests.conftest import Start
 from tests.http_load import APP, Address, Load, Way, address_of
 from tests.server import Server, eventually
-from wsgid.shares import deal
+from wsgid.supervisor.reuse_port import deal
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 

@@ -15,7 +15,7 @@ import pytest
 from tests import another_user, client
 from tests.conftest import Start
 from tests.server import Server, eventually, open_to_all
-from wsgid import safefiles
+from wsgid.linux import safefiles
 
 APP = """
     def application(environ, start_response):

@@ -15,12 +15,12 @@ from tests.conftest import Start
 from tests.ctl import refusal, said, wsgidctl
 from tests.server import Server, eventually
 from tests.test_ctl import send
-from wsgid import dump
 from wsgid.config.options import Settings
-from wsgid.ctl.stacks import ALL_THERE_IS
+from wsgid.ctl.commands.stacks import ALL_THERE_IS
 from wsgid.errors import RequestTimeout
-from wsgid.scoreboard import Word
-from wsgid.timeouts import Timeouts
+from wsgid.ipc import stackdump
+from wsgid.ipc.scoreboard import Word
+from wsgid.serving.timeouts import Timeouts
 
 APP = """
     import os, threading, time
@@ -237,21 +237,21 @@ def test_the_master_keeps_no_descriptor_of_dead_workers(start: Start, tmp_path: 
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_dump_is_of_one_moment(times: int) -> None:
     """A child, which has the memfd and the handler from us."""
-    fd = dump.prepare()
+    fd = stackdump.prepare()
     pid = os.fork()
     if pid == 0:
         while True:
             time.sleep(60)
     try:
         for _ in range(times):
-            dump.request(pid, fd)
-            eventually(lambda: "test_a_dump_is_of_one_moment" in dump.read(fd), "the dump is there")
-        assert dump.read(fd).count("Current thread") == 1
-        assert "\0" not in dump.read(fd)
+            stackdump.request(pid, fd)
+            eventually(lambda: "test_a_dump_is_of_one_moment" in stackdump.read(fd), "the dump is there")
+        assert stackdump.read(fd).count("Current thread") == 1
+        assert "\0" not in stackdump.read(fd)
     finally:
         os.kill(pid, Signals.SIGKILL)
         os.waitpid(pid, 0)
-        faulthandler.unregister(dump.SIGNAL)
+        faulthandler.unregister(stackdump.SIGNAL)
         os.close(fd)
 
 
@@ -259,6 +259,6 @@ def test_only_a_memfd_is_read_as_a_dump() -> None:
     """A FIFO there, and whoever reads it waits for ever."""
     read_fd, write_fd = os.pipe()
     memfd = os.memfd_create("any")
-    assert dump.is_memfd(memfd) and not dump.is_memfd(read_fd) and not dump.is_memfd(write_fd)
+    assert stackdump.is_memfd(memfd) and not stackdump.is_memfd(read_fd) and not stackdump.is_memfd(write_fd)
     for fd in (read_fd, write_fd, memfd):
         os.close(fd)

@@ -15,10 +15,10 @@ import pytest
 from tests import client
 from tests.conftest import Start
 from tests.server import PATIENCE_S, Server
-from wsgid import systemd
-from wsgid.fleet import Deadlines, Fleet
-from wsgid.slots import Slot, SlotState
-from wsgid.systemd import Notifier
+from wsgid.supervisor import systemd
+from wsgid.supervisor.fleet import Deadlines, Fleet
+from wsgid.supervisor.slots import Slot, SlotState
+from wsgid.supervisor.systemd import Notifier
 
 APP = """
     import os, json

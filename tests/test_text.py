@@ -2,7 +2,7 @@
 
 import pytest
 
-from wsgid.text import is_plain
+from wsgid.protocol.fields import is_plain
 
 
 @pytest.mark.parametrize("size", range(1, 27))

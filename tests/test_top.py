@@ -23,8 +23,8 @@ from tests.conftest import Start
 from tests.ctl import PROGRAM, refusal, said, wsgidctl
 from tests.server import PATIENCE_S, eventually
 from tests.test_ctl import send, serve
-from wsgid.ctl import frame
-from wsgid.ctl.sample import Sample
+from wsgid.ctl.commands import top_screen
+from wsgid.ctl.commands.top_sample import Sample
 
 ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"  # the alternate screen
 
@@ -141,7 +141,7 @@ def test_one_frame_for_a_pipe(start: Start, tmp_path: Path) -> None:
         eventually(lambda: said(tmp_path, "requests")["total"] == 1, "it runs")
         done = wsgidctl(tmp_path, "top", "--once", "--interval", "0.2")
     assert "\x1b" not in done.stdout
-    for columns in (frame.WORKER_COLUMNS, frame.REQUEST_COLUMNS):
+    for columns in (top_screen.WORKER_COLUMNS, top_screen.REQUEST_COLUMNS):
         assert re.search(r" *" + r" +".join(map(re.escape, columns)), done.stdout)
     assert re.search(r"^ *0  ready +0 +\S+s +0\.0 +1/1000 +\d+ ms +\d+\.\d MiB +0 *$", done.stdout, re.MULTILINE)
     assert re.search(r"^\d\.\ds +0  GET +/sleep +127.0.0.1", done.stdout, re.MULTILINE)
@@ -227,7 +227,7 @@ def test_what_does_not_fit_is_counted(lines: int, workers: int, requests: int, w
     from rich.console import Console
 
     console = Console(width=80, file=open(os.devnull, "w"), record=True)
-    console.print(frame.draw(sample(workers, requests, wrong), lines))
+    console.print(top_screen.draw(sample(workers, requests, wrong), lines))
     console.file.close()
     printed = console.export_text()
     assert len(printed.splitlines()) <= lines

@@ -18,10 +18,10 @@ from tests import client
 from tests.server import Server
 from tests.test_http import Reader, request
 from tests.test_tls import Authority, addresses, files
-from wsgid.connection import Connection
-from wsgid.exchange import Arrival, BodyRate, Exchange, Leaving
-from wsgid.forwarded import Trusted
+from wsgid.protocol.forwarded import Trusted
 from wsgid.protocol.http import Decoder, Limits
+from wsgid.serving.connection import Connection
+from wsgid.serving.http_connection import Arrival, BodyRate, HttpConnection, Leaving
 from wsgid.wsgi.filewrapper import FileWrapper
 from wsgid.wsgi.response import serve
 
@@ -204,6 +204,8 @@ def test_a_response_of_many_blocks_has_slices(pair: tuple[Connection, socket.soc
 def test_empty_lines_are_taken_in_one_block_after_the_other(pair: tuple[Connection, socket.socket]) -> None:
     connection, peer = pair
     peer.sendall(b"\r\n" * 25_000)
-    exchange = Exchange(connection, Decoder(Limits(8190, 100, 1 << 20), {}), Trusted(""), Leaving(), BodyRate(0, 0.0))
+    exchange = HttpConnection(
+        connection, Decoder(Limits(8190, 100, 1 << 20), {}), Trusted(""), Leaving(), BodyRate(0, 0.0)
+    )
     assert exchange.advance() is not Arrival.HEAD
     assert connection.take()  # the rest is left for the event loop's next turn

@@ -20,9 +20,9 @@ from pathlib import Path
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
-from wsgid.ctl import frame, sample
 from wsgid.ctl.client import CtlError, Server
-from wsgid.ctl.sample import Sample
+from wsgid.ctl.commands import top_sample, top_screen
+from wsgid.ctl.commands.top_sample import Sample
 from wsgid.protocol import uwsgi
 
 PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
@@ -131,9 +131,9 @@ def _ask(address: Path, ends: threading.Event) -> None:
 
 
 def _look(server: Server) -> Sample:
-    before = sample.take(server, None)
+    before = top_sample.take(server, None)
     time.sleep(1)
-    return sample.take(server, before)
+    return top_sample.take(server, before)
 
 
 def _draw(shown: Sample) -> None:
@@ -141,7 +141,7 @@ def _draw(shown: Sample) -> None:
     listeners = [{**one, "address": "/run/" + Path(one["address"]).name} for one in shown.status["listeners"]]
     shown.status["listeners"] = listeners
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    console.print(frame.draw(shown, LINES))
+    console.print(top_screen.draw(shown, LINES))
     fonts = re.compile(r"@font-face \{\{.*?\}\}\n", re.DOTALL)
     PICTURES.mkdir(exist_ok=True)
     picture = console.export_svg(title="wsgidctl top", code_format=fonts.sub("", CONSOLE_SVG_FORMAT))

@@ -3,8 +3,8 @@
 This module does nothing but choose the form of the hot path: the template process imports it before it monkey-patches.
 """
 
-from wsgid import forms
+from wsgid import compiled
 
 __version__ = "0.1.0"
 
-forms.choose()
+compiled.choose()

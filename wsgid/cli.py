@@ -7,11 +7,15 @@ Rules
 import os
 import sys
 
-from wsgid import daemon, listener, log, master, process, spoken, stdio, upgrade
+from wsgid import log, master
 from wsgid.config import merge
 from wsgid.errors import BootError, ExitCode
-from wsgid.refusals import REFUSALS, words
-from wsgid.upgrade import Start
+from wsgid.linux import process
+from wsgid.linux.syscall_errors import REFUSALS, words
+from wsgid.log import stdio
+from wsgid.sockets import listen_spec, listener
+from wsgid.supervisor import daemon, upgrade
+from wsgid.supervisor.upgrade import Start
 
 
 def main() -> int:
@@ -45,11 +49,11 @@ def _run() -> ExitCode:
     configuration = merge.read(sys.argv[1:], os.environ, restarted)
     settings = configuration.settings
     if settings.https or settings.ssl_socket:
-        from wsgid import certificates  # here: the master of all others need not carry OpenSSL
+        from wsgid.sockets import certificates
 
         certificates.read(settings)
     if settings.check:
-        from wsgid import check  # no server has a use for it
+        from wsgid.config import check
 
         return check.run(configuration)
     for warning in configuration.warnings:
@@ -57,7 +61,7 @@ def _run() -> ExitCode:
     for note in configuration.notes:
         log.debug("%s", note)
     if not restarted:
-        addresses = [address for address, _ in spoken.addresses(settings)]
+        addresses = [address for address, _ in listen_spec.addresses(settings)]
         process.close_inherited(listener.inherited_fds(os.environ, addresses))
     start = Start.now()
     if settings.daemonize and not restarted:

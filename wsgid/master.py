@@ -22,47 +22,36 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from wsgid import (
-    __version__,
-    channel,
-    daemon,
-    dump,
-    fleet,
-    inbox,
-    launch,
-    listener,
-    log,
-    pidfile,
-    privileges,
-    process,
-    safefiles,
-    scoreboard,
-    spoken,
-    stdio,
-    upgrade,
-)
-from wsgid.admin.doors import open_doors, open_fifos
-from wsgid.admin.failures import Failures
+from wsgid import __version__, log
+from wsgid.admin.boot_failures import BootFailures
+from wsgid.admin.endpoints import open_endpoints, open_fifos
 from wsgid.admin.server import Admin, forget
 from wsgid.admin.snapshot import Processes, Snapshot, take_snapshot
-from wsgid.channel import Channel
 from wsgid.config.merge import Configuration
 from wsgid.config.options import Settings
 from wsgid.errors import ConfigError, ControlError, ExitCode, ListenerError
-from wsgid.fleet import Fleet, Mode
-from wsgid.inbox import Inbox
-from wsgid.listener import Listener
-from wsgid.logs import logfiles
-from wsgid.logs.logfiles import LogFiles
-from wsgid.protocol import control
-from wsgid.refusals import Again, Net, close, named, soon, words
-from wsgid.scoreboard import Cause, Word
-from wsgid.shares import Shares
-from wsgid.slots import BOOTING, HELD_UP, LEAVING, WATCHED, Slot, SlotState, TemplateState
-from wsgid.spoken import Spoken
-from wsgid.systemd import Notifier
-from wsgid.upgrade import Handover, HeldListener, HeldWorker, Start
-from wsgid.watch import Watch
+from wsgid.ipc import channel, messages, scoreboard, stackdump
+from wsgid.ipc.channel import Channel
+from wsgid.ipc.scoreboard import DeathCause, Word
+from wsgid.linux import memory, privileges, process, safefiles
+from wsgid.linux.filewatch import Watch
+from wsgid.linux.signals import SignalPipe
+from wsgid.linux.syscall_errors import close, named, soon, words
+from wsgid.log import files as log_files
+from wsgid.log import stdio
+from wsgid.log.files import LogFiles
+from wsgid.sockets import listen_spec, listener
+from wsgid.sockets.listen_spec import ListenSpec
+from wsgid.sockets.listener import Listener
+from wsgid.supervisor import actions, daemon, fleet, inbox, launch, pidfile, upgrade
+from wsgid.supervisor.children import send_signal
+from wsgid.supervisor.fleet import Fleet, Mode
+from wsgid.supervisor.inbox import Inbox
+from wsgid.supervisor.retry import Again, Net
+from wsgid.supervisor.reuse_port import ReusePort
+from wsgid.supervisor.slots import BOOTING, HELD_UP, LEAVING, WATCHED, Slot, SlotState, TemplateState
+from wsgid.supervisor.systemd import Notifier
+from wsgid.supervisor.upgrade import Handover, HeldListener, HeldWorker, Start
 
 _SAID_MAX = 1000
 _LAST_WORDS_S = 1.0  # how long the end waits for who reads standard error
@@ -80,14 +69,14 @@ def run(configuration: Configuration, start: Start) -> ExitCode:
         BootError: the sockets cannot be had, or an option does not fit this machine.
     """
     settings = configuration.settings
-    signals = process.SignalPipe([*_SIGNAL_HANDLERS, Signals.SIGCHLD])
+    signals = SignalPipe([*_SIGNAL_HANDLERS, Signals.SIGCHLD])
     stdio.install()
     if settings.umask >= 0:
         os.umask(settings.umask)
     log.speak_as("master")
     process.begin_titles_with(settings.procname_prefix)
     process.set_title(f"master [{settings.application or settings.wsgi_file}]")
-    files = LogFiles.open(settings)
+    files = LogFiles.open(settings.log_path, log_files.paths(settings.logger, settings.access_log))
     log.set_up(settings.log_level, settings.log_json, settings.logger, files.fds)
     handover = upgrade.take_over(os.environ)
     listeners = open_listeners(settings, handover.listeners if handover else ())
@@ -141,7 +130,7 @@ def open_listeners(settings: Settings, held: Sequence[HeldListener]) -> list[Lis
             backlog,
         )
     ownership = listener.Ownership(settings.chmod_socket, *settings.chown_socket)
-    wanted = list(spoken.addresses(settings))
+    wanted = list(listen_spec.addresses(settings))
     beside = [*(address for address, _ in wanted), settings.stats, settings.metrics]
     opened = [
         listener.hold(one.fd, one.spec, one.address, one.path, one.identity, one.spoken, one.reuse_port) for one in held
@@ -169,7 +158,7 @@ def open_listeners(settings: Settings, held: Sequence[HeldListener]) -> list[Lis
     return opened
 
 
-def _spoken_now(opened: Listener, wanted: list[tuple[str, Spoken]]) -> Spoken:
+def _spoken_now(opened: Listener, wanted: list[tuple[str, ListenSpec]]) -> ListenSpec:
     """Who opened it did not know the options, or they have changed since."""
     said = [what for address, what in wanted if address == opened.spec]
     return opened.spoken if opened.spoken in said or not said else said[0]
@@ -215,7 +204,8 @@ def _exposed(settings: Settings, listeners: list[Listener]) -> Iterator[str]:
     paths += [("--pidfile", settings.pidfile), ("--logto", settings.logto), ("--daemonize", settings.daemonize)]
     paths += [("--master-fifo", path) for path in settings.master_fifo]
     paths += [
-        ("--access-log" if path == settings.access_log else "--logger", path) for path in logfiles.paths(settings)
+        ("--access-log" if path == settings.access_log else "--logger", path)
+        for path in log_files.paths(settings.logger, settings.access_log)
     ]
     for option, path in paths:
         sentence = safefiles.warning_of(path, option) if path else None
@@ -241,7 +231,7 @@ class Master:
         start: Start,
         listeners: list[Listener],
         files: LogFiles,
-        signals: process.SignalPipe,
+        signals: SignalPipe,
         handover: Handover | None,
     ) -> None:
         self.settings = settings = configuration.settings
@@ -278,14 +268,14 @@ class Master:
         self._said: set[str] = set()  # notices, tracebacks and changes, each of which counts once
         self._interrupts = 0
         self._started_s = time.time()
-        self._shares = Shares(listeners, allowed_backlog(settings))
+        self._shares = ReusePort(listeners, allowed_backlog(settings))
         self._grow_shares()  # after SIGUSR2 there may be fewer than --workers now says
-        self._causes: dict[int, Cause] = {}  # by slot: why its worker is about to go, where that was said
+        self._causes: dict[int, DeathCause] = {}  # by slot: why its worker is about to go, where that was said
         self._notifier = Notifier(os.environ, self._scoreboard.in_flight, handover is not None)
         self.dumps: dict[int, int] = {}  # by slot: the memfd of dump.py
-        self._failures = Failures()
+        self._failures = BootFailures()
         self._fifos = open_fifos(self, self._selector, dict(handover.fifos) if handover else {})
-        self.admin = Admin(self._selector, open_doors(self, listeners), self._fifos)
+        self.admin = Admin(self._selector, open_endpoints(self, listeners), self._fifos)
         for worker in handover.workers if handover else ():
             self._fleet.adopt(worker.slot, worker.generation, worker.pid, time.monotonic())
             self._add_worker(worker.slot, worker.fd)
@@ -309,7 +299,7 @@ class Master:
         with self._net.under("the look around"):
             self._look_around(now_s)
         for action in self._fleet.plan(now_s):
-            if isinstance(action, fleet.Exit):
+            if isinstance(action, actions.Exit):
                 return action.code
             log.debug("the plan says %s", action)
             with self._net.under(f"the plan's {type(action).__name__}"):
@@ -382,7 +372,7 @@ class Master:
             self.reopen_logs(f"{path} has changed")
         limit_bytes = self.settings.evil_reload_on_rss << 20
         for slot in self._fleet.of_state(SlotState.READY, *LEAVING) if limit_bytes else ():
-            if process.rss_bytes(slot.pid) >= limit_bytes:
+            if memory.rss_bytes(slot.pid) >= limit_bytes:
                 log.error(
                     "worker %d (generation %d, pid %d) has reached --evil-reload-on-rss %d: killed",
                     slot.number,
@@ -390,8 +380,8 @@ class Master:
                     slot.pid,
                     self.settings.evil_reload_on_rss,
                 )
-                self._causes[slot.number] = Cause.EVIL_RSS
-                process.send_signal(slot.pid, Signals.SIGKILL)
+                self._causes[slot.number] = DeathCause.EVIL_RSS
+                send_signal(slot.pid, Signals.SIGKILL)
 
     # --- signals ---
 
@@ -451,7 +441,7 @@ class Master:
 
     def resize(self, workers: int, who: str) -> None:
         """From 1 up to half of the slots: the other half is for those who replace them."""
-        self._fleet.target = min(max(workers, 1), fleet.SLOTS_MAX // 2)
+        self._fleet.target = min(max(workers, 1), scoreboard.SLOTS_MAX // 2)
         log.info("%s: %d workers from now on", who, self._fleet.target)
         self._grow_shares()
 
@@ -461,7 +451,7 @@ class Master:
         try:
             if worker is None or worker.unread_bytes() > _UNANSWERED_MAX_BYTES:  # it has to have room for orders
                 return False
-            return worker.send(control.Question(kind, arguments), [fd])
+            return worker.send(messages.Question(kind, arguments), [fd])
         except OSError:  # ioctl(2): nobody knows whether there is room
             return False
 
@@ -481,7 +471,7 @@ class Master:
         log.info("%s: the log is reopened", reason)
         spare = [self._spare[1]] if self._spare else []
         for channel_ in (*self._templates.values(), *self._workers.values(), *spare):
-            channel_.order(control.Reopen(list(held)), list(held.values()))
+            channel_.order(messages.Reopen(list(held)), list(held.values()))
         return True
 
     def _on_upgrade(self, signo: Signals) -> None:
@@ -568,18 +558,18 @@ class Master:
             self._expel(f"template {generation}", error, {pid, source.sender_pid})
             self._lose_template(generation)
 
-    def _hear_template(self, generation: int, message: control.Message) -> None:
+    def _hear_template(self, generation: int, message: messages.Message) -> None:
         match message:
-            case control.Booting():
+            case messages.Booting():
                 self._loaded.add(generation)
-            case control.TemplateReady():
+            case messages.TemplateReady():
                 process.set_pace(self._template_pids[generation], process.Pace.USUAL)
                 self._spare_wanted = self._spare is None
                 self._fleet.template_ready(generation, time.monotonic())
-            case control.SpawnFailed(slot=slot, reason=reason):
+            case messages.SpawnFailed(slot=slot, reason=reason):
                 self._check_is_spawning(slot, generation)
                 self._spawn_refused(slot, reason)
-            case control.BootFailed():
+            case messages.BootFailed():
                 self._log_boot_failure(message, f"template {generation}", generation)
 
     def _check_is_spawning(self, number: int, generation: int) -> None:
@@ -600,11 +590,11 @@ class Master:
                     self._lose_worker(slot)
                     return
                 inbox.check_worker(message, self._fleet.slots[slot], source.sender_pid)
-                if isinstance(message, control.Hello):
+                if isinstance(message, messages.Hello):
                     self._check_is_new(source.sender_pid)
                     self._fleet.hello(slot, source.sender_pid)
                     self._interrupt_import(slot)
-                elif isinstance(message, control.Dumps):
+                elif isinstance(message, messages.Dumps):
                     self._take_dump(slot, fds[0])
                 else:
                     self._hear_worker(slot, message)
@@ -612,9 +602,9 @@ class Master:
             self._expel(f"worker {slot}", error, {self._fleet.slots[slot].pid, source.sender_pid})
             self._lose_worker(slot)
 
-    def _hear_worker(self, slot: int, message: control.Message) -> None:
+    def _hear_worker(self, slot: int, message: messages.Message) -> None:
         match message:
-            case control.Ready():
+            case messages.Ready():
                 self._fleet.ready(slot, time.monotonic())
                 daemon.tell_foreground(ExitCode.OK)
                 log.info(
@@ -623,17 +613,17 @@ class Master:
                     self._fleet.slots[slot].generation,
                     self._fleet.slots[slot].pid,
                 )
-            case control.Notice(key=key, text=text):
+            case messages.Notice(key=key, text=text):
                 self._log_once(key, text)
-            case control.Tired(cause=cause, reason=reason):
-                self._causes[slot] = Cause(cause)
+            case messages.Tired(cause=cause, reason=reason):
+                self._causes[slot] = DeathCause(cause)
                 log.info("worker %d asks to be replaced: %s", slot, reason)
                 self._fleet.tired(slot)
-            case control.SourceChanged(path=path, stamp=stamp):
+            case messages.SourceChanged(path=path, stamp=stamp):
                 if not self.settings.py_autoreload:
                     raise ControlError("SourceChanged without --py-autoreload")
                 self._reload_changed(path, stamp)
-            case control.BootFailed():
+            case messages.BootFailed():
                 self._log_boot_failure(message, f"worker {slot}", self._fleet.slots[slot].generation)
 
     def _check_is_new(self, pid: int) -> None:
@@ -650,7 +640,7 @@ class Master:
 
     def _take_dump(self, slot: int, fd: int) -> None:
         """Raises ControlError if it is the worker's second one, or no memfd."""
-        if slot in self.dumps or not dump.is_memfd(fd):
+        if slot in self.dumps or not stackdump.is_memfd(fd):
             close(fd)
             raise ControlError("Dumps came with a descriptor that is not wanted")
         self.dumps[slot] = fd
@@ -663,7 +653,7 @@ class Master:
         """A child has said what it may not. An honest child never does."""
         self._net.say(f"{who}: {error}; its channel is closed and it is killed")
         for pid in pids - {0, os.getpid()}:
-            process.send_signal(pid, Signals.SIGKILL)
+            send_signal(pid, Signals.SIGKILL)
 
     def _reload_changed(self, path: str, stamp: str) -> None:
         """Each worker sees the change; the first one counts."""
@@ -683,7 +673,7 @@ class Master:
         if self._is_new(key):
             log.warning("%s", text)
 
-    def _log_boot_failure(self, failure: control.BootFailed, who: str, generation: int) -> None:
+    def _log_boot_failure(self, failure: messages.BootFailed, who: str, generation: int) -> None:
         """The traceback once, however many workers and retries meet it; the sentence each time."""
         self._failures.said(generation, f"{who}: {failure.reason}")
         if failure.traceback and self._is_new(failure.traceback):
@@ -737,7 +727,7 @@ class Master:
         in_flight = self._scoreboard.line(slot.number)[Word.IN_FLIGHT]
         self._scoreboard.clear(slot.number)
         cause = self._cause(slot, left, status)
-        if cause is Cause.BOOT:
+        if cause is DeathCause.BOOT:
             self._failures.died(slot.generation, f"worker {slot.number}", words)
         if self._fleet.mode is Mode.RUNNING:
             self._scoreboard.note_death(slot.number, cause)
@@ -747,22 +737,22 @@ class Master:
             "worker %d (generation %d, pid %d) %s%s", slot.number, slot.generation, slot.pid, words, lost
         )
 
-    def _cause(self, slot: Slot, left: SlotState, status: int) -> Cause:
+    def _cause(self, slot: Slot, left: SlotState, status: int) -> DeathCause:
         """Why a worker is gone."""
         said = self._causes.pop(slot.number, None)
-        if said and not (said is Cause.HUB and status == 0):  # an event loop that was held up may run again
+        if said and not (said is DeathCause.HUB and status == 0):  # an event loop that was held up may run again
             return said
         if slot.ready_s == inf:
-            return Cause.BOOT
+            return DeathCause.BOOT
         if status != 0:
-            return Cause.CRASH
+            return DeathCause.CRASH
         if left in LEAVING:
-            return Cause.RELOAD if slot.generation < self._fleet.wanted_generation else Cause.SURPLUS
-        return Cause.LEFT
+            return DeathCause.RELOAD if slot.generation < self._fleet.wanted_generation else DeathCause.SURPLUS
+        return DeathCause.LEFT
 
     # --- actions ---
 
-    def _launch_template(self, action: fleet.LaunchTemplate) -> None:
+    def _launch_template(self, action: actions.LaunchTemplate) -> None:
         try:
             self._boot_template(action.generation)
         except OSError as error:
@@ -785,7 +775,7 @@ class Master:
         process.set_pace(pid, process.Pace.HURRIED)  # on a busy site, a reload would wait seconds for its import
         inherited = [one for one in self._listeners if not one.reuse_port]
         what = [asdict(one.spoken) for one in inherited]
-        boot = control.Boot(generation, self.settings.as_dict(), what)
+        boot = messages.Boot(generation, self.settings.as_dict(), what)
         fds = [*(one.socket.fileno() for one in inherited), self._scoreboard_fd, *self._files.fds.values()]
         try:
             self._wait_for(connection)
@@ -813,10 +803,10 @@ class Master:
             self._spare_again.refused(now_s)
             self._net.say(f"the next template cannot be prepared: {words(error)}; it is tried again, later each time")
 
-    def _dismiss_template(self, action: fleet.DismissTemplate) -> None:
+    def _dismiss_template(self, action: actions.DismissTemplate) -> None:
         self._close_template(action.generation)
 
-    def _interrupt_template(self, action: fleet.InterruptTemplate) -> None:
+    def _interrupt_template(self, action: actions.InterruptTemplate) -> None:
         """See lateimport.py."""
         log.error(
             "template %d has not imported the application in %g s (--boot-timeout): it has to say where it is, "
@@ -824,16 +814,16 @@ class Master:
             action.generation,
             self.settings.boot_timeout,
         )
-        process.send_signal(self._template_pids[action.generation], Signals.SIGXCPU)
+        send_signal(self._template_pids[action.generation], Signals.SIGXCPU)
 
-    def _abort_template(self, action: fleet.AbortTemplate) -> None:
-        process.send_signal(self._template_pids[action.generation], Signals.SIGABRT)
+    def _abort_template(self, action: actions.AbortTemplate) -> None:
+        send_signal(self._template_pids[action.generation], Signals.SIGABRT)
 
-    def _kill_template(self, action: fleet.KillTemplate) -> None:
-        process.send_signal(self._template_pids[action.generation], Signals.SIGKILL)
+    def _kill_template(self, action: actions.KillTemplate) -> None:
+        send_signal(self._template_pids[action.generation], Signals.SIGKILL)
 
-    def _spawn(self, action: fleet.Spawn) -> None:
-        order = control.Spawn(action.slot, action.generation, action.wary, self._fleet.slots[action.slot].seat)
+    def _spawn(self, action: actions.SpawnWorker) -> None:
+        order = messages.Spawn(action.slot, action.generation, action.wary, self._fleet.slots[action.slot].seat)
         try:
             with named("socketpair", f"for worker {action.slot}"):
                 ours, theirs = channel.pair()
@@ -855,7 +845,7 @@ class Master:
         pause_s = max(self._fleet.slots[slot].not_before_s - now_s, 0.0)
         log.error("worker %d cannot be started: %s; it is tried again %s", slot, reason, soon(pause_s))
 
-    def _send(self, connection: Channel, message: control.Message, fds: Sequence[int]) -> None:
+    def _send(self, connection: Channel, message: messages.Message, fds: Sequence[int]) -> None:
         """Raises Refused if it could not be sent."""
         if not connection.send(message, fds) and connection.refusal:
             with named("sendmsg", type(message).__name__):
@@ -874,7 +864,7 @@ class Master:
             log.error("%s: workers share the sockets that there are", error)
 
     def _add_worker(self, slot: int, fd: int) -> None:
-        self._workers[slot] = Inbox(fd, control.FROM_WORKER)
+        self._workers[slot] = Inbox(fd, messages.FROM_WORKER)
         self._wait_for(self._workers[slot])
 
     def _wait_for(self, connection: Channel) -> None:
@@ -882,8 +872,8 @@ class Master:
         with named("epoll_ctl", "for a channel"):
             self._selector.register(connection, selectors.EVENT_READ)
 
-    def _drain(self, action: fleet.Drain) -> None:
-        self._workers[action.slot].order(control.Drain(action.backlog.value, self.settings.worker_reload_mercy))
+    def _drain(self, action: actions.DrainWorker) -> None:
+        self._workers[action.slot].order(messages.Drain(action.backlog.value, self.settings.worker_reload_mercy))
         self._interrupt_import(action.slot)
 
     def _interrupt_import(self, number: int) -> None:
@@ -891,9 +881,9 @@ class Master:
         has just become ready, TERM drains it."""
         slot = self._fleet.slots[number]
         if slot.state is SlotState.DRAINING and slot.ready_s == inf and slot.pid:
-            process.send_signal(slot.pid, Signals.SIGTERM)
+            send_signal(slot.pid, Signals.SIGTERM)
 
-    def _interrupt(self, action: fleet.Interrupt) -> None:
+    def _interrupt(self, action: actions.Interrupt) -> None:
         slot = self._fleet.slots[action.slot]
         log.warning(
             "worker %d (generation %d, pid %d): its event loop has not run for %.1f s",
@@ -903,10 +893,10 @@ class Master:
             time.monotonic() - max(slot.heartbeat_s, slot.ready_s),
         )
         if slot.state in HELD_UP:
-            self._causes[slot.number] = Cause.HUB
-        process.send_signal(slot.pid, Signals.SIGXCPU)
+            self._causes[slot.number] = DeathCause.HUB
+        send_signal(slot.pid, Signals.SIGXCPU)
 
-    def _interrupt_late(self, action: fleet.InterruptImport) -> None:
+    def _interrupt_late(self, action: actions.InterruptImport) -> None:
         """See lateimport.py."""
         slot = self._fleet.slots[action.slot]
         log.error(
@@ -917,25 +907,25 @@ class Master:
             slot.pid,
             self.settings.boot_timeout,
         )
-        process.send_signal(slot.pid, Signals.SIGXCPU)
+        send_signal(slot.pid, Signals.SIGXCPU)
 
-    def _abort(self, action: fleet.Abort) -> None:
+    def _abort(self, action: actions.Abort) -> None:
         self._end(action.slot, Signals.SIGABRT)
 
-    def _kill(self, action: fleet.Kill) -> None:
+    def _kill(self, action: actions.Kill) -> None:
         self._end(action.slot, Signals.SIGKILL)
 
     def _end(self, number: int, signo: Signals) -> None:
         slot = self._fleet.slots[number]
         if self._fleet.mode is not Mode.STOPPING:
             log.error("worker %d (generation %d, pid %d) is overdue: %s", number, slot.generation, slot.pid, signo.name)
-        process.send_signal(slot.pid, signo)
+        send_signal(slot.pid, signo)
 
-    def _abandon(self, action: fleet.Abandon) -> None:
+    def _abandon(self, action: actions.Abandon) -> None:
         log.error("worker %d did not start in %g s", action.slot, self.settings.boot_timeout)
         self._close_worker(action.slot)
 
-    def _unlisten(self, action: fleet.Unlisten) -> None:
+    def _unlisten(self, action: actions.Unlisten) -> None:
         """Unlink first: from then on nginx gets a clean refusal, and what has connected before is in the backlog, which
         the workers empty."""
         for opened in self._listeners:
@@ -978,17 +968,17 @@ _SIGNAL_HANDLERS: dict[Signals, Callable[[Master, Signals], None]] = {
 }
 
 _ACTIONS: dict[type, Callable[[Master, Any], None]] = {
-    fleet.LaunchTemplate: Master._launch_template,
-    fleet.DismissTemplate: Master._dismiss_template,
-    fleet.InterruptTemplate: Master._interrupt_template,
-    fleet.AbortTemplate: Master._abort_template,
-    fleet.KillTemplate: Master._kill_template,
-    fleet.Spawn: Master._spawn,
-    fleet.Drain: Master._drain,
-    fleet.Interrupt: Master._interrupt,
-    fleet.InterruptImport: Master._interrupt_late,
-    fleet.Abort: Master._abort,
-    fleet.Kill: Master._kill,
-    fleet.Abandon: Master._abandon,
-    fleet.Unlisten: Master._unlisten,
+    actions.LaunchTemplate: Master._launch_template,
+    actions.DismissTemplate: Master._dismiss_template,
+    actions.InterruptTemplate: Master._interrupt_template,
+    actions.AbortTemplate: Master._abort_template,
+    actions.KillTemplate: Master._kill_template,
+    actions.SpawnWorker: Master._spawn,
+    actions.DrainWorker: Master._drain,
+    actions.Interrupt: Master._interrupt,
+    actions.InterruptImport: Master._interrupt_late,
+    actions.Abort: Master._abort,
+    actions.Kill: Master._kill,
+    actions.Abandon: Master._abandon,
+    actions.Unlisten: Master._unlisten,
 }

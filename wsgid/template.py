@@ -12,41 +12,31 @@ from gevent import monkey
 
 monkey.patch_all()
 
-import faulthandler
 import functools
-import gc
-import importlib.util
 import os
 import select
 import signal
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 
-from wsgid import (
-    application,
-    certificates,
-    child,
-    forks,
-    importwatch,
-    lateimport,
-    log,
-    privileges,
-    process,
-    refusals,
-    stdio,
-    worker,
-)
-from wsgid.channel import Channel
+from wsgid import log, worker
+from wsgid.application import forks, late_import
+from wsgid.application.prepare import prepare
 from wsgid.config import options
 from wsgid.config.options import Settings
 from wsgid.errors import ApplicationImportError, BootError, ExitCode
-from wsgid.logs import accesslog, logfiles
-from wsgid.logs.logfiles import LogFiles
-from wsgid.protocol import control
-from wsgid.scoreboard import Lines
-from wsgid.spoken import Shared
+from wsgid.ipc import messages
+from wsgid.ipc.channel import Channel
+from wsgid.ipc.scoreboard import Lines
+from wsgid.linux import forked_child, process, signals, syscall_errors
+from wsgid.log import files as log_files
+from wsgid.log import stdio
+from wsgid.log.files import LogFiles
+from wsgid.serving import access_log
+from wsgid.sockets import certificates
+from wsgid.sockets.listen_spec import ListenSocket
+from wsgid.wsgi.types import Application
 
 _LAST_WORDS_S = 1.0  # how long what was printed waits for its reader, before this process forks, waits or ends
 
@@ -57,7 +47,7 @@ def main() -> ExitCode:
     channel = Channel(int(sys.argv[1]))
     stdio.install()
     # The terminal's signals reach the whole process group; what they mean is the master's business.
-    process.ignore(*process.STOP_SIGNALS)
+    signals.ignore(*signals.STOP_SIGNALS)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # so far they were blocked (process.spawn)
     process.begin_titles_with(sys.argv[2])
     process.set_title("spare, for the next template")
@@ -65,14 +55,16 @@ def main() -> ExitCode:
     if received is None:
         return ExitCode.OK
     boot, fds = received
-    channel.send(control.Booting())
+    channel.send(messages.Booting())
     settings = options.from_dict(boot.settings)
-    files = LogFiles(fds=dict(zip(logfiles.paths(settings), fds[len(boot.listeners) + 1 :])))
+    files = LogFiles(
+        fds=dict(zip(log_files.paths(settings.logger, settings.access_log), fds[len(boot.listeners) + 1 :]))
+    )
     log.speak_as(f"template {boot.generation}")
     log.set_up(settings.log_level, settings.log_json, settings.logger, files.fds)
-    accesslog.prepare(settings)
+    access_log.prepare(settings)
     process.set_title(f"template, generation {boot.generation}")
-    lateimport.watch(functools.partial(_report, channel), settings.boot_timeout)
+    late_import.watch(functools.partial(_report, channel), settings.boot_timeout)
     try:
         listeners = _listeners(settings, boot, fds)  # now: only root may be allowed to read the keys
         _watch_forks(channel, listeners, fds[len(listeners)])
@@ -82,7 +74,7 @@ def main() -> ExitCode:
         stdio.end(_LAST_WORDS_S)
         os._exit(error.exit_code)  # whatever threads the import has started, and whatever Python can no longer import
     stdio.settle(_LAST_WORDS_S)
-    channel.send(control.TemplateReady())
+    channel.send(messages.TemplateReady())
     return Template(settings, load, listeners, Lines(fds[len(listeners)]), files, channel).run()
 
 
@@ -97,8 +89,8 @@ class Template:
     def __init__(
         self,
         settings: Settings,
-        load: Callable[[], application.Application],
-        listeners: list[Shared],
+        load: Callable[[], Application],
+        listeners: list[ListenSocket],
         lines: Lines,
         files: LogFiles,
         channel: Channel,
@@ -114,22 +106,22 @@ class Template:
         while (received := _receive(self._channel)) is not None:
             message, fds = received
             match message:
-                case control.Spawn():
+                case messages.Spawn():
                     self._spawn(message, fds[0])
-                case control.Reopen(names=names):
+                case messages.Reopen(names=names):
                     self._files.replace(names, fds)
         return ExitCode.OK
 
-    def _spawn(self, order: control.Spawn, worker_fd: int) -> None:
+    def _spawn(self, order: messages.Spawn, worker_fd: int) -> None:
         try:
-            with refusals.named("fork"), forks.of_wsgid():
+            with syscall_errors.named("fork"), forks.of_wsgid():
                 process.double_fork(functools.partial(self._be_worker, order, worker_fd))
         except OSError as error:
-            self._channel.send(control.SpawnFailed(order.slot, refusals.words(error)[: control.LINE_MAX_CHARS]))
+            self._channel.send(messages.SpawnFailed(order.slot, syscall_errors.words(error)[: messages.LINE_MAX_CHARS]))
         finally:
-            refusals.close(worker_fd)  # now: the next worker must not inherit it
+            syscall_errors.close(worker_fd)  # now: the next worker must not inherit it
 
-    def _be_worker(self, order: control.Spawn, worker_fd: int) -> None:
+    def _be_worker(self, order: messages.Spawn, worker_fd: int) -> None:
         """The grandchild's life; does not return."""
         code: int = ExitCode.FAILURE
         try:
@@ -140,11 +132,11 @@ class Template:
             forks.own(worker_fd)
             process.set_title(f"worker {order.slot}, generation {order.generation}")
             channel = Channel(worker_fd)
-            channel.send(control.Hello())
+            channel.send(messages.Hello())
             if self._settings.lazy_apps:
-                lateimport.watch(functools.partial(_report, channel), self._settings.boot_timeout)
+                late_import.watch(functools.partial(_report, channel), self._settings.boot_timeout)
             try:
-                process.bind_to_processors(order.seat, self._settings.cpu_affinity)
+                self._bind_to_processors(order.seat)
                 code = worker.run(
                     order,
                     self._settings,
@@ -160,12 +152,21 @@ class Template:
         except BaseException:
             log.error("the worker ends by an error of wsgid's own", exc_info=True)
         finally:
-            child.flush()
+            forked_child.flush()
             stdio.end(_LAST_WORDS_S)
             os._exit(code)
 
+    def _bind_to_processors(self, seat: int) -> None:
+        count = self._settings.cpu_affinity
+        try:
+            process.bind_to_processors(seat, count)
+        except OSError as error:
+            log.warning(
+                "--cpu-affinity %d cannot be set: %s; this worker runs on all processors", count, error.strerror
+            )
 
-def _listeners(settings: Settings, boot: control.Boot, fds: list[int]) -> list[Shared]:
+
+def _listeners(settings: Settings, boot: messages.Boot, fds: list[int]) -> list[ListenSocket]:
     """The listening sockets, with their certificates as the files have them now.
 
     Raises:
@@ -175,7 +176,7 @@ def _listeners(settings: Settings, boot: control.Boot, fds: list[int]) -> list[S
     return [certificates.shared(fd, values) for fd, values in zip(fds, boot.listeners)]
 
 
-def _watch_forks(channel: Channel, listeners: list[Shared], scoreboard_fd: int) -> None:
+def _watch_forks(channel: Channel, listeners: list[ListenSocket], scoreboard_fd: int) -> None:
     """What the import, or a worker's requests, may fork has nothing of these."""
     forks.watch()
     forks.own(channel.fileno())
@@ -184,19 +185,19 @@ def _watch_forks(channel: Channel, listeners: list[Shared], scoreboard_fd: int) 
         forks.own_listener(shared.fd)
 
 
-def _receive_boot(channel: Channel) -> tuple[control.Boot, list[int]] | None:
+def _receive_boot(channel: Channel) -> tuple[messages.Boot, list[int]] | None:
     """Wait until this process is needed; None if it never is."""
     while (received := _receive(channel)) is not None:
         message, fds = received
         match message:
-            case control.Boot():
+            case messages.Boot():
                 return message, fds
-            case control.Reopen(names=names):
+            case messages.Reopen(names=names):
                 LogFiles().replace(names, fds)
     return None
 
 
-def _receive(channel: Channel) -> tuple[control.Message, list[int]] | None:
+def _receive(channel: Channel) -> tuple[messages.Message, list[int]] | None:
     """Wait for the next message, without a hub."""
     poll = _poll()
     poll.register(channel.fileno(), select.POLLIN)
@@ -207,63 +208,10 @@ def _receive(channel: Channel) -> tuple[control.Message, list[int]] | None:
             poll.poll()
 
 
-def prepare(settings: Settings) -> Callable[[], application.Application]:
-    """Everything up to the first fork. Returns what gives a worker its application.
-
-    Raises:
-        ApplicationImportError: the application cannot be imported.
-    """
-    if settings.chdir:
-        try:
-            os.chdir(settings.chdir)  # again for each generation: a reload follows a switched symlink
-        except OSError as error:
-            raise ApplicationImportError(f"--chdir {settings.chdir}: {error.strerror}; put it back") from None
-    privileges.drop(settings.uid, settings.gid, settings.new_privileges)
-    os.environ.update(settings.env)  # again: HOME is now the user's, unless --env names another
-    if not settings.honour_stdin:
-        stdio.close_input()
-    faulthandler.enable()  # this and the next are inherited by the workers, which keeps their pages shared
-    process.keep_freed_memory()
-    application.prepare_path(settings)
-    sys.argv[:] = ["wsgid", *settings.pyargv.split()]
-    _patch_drivers()
-    if settings.lazy_apps:
-        return functools.partial(_load, settings)
-    sockets = importwatch.sockets()
-    loaded = _load(settings)
-    started = importwatch.started()
-    forks.quiet()
-    with suppress(OSError):  # without /proc nobody can tell, and it is only to warn
-        importwatch.warn(sockets, started)
-    del started
-    gc.collect()
-    gc.freeze()  # so that the collector does not write to, and thereby copy, the pages that the workers share
-    return lambda: loaded
-
-
-def _load(settings: Settings) -> application.Application:
-    """The application. Does not return in a process that the import has forked and that has come to its end."""
-    try:
-        loaded = application.load(settings)
-    except ApplicationImportError as error:
-        child.end_if_one(error.__cause__ or error)
-        raise
-    child.end_if_one()
-    return loaded
-
-
-def _patch_drivers() -> None:
-    """psycopg2 waits in C, where the whole worker would stand still: psycogreen makes it wait in the hub."""
-    if importlib.util.find_spec("psycopg2") and importlib.util.find_spec("psycogreen"):
-        from psycogreen.gevent import patch_psycopg
-
-        patch_psycopg()
-
-
 def _report(channel: Channel, error: BootError) -> None:
     cause = error.__cause__ if isinstance(error, ApplicationImportError) else None
     text = "".join(traceback.format_exception(cause)) if cause else ""
-    channel.send(control.BootFailed(str(error)[: control.LINE_MAX_CHARS], text[-control.TEXT_MAX_CHARS :]))
+    channel.send(messages.BootFailed(str(error)[: messages.LINE_MAX_CHARS], text[-messages.TEXT_MAX_CHARS :]))
 
 
 if __name__ == "__main__":

@@ -23,25 +23,29 @@ from typing import Any
 from gevent.event import Event
 from gevent.hub import get_hub
 
-from wsgid import certificates, child, cleanup, dump, forks, log, process, stdio
-from wsgid.application import Application
-from wsgid.channel import Channel
-from wsgid.clock import CLOCK, ROUND_S
+from wsgid import log
+from wsgid.application import forks
 from wsgid.config.options import Settings
-from wsgid.connection import READ
+from wsgid.diagnostics.queries import AT_ONCE, Queries
 from wsgid.errors import ControlError, ExitCode
-from wsgid.fleet import Backlog
-from wsgid.leftovers import Leftovers
-from wsgid.logs import accesslog
-from wsgid.logs.logfiles import LogFiles
-from wsgid.pipeline import Pipeline
-from wsgid.protocol import control
-from wsgid.questions import AT_ONCE, Questions
-from wsgid.retirement import Retirement
-from wsgid.scoreboard import Word
-from wsgid.spoken import Shared
-from wsgid.timeouts import Timeouts
-from wsgid.watch import Watch
+from wsgid.ipc import messages, stackdump
+from wsgid.ipc.channel import Channel
+from wsgid.ipc.messages import OnDrain
+from wsgid.ipc.scoreboard import Word
+from wsgid.linux import forked_child, signals
+from wsgid.linux.filewatch import Watch
+from wsgid.log import stdio
+from wsgid.log.files import LogFiles
+from wsgid.serving import access_log, cleanup
+from wsgid.serving.clock import CLOCK, ROUND_S
+from wsgid.serving.connection import READ
+from wsgid.serving.dispatcher import Dispatcher
+from wsgid.serving.leftovers import Leftovers
+from wsgid.serving.recycling import Recycling
+from wsgid.serving.timeouts import Timeouts
+from wsgid.sockets import certificates
+from wsgid.sockets.listen_spec import ListenSocket
+from wsgid.wsgi.types import Application
 
 CLEAN_UP_S = 0.5  # after the mercy time, what is ended has this long to clean up
 SETTLE_S = 0.1  # after the sockets are unlinked, a connect(2) that had found them before may still arrive
@@ -71,10 +75,10 @@ class Worker:
 
     def __init__(
         self,
-        order: control.Spawn,
+        order: messages.Spawn,
         settings: Settings,
         application: Application,
-        listeners: Sequence[Shared],
+        listeners: Sequence[ListenSocket],
         channel: Channel,
         line: memoryview,
         files: LogFiles,
@@ -84,11 +88,11 @@ class Worker:
         self._channel = channel
         self._line = line
         self._files = files
-        self._access_log = accesslog.open_for(settings, order.slot, files.fds)
+        self._access_log = access_log.open_for(settings, order.slot, files.fds)
         self._hub = get_hub()
         self._state = State.SERVING
         self._left = Event()
-        self._pipeline = Pipeline(
+        self._pipeline = Dispatcher(
             settings, application, listeners, line, self._say_once, self._left.set, order.wary, self._access_log
         )
         self._empty_until_s = 0.0
@@ -98,11 +102,11 @@ class Worker:
         self._is_orphan = False
         self._said: set[str] = set()
         self._orders = self._hub.loop.io(channel.fileno(), READ)
-        self._postponed: list[tuple[control.Message, list[int]]] = []  # orders that came while the hub was held up
+        self._postponed: list[tuple[messages.Message, list[int]]] = []  # orders that came while the hub was held up
         self._term = self._hub.loop.signal(signal.SIGTERM)
         self._timeouts = Timeouts(settings, self._hub, line, self._answer_held_up)
-        self._retirement = Retirement(settings)
-        self._questions = Questions(order.slot, lambda: self._pipeline.greenlets)
+        self._retirement = Recycling(settings)
+        self._questions = Queries(order.slot, lambda: self._pipeline.greenlets)
         self._tell_dropped_at_s = 0.0
         self._modules = Watch(_module_files()) if settings.py_autoreload else None
         # Several beats within the shortest time that counts, so that a healthy hub never looks stalled.
@@ -119,15 +123,16 @@ class Worker:
         self._round.start(self._look_around)
         signal.signal(signal.SIGXCPU, self._on_stall)
         self._orders.start(self._on_orders)
-        self._term.start(self.drain, Backlog.EMPTY, self._settings.worker_reload_mercy)
+        self._term.start(self.drain, OnDrain.EMPTY, self._settings.worker_reload_mercy)
         self._pipeline.open()
-        self._channel.send(control.Ready())
-        self._channel.send(control.Dumps(), [dump.prepare()])
+        self._channel.send(messages.Ready())
+        self._channel.send(messages.Dumps(), [stackdump.prepare()])
         forks.on_fork(self._in_child)
         try:
             self._wait_until_left()
         finally:
-            child.end_if_one()  # nothing of it runs any more (LoopExit), as when the last thread of a process has ended
+            # Nothing of a child runs any more (LoopExit), as when the last thread of a process has ended.
+            forked_child.end_if_one()
             self._pulse.stop()  # what follows is no matter of --hub-timeout, and has its own limit
             self._line[Word.HEARTBEAT_NS] = time.monotonic_ns() + _HARD_STOP_MARGIN_S * 10**9
             if self._access_log:
@@ -146,14 +151,14 @@ class Worker:
             # gevent raises these here, in the main greenlet, when a greenlet of the application's has let them out.  In
             # a thread they would have ended the thread; they are no reason to drop everybody's requests.
             except (SystemExit, KeyboardInterrupt, SystemError) as error:
-                child.end_if_one(error)
+                forked_child.end_if_one(error)
                 log.error("a greenlet of the application's has raised %r; the worker goes on", error)
 
     def _in_child(self) -> None:
         """In a process that the application has forked."""
         self._pipeline.serves_nobody = True
         self._questions.abandon()
-        dump.abandon()
+        stackdump.abandon()
 
     def _on_stall(self, signo: int, frame: Any) -> None:
         """The round does not run either, and the worker may be about to be killed."""
@@ -182,10 +187,10 @@ class Worker:
         reason = self._retirement.reason(now_s, self._line[Word.REQUESTS])
         if reason:
             cause, text = reason
-            self._channel.send(control.Tired(cause, text))
+            self._channel.send(messages.Tired(cause, text))
         if self._modules:
             for path, stamp in self._modules.changes():
-                self._channel.send(control.SourceChanged(path, str(stamp)))
+                self._channel.send(messages.SourceChanged(path, str(stamp)))
             self._modules.add(_module_files())
 
     def _print_waiting(self, now_s: float) -> None:
@@ -203,7 +208,7 @@ class Worker:
         """Through the master, which says it once for all workers."""
         if key not in self._said:
             self._said.add(key)
-            self._channel.send(control.Notice(key, text[: control.LINE_MAX_CHARS]))
+            self._channel.send(messages.Notice(key, text[: messages.LINE_MAX_CHARS]))
 
     # --- leaving ---
 
@@ -216,7 +221,7 @@ class Worker:
                 return
             self._follow(*received)
 
-    def _received(self) -> Iterator[tuple[control.Message, list[int]] | None]:
+    def _received(self) -> Iterator[tuple[messages.Message, list[int]] | None]:
         """What the channel has now. An order that does not arrive whole, where descriptors are used up, is said."""
         while True:
             try:
@@ -234,19 +239,19 @@ class Worker:
         while self._postponed:
             self._follow(*self._postponed.pop(0))
 
-    def _follow(self, message: control.Message, fds: list[int]) -> None:
+    def _follow(self, message: messages.Message, fds: list[int]) -> None:
         match message:
-            case control.Drain(backlog=backlog, mercy_s=mercy_s):
-                self.drain(Backlog(backlog), mercy_s)
-            case control.Share(number=number, spoken=values):
+            case messages.Drain(backlog=backlog, mercy_s=mercy_s):
+                self.drain(OnDrain(backlog), mercy_s)
+            case messages.LendSockets(number=number, spoken=values):
                 for fd in fds:
                     forks.own_listener(fd)
                 self._pipeline.take_share(number, [certificates.shared(fd, one) for fd, one in zip(fds, values)])
-            case control.Unshare(number=number):
+            case messages.ReturnSockets(number=number):
                 self._pipeline.leave_share(number)
-            case control.Question(kind=kind, arguments=arguments):
+            case messages.Question(kind=kind, arguments=arguments):
                 self._questions.take(kind, arguments, fds[0])
-            case control.Reopen(names=names):
+            case messages.Reopen(names=names):
                 self._reopen(names, fds)
 
     def _answer_held_up(self, frame: FrameType | None) -> bool:
@@ -257,7 +262,7 @@ class Worker:
             if received is None:  # the hub will find the end of the channel by itself
                 break
             message, fds = received
-            if isinstance(message, control.Question) and message.kind in AT_ONCE:
+            if isinstance(message, messages.Question) and message.kind in AT_ONCE:
                 self._questions.answer_held_up(message.kind, message.arguments, fds[0], frame)
                 answered = True
             else:
@@ -278,9 +283,9 @@ class Worker:
         self._is_orphan = True
         signal.alarm(int(mercy_s) + _HARD_STOP_MARGIN_S)  # nobody else would end us if the hub stalls
         self._orders.stop()
-        self.drain(Backlog.EMPTY, mercy_s, ORPHAN_ACCEPTS_S)
+        self.drain(OnDrain.EMPTY, mercy_s, ORPHAN_ACCEPTS_S)
 
-    def drain(self, backlog: Backlog, mercy_s: float, empty_s: float | None = None) -> None:
+    def drain(self, backlog: OnDrain, mercy_s: float, empty_s: float | None = None) -> None:
         """Leave as soon as everything is answered.
 
         Args:
@@ -292,7 +297,7 @@ class Worker:
             return
         log.debug("finishing the requests in flight, at most %g s", mercy_s)
         self._start_mercy(mercy_s)
-        if backlog is Backlog.LEAVE:
+        if backlog is OnDrain.LEAVE:
             self._leave()
             return
         self._state = State.EMPTYING
@@ -344,10 +349,10 @@ def _module_files() -> list[str]:
 
 
 def run(
-    order: control.Spawn,
+    order: messages.Spawn,
     settings: Settings,
     load: Callable[[], Application],
-    listeners: Sequence[Shared],
+    listeners: Sequence[ListenSocket],
     channel: Channel,
     line: memoryview,
     files: LogFiles,
@@ -362,7 +367,7 @@ def run(
         ApplicationImportError: by `load`.
     """
     if not settings.lazy_apps:
-        process.ignore(signal.SIGXCPU)  # until there is a hub to look at
+        signals.ignore(signal.SIGXCPU)  # until there is a hub to look at
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until then nothing is in flight, and an import may take long
     application = load()
     # An application may have reset it; a peer that leaves must be an error of write(2), not the worker's death.
@@ -382,7 +387,7 @@ def _run_atexit(limit_s: int) -> None:
             limit_s,
             extra={"traceback": "".join(traceback.format_stack(frame)).rstrip()},
         )
-        child.flush()
+        forked_child.flush()
         os._exit(ExitCode.OK)
 
     signal.signal(signal.SIGALRM, end)

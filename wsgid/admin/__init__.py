@@ -1,9 +1,9 @@
 """What an operator can ask a running master, beside its signals: statistics, metrics, wsgidctl's commands.
 
 server.py    the sockets, without ever waiting for anybody
-doors.py     which sockets there are, and who answers there
+endpoints.py which sockets there are, and who answers there
 snapshot.py  what the master knows in one moment; the others render it
-failures.py  why the last reload failed
+boot_failures.py why the last reload failed
 status.py    the snapshot for wsgidctl
 commands.py  wsgidctl's commands
 stats.py     uWSGI's statistics

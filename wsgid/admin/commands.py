@@ -14,15 +14,15 @@ from collections.abc import Callable, Mapping
 from signal import Signals
 from typing import Any, Protocol
 
-from wsgid import dump, process
 from wsgid.admin.server import INCOMPLETE, Delegated, Later, Response
 from wsgid.admin.snapshot import Snapshot, WorkerView
 from wsgid.admin.status import status
 from wsgid.config.options import Settings
 from wsgid.errors import WsgidError
-from wsgid.fleet import SLOTS_MAX
-from wsgid.refusals import words
-from wsgid.scoreboard import Word
+from wsgid.ipc import stackdump
+from wsgid.ipc.scoreboard import SLOTS_MAX, Word
+from wsgid.linux.syscall_errors import words
+from wsgid.supervisor.children import send_signal
 
 
 class Operator(Protocol):
@@ -56,7 +56,7 @@ LIMIT_MAX = 10_000  # entries in an answer
 QUESTION_MAX_CHARS = 8000
 
 
-class Refused(WsgidError):
+class CommandRefused(WsgidError):
     """The command cannot be carried out; the message is one sentence for the operator."""
 
 
@@ -81,11 +81,11 @@ def _answer(operator: Operator, request: bytes) -> Answer:
     try:
         asked = json.loads(request)
     except (ValueError, RecursionError):
-        raise Refused("the request is no JSON") from None
+        raise CommandRefused("the request is no JSON") from None
     name = asked.get("command") if isinstance(asked, dict) else None
     command = COMMANDS.get(name) if isinstance(name, str) else None
     if command is None:
-        raise Refused(f"there is no such command; there are {', '.join(COMMANDS)}")
+        raise CommandRefused(f"there is no such command; there are {', '.join(COMMANDS)}")
     return command(operator, asked)
 
 
@@ -104,7 +104,7 @@ def _reload(operator: Operator, asked: Request) -> Answer:
 def _stop(operator: Operator, asked: Request) -> Answer:
     now = asked.get("now", False)
     if not isinstance(now, bool):
-        raise Refused("now has to be true or false")
+        raise CommandRefused("now has to be true or false")
     (operator.stop_now if now else operator.stop)(WHO)
     return {"ok": True}
 
@@ -118,14 +118,16 @@ def _workers(operator: Operator, asked: Request) -> Answer:
     else:
         wanted = _integer(asked, "workers", 1, WORKERS_MAX)
     if not 1 <= wanted <= WORKERS_MAX:
-        raise Refused(f"there cannot be {wanted} workers, only from 1 to {WORKERS_MAX}; now {before.wanted} are wanted")
+        raise CommandRefused(
+            f"there cannot be {wanted} workers, only from 1 to {WORKERS_MAX}; now {before.wanted} are wanted"
+        )
     operator.resize(wanted, WHO)
     return {"ok": True, "workers": wanted, "before": before.wanted}
 
 
 def _log_reopen(operator: Operator, asked: Request) -> Answer:
     if not operator.reopen_logs(WHO):
-        raise Refused("there is no log to reopen; --logto, --logger file: or --access-log name one")
+        raise CommandRefused("there is no log to reopen; --logto, --logger file: or --access-log name one")
     return {"ok": True}
 
 
@@ -139,13 +141,13 @@ def _question(operator: Operator, asked: Request) -> Answer:
     if "limit" in asked:
         _integer(asked, "limit", 1, LIMIT_MAX)
     if len(json.dumps(asked)) > QUESTION_MAX_CHARS:
-        raise Refused(f"a question has at most {QUESTION_MAX_CHARS} characters")
+        raise CommandRefused(f"a question has at most {QUESTION_MAX_CHARS} characters")
 
     def take(fd: int) -> None:
         if not operator.ask(worker.slot, asked["command"], asked, fd):
             _say(fd, {"ok": False, "error": f"worker {worker.slot} takes no question: it leaves, or is stuck"})
         elif worker.heartbeat_age_s > STALE_S:
-            process.send_signal(worker.pid, Signals.SIGXCPU)  # its handler answers in the stead of the event loop
+            send_signal(worker.pid, Signals.SIGXCPU)  # its handler answers in the stead of the event loop
 
     return Delegated(take)
 
@@ -164,17 +166,20 @@ def _dump(operator: Operator, asked: Request) -> Answer:
     worker = _worker(operator, asked)
     fd = operator.dumps.get(worker.slot)
     if fd is None:
-        raise Refused(f"worker {worker.slot} cannot show its stack: it does not serve yet, or no longer")
-    dump.request(worker.pid, fd)
+        raise CommandRefused(f"worker {worker.slot} cannot show its stack: it does not serve yet, or no longer")
+    try:
+        stackdump.request(worker.pid, fd)
+    except OSError as error:
+        raise CommandRefused(f"worker {worker.slot} cannot be asked for its stack: {words(error)}") from error
 
     def answer() -> bytes:
         gone = operator.dumps.get(worker.slot) != fd
         try:
-            return _encoded({"ok": True, "worker": worker.slot, "text": "" if gone else dump.read(fd)})
+            return _encoded({"ok": True, "worker": worker.slot, "text": "" if gone else stackdump.read(fd)})
         except OSError as error:
             return _encoded({"ok": False, "error": f"the stack of worker {worker.slot} cannot be read: {words(error)}"})
 
-    return Later(time.monotonic() + dump.WRITTEN_AFTER_S, answer)
+    return Later(time.monotonic() + stackdump.WRITTEN_AFTER_S, answer)
 
 
 def _worker(operator: Operator, asked: Request) -> WorkerView:
@@ -182,19 +187,19 @@ def _worker(operator: Operator, asked: Request) -> WorkerView:
     for worker in operator.snapshot().workers:
         if worker.slot == slot and worker.pid:
             return worker
-    raise Refused(f"there is no worker {slot}")
+    raise CommandRefused(f"there is no worker {slot}")
 
 
 def _integer(asked: Request, name: str, least: int, most: int) -> int:
     value = asked.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise Refused(f"{name} has to be a whole number from {least} to {most}")
+        raise CommandRefused(f"{name} has to be a whole number from {least} to {most}")
     return value
 
 
 def _refuse_while_stopping(snapshot: Snapshot) -> None:
     if snapshot.mode != "running":
-        raise Refused("the server stops")
+        raise CommandRefused("the server stops")
 
 
 def _encoded(answer: dict[str, Any]) -> bytes:

@@ -21,7 +21,7 @@ from wsgid.admin.commands import Operator
 from wsgid.admin.server import forget
 from wsgid.admin.status import status
 from wsgid.errors import WsgidError
-from wsgid.refusals import close, words
+from wsgid.linux.syscall_errors import close, words
 
 MODE = 0o600
 PAUSE_S = 0.1

@@ -17,20 +17,20 @@ from typing import Any
 
 from wsgid.admin import stats
 from wsgid.admin.snapshot import ListenerView, Snapshot, WorkerView
-from wsgid.scoreboard import DURATION_BOUNDS_US, Word
-from wsgid.slots import SlotState
+from wsgid.ipc.scoreboard import DURATION_BOUNDS_US, Word
+from wsgid.supervisor.slots import SlotState
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Kind(Enum):
+class MetricType(Enum):
     COUNTER = "counter"
     GAUGE = "gauge"
     HISTOGRAM = "histogram"
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class Scraped:
     """What metrics are read from."""
 
     snapshot: Snapshot
@@ -52,21 +52,21 @@ class Metric:
     """
 
     name: str
-    kind: Kind
+    kind: MetricType
     help: str
     labels: tuple[str, ...]
-    read: Callable[[Server], Iterable[Sample]]
+    read: Callable[[Scraped], Iterable[Sample]]
 
 
 def render(snapshot: Snapshot) -> bytes:
     """All metrics, as text."""
-    server = Server(snapshot, stats.statistics(snapshot))
+    server = Scraped(snapshot, stats.statistics(snapshot))
     return "".join(line for metric in METRICS for line in _lines(metric, server)).encode("utf-8", "replace")
 
 
-def _lines(metric: Metric, server: Server) -> Iterator[str]:
+def _lines(metric: Metric, server: Scraped) -> Iterator[str]:
     yield f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind.value}\n"
-    histogram = metric.kind is Kind.HISTOGRAM
+    histogram = metric.kind is MetricType.HISTOGRAM
     for values, number in metric.read(server):
         suffix, *values_ = values if histogram else ("", *values)
         names = (*metric.labels, "le") if histogram else metric.labels
@@ -86,49 +86,49 @@ def _escaped(value: str) -> str:
 # --- where samples come from ---
 
 
-def _one(read: Callable[[Snapshot], Number | None]) -> Callable[[Server], Iterable[Sample]]:
+def _one(read: Callable[[Snapshot], Number | None]) -> Callable[[Scraped], Iterable[Sample]]:
     return lambda server: [((), read(server.snapshot))]
 
 
-def _workers(read: Callable[[WorkerView], Number | None]) -> Callable[[Server], Iterable[Sample]]:
+def _workers(read: Callable[[WorkerView], Number | None]) -> Callable[[Scraped], Iterable[Sample]]:
     return lambda server: [((str(one.slot),), read(one)) for one in server.snapshot.workers]
 
 
-def _words(word: Word) -> Callable[[Server], Iterable[Sample]]:
+def _words(word: Word) -> Callable[[Scraped], Iterable[Sample]]:
     return _workers(lambda worker: worker.words[word])
 
 
-def _listeners(read: Callable[[ListenerView], Number | None]) -> Callable[[Server], Iterable[Sample]]:
+def _listeners(read: Callable[[ListenerView], Number | None]) -> Callable[[Scraped], Iterable[Sample]]:
     return lambda server: [((one.address,), read(one)) for one in server.snapshot.listeners]
 
 
-def _uwsgi(read: Callable[[dict[str, Any]], Number | None]) -> Callable[[Server], Iterable[Sample]]:
+def _uwsgi(read: Callable[[dict[str, Any]], Number | None]) -> Callable[[Scraped], Iterable[Sample]]:
     return lambda server: [((), read(server.uwsgi))]
 
 
-def _uwsgi_sockets(field: str) -> Callable[[Server], Iterable[Sample]]:
+def _uwsgi_sockets(field: str) -> Callable[[Scraped], Iterable[Sample]]:
     known = {"queue", "max_queue"}
 
-    def read(server: Server) -> Iterator[Sample]:
+    def read(server: Scraped) -> Iterator[Sample]:
         for one, view in zip(server.uwsgi["sockets"], server.snapshot.listeners):
             yield (one["name"], one["proto"]), None if field in known and view.queue is None else one[field]
 
     return read
 
 
-def _uwsgi_workers(read: Callable[[dict[str, Any]], Number]) -> Callable[[Server], Iterable[Sample]]:
+def _uwsgi_workers(read: Callable[[dict[str, Any]], Number]) -> Callable[[Scraped], Iterable[Sample]]:
     return lambda server: [((str(one["id"]),), read(one)) for one in server.uwsgi["workers"]]
 
 
-def _uwsgi_field(field: str) -> Callable[[Server], Iterable[Sample]]:
+def _uwsgi_field(field: str) -> Callable[[Scraped], Iterable[Sample]]:
     return _uwsgi_workers(lambda worker: worker[field])
 
 
-def _uwsgi_status(status: str) -> Callable[[Server], Iterable[Sample]]:
+def _uwsgi_status(status: str) -> Callable[[Scraped], Iterable[Sample]]:
     return _uwsgi_workers(lambda worker: int(worker["status"] == status))
 
 
-def _uwsgi_apps(field: str) -> Callable[[Server], Iterable[Sample]]:
+def _uwsgi_apps(field: str) -> Callable[[Scraped], Iterable[Sample]]:
     return lambda server: [
         ((str(worker["id"]), str(app["id"]), app["mountpoint"], app["chdir"]), app[field])
         for worker in server.uwsgi["workers"]
@@ -136,7 +136,7 @@ def _uwsgi_apps(field: str) -> Callable[[Server], Iterable[Sample]]:
     ]
 
 
-def _uwsgi_cores(field: str) -> Callable[[Server], Iterable[Sample]]:
+def _uwsgi_cores(field: str) -> Callable[[Scraped], Iterable[Sample]]:
     return lambda server: [
         ((str(worker["id"]), str(core["id"])), core[field])
         for worker in server.uwsgi["workers"]
@@ -144,7 +144,7 @@ def _uwsgi_cores(field: str) -> Callable[[Server], Iterable[Sample]]:
     ]
 
 
-def _durations(server: Server) -> Iterator[Sample]:
+def _durations(server: Scraped) -> Iterator[Sample]:
     for worker in server.snapshot.workers:
         name, below = str(worker.slot), 0
         for bound_us, count in zip((*DURATION_BOUNDS_US, None), worker.durations):
@@ -154,19 +154,19 @@ def _durations(server: Server) -> Iterator[Sample]:
         yield ("_count", name), below
 
 
-def _responses(server: Server) -> Iterator[Sample]:
+def _responses(server: Scraped) -> Iterator[Sample]:
     for worker in server.snapshot.workers:
         for hundreds in range(1, 6):
             yield (str(worker.slot), f"{hundreds}xx"), worker.words[Word.STATUS_1XX + hundreds - 1]
 
 
-def _states(server: Server) -> Iterator[Sample]:
+def _states(server: Scraped) -> Iterator[Sample]:
     for worker in server.snapshot.workers:
         for state in SlotState:
             yield (str(worker.slot), state.name.lower()), int(worker.state is state)
 
 
-def _respawns(server: Server) -> Iterator[Sample]:
+def _respawns(server: Scraped) -> Iterator[Sample]:
     totals: dict[str, int] = {}
     for worker in server.snapshot.workers:
         for cause, count in worker.deaths.items():
@@ -178,7 +178,7 @@ def _respawns(server: Server) -> Iterator[Sample]:
 
 _WORKER, _WORKER_ID, _LISTENER, _SOCKET = ("worker",), ("worker_id",), ("listener",), ("name", "proto")
 _APP, _CORE = ("worker_id", "app_id", "mountpoint", "chdir"), ("worker_id", "core_id")
-_C, _G, _H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
+_C, _G, _H = MetricType.COUNTER, MetricType.GAUGE, MetricType.HISTOGRAM
 
 METRICS = (
     Metric(

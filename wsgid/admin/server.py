@@ -22,8 +22,8 @@ from math import inf
 from typing import Any, Protocol
 
 from wsgid import log
-from wsgid.listener import Listener
-from wsgid.refusals import REFUSALS, words
+from wsgid.linux.syscall_errors import REFUSALS, words
+from wsgid.sockets.listener import Listener
 
 REQUEST_MAX_BYTES = 64 * 1024
 PATIENCE_S = 10.0
@@ -60,7 +60,7 @@ Responder = Callable[[bytes], Response]
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Endpoint:
     """A listening socket, and what is said there.
 
     Args:
@@ -83,11 +83,11 @@ class Inlet(Protocol):
 
 
 @dataclass
-class _Exchange:
+class Question:
     """One connection."""
 
     connection: socket.socket
-    door: Door
+    door: Endpoint
     until_s: float
     request: bytearray = field(default_factory=bytearray)
     answer: memoryview | None = None
@@ -103,11 +103,13 @@ class Admin:
         inlets: open and registered; where something comes in and nothing goes out.
     """
 
-    def __init__(self, selector: selectors.BaseSelector, doors: Sequence[Door], inlets: Sequence[Inlet] = ()) -> None:
+    def __init__(
+        self, selector: selectors.BaseSelector, doors: Sequence[Endpoint], inlets: Sequence[Inlet] = ()
+    ) -> None:
         self._selector = selector
         self._doors = tuple(doors)
         self._inlets = tuple(inlets)
-        self._exchanges: list[_Exchange] = []
+        self._exchanges: list[Question] = []
         self._open_again_s = 0.0  # until then nothing is accepted; 0: the doors are open
         self._open_doors(time.monotonic())
 
@@ -141,7 +143,7 @@ class Admin:
                 door.listener.socket.close()
         self._doors = ()
 
-    def _accept(self, door: Door, now_s: float) -> None:
+    def _accept(self, door: Endpoint, now_s: float) -> None:
         while True:
             try:
                 connection, _ = door.listener.socket.accept()
@@ -153,12 +155,12 @@ class Admin:
                 if self._make_room(door):
                     connection.setblocking(False)
                     self._selector.register(connection, selectors.EVENT_READ)
-                    self._exchanges.append(_Exchange(connection, door, now_s + PATIENCE_S))
+                    self._exchanges.append(Question(connection, door, now_s + PATIENCE_S))
                     continue
             with suppress(OSError):
                 connection.close()
 
-    def _make_room(self, door: Door) -> bool:
+    def _make_room(self, door: Endpoint) -> bool:
         """Cut the oldest client of a full door. Clients that wait for us are not cut. Returns whether there is room."""
         here = [exchange for exchange in self._exchanges if exchange.door is door]
         if len(here) < EXCHANGES_MAX:
@@ -191,7 +193,7 @@ class Admin:
         except OSError:  # epoll_ctl(2): ENOMEM, ENOSPC
             self._pause(now_s)
 
-    def _advance(self, exchange: _Exchange, now_s: float) -> bool:
+    def _advance(self, exchange: Question, now_s: float) -> bool:
         """Returns whether the exchange goes on."""
         try:
             if exchange.later is not None:
@@ -207,7 +209,7 @@ class Admin:
         except OSError:  # the other end has gone
             return False
 
-    def _read(self, exchange: _Exchange) -> bool:
+    def _read(self, exchange: Question) -> bool:
         response = exchange.door.respond(bytes(exchange.request))
         if isinstance(response, Incomplete):
             block = exchange.connection.recv(_BLOCK_BYTES)
@@ -225,7 +227,7 @@ class Admin:
             forget(self._selector, exchange.connection)
         return True
 
-    def _write(self, exchange: _Exchange) -> bool:
+    def _write(self, exchange: Question) -> bool:
         answer = exchange.answer
         assert answer is not None
         while answer:
@@ -237,7 +239,7 @@ class Admin:
                 return True
         return False
 
-    def _end(self, exchange: _Exchange) -> None:
+    def _end(self, exchange: Question) -> None:
         self._exchanges.remove(exchange)
         forget(self._selector, exchange.connection)
         with suppress(OSError):

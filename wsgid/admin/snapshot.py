@@ -11,14 +11,14 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from wsgid import __version__, process
-from wsgid.admin.failures import Failure
+from wsgid import __version__
+from wsgid.admin.boot_failures import Failure
 from wsgid.config.options import Settings
-from wsgid.fleet import Fleet
-from wsgid.listener import Listener
-from wsgid.process import Memory
-from wsgid.scoreboard import COUNTERS, DURATION_BOUNDS_US, Cause, Scoreboard, Word
-from wsgid.slots import Slot, SlotState, TemplateState
+from wsgid.ipc.scoreboard import COUNTERS, DURATION_BOUNDS_US, DeathCause, Scoreboard, Word
+from wsgid.linux import memory
+from wsgid.sockets.listener import Listener
+from wsgid.supervisor.fleet import Fleet
+from wsgid.supervisor.slots import Slot, SlotState, TemplateState
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,10 @@ class WorkerView:
     spawns: int
     spawned_s: int
     heartbeat_age_s: float
-    memory: Memory
+    memory: memory.Size
     words: Sequence[int]
     since: Sequence[int]
-    deaths: dict[Cause, int]
+    deaths: dict[DeathCause, int]
     failures: int = 0  # short lives in a row
     rests_s: float = 0.0  # so long until the next try, after them
 
@@ -200,7 +200,7 @@ def _view(slot: Slot, scoreboard: Scoreboard) -> WorkerView:
         spawns=past[Word.SPAWNS],
         spawned_s=past[Word.SPAWNED_S],
         heartbeat_age_s=age_s,
-        memory=process.memory(slot.pid) if slot.pid else Memory(0, 0),
+        memory=memory.size(slot.pid) if slot.pid else memory.Size(0, 0),
         words=words,
         since=line,
         deaths=scoreboard.deaths(slot.number),

@@ -13,8 +13,8 @@ import json
 from typing import Any
 
 from wsgid.admin.snapshot import ListenerView, Snapshot, WorkerView
-from wsgid.scoreboard import Word
-from wsgid.slots import SlotState
+from wsgid.ipc.scoreboard import Word
+from wsgid.supervisor.slots import SlotState
 
 
 def render(snapshot: Snapshot) -> bytes:

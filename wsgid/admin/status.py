@@ -9,8 +9,8 @@ from typing import Any
 
 from wsgid.admin.snapshot import ListenerView, Snapshot, WorkerView
 from wsgid.config.options import Settings
-from wsgid.scoreboard import Word
-from wsgid.slots import SlotState
+from wsgid.ipc.scoreboard import Word
+from wsgid.supervisor.slots import SlotState
 
 _TOTALS: dict[str, int] = {
     "requests": Word.REQUESTS,

@@ -7,4 +7,5 @@ ini.py expand.py  uWSGI's ini, and what stands for something else in it
 uwsgi_options.py  uWSGI's options that need nothing here, and those that have no counterpart
 sources.py        the environment, TOML, and what an ini says
 merge.py          all sources together: who wins
+check.py          --check: what the options come to, and whether the application can be imported
 """

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from wsgid import __version__, forms
+from wsgid import __version__, compiled
 from wsgid.config import uwsgi_options, values
 from wsgid.config.options import Given, Group, Option, by_key, declared, nearest
 from wsgid.config.uwsgi_options import Verdict
@@ -180,7 +180,7 @@ def build_parser(everything: bool) -> argparse.ArgumentParser:
         "--version",
         action="version",
         help="show the version and exit",
-        version=f"wsgid {__version__} ({forms.described()})",
+        version=f"wsgid {__version__} ({compiled.described()})",
     )
     groups = {group: parser.add_argument_group(group.value) if everything else usual for group in Group}
     for one in declared():

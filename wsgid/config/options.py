@@ -15,9 +15,9 @@ from functools import cache
 from typing import Any
 
 from wsgid.config import values
-from wsgid.config.values import Kind
+from wsgid.config.values import ValueKind
 from wsgid.errors import ConfigError
-from wsgid.forwarded import USUAL_HEADERS
+from wsgid.protocol.forwarded import USUAL_HEADERS
 
 
 class Group(Enum):
@@ -36,7 +36,7 @@ class Group(Enum):
     LIMITS = "Limits of a request"
 
 
-def option(default: Any, kind: Kind, metavar: str, text: str, group: Group, **more: Any) -> Any:
+def option(default: Any, kind: ValueKind, metavar: str, text: str, group: Group, **more: Any) -> Any:
     """Declare one option.
 
     Args:
@@ -736,7 +736,7 @@ class Option:
 
     name: str
     default: Any
-    kind: Kind
+    kind: ValueKind
     metavar: str
     text: str
     group: Group

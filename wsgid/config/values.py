@@ -15,14 +15,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from wsgid.forwarded import Trusted, parse_headers
-from wsgid.logs import destination, logformat
+from wsgid.log import destination, request_format
+from wsgid.protocol.forwarded import Trusted, parse_headers
 
 _TRUE, _FALSE = ("true", "on", "yes"), ("false", "off", "no")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ValueKind:
     """What an option's value may be.
 
     Args:
@@ -192,34 +192,36 @@ def _request_log(text: str) -> str:
 
 
 def _log_format(text: str) -> str:
-    if text not in logformat.PRESETS and ("%(" not in text or not text.replace("\t", "").isprintable()):
-        raise ValueError(f"{', '.join(logformat.PRESETS)}, or a text of one line with variables such as %(uri)")
+    if text not in request_format.PRESETS and ("%(" not in text or not text.replace("\t", "").isprintable()):
+        raise ValueError(f"{', '.join(request_format.PRESETS)}, or a text of one line with variables such as %(uri)")
     return text
 
 
-TEXT = Kind("text", str)
-FLAG = Kind("flag", _flag, lambda value: "true" if value else "false", is_number=True)
-COUNT = Kind("number", _count, is_number=True)
-LIMIT = Kind("number, 0 for none", _limit, is_number=True)
+TEXT = ValueKind("text", str)
+FLAG = ValueKind("flag", _flag, lambda value: "true" if value else "false", is_number=True)
+COUNT = ValueKind("number", _count, is_number=True)
+LIMIT = ValueKind("number, 0 for none", _limit, is_number=True)
 MEGABYTES = replace(LIMIT, name="megabytes, 0 for none")
 MILLISECONDS = replace(LIMIT, name="milliseconds, 0 for none")
-WORKERS = Kind("number or `auto`", _workers, is_number=True)
-SECONDS = Kind("seconds", _seconds, _show_seconds, is_number=True)
-SECONDS_OR_NONE = Kind("seconds, 0 for none", _seconds_or_none, _show_seconds, is_number=True)
-SIZE = Kind("bytes, or with k, m, g", _size_bytes, is_number=True)
-MODE = Kind("octal mode", _mode, "{:03o}".format, is_number=True)
-USER = Kind("user, name or number", _user)
-GROUP = Kind("group, name or number", _group)
-OWNER = Kind("user:group", _owner, _show_owner)
-DIRECTORY = Kind("directory", _directory)
-DIRECTORIES = Kind("directory, or a pattern of some", _directories)  # the one kind of which a text makes several values
-PATH = Kind("path", _path)
-ENVIRONMENT = Kind("NAME=VALUE", _environment, "=".join)
-TLS_SOCKET = Kind("address,certificate,key[,CA]", _tls_socket, ",".join)
-PEERS = Kind("addresses and networks", _peers)
-FORWARDED_HEADERS = Kind("names of headers", _forwarded_headers)
-STATIC_MAP = Kind("/prefix=directory", _static_map, "=".join)
-LEVEL = Kind("debug, info, warning, error", _level)
-LOGGER = Kind("stdio, file:, syslog: or rsyslog:", _logger)
-LOG_FORMAT = Kind("preset or text", _log_format)
-REQUEST_LOG = Kind("path, stdio, syslog: or rsyslog:", _request_log)
+WORKERS = ValueKind("number or `auto`", _workers, is_number=True)
+SECONDS = ValueKind("seconds", _seconds, _show_seconds, is_number=True)
+SECONDS_OR_NONE = ValueKind("seconds, 0 for none", _seconds_or_none, _show_seconds, is_number=True)
+SIZE = ValueKind("bytes, or with k, m, g", _size_bytes, is_number=True)
+MODE = ValueKind("octal mode", _mode, "{:03o}".format, is_number=True)
+USER = ValueKind("user, name or number", _user)
+GROUP = ValueKind("group, name or number", _group)
+OWNER = ValueKind("user:group", _owner, _show_owner)
+DIRECTORY = ValueKind("directory", _directory)
+DIRECTORIES = ValueKind(
+    "directory, or a pattern of some", _directories
+)  # the one kind of which a text makes several values
+PATH = ValueKind("path", _path)
+ENVIRONMENT = ValueKind("NAME=VALUE", _environment, "=".join)
+TLS_SOCKET = ValueKind("address,certificate,key[,CA]", _tls_socket, ",".join)
+PEERS = ValueKind("addresses and networks", _peers)
+FORWARDED_HEADERS = ValueKind("names of headers", _forwarded_headers)
+STATIC_MAP = ValueKind("/prefix=directory", _static_map, "=".join)
+LEVEL = ValueKind("debug, info, warning, error", _level)
+LOGGER = ValueKind("stdio, file:, syslog: or rsyslog:", _logger)
+LOG_FORMAT = ValueKind("preset or text", _log_format)
+REQUEST_LOG = ValueKind("path, stdio, syslog: or rsyslog:", _request_log)

@@ -18,7 +18,7 @@ from importlib.resources import files
 from string import Template
 from xml.sax.saxutils import escape
 
-from wsgid.ctl.samples import Frame, Stacks
+from wsgid.ctl.profile_data import Frame, StackCounts
 
 WIDTH = 1200.0
 SIDE = 12.0
@@ -30,7 +30,7 @@ MIN_WIDTH = 0.1  # pixels; what is narrower is not drawn
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-class Kind(Enum):
+class Flame(Enum):
     """Whose code it is: the colour's hue, saturation and lightness, and what the legend says."""
 
     ROOT = (212, 30, 80, "requests and greenlets")
@@ -65,7 +65,7 @@ class Box:
     width: float
 
 
-def tree(stacks: Stacks) -> Node:
+def tree(stacks: StackCounts) -> Node:
     """All stacks, with common beginnings merged."""
     top = Node(Frame("all"))
     for stack, weight_us in stacks.weights_us.items():
@@ -94,7 +94,7 @@ def layout(top: Node, min_width: float = MIN_WIDTH) -> Iterator[Box]:
         waiting += reversed(below)
 
 
-def svg(stacks: Stacks, title: str, unit: str = "of CPU", min_width: float = MIN_WIDTH) -> str:
+def svg(stacks: StackCounts, title: str, unit: str = "of CPU", min_width: float = MIN_WIDTH) -> str:
     """The whole file.
 
     Args:
@@ -121,7 +121,7 @@ def svg(stacks: Stacks, title: str, unit: str = "of CPU", min_width: float = MIN
 
 def _drawn(box: Box, total_us: int, unit: str) -> str:
     frame = box.node.frame
-    kind = Kind.ROOT if box.depth < 2 else kind_of(frame)
+    kind = Flame.ROOT if box.depth < 2 else kind_of(frame)
     share = box.node.weight_us / total_us if total_us else 0.0
     said = f"{frame}\n{box.node.weight_us / 1e6:.3f} s {unit}, {share:.2%}"
     y = TOP + ROW * box.depth
@@ -133,16 +133,16 @@ def _drawn(box: Box, total_us: int, unit: str) -> str:
     )
 
 
-def kind_of(frame: Frame) -> Kind:
+def kind_of(frame: Frame) -> Flame:
     """By the file's path."""
     path = frame.file
     if not path or re.search(r"/(wsgid|gevent|greenlet)/[^/]+\.pyx?$|/gevent/", path):
-        return Kind.SERVER
+        return Flame.SERVER
     if "/site-packages/" in path or "/dist-packages/" in path:
-        return Kind.PACKAGE
+        return Flame.PACKAGE
     if path.startswith("<frozen") or re.search(r"/lib(64)?/python\d", path):
-        return Kind.STANDARD
-    return Kind.APPLICATION
+        return Flame.STANDARD
+    return Flame.APPLICATION
 
 
 def cut(name: str, width: float) -> str:
@@ -155,7 +155,7 @@ def cut(name: str, width: float) -> str:
 
 def _legend(y: float) -> str:
     parts, x = [], SIDE
-    for kind in Kind:
+    for kind in Flame:
         said = kind.value[-1]
         parts.append(
             f'<rect x="{x:g}" y="{y:g}" width="12" height="12" rx="2" fill="{kind.colour("")}"/>'

@@ -13,8 +13,9 @@ import sys
 from types import ModuleType
 
 from wsgid import __version__
-from wsgid.ctl import (
-    client,
+from wsgid.ctl import client
+from wsgid.ctl.client import CtlError
+from wsgid.ctl.commands import (
     log_reopen,
     memory,
     profile,
@@ -27,8 +28,7 @@ from wsgid.ctl import (
     top,
     workers,
 )
-from wsgid.ctl.client import CtlError
-from wsgid.ctl.text import complain
+from wsgid.ctl.tables import complain
 
 SUBCOMMANDS: dict[str, ModuleType] = {
     "status": status,

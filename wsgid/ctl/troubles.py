@@ -7,7 +7,7 @@ Rules
 from collections.abc import Iterator
 from typing import Any
 
-from wsgid.ctl.text import age, count
+from wsgid.ctl.tables import age, count
 
 QUEUE_SHARE = 0.5  # of the backlog: from there on it will soon be full
 

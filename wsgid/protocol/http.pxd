@@ -11,7 +11,7 @@ cdef frozenset _METHODS
 cdef object _BETWEEN, _FIELDS, _BODY, _CHUNKS, _NOTHING, _REFUSED
 
 
-cdef class Head:
+cdef class HttpHead:
     cdef readonly dict variables
     cdef readonly object content_length
     cdef readonly bint keep_alive
@@ -62,7 +62,7 @@ cdef class Decoder:
     cdef _refuse_fields(self, bytes block)
     @cython.locals(variables=dict, is_new=bint, keep_alive=bint, upgrade=bint, expects=bint, length=Py_ssize_t,
                    said=str, options=list)
-    cdef Head _complete(self)
+    cdef HttpHead _complete(self)
     cdef _too_large(self)
 
 

@@ -29,8 +29,8 @@ from wsgid.errors import (
     VersionNotSupported,
 )
 from wsgid.protocol.chunked import TOKEN, Chunks
+from wsgid.protocol.fields import is_plain, parse_length
 from wsgid.protocol.target import check_host, split
-from wsgid.text import is_plain, parse_length
 
 _NAMES_MAX = 1024  # header names whose variables are remembered,
 _NAMES_MAX_CHARACTERS = 64  # if they are not longer
@@ -71,7 +71,7 @@ _BETWEEN, _FIELDS, _BODY, _CHUNKS, _NOTHING, _REFUSED = Part
 
 
 @dataclass
-class Head:
+class HttpHead:
     """One request, without its body.
 
     Args:
@@ -164,7 +164,7 @@ class Decoder:
         self._data = self._data[self._at :] + data if self._at < len(self._data) else data
         self._at = 0
 
-    def take(self) -> Head | bytes | End | PeerError | None:
+    def take(self) -> HttpHead | bytes | End | PeerError | None:
         """The next event; None if more has to come. After a PeerError there are no more."""
         part = self._part
         if part is _BETWEEN and self._at == len(self._data):  # as most often
@@ -223,7 +223,7 @@ class Decoder:
 
     # --- a head ---
 
-    def _take_head(self) -> Head | None:
+    def _take_head(self) -> HttpHead | None:
         if self._part is _BETWEEN and not self._take_request_line():
             return None
         data, at = self._data, self._at
@@ -338,7 +338,7 @@ class Decoder:
                 "(RFC 9112, 2.2; RFC 9110, 5.5)"
             )
 
-    def _complete(self) -> Head:
+    def _complete(self) -> HttpHead:
         """The head has come whole: what its lines say together."""
         variables = self._variables
         is_new = variables["SERVER_PROTOCOL"] == "HTTP/1.1"
@@ -367,7 +367,7 @@ class Decoder:
             self._part = _BODY
             self._left_bytes = length
         size_bytes = self._target_bytes + self._size_bytes
-        return Head(variables, length, keep_alive, expects, upgrade, size_bytes, self._count)
+        return HttpHead(variables, length, keep_alive, expects, upgrade, size_bytes, self._count)
 
     def _too_large(self) -> HeadTooLarge:
         return HeadTooLarge(

@@ -2,7 +2,7 @@
 cimport cython
 
 
-cdef class Head:
+cdef class UwsgiHead:
     cdef readonly object modifier
     cdef readonly dict variables
     cdef readonly object content_length
@@ -10,7 +10,7 @@ cdef class Head:
 
 
 @cython.locals(known=dict, variables=dict, size_bytes=Py_ssize_t)
-cpdef Head decode(bytes buffer, Py_ssize_t max_vars, dict base=*)
+cpdef UwsgiHead decode(bytes buffer, Py_ssize_t max_vars, dict base=*)
 
 @cython.locals(variables=dict, before=Py_ssize_t, repeated=list)
 cdef dict _variables(bytes buffer, Py_ssize_t size_bytes, Py_ssize_t max_vars, dict base)

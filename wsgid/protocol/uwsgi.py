@@ -17,8 +17,8 @@ from enum import IntEnum
 from typing import Any
 
 from wsgid.errors import BadPacket, ForeignProtocol, PeerError, TooManyVariables, UnknownModifier
+from wsgid.protocol.fields import LENGTH_MAX_DIGITS, parse_length
 from wsgid.protocol.variables import walk
-from wsgid.text import LENGTH_MAX_DIGITS, parse_length
 
 HEADER_SIZE_BYTES = 4
 DATA_MAX_BYTES = 65535
@@ -46,7 +46,7 @@ _MANAGE_PATH_INFO = Modifier.MANAGE_PATH_INFO  # reading a member through its cl
 
 
 @dataclass
-class Head:
+class UwsgiHead:
     """One decoded packet; the body starts at buffer[size_bytes:] and is content_length bytes long."""
 
     __slots__ = ("modifier", "variables", "content_length", "size_bytes")
@@ -57,7 +57,7 @@ class Head:
     size_bytes: int
 
 
-def decode(buffer: bytes, max_vars: int, base: dict[str, Any] | None = None) -> Head | None:
+def decode(buffer: bytes, max_vars: int, base: dict[str, Any] | None = None) -> UwsgiHead | None:
     """Decode the packet at the start of `buffer`; what follows it is the request's body.
 
     Args:
@@ -89,7 +89,7 @@ def decode(buffer: bytes, max_vars: int, base: dict[str, Any] | None = None) -> 
     if modifier is _MANAGE_PATH_INFO:
         _manage_path_info(variables)
     length = variables.get("CONTENT_LENGTH")
-    return Head(modifier, variables, _content_length(length) if length else 0, size_bytes)
+    return UwsgiHead(modifier, variables, _content_length(length) if length else 0, size_bytes)
 
 
 def _variables(buffer: bytes, size_bytes: int, max_vars: int, base: dict[str, Any] | None) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Body:
             self._wire = None
         else:
             self._wire = _Wire(first, content_length, peer)
-            self.stream = _Stream(self._wire)
+            self.stream = _InputStream(self._wire)
 
     def end(self) -> None:
         """The request is over. A greenlet that it has left behind must not read what belongs to the next request."""
@@ -135,15 +135,15 @@ class ChunkedBody:
     stream: BinaryIO
 
     def __init__(self, peer: Peer) -> None:
-        self._chunks = _Chunks(peer)
-        self.stream = _Stream(self._chunks)
+        self._chunks = _ChunkReader(peer)
+        self.stream = _InputStream(self._chunks)
 
     def end(self) -> None:
         """As Body.end."""
         self._chunks.peer = _OVER
 
 
-class _Chunks(io.RawIOBase):
+class _ChunkReader(io.RawIOBase):
     def __init__(self, peer: Peer) -> None:
         self.peer: Peer = peer
         self._broken = False
@@ -162,7 +162,7 @@ class _Chunks(io.RawIOBase):
         return len(block)
 
 
-class _Stream(io.BufferedReader):
+class _InputStream(io.BufferedReader):
     """A BufferedReader that never allocates much more than has come: read(2**40) would try to."""
 
     def __init__(self, raw: io.RawIOBase) -> None:

@@ -19,9 +19,11 @@ from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Protocol
 
-from wsgid import child, hints, log
+from wsgid import log
 from wsgid.errors import ApplicationError, ClientDisconnected, RequestTimeout
-from wsgid.text import is_plain, parse_length
+from wsgid.linux import forked_child
+from wsgid.protocol.fields import is_plain, parse_length
+from wsgid.wsgi import hints
 from wsgid.wsgi.filewrapper import FileWrapper, sendable
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -80,7 +82,7 @@ class Served:
     interrupted: bool  # the application did not come to an end of its own: what it left behind may be half done
 
 
-class Stage(Enum):
+class ResponseStage(Enum):
     """How far a response is: SILENT, STARTED, STREAMING, FULL, CLOSED; or TORN or GONE, from any of them."""
 
     SILENT = auto()  # start_response was not called
@@ -93,19 +95,19 @@ class Stage(Enum):
 
 
 # Reading a member through its class costs several times as much, on Python 3.11.
-_SILENT, _STARTED, _STREAMING, _FULL, _CLOSED, _TORN, _GONE = Stage
+_SILENT, _STARTED, _STREAMING, _FULL, _CLOSED, _TORN, _GONE = ResponseStage
 _COMPLETE = Outcome.COMPLETE
 _HEADLESS = (_SILENT, _STARTED)
 
 # What the response is if the application has nothing more to say, and what it is if it raises.
 _ENDED = {
-    Stage.STREAMING: Outcome.COMPLETE,
-    Stage.FULL: Outcome.COMPLETE,
-    Stage.CLOSED: Outcome.COMPLETE,
-    Stage.TORN: Outcome.TORN,
-    Stage.GONE: Outcome.DISCONNECTED,
+    ResponseStage.STREAMING: Outcome.COMPLETE,
+    ResponseStage.FULL: Outcome.COMPLETE,
+    ResponseStage.CLOSED: Outcome.COMPLETE,
+    ResponseStage.TORN: Outcome.TORN,
+    ResponseStage.GONE: Outcome.DISCONNECTED,
 }
-_RAISED = {**_ENDED, Stage.STREAMING: Outcome.TORN}
+_RAISED = {**_ENDED, ResponseStage.STREAMING: Outcome.TORN}
 
 
 # --- the head ---------------------------------------------------------------------------------------------------------
@@ -344,7 +346,7 @@ class _Response:
 
     def fail(self, error: BaseException) -> Outcome:
         """The application raised this, or broke PEP 3333."""
-        child.end_if_one(error)
+        forked_child.end_if_one(error)
         self._note(error)
         if self._framing is not None and self._framing.taken:
             self.stage = _STREAMING

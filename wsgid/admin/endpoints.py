@@ -1,0 +1,91 @@
+"""Which side doors a master has: one for each of --stats, --metrics, --control and --master-fifo.
+
+Rules
+* The server matters more than its side doors: one that cannot be opened is said in the log, and all else goes on.
+"""
+
+import selectors
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from wsgid import log
+from wsgid.admin import commands, fifo, health, http, stats
+from wsgid.admin.commands import Operator
+from wsgid.admin.http import Page
+from wsgid.admin.server import Endpoint, Responder, Response, guarded
+from wsgid.config.options import Settings
+from wsgid.errors import ListenerError
+from wsgid.sockets import listener
+from wsgid.sockets.listener import Listener, Ownership
+
+BACKLOG = 16
+_CONTROL = Ownership(mode=0o600)
+_OFF = "off"
+_SUFFIX = ".ctl"
+
+
+def open_endpoints(operator: Operator, listeners: list[Listener]) -> list[Endpoint]:
+    """Open what the settings name.
+
+    Args:
+        operator: the master.
+        listeners: where it serves; the control socket lies beside the first of them that is a file.
+    """
+    return list(_doors(operator, listeners))
+
+
+def open_fifos(operator: Operator, selector: selectors.BaseSelector, held: Mapping[str, int]) -> list[fifo.Fifo]:
+    """Those of --master-fifo that can be had.
+
+    Args:
+        held: descriptors, by path, that the master before this one has left; what is no longer wanted is closed.
+    """
+    opened = []
+    for path in operator.settings.master_fifo:
+        try:
+            opened.append(fifo.Fifo(path, operator, selector, held.get(path)))
+        except fifo.FifoError as error:
+            log.warning("--master-fifo: %s", error)
+    for path in held.keys() - set(operator.settings.master_fifo):
+        fifo.remove(path, held[path])
+    return opened
+
+
+def _doors(operator: Operator, listeners: list[Listener]) -> Iterator[Endpoint]:
+    control = _control_path(operator.settings, listeners)
+    if control:
+        yield from _door(control, _CONTROL, "--control", lambda request: commands.respond(operator, request))
+    settings = operator.settings
+    like_the_sockets = Ownership(settings.chmod_socket, *settings.chown_socket)  # as uWSGI's
+    if settings.stats:
+        respond = _stats_over_http if settings.stats_http else _stats
+        yield from _door(settings.stats, like_the_sockets, "--stats", partial(respond, operator))
+    if settings.metrics:
+        yield from _door(settings.metrics, like_the_sockets, "--metrics", partial(health.respond, operator.snapshot))
+
+
+def _stats(operator: Operator, request: bytes) -> Response:
+    """uWSGI's way: whoever connects gets them."""
+    return stats.render(operator.snapshot())
+
+
+def _stats_over_http(operator: Operator, request: bytes) -> Response:
+    return http.respond(request, lambda path: Page("application/json", stats.render(operator.snapshot())))
+
+
+def _door(address: str, ownership: Ownership, option: str, respond: Responder) -> Iterator[Endpoint]:
+    try:
+        opened = listener.open_listener(address, BACKLOG, ownership)
+    except ListenerError as error:
+        log.warning("%s: %s", option, error)
+        return
+    yield Endpoint(opened, guarded(respond, option))
+
+
+def _control_path(settings: Settings, listeners: list[Listener]) -> str:
+    """--control, or beside the first unix socket: app.sock has app.ctl; empty if there shall be none."""
+    if settings.control:
+        return "" if settings.control == _OFF else settings.control
+    paths = [one.path for one in listeners if one.path]
+    return str(paths[0].with_suffix(_SUFFIX)) if paths else str(Path.cwd() / f"wsgid{_SUFFIX}")

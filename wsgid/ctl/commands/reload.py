@@ -1,0 +1,66 @@
+"""`wsgidctl reload`: have the application loaded anew, and wait until that is done or has failed."""
+
+import argparse
+import json
+import time
+from typing import Any
+
+from wsgid.ctl.client import CtlError, Server
+from wsgid.ctl.tables import age, count, show
+
+HELP = "load the application anew, worker by worker; exit code 1 if that fails"
+POLL_S = 0.1
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    waits = parser.add_mutually_exclusive_group()
+    waits.add_argument("--wait", action="store_true", default=True, help="until the new generation serves (default)")
+    waits.add_argument("--no-wait", action="store_false", dest="wait", help="only ask for it")
+
+
+def run(server: Server, given: argparse.Namespace) -> int:
+    began_s = time.monotonic()
+    generation: int = server.ask("reload")["generation"]
+    if not given.wait:
+        _say(given, {"generation": generation, "done": False}, f"generation {generation} is on its way")
+        return 0
+    while True:
+        status = server.ask("status")
+        took_s = time.monotonic() - began_s
+        _raise_if_failed(status, generation)
+        if _is_done(status, generation):
+            break
+        time.sleep(POLL_S)
+    old = sum(one["state"] == "draining" for one in status["workers"])
+    rest = f"; {count(old, 'old worker')} may still have requests to finish" if old else ""
+    _say(
+        given,
+        {"generation": status["generation"], "done": True, "took_s": round(took_s, 3), "draining": old},
+        f"generation {status['generation']} serves with {count(status['ready'], 'worker')} after {age(took_s)}{rest}",
+    )
+    return 0
+
+
+def _is_done(status: dict[str, Any], generation: int) -> bool:
+    ready = sum(one["state"] == "ready" and one["generation"] >= generation for one in status["workers"])
+    older = sum(
+        one["state"] in ("ready", "spawning", "stalled") and one["generation"] < generation for one in status["workers"]
+    )
+    return bool(status["generation"] >= generation and ready >= status["wanted"] and not older)
+
+
+def _raise_if_failed(status: dict[str, Any], generation: int) -> None:
+    failure = status["failure"]
+    if failure and failure["generation"] >= generation:
+        raise CtlError(
+            f"generation {failure['generation']} could not boot, what runs goes on serving: {failure['reason']}"
+        )
+    if status["mode"] != "running":
+        raise CtlError("the server stops; the reload is given up")
+
+
+def _say(given: argparse.Namespace, facts: dict[str, Any], sentence: str) -> None:
+    if given.json:
+        print(json.dumps(facts))
+    else:
+        show(sentence)

@@ -1,0 +1,66 @@
+"""`wsgidctl stop`: stop the server, and wait until it is gone."""
+
+import argparse
+import json
+import os
+import select
+import time
+
+from wsgid.ctl.client import CtlError, NobodyThere, Server
+from wsgid.ctl.tables import age, show
+
+HELP = "stop when the requests in progress are finished, and wait for it"
+_LOOK_S = 0.2
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--now", action="store_true", help="stop at once; the requests in progress are lost")
+    parser.add_argument("--no-wait", action="store_true", help="only ask for it")
+
+
+def run(server: Server, given: argparse.Namespace) -> int:
+    began_s = time.monotonic()
+    pid = server.pid()
+    process = _open(pid)
+    server.ask("stop", now=given.now)
+    if given.no_wait:
+        _say(given, False, pid, 0.0, "the server stops")
+        return 0
+    if process is None:
+        _wait_for_socket(server)
+    else:
+        poll = select.poll()
+        poll.register(process, select.POLLIN)
+        poll.poll()
+    took_s = time.monotonic() - began_s
+    _say(given, True, pid, took_s, f"the server has stopped after {age(took_s)}")
+    return 0
+
+
+def _open(pid: int) -> int | None:
+    """What tells the end of a process (pidfd_open(2)); None if the process cannot be seen from here."""
+    if not pid:
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def _wait_for_socket(server: Server) -> None:
+    """The control socket goes last."""
+    while True:
+        try:
+            server.ask("status")
+        except NobodyThere:
+            return
+        except CtlError:  # it is just going
+            pass
+        time.sleep(_LOOK_S)
+
+
+def _say(given: argparse.Namespace, done: bool, pid: int, took_s: float, sentence: str) -> None:
+    if given.json:
+        print(json.dumps({"pid": pid, "done": done, "took_s": round(took_s, 3)}))
+    else:
+        show(sentence)

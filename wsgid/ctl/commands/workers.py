@@ -1,0 +1,30 @@
+"""`wsgidctl workers`: how many workers there shall be."""
+
+import argparse
+import json
+import re
+from typing import Any
+
+from wsgid.ctl.client import Server
+from wsgid.ctl.tables import count, show
+
+HELP = "have more or fewer workers, until the server is started again"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("workers", type=_wanted, metavar="N|+N|-N", help="so many, or so many more or fewer")
+
+
+def _wanted(text: str) -> dict[str, int]:
+    if not re.fullmatch(r"[+-]?[0-9]{1,4}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number such as 4, +1 or -1")
+    return {"change" if text[0] in "+-" else "workers": int(text)}
+
+
+def run(server: Server, given: argparse.Namespace) -> int:
+    answer: dict[str, Any] = server.ask("workers", **given.workers)
+    if given.json:
+        print(json.dumps(answer))
+    else:
+        show(f"{count(answer['workers'], 'worker')} from now on, instead of {answer['before']}")
+    return 0

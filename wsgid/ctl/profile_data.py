@@ -1,0 +1,149 @@
+"""What a profile has found, as plain values: stacks with weights; who used how much; and two formats for other tools.
+
+    folded       a line a stack: `root;function (file:line);... microseconds`, for flamegraph.pl and its relatives
+    speedscope   the JSON of https://www.speedscope.app/file-format-schema.json
+
+Rules
+* No I/O.
+* A stack is outermost first, and its first frame is its root: a request's label, or a greenlet's.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+SCHEMA = "https://www.speedscope.app/file-format-schema.json"
+
+
+class Frame(NamedTuple):
+    """A function, by its definition; a root, and what is no function, has neither file nor line."""
+
+    name: str
+    file: str = ""
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.file}:{self.line})" if self.file else self.name
+
+    def short(self) -> str:
+        """Without the directory into which packages are installed."""
+        return str(self._replace(file=re.sub(r".*/(site|dist)-packages/", "", self.file)))
+
+
+Stack = tuple[Frame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StackCounts:
+    """Distinct stacks.
+
+    Args:
+        weights_us: of each, in microseconds.
+        samples: how many there were, of all stacks together.
+    """
+
+    weights_us: dict[Stack, int]
+    samples: int
+
+    @property
+    def total_us(self) -> int:
+        return sum(self.weights_us.values())
+
+
+class Usage(NamedTuple):
+    """What one function has used: itself, and with all that it has called."""
+
+    frame: Frame
+    self_us: int
+    total_us: int
+
+
+def from_answers(answers: Iterable[dict[str, Any]]) -> StackCounts:
+    """Workers' answers to "profile", added up."""
+    weights_us: dict[Stack, int] = {}
+    count = 0
+    for answer in answers:
+        frames = [Frame(*frame) for frame in answer["frames"]]
+        for indexes, weight_us, samples in answer["stacks"]:
+            stack = tuple(frames[index] for index in indexes)
+            weights_us[stack] = weights_us.get(stack, 0) + weight_us
+            count += samples
+    return StackCounts(weights_us, count)
+
+
+def usage(stacks: StackCounts) -> list[Usage]:
+    """Of all functions, by their own time, most first. Roots are none: their stacks' innermost frames have it."""
+    own: dict[Frame, int] = {}
+    total: dict[Frame, int] = {}
+    for stack, weight_us in stacks.weights_us.items():
+        own[stack[-1]] = own.get(stack[-1], 0) + weight_us
+        for frame in set(stack[1:] or stack):  # a recursive one counts once
+            total[frame] = total.get(frame, 0) + weight_us
+    found = [Usage(frame, own.get(frame, 0), weight_us) for frame, weight_us in total.items()]
+    return sorted(found, key=lambda one: (-one.self_us, -one.total_us, one.frame))
+
+
+def folded(stacks: StackCounts) -> str:
+    lines = [
+        f"{';'.join(_escaped(str(frame)) for frame in stack)} {weight_us}\n"
+        for stack, weight_us in stacks.weights_us.items()
+    ]
+    return "".join(sorted(lines))
+
+
+def _escaped(text: str) -> str:
+    """Neither a semicolon nor an end of line: Python's own escapes, which `unicode_escape` takes back."""
+    return text.encode("unicode_escape").decode("ascii").replace(";", r"\x3b")
+
+
+def speedscope(stacks: StackCounts, title: str) -> str:
+    places = {frame: place for place, frame in enumerate(dict.fromkeys(_frames(stacks)))}
+    return (
+        json.dumps(
+            {
+                "$schema": SCHEMA,
+                "exporter": "wsgidctl profile",
+                "name": title,
+                "activeProfileIndex": 0,
+                "shared": {"frames": [_shared(frame) for frame in places]},
+                "profiles": [
+                    {
+                        "type": "sampled",
+                        "name": title,
+                        "unit": "microseconds",
+                        "startValue": 0,
+                        "endValue": stacks.total_us,
+                        "samples": [[places[frame] for frame in stack] for stack in stacks.weights_us],
+                        "weights": list(stacks.weights_us.values()),
+                    }
+                ],
+            }
+        )
+        + "\n"
+    )
+
+
+def _frames(stacks: StackCounts) -> Iterator[Frame]:
+    for stack in stacks.weights_us:
+        yield from stack
+
+
+def _shared(frame: Frame) -> dict[str, Any]:
+    return {"name": frame.name, "file": frame.file, "line": frame.line} if frame.file else {"name": frame.name}
+
+
+def table(usages: Sequence[Usage], total_us: int) -> str:
+    """For a terminal."""
+    lines = ["   self           with calls     function"]
+    for one in usages:
+        lines.append(
+            f"{one.self_us / 1e6:8.3f} s {_percent(one.self_us, total_us)}  "
+            f"{one.total_us / 1e6:8.3f} s {_percent(one.total_us, total_us)}  {one.frame.short()}"
+        )
+    return "\n".join(lines)
+
+
+def _percent(part_us: int, whole_us: int) -> str:
+    return f"{part_us / whole_us:4.0%}" if whole_us else "   -"

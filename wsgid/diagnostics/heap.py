@@ -1,0 +1,64 @@
+"""What fills this worker's memory: the kernel's sums, objects by type, and what tracemalloc has traced.
+
+Rules
+* Counting takes turns with the requests: after SLICE objects, whoever waits in the hub has its turn.
+* Only type() is asked of an object: isinstance() would ask __class__, and wake up lazy objects.
+"""
+
+import gc
+import tracemalloc
+from collections import Counter
+from typing import Any
+
+import gevent
+
+from wsgid.linux import memory
+
+TYPES_SHOWN = 20
+LINES_SHOWN = 20
+OBJECTS_MAX = 1_000_000  # more are not looked at
+SLICE = 20_000
+
+
+class Heap:
+    """One worker's answers; remembers the last of them, for what has grown since."""
+
+    def __init__(self) -> None:
+        self._traced: dict[str, int] = {}  # bytes by line of code, at the last question
+
+    def report(self) -> dict[str, Any]:
+        """`parts`: see memory.parts. `objects`: {tracked, counted, frozen, types}; those of the template are frozen,
+        and not counted. `traced`: None without tracemalloc, or {total_bytes, first, lines}: what has grown since the
+        last question, or what there is at the first."""
+        return {"parts": memory.parts("self"), "objects": _objects(), "traced": self._growth()}
+
+    def _growth(self) -> dict[str, Any] | None:
+        if not tracemalloc.is_tracing():
+            return None
+        first = not self._traced
+        statistics = tracemalloc.take_snapshot().statistics("lineno")
+        before, self._traced = self._traced, {str(one.traceback): one.size for one in statistics}
+        grown = {line: size - (0 if first else before.get(line, 0)) for line, size in self._traced.items()}
+        largest = sorted(grown, key=lambda line: -grown[line])[:LINES_SHOWN]
+        return {
+            "total_bytes": sum(self._traced.values()),
+            "first": first,
+            "lines": [
+                {"line": line, "bytes": self._traced[line], "grown_bytes": None if first else grown[line]}
+                for line in largest
+            ],
+        }
+
+
+def _objects() -> dict[str, Any]:
+    tracked = gc.get_objects()
+    counts: Counter[type] = Counter()
+    counted = min(len(tracked), OBJECTS_MAX)
+    for start in range(0, counted, SLICE):
+        counts.update(map(type, tracked[start : min(start + SLICE, counted)]))
+        gevent.sleep(0)
+    types = [
+        {"type": f"{one.__module__}.{one.__qualname__}", "count": count}
+        for one, count in counts.most_common(TYPES_SHOWN)
+    ]
+    return {"tracked": len(tracked), "counted": counted, "frozen": gc.get_freeze_count(), "types": types}

@@ -1,0 +1,96 @@
+"""What the kernel refuses, said in one sentence.
+
+Rules
+* The sentence has what was wanted, the system call, the error and the remedy.  There is no traceback.
+* Memory that cannot be had is a refusal, too: Python says MemoryError where the kernel says ENOMEM.
+"""
+
+import errno
+import os
+import posix
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from wsgid.errors import Refused
+
+REFUSALS = (OSError, MemoryError)
+
+_PROCESSES = "raise the limit of processes (ulimit -u, LimitNPROC=, TasksMax=)"
+_DESCRIPTORS = "raise the limit of open files (ulimit -n, LimitNOFILE=)"
+_MEMORY = "give this machine, or this service, more memory"
+_RIGHTS = "give this user the right to it"
+_BACK = "put it back"
+_OTHERS = "look into the kernel's log (dmesg)"
+_REMEDIES = {
+    errno.EMFILE: _DESCRIPTORS,
+    errno.ETOOMANYREFS: _DESCRIPTORS,
+    errno.ENFILE: "raise fs.file-max (sysctl)",
+    errno.ENOMEM: _MEMORY,
+    errno.ENOBUFS: _MEMORY,
+    errno.ENOENT: _BACK,
+    errno.ENOTDIR: _BACK,
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.ENOSPC: "free some space on the disk",
+    errno.EDQUOT: "raise the quota",
+    errno.EROFS: "choose a directory that can be written",
+    errno.EADDRINUSE: "stop who uses it",
+    errno.EAGAIN: _PROCESSES,
+}
+_REMEDIES_OF = {  # where the call makes a difference
+    ("posix_spawn", errno.ENOENT): "let the virtual environment's installation finish, or put it back",
+    ("execve", errno.ENOENT): "let the virtual environment's installation finish, or put it back",
+    ("epoll_ctl", errno.ENOSPC): "raise fs.epoll.max_user_watches (sysctl)",
+}
+
+
+@contextmanager
+def named(call: str, thing: str = "") -> Iterator[None]:
+    """Give a refusal the name of the call, and of what it was for.
+
+    Raises:
+        Refused: in the stead of an OSError.
+    """
+    try:
+        yield
+    except Refused:
+        raise
+    except OSError as error:
+        refused = Refused(error.errno, error.strerror or str(error))
+        refused.call = f"{call} {thing}".rstrip()
+        raise refused from error
+
+
+def words(error: BaseException) -> str:
+    """The call, the error and the remedy: "chdir /srv/site: No such file or directory (ENOENT); put it back"."""
+    if isinstance(error, MemoryError):
+        return f"{_place(error)}: Cannot allocate memory (ENOMEM); {_MEMORY}"
+    if not isinstance(error, OSError) or error.errno is None:  # no system call's
+        return f"{_place(error)}: {error}; {_OTHERS}"
+    call = error.call if isinstance(error, Refused) else _place(error)
+    remedy = _REMEDIES_OF.get((call.partition(" ")[0], error.errno)) or _REMEDIES.get(error.errno, _OTHERS)
+    code = errno.errorcode.get(error.errno, str(error.errno))
+    return f"{call}: {error.strerror} ({code}); {remedy}"
+
+
+def _place(error: BaseException) -> str:
+    """Where nobody has named the call: the innermost function of ours, and the file that it was about."""
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if f"{os.sep}wsgid{os.sep}" in one.filename]
+    place = f"{os.path.basename(frames[-1].filename)}, {frames[-1].name}" if frames else type(error).__name__
+    named_file = getattr(error, "filename", None)
+    return f"{place}, {os.fsdecode(named_file)}" if isinstance(named_file, (str, bytes)) else place
+
+
+def soon(pause_s: float) -> str:
+    """When something is tried again: "in 0.4 s"."""
+    return f"in {pause_s:.2g} s" if pause_s >= 0.05 else "at once"
+
+
+def close(fd: int) -> None:
+    """Close a descriptor, whatever the kernel says: on Linux it is gone even then (close(2)).
+
+    By `posix`: os.close of a patched process is gevent's, which leaves a socket open until the hub has run.
+    """
+    with suppress(OSError):
+        posix.close(fd)

@@ -1,0 +1,203 @@
+"""The access log: which requests get a line, and when the lines of a worker are written.
+
+    pipeline: note() a request -> lines in memory -> the worker's round, or 64 KiB: flush() -> outlet
+
+Rules
+* A line costs a request no system call: lines are written by the worker's round (ten times a second), so that what a
+  killed worker takes along is younger than that; at 64 KiB; when the event loop is held up; and at the worker's end.
+* Nothing here ever fails a request, or waits: lines that cannot be written are dropped and counted (outlet.py).
+* What a request looked like is read from its environ after it, as the application has left it.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from wsgid import log
+from wsgid.config.options import Settings
+from wsgid.linux import memory
+from wsgid.log import destination, request_format
+from wsgid.log.destination import DestinationType
+from wsgid.log.request_format import Moment
+from wsgid.log.stream import LineStream
+from wsgid.log.syslog_socket import Syslog
+from wsgid.serving.log_outlet import Outlet, SyslogOutlet
+from wsgid.wsgi.response import Served
+
+FLUSH_BYTES = 64 * 1024
+TELL_S = 60.0  # how often it is said that lines were dropped
+CLOSE_S = 1.0  # how long a worker that leaves waits for who reads its last lines
+
+_MOMENTS_MAX = 64
+
+_monotonic = time.monotonic
+
+
+class MemoryNow:
+    """Of this process, as of the last flush."""
+
+    __slots__ = ("vsz_bytes", "rss_bytes")
+
+    def __init__(self) -> None:
+        self.look()
+
+    def look(self) -> None:
+        size = memory.size()
+        self.vsz_bytes, self.rss_bytes = size.vsz_bytes, size.rss_bytes
+
+
+class AccessLog:
+    """The lines of one worker.
+
+    Args:
+        settings: the operator's.
+        slot: of the worker.
+        outlet: where they go.
+    """
+
+    def __init__(self, settings: Settings, slot: int, outlet: Outlet) -> None:
+        text = settings.log_format or "uwsgi"
+        self._render = request_format.compiled(
+            text, os.getpid(), slot + 1, forwarded=settings.log_x_forwarded_for, memory_report=settings.memory_report
+        )
+        self._all = _wants_all(settings)
+        self._classes = {4: settings.log_4xx, 5: settings.log_5xx}
+        self._slow_s = settings.log_slow / 1e3 if settings.log_slow else float("inf")
+        self._date = settings.log_date if settings.logformat_strftime else ""
+        self._memory = MemoryNow() if settings.memory_report or "vsz" in text or "rss" in text else None
+        self._outlet = outlet
+        self._lines: list[str] = []
+        self._is_flushing = False
+        self._size_bytes = 0
+        self._requests = 0
+        self._epoch_s = time.time() - _monotonic()  # when the monotonic clock was 0
+        self._moments: dict[int, Moment] = {}
+        self._told = 0  # dropped lines
+        self._tell_at_s = 0.0
+        self._has_failed = False
+
+    def note(
+        self,
+        environ: dict[str, Any],
+        served: Served,
+        started_s: float,
+        took_s: float,
+        length_bytes: int,
+        size_bytes: int,
+        buffer: bytes,
+        variables: int,
+    ) -> None:
+        """One request is over.
+
+        Args:
+            environ: as the application has left it.
+            served: what it was sent.
+            started_s: when it came, by the monotonic clock.
+            took_s: how long it took.
+            length_bytes: of the body, as the head has said.
+            size_bytes: of the variables or headers.
+            buffer: the packet, or its first bytes.
+            variables: how many there were.
+        """
+        self._requests += 1
+        if not self._all and not self._is_wanted(served.status, took_s):
+            return
+        started_s += self._epoch_s
+        second = int(started_s)
+        try:
+            line = self._render(
+                environ,
+                served,
+                length_bytes,
+                size_bytes,
+                buffer,
+                variables,
+                took_s,
+                started_s,
+                self._moments.get(second) or self._moment(second),
+                self._memory,
+                self._requests,
+            )
+        except Exception:  # of an object that the application has put into the environ
+            self._fail()
+            return
+        self._lines.append(line)
+        self._size_bytes += len(line)
+        if self._size_bytes > FLUSH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has gathered, as far as somebody takes it."""
+        if self._is_flushing:  # the signal of a held-up event loop has come in the middle of it
+            return
+        self._is_flushing = True
+        try:
+            self._put()
+        finally:
+            self._is_flushing = False
+        if self._outlet.dropped != self._told and _monotonic() >= self._tell_at_s:
+            self._tell()
+
+    def close(self) -> None:
+        """The worker leaves: write everything."""
+        self.flush()
+        self._outlet.close(CLOSE_S)
+        if self._outlet.dropped != self._told:
+            self._tell()
+
+    def _put(self) -> None:
+        lines, self._lines = self._lines, []
+        self._size_bytes = 0
+        self._epoch_s = time.time() - _monotonic()
+        if self._memory:
+            self._memory.look()
+        self._outlet.put(lines)
+
+    def _is_wanted(self, status: int, took_s: float) -> bool:
+        return took_s >= self._slow_s or self._classes.get(status // 100, False)
+
+    def _moment(self, second: int) -> Moment:
+        if len(self._moments) >= _MOMENTS_MAX:
+            self._moments.clear()
+        made = self._moments[second] = Moment(second, self._date)
+        return made
+
+    def _tell(self) -> None:
+        log.warning(
+            "%d lines of the access log could not be written and were dropped: %s",
+            self._outlet.dropped - self._told,
+            self._outlet.reason,
+        )
+        self._told = self._outlet.dropped
+        self._tell_at_s = _monotonic() + TELL_S
+
+    def _fail(self) -> None:
+        if not self._has_failed:  # once a worker: it would be said for each request
+            self._has_failed = True
+            log.error("a line of the access log could not be made; more are left out without a word", exc_info=True)
+
+
+def _wants_all(settings: Settings) -> bool:
+    return bool(settings.access_log or settings.log_format) and not settings.disable_logging
+
+
+def prepare(settings: Settings) -> None:
+    """In the template: what a worker would have to wait for."""
+    to = destination.parse_file(settings.access_log or "-")
+    if to.kind is DestinationType.RSYSLOG:
+        Syslog(to)  # looks the host up
+
+
+def open_for(settings: Settings, slot: int, files: Mapping[str, int]) -> AccessLog | None:
+    """The access log of a worker; None if no request is to have a line.
+
+    Args:
+        files: path -> open descriptor.
+    """
+    if not (_wants_all(settings) or settings.log_4xx or settings.log_5xx or settings.log_slow):
+        return None
+    to = destination.parse_file(settings.access_log or "-")
+    if to.kind in (DestinationType.SYSLOG, DestinationType.RSYSLOG):
+        return AccessLog(settings, slot, SyslogOutlet(Syslog(to)))
+    return AccessLog(settings, slot, LineStream(files[to.path] if to.kind is DestinationType.FILE else 2))

@@ -1,0 +1,40 @@
+"""When a worker has done enough: --max-requests, --max-worker-lifetime, --reload-on-rss.
+
+Rules
+* The worker only asks to be replaced; when it leaves is the fleet's business, so that never all leave at once.
+* Chance spreads what would else come due in all workers in the same moment.
+"""
+
+import random
+import time
+
+from wsgid.config.options import Settings
+from wsgid.ipc.messages import Limit
+from wsgid.linux import memory
+
+
+class Recycling:
+    """One worker's limits. Says once that one is reached."""
+
+    def __init__(self, settings: Settings) -> None:
+        requests, delta = settings.max_requests, settings.max_requests_delta
+        self._requests = requests + random.randint(0, delta or requests // 10) if requests else 0
+        lifetime_s, delta_s = settings.max_worker_lifetime, settings.max_worker_lifetime_delta
+        self._until_s = time.monotonic() + lifetime_s + random.uniform(0, delta_s or lifetime_s / 10)
+        self._lifetime_s = lifetime_s
+        self._rss_mb = settings.reload_on_rss
+        self._said = False
+
+    def reason(self, now_s: float, requests: int) -> tuple[Limit, str] | None:
+        """Why the worker shall be replaced, the first time that there is a reason; and in words."""
+        if self._said:
+            return None
+        found: tuple[Limit, str] | None = None
+        if self._requests and requests >= self._requests:
+            found = "max-requests", f"it has served {requests} requests (--max-requests)"
+        elif self._lifetime_s and now_s >= self._until_s:
+            found = "max-worker-lifetime", "it has lived long enough (--max-worker-lifetime)"
+        elif self._rss_mb and memory.rss_bytes() >= self._rss_mb << 20:
+            found = "reload-on-rss", f"it has grown to {self._rss_mb} MB (--reload-on-rss)"
+        self._said = found is not None
+        return found

@@ -1,0 +1,85 @@
+"""The system calls of a request, compiled; syscalls.py says what they do."""
+
+import os
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_SetFromErrno
+from libc.errno cimport EAGAIN, ECONNRESET, errno
+from posix.unistd cimport close as posix_close
+
+cdef extern from "<sys/socket.h>" nogil:
+    int SOCK_NONBLOCK, SOCK_CLOEXEC, MSG_DONTWAIT, MSG_NOSIGNAL
+    int accept4(int fd, void* address, void* size, int flags)
+    ssize_t c_recv "recv" (int fd, void* buffer, size_t size, int flags)
+    ssize_t c_send "send" (int fd, const void* buffer, size_t size, int flags)
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int c_poll "poll" (pollfd* asked, unsigned long count, int timeout_ms)
+
+NOTHING = -1
+RECV_BYTES = 256 * 1024  # more than a unix socket holds by default
+SEND_MAX_BYTES = 1 << 20
+cdef enum:
+    _SEND_MAX_BYTES = 1 << 20
+
+# One for the process: between recv(2) and the copy of what came, nothing else can run.
+cdef char _buffer[256 * 1024]
+
+
+cdef class AcceptSocket:
+    cdef readonly int fd
+    cdef readonly bint http
+    cdef readonly object wrap
+
+    def __init__(self, int fd, bint http=False, wrap=None):
+        self.fd = fd
+        self.http = http
+        self.wrap = wrap
+        os.set_blocking(fd, False)
+
+    def accept(self):
+        cdef int fd = accept4(self.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if fd < 0 and errno != EAGAIN:
+            PyErr_SetFromErrno(OSError)
+        return fd
+
+    def close(self):
+        posix_close(self.fd)
+        self.fd = NOTHING
+
+
+def recv(int fd, size_t size_bytes=sizeof(_buffer)):
+    cdef ssize_t size = c_recv(fd, _buffer, min(size_bytes, sizeof(_buffer)), MSG_DONTWAIT)
+    if size < 0:
+        if errno == EAGAIN:
+            return None
+        if errno == ECONNRESET:
+            return b""
+        PyErr_SetFromErrno(OSError)
+    return PyBytes_FromStringAndSize(_buffer, size)
+
+
+def send(int fd, block):
+    cdef Py_buffer view
+    PyObject_GetBuffer(block, &view, PyBUF_SIMPLE)
+    cdef ssize_t size = c_send(fd, view.buf, min(view.len, <Py_ssize_t>_SEND_MAX_BYTES), MSG_DONTWAIT | MSG_NOSIGNAL)
+    PyBuffer_Release(&view)
+    if size < 0:
+        if errno == EAGAIN:
+            return 0
+        PyErr_SetFromErrno(OSError)
+    return size
+
+
+def poll(int fd, short events):
+    cdef pollfd asked = pollfd(fd, events, 0)
+    return asked.revents if c_poll(&asked, 1, 0) == 1 else 0
+
+
+def close(int fd):
+    posix_close(fd)

@@ -1,0 +1,461 @@
+"""Listening sockets: bind or inherit them, give them mode and owner, unlink them when the server ends.
+
+Rules
+* A socket file is replaced only if nobody listens on it, and unlinked only if it is still the one that we made
+  (same device and inode): a newer server may have put its own there.
+* Inherited sockets (fd://N, systemd's LISTEN_FDS) belong to who made them: never chmod'ed, never unlinked.
+* Everything is bound by the master, before any privilege is dropped; workers only inherit file descriptors.
+* [::] serves IPv4 too, as with gunicorn and uWSGI, unless an IPv4 address of the same port is asked for beside it.
+"""
+
+import errno
+import grp
+import os
+import pwd
+import re
+import socket
+import stat
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wsgid import log
+from wsgid.errors import ListenerError
+from wsgid.linux import listen_queue, safefiles
+from wsgid.linux.listen_queue import ListenQueue
+from wsgid.sockets.listen_spec import ListenSpec
+
+BACKLOG_WANTED = 4096
+_SYSTEMD_FIRST_FD = 3  # sd_listen_fds(3)
+_PATH_MAX_BYTES = 107  # unix(7): sun_path has 108 bytes with the final NUL
+_TCP = re.compile(r"(?P<host>\[[0-9a-fA-F:.%\w]+\]|[^:/]*):(?P<port>[0-9]{1,5})")
+_ALL_IPV6 = ("::", "0::0", "::0", "0:0:0:0:0:0:0:0")
+_NGINX_USERS = ("www-data", "nginx", "http")  # Debian and Ubuntu; nginx.org, Red Hat, Alpine; Arch
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """What a new socket file shall be like; None leaves what umask and process make it."""
+
+    mode: int | None = None
+    uid: int = -1
+    gid: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    socket: socket.socket
+    address: str  # what it is bound to
+    spec: str  # as the operator said it
+    path: Path | None = None  # the socket file, if it is ours
+    identity: tuple[int, int] = (0, 0)  # its device and inode
+    spoken: ListenSpec = ListenSpec()  # what its peers speak
+    reuse_port: bool = False  # one of several that share an address
+
+    def queue(self) -> ListenQueue | None:
+        """How many connections wait to be accepted, and how many can; None if nobody can tell."""
+        return listen_queue.of(self.socket)
+
+    def unlink(self) -> None:
+        """Remove the socket file, if it is still ours. One that cannot be removed is named: the next start does it."""
+        if self.path is None:
+            return
+        try:
+            if _identity(self.path) == self.identity:
+                self.path.unlink()
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.warning("the socket file %s cannot be removed: %s", self.path, error.strerror)
+
+
+def open_listener(address: str, backlog: int, ownership: Ownership, beside: Sequence[str] = ()) -> Listener:
+    """Bind and listen.
+
+    Args:
+        address: a path, `host:port`, `:port` (all IPv4 interfaces), `[::]:port` (all interfaces), `[::1]:port`,
+            `@name` (abstract), or `fd://N`.
+        backlog: how many connections may wait to be accepted.
+        ownership: for a path only.
+        beside: all addresses that this server listens on.
+
+    Raises:
+        ListenerError: with the address, the reason and the remedy.
+    """
+    try:
+        return _open(address, backlog, ownership, beside)
+    except OSError as error:  # wherever it comes from: no descriptor left, say
+        raise ListenerError(f"cannot listen on {address}: {_reason(error)}") from error
+
+
+def _open(address: str, backlog: int, ownership: Ownership, beside: Sequence[str]) -> Listener:
+    """Raises ListenerError and OSError."""
+    if address.startswith("fd://"):
+        return inherit(address.removeprefix("fd://"), backlog)
+    tcp = _TCP.fullmatch(address)
+    if tcp is not None:
+        return _open_tcp(_Wanted.of(address, beside), backlog)
+    if address.startswith("@"):
+        return _open_abstract(address, backlog)
+    return _open_unix(address, backlog, ownership)
+
+
+def open_shares(address: str, backlog: int, count: int, beside: Sequence[str] = ()) -> list[Listener]:
+    """Bind and listen so many times on one TCP address: the kernel spreads the connections over them (socket(7),
+    SO_REUSEPORT).
+
+    Raises:
+        ListenerError: somebody else listens there, or the address is none of TCP.
+    """
+    if _TCP.fullmatch(address) is None:
+        raise ListenerError(
+            f"--reuse-port cannot be had on {address}: SO_REUSEPORT is for TCP; name a host:port, or "
+            "leave --reuse-port out"
+        )
+    try:
+        return _open_shares(_Wanted.of(address, beside), backlog, count)
+    except OSError as error:
+        raise ListenerError(f"cannot listen on {address}: {_reason(error)}") from error
+
+
+def _open_shares(wanted: "_Wanted", backlog: int, count: int) -> list[Listener]:
+    """Raises ListenerError and OSError."""
+    _probe(wanted)
+    first = _open_tcp(replace(wanted, reuse_port=True), backlog)
+    return [first, *(open_share(first, backlog) for _ in range(count - 1))]
+
+
+def open_share(other: Listener, backlog: int) -> Listener:
+    """One more socket on the address of one that has been opened with SO_REUSEPORT.
+
+    Raises:
+        ListenerError: the kernel refuses it.
+    """
+    host, _, port = other.address.rpartition(":")
+    try:
+        v6_only = other.socket.family == socket.AF_INET6 and bool(
+            other.socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        )
+        made = _open_tcp(_Wanted(other.address, host.strip("[]"), int(port), v6_only, reuse_port=True), backlog)
+    except OSError as error:
+        raise ListenerError(f"cannot listen on {other.address}: {_reason(error)}") from error
+    return replace(made, spec=other.spec, spoken=other.spoken)
+
+
+def allowed_backlog() -> int:
+    """net.core.somaxconn: listen(2) silently cuts a larger backlog."""
+    try:
+        return int(Path("/proc/sys/net/core/somaxconn").read_text())
+    except (OSError, ValueError, TypeError):  # TypeError: what Python's codecs make of EAGAIN
+        return socket.SOMAXCONN
+
+
+def from_systemd(environ: MutableMapping[str, str], backlog: int) -> list[Listener]:
+    """The sockets that systemd passed to this very process (sd_listen_fds(3)); takes the variables out of `environ`.
+
+    Raises:
+        ListenerError: one of them cannot be used, or their number is none.
+    """
+    pid, count = environ.get("LISTEN_PID"), environ.get("LISTEN_FDS")
+    if pid != str(os.getpid()) or count is None:
+        return []
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        environ.pop(name, None)
+    if not re.fullmatch("[0-9]{1,4}", count):
+        raise ListenerError(f"LISTEN_FDS is {count!r}, not a number of sockets: let systemd set it, or unset it")
+    return [inherit(str(fd), backlog) for fd in range(_SYSTEMD_FIRST_FD, _SYSTEMD_FIRST_FD + int(count))]
+
+
+def inherited_fds(environ: Mapping[str, str], addresses: Iterable[str]) -> set[int]:
+    """The descriptors that somebody has opened for us: those of fd://N and of systemd."""
+    numbers = [address.removeprefix("fd://") for address in addresses if address.startswith("fd://")]
+    count = environ.get("LISTEN_FDS", "") if environ.get("LISTEN_PID") == str(os.getpid()) else ""
+    systemd = range(_SYSTEMD_FIRST_FD, _SYSTEMD_FIRST_FD + int(count)) if count.isdecimal() else ()
+    return {int(number) for number in numbers if number.isdecimal()} | set(systemd)
+
+
+def inherit(number: str, backlog: int) -> Listener:
+    """A socket that somebody else bound.
+
+    Raises:
+        ListenerError: the descriptor is no stream socket.
+    """
+    try:
+        inherited = socket.socket(fileno=int(number))
+        if inherited.type != socket.SOCK_STREAM:
+            inherited.close()
+            raise ListenerError(f"fd://{number} is no stream socket: pass a SOCK_STREAM socket")
+        if not inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            inherited.listen(backlog)
+    except (OSError, ValueError) as error:
+        raise ListenerError(f"fd://{number} cannot be used: {error}; pass an open, bound stream socket") from error
+    inherited.setblocking(False)
+    inherited.set_inheritable(False)
+    return Listener(inherited, f"fd://{number}", f"fd://{number}")
+
+
+def hold(
+    fd: int, spec: str, address: str, path: str, identity: tuple[int, int], spoken: ListenSpec, reuse_port: bool
+) -> Listener:
+    """A listener that an earlier image of this process has opened, and that is still ours.
+
+    Raises:
+        OSError: its descriptor is no socket.
+    """
+    held = socket.socket(fileno=fd)
+    return Listener(held, address, spec, Path(path) if path else None, identity, spoken, reuse_port)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """An address of TCP.
+
+    Args:
+        address: as the operator said it.
+        host: a name or a number, without brackets.
+        port: 0 for any that is free.
+        v6_only: whether an IPv6 address leaves IPv4 to others (ipv6(7), IPV6_V6ONLY).
+        reuse_port: whether others may listen on it too (socket(7), SO_REUSEPORT).
+    """
+
+    address: str
+    host: str
+    port: int
+    v6_only: bool = True
+    reuse_port: bool = False
+
+    @classmethod
+    def of(cls, address: str, beside: Sequence[str]) -> "_Wanted":
+        host, port = _split(address)
+        return cls(address, host, port, host not in _ALL_IPV6 or _has_ipv4(port, beside))
+
+
+def _split(address: str) -> tuple[str, int]:
+    tcp = _TCP.fullmatch(address)
+    assert tcp is not None
+    return tcp["host"].strip("[]") or "0.0.0.0", int(tcp["port"])
+
+
+def _has_ipv4(port: int, addresses: Sequence[str]) -> bool:
+    """Whether one of these is an IPv4 address, or a name, of this port."""
+    split = [_split(address) for address in addresses if _TCP.fullmatch(address)]
+    return port != 0 and any(other == port and ":" not in host for host, other in split)
+
+
+def _open_tcp(wanted: _Wanted, backlog: int) -> Listener:
+    bound = _bind_tcp(wanted)
+    try:
+        bound.listen(backlog)
+    except OSError as error:
+        bound.close()
+        raise ListenerError(f"cannot listen on {wanted.address}: {_reason(error)}") from error
+    bound.setblocking(False)
+    name = bound.getsockname()
+    shown = f"[{name[0]}]:{name[1]}" if bound.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+    return Listener(bound, shown, wanted.address, reuse_port=wanted.reuse_port)
+
+
+def _bind_tcp(wanted: _Wanted) -> socket.socket:
+    address = wanted.address
+    if wanted.port > 65535:  # getaddrinfo would take it modulo 65536
+        raise ListenerError(f"cannot listen on {address}: a port is at most 65535")
+    # As bytes: for text, a codec (idna) would be imported first, with all that can be refused thereby.
+    name = wanted.host.encode() if wanted.host.isascii() else wanted.host
+    try:
+        found = socket.getaddrinfo(name, wanted.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise ListenerError(f"cannot listen on {address}: {error.strerror}; check the host name") from error
+    # A name such as localhost may have addresses of both kinds: IPv4, as with gunicorn and uWSGI.
+    family, kind, protocol, _, target = min(found, key=lambda one: one[0] != socket.AF_INET)
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if wanted.reuse_port:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(wanted.v6_only))
+        # Accepted sockets inherit it (tcp(7)): a response of several blocks must not wait for acknowledgements.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        bound.bind(target)
+    except OSError as error:
+        bound.close()
+        raise ListenerError(f"cannot listen on {address}: {_reason(error)}") from error
+    return bound
+
+
+def _probe(wanted: _Wanted) -> None:
+    """With SO_REUSEPORT, another server of the same user would not be refused: it would get its part of ours."""
+    _bind_tcp(wanted).close()
+
+
+def _open_unix(address: str, backlog: int, ownership: Ownership) -> Listener:
+    path = Path(address.removeprefix("unix:")).absolute()
+    if len(os.fsencode(path)) > _PATH_MAX_BYTES:
+        raise ListenerError(f"cannot listen on {path}: the path is longer than {_PATH_MAX_BYTES} bytes; shorten it")
+    _remove_stale(path)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # The file is made with its final mode: between bind and a chmod, anybody could connect.
+    umask = os.umask(0o777 & ~ownership.mode) if ownership.mode is not None else None
+    made = False
+    try:
+        bound.bind(os.fspath(path))
+        made = True
+        if (ownership.uid, ownership.gid) != (-1, -1):
+            safefiles.chown_socket(os.fspath(path), ownership.uid, ownership.gid)
+        bound.listen(backlog)
+        bound.setblocking(False)
+        return Listener(bound, os.fspath(path), address, path, _identity(path))
+    except OSError as error:
+        bound.close()
+        if made:
+            path.unlink(missing_ok=True)
+        raise ListenerError(f"cannot listen on {path}: {_reason(error)}") from error
+    finally:
+        if umask is not None:
+            os.umask(umask)
+
+
+def _open_abstract(address: str, backlog: int) -> Listener:
+    """A name without a file (unix(7)): nothing to unlink, and no mode or owner, so anybody of this network namespace
+    can connect."""
+    name = b"\0" + os.fsencode(address[1:])
+    if not 1 < len(name) <= _PATH_MAX_BYTES:
+        raise ListenerError(f"cannot listen on {address}: a name has 1 to {_PATH_MAX_BYTES - 1} bytes")
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        bound.bind(name)
+        bound.listen(backlog)
+    except OSError as error:
+        bound.close()
+        raise ListenerError(f"cannot listen on {address}: {_reason(error)}") from error
+    bound.setblocking(False)
+    return Listener(bound, address, address)
+
+
+def _reason(error: OSError) -> str:
+    return f"{error.strerror or error}; {_REMEDIES.get(error.errno or 0, 'check the address')}"
+
+
+_REMEDIES = {
+    errno.EADDRINUSE: "stop the other server or choose another address",
+    errno.EADDRNOTAVAIL: "the address is not of this machine",
+    errno.EACCES: "give this user the right to it or choose another address",
+    errno.EPERM: "start as root or leave the owner as it is",
+    errno.ENOENT: "create the directory first",
+    errno.ENOTDIR: "a part of the path is no directory",
+    errno.EROFS: "choose a writable directory",
+    errno.EMFILE: "raise the limit of open files (ulimit -n, LimitNOFILE=)",
+    errno.ENFILE: "raise fs.file-max (sysctl)",
+    errno.ENOMEM: "give this machine, or this service, more memory",
+    errno.ENOBUFS: "give this machine, or this service, more memory",
+}
+
+
+def _remove_stale(path: Path) -> None:
+    """Unlink a socket file on which nobody listens.
+
+    Raises:
+        ListenerError: it is in use, or no socket.
+    """
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ListenerError(f"cannot listen on {path}: the file there is no socket; move it away")
+    except OSError:
+        return  # nothing there, or bind will say it better
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a full backlog answers EAGAIN: that is a live listener too
+        try:
+            probe.connect(os.fspath(path))
+            pid = int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4), "little")
+            holder = f"process {pid}"
+        except BlockingIOError:
+            holder = "a busy process"
+        except ConnectionRefusedError:
+            _unlink_stale(path)
+            return
+        except OSError as error:
+            raise ListenerError(f"cannot listen on {path}: cannot tell whether it is in use: {error}") from error
+    raise ListenerError(f"cannot listen on {path}: {holder} listens on it; stop that server or choose another path")
+
+
+def _unlink_stale(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ListenerError(
+            f"cannot listen on {path}: the socket file of an earlier server cannot be removed: "
+            f"{error.strerror}; remove it, or give this user the right to"
+        ) from error
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.lstat()
+    return status.st_dev, status.st_ino
+
+
+# --- would nginx get in? ---
+
+
+def nginx_user(config: Path = Path("/etc/nginx/nginx.conf")) -> str | None:
+    """The user that nginx's workers run as on this machine: its `user` directive, else a packager's default."""
+    try:
+        said = re.findall(r"^\s*user\s+([^\s;]+)", config.read_text("utf-8", "surrogateescape"), re.MULTILINE)
+    except OSError:
+        said = []
+    for name in [*said, *_NGINX_USERS]:
+        try:
+            return pwd.getpwnam(name).pw_name
+        except (KeyError, ValueError):  # ValueError: no name at all
+            continue
+    return None
+
+
+def keeps_out(path: Path, user: str) -> str | None:
+    """What keeps `user` from connecting to the socket at `path`: a sentence with the remedy; None if nothing does, or
+    this machine does not say.
+
+    connect(2) needs write permission on the socket and search permission on every directory above it.
+    """
+    try:
+        return _keeps_out(path, user)
+    except (OSError, KeyError):  # it was only to warn
+        return None
+
+
+def _keeps_out(path: Path, user: str) -> str | None:
+    entry = pwd.getpwnam(user)
+    if entry.pw_uid == 0:
+        return None
+    gids = set(os.getgrouplist(user, entry.pw_gid))
+    for directory in reversed(path.parents):
+        if not _may(directory, entry.pw_uid, gids, stat.S_IXUSR):
+            return (
+                f"the directory {directory} is closed to nginx's user {user}, so visitors get a 502: "
+                f"move the socket elsewhere or chmod o+x {directory}"
+            )
+    if _may(path, entry.pw_uid, gids, stat.S_IWUSR):
+        return None
+    group = _group_name(entry.pw_gid)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    return (
+        f"the socket {path} has mode {mode:o}, so nginx's user {user} cannot connect and visitors get a 502: "
+        f"add --chmod-socket 660 --chown-socket :{group}, or --chmod-socket 666"
+    )
+
+
+def _group_name(gid: int) -> str:
+    """Or its number, if the machine has no name for it: --chown-socket takes both."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def _may(path: Path, uid: int, gids: set[int], owner_bit: int) -> bool:
+    """Whether a user has a permission: the first class that fits decides (path_resolution(7))."""
+    status = path.stat()
+    if status.st_uid == uid:
+        return bool(status.st_mode & owner_bit)
+    if status.st_gid in gids:
+        return bool(status.st_mode & owner_bit >> 3)
+    return bool(status.st_mode & owner_bit >> 6)

@@ -1,0 +1,503 @@
+"""The fleet: which template and which worker slot is in which state, and what has to happen next.
+
+Rules
+* No I/O, no clock, no process: events come in as method calls, time is an argument (`now_s`, seconds of one monotonic
+  clock), and `plan` answers with actions that the master carries out.  So crash storms, clock jumps and reloads are
+  tested without a single process.
+* A slot's state changes only by the table of slots.py.
+* Messages, end-of-file and heartbeats are hints; that a process has ended is known from waitpid alone.
+* Every state that waits for somebody else has a deadline, set before the thing it guards starts.
+
+A reload launches a new template; once that is ready, its generation becomes the wanted one, and workers of older
+generations are replaced one after the other: first the new one is Ready, then an old one drains.  Workers that are
+tired (--max-requests and the like) are replaced the same way.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+from math import inf
+
+from wsgid.errors import ExitCode
+from wsgid.ipc.messages import OnDrain
+from wsgid.ipc.scoreboard import SLOTS_MAX
+from wsgid.supervisor.actions import (
+    Abandon,
+    Abort,
+    AbortTemplate,
+    Action,
+    DismissTemplate,
+    DrainWorker,
+    Exit,
+    Interrupt,
+    InterruptImport,
+    InterruptTemplate,
+    Kill,
+    KillTemplate,
+    LaunchTemplate,
+    SpawnWorker,
+    Unlisten,
+)
+from wsgid.supervisor.slots import (
+    HELD_UP,
+    LEAVING,
+    LIVE,
+    STAFF,
+    WATCHED,
+    Purpose,
+    Slot,
+    SlotEvent,
+    SlotState,
+    TemplateRecord,
+    TemplateState,
+    next_state,
+)
+
+BACKOFF_FIRST_S = 0.1
+BACKOFF_MAX_S = 30.0
+EMERGENCY_S = 3.0  # with no worker at all, some slot's rest ends this long after the last death
+LIVED_SHORTLY_S = 1.0  # a worker that dies younger than this makes its slot wait longer
+HEALTHY_AFTER_S = 60.0  # and one that lived this long clears the slot's record
+
+ABORT_GRACE_S = 1.0  # between "abort, and print your stack" and SIGKILL
+INTERRUPT_GRACE_S = 2.0  # between "your hub is stalled" and abort
+DISMISS_GRACE_S = 2.0  # for a template to leave by itself
+FORCE_MARGIN_S = 2.0  # a worker ends its own requests after the mercy time; the master steps in this much later
+STALE_S = 1.0  # a hub that has not run for longer is held up now, and what is in flight cannot use its mercy time
+HELD_MAX_S = 60.0  # for so long, at most, that is waited for
+TICK_S = 0.5  # heartbeats are looked at this often
+LOST_TIME_S = 5.0  # a longer gap between two plans means that this process itself did not run
+
+
+class Mode(Enum):
+    RUNNING = auto()
+    DRAINING = auto()  # graceful stop
+    STOPPING = auto()  # stop now
+
+
+_OVERDUE = (InterruptTemplate, AbortTemplate, KillTemplate)  # one after the other
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """The operator's time limits that the fleet guards, in seconds."""
+
+    boot_s: float
+    mercy_s: float
+    hub_s: float  # a hub that has not run for this long is interrupted, then aborted, then killed
+    hub_warn_s: float = inf  # one that has not run for this long is shown in the log
+
+
+@dataclass
+class Fleet:
+    """Bookkeeping of templates and worker slots.
+
+    Args:
+        target: how many workers shall be there.
+        deadlines: see Deadlines.
+    """
+
+    target: int
+    deadlines: Deadlines
+    mode: Mode = Mode.RUNNING
+    exit_code: ExitCode = ExitCode.OK
+    stop_at_s: float = inf  # a graceful stop is due then
+    listening: bool = True
+    proven: bool = False  # some worker was Ready once: from now on, failures to boot never stop the fleet
+    reload_requested: bool = False
+    wanted_generation: int = 0
+    next_generation: int = 0
+    slots: list[Slot] = field(default_factory=list)
+    templates: dict[int, TemplateRecord] = field(default_factory=dict)
+    template_failures: int = 0
+    template_not_before_s: float = -inf
+    launch_failures: int = 0  # how often in a row the kernel has refused to start a template
+    launch_not_before_s: float = -inf
+    last_plan_s: float | None = None
+
+    # --- events: what the master saw ---
+
+    def request_reload(self) -> None:
+        self.reload_requested = True
+        self.launch_not_before_s = -inf  # whoever asks anew may know that it works now
+
+    def request_stop(self, at_s: float) -> None:
+        """Stop gracefully, from `at_s` on; until then everything goes on."""
+        self.stop_at_s = min(self.stop_at_s, at_s)
+
+    def request_end(self) -> None:
+        """Stop now; never back."""
+        self.mode = Mode.STOPPING
+
+    def recall(self, slots: int) -> None:
+        """There were this many slots already: what was counted in a vacant one has to stay in sight."""
+        self.slots += map(Slot, range(len(self.slots), slots))
+
+    def adopt(self, number: int, generation: int, pid: int, now_s: float) -> None:
+        """A worker of the master before this one (SIGUSR2): it serves until a new one replaces it."""
+        self.recall(number + 1)
+        self.slots[number] = Slot(number, SlotState.READY, generation, pid, number, ready_s=now_s, since_s=now_s)
+        self.next_generation = self.wanted_generation = max(self.wanted_generation, generation + 1)
+        self.proven = True
+
+    def template_ready(self, generation: int, now_s: float) -> None:
+        """A template has imported the application: newer code than that of all templates before it."""
+        template = self.templates.get(generation)
+        if template is None or template.state is not TemplateState.BOOTING:
+            return
+        self.templates[generation] = replace(template, state=TemplateState.READY, ready_s=now_s, deadline_s=inf)
+        self.launch_failures = 0
+        if template.purpose is not Purpose.REPLACE:
+            self.wanted_generation = generation
+
+    def launch_failed(self, generation: int, now_s: float) -> float:
+        """The kernel has refused to start this template. A server that never served ends by that; any other tries
+        again, and a reload stays asked for. Returns the pause until then, in seconds."""
+        template = self.templates.pop(generation)
+        self.launch_failures += 1
+        pause_s = backoff_s(self.launch_failures + 1)
+        self.launch_not_before_s = now_s + pause_s
+        self.reload_requested |= template.purpose is Purpose.RELOAD
+        self._boot_failed(ExitCode.FAILURE)
+        return pause_s
+
+    def is_booting(self, generation: int) -> bool:
+        """Whether a template is still to say that it is ready, and is wanted."""
+        return self.templates[generation].state is TemplateState.BOOTING
+
+    def template_closed(self, generation: int, now_s: float) -> None:
+        """A template's end of its channel is gone: it cannot spawn any more and has to leave."""
+        template = self.templates[generation]
+        if template.state is TemplateState.READY:
+            self.templates[generation] = replace(template, state=TemplateState.LOST, deadline_s=now_s + DISMISS_GRACE_S)
+
+    def template_gone(self, generation: int, now_s: float) -> TemplateState:
+        """A template was reaped. Returns the state that it left; BOOTING means that it could not import."""
+        template = self.templates.pop(generation)
+        if template.state is TemplateState.BOOTING:
+            self._boot_failed()
+        if template.state is not TemplateState.DISMISSED:
+            self.template_failures = failures_after(self.template_failures, now_s - template.ready_s)
+            self.template_not_before_s = now_s + backoff_s(self.template_failures)
+        return template.state
+
+    def hello(self, number: int, pid: int) -> None:
+        self.slots[number] = replace(self.slots[number], pid=pid)
+
+    def ready(self, number: int, now_s: float) -> None:
+        self._step(number, SlotEvent.READY, now_s)
+        self.slots[number] = replace(self.slots[number], ready_s=now_s)
+        self.proven = True
+
+    def tired(self, number: int) -> None:
+        """The worker asks to be replaced: it has served, lived or grown enough."""
+        if self.slots[number].state in STAFF:
+            self.slots[number] = replace(self.slots[number], tired=True)
+
+    def heartbeat(self, number: int, heartbeat_s: float, held_s: float = 0.0) -> None:
+        """The worker's hub ran at `heartbeat_s`, and was held up for `held_s` in all: a mercy time moves by that."""
+        slot = self.slots[number]
+        more_s = held_s - slot.held_s if slot.state in LEAVING else 0.0
+        deadline_s = slot.deadline_s + more_s if slot.state is SlotState.DRAINING else slot.deadline_s
+        self.slots[number] = replace(
+            slot, heartbeat_s=heartbeat_s, held_s=held_s, deadline_s=deadline_s, leaves_by_s=slot.leaves_by_s + more_s
+        )
+
+    def channel_closed(self, number: int, now_s: float) -> None:
+        """The worker's end of its channel is gone. Without a pid nobody ever lived there; else it has to leave."""
+        slot = self.slots[number]
+        if slot.state is SlotState.VACANT:
+            return
+        if slot.pid == 0:
+            self.gone(number, now_s)
+        else:
+            deadline_s = min(slot.deadline_s, now_s + self.deadlines.mercy_s + FORCE_MARGIN_S)
+            self._step(number, SlotEvent.CLOSE, now_s, deadline_s)
+
+    def gone(self, number: int, now_s: float, asked: bool = False) -> SlotState:
+        """The slot's process was reaped (or never lived). Returns the state that it left.
+
+        Args:
+            asked: whether it has left because somebody has told it to.
+        """
+        slot = self.slots[number]
+        self._step(number, SlotEvent.GONE, now_s)
+        asked = asked or slot.state in LEAVING
+        if slot.pid and slot.ready_s == inf and not asked:
+            self._boot_failed()
+        lived_s = now_s - slot.ready_s
+        failures = 0 if asked else failures_after(slot.failures, lived_s)
+        rest_s = backoff_s(failures) if lived_s < LIVED_SHORTLY_S else 0.0
+        self.slots[number] = Slot(number, since_s=now_s, failures=failures, wary=not asked, not_before_s=now_s + rest_s)
+        return slot.state
+
+    # --- the plan: what to do now ---
+
+    def plan(self, now_s: float) -> list[Action]:
+        """What has to be done at `now_s`. The fleet already counts it as done."""
+        self._forgive_lost_time(now_s)
+        if self.mode is Mode.RUNNING and now_s >= self.stop_at_s:
+            self.mode = Mode.DRAINING
+        actions: list[Action] = []
+        if self.mode is Mode.RUNNING:
+            actions += self._check_hubs(now_s)
+            actions += self._check_templates(now_s)
+            actions += self._retire(now_s)
+            actions += self._spawn(now_s)  # behind _retire, which makes room for the next replacement
+        else:
+            actions += self._wind_down(now_s)
+            actions += self._check_hubs(now_s)
+        actions += self._check_deadlines(now_s)
+        return actions
+
+    def next_plan_s(self, now_s: float) -> float:
+        """The latest time at which `plan` has to be asked again if nothing happens until then."""
+        times = [slot.deadline_s for slot in self.slots if not self._is_held_up(slot, now_s)]
+        if self.mode is Mode.RUNNING:
+            times.append(self.stop_at_s)
+        times += [slot.not_before_s for slot in self.slots if slot.not_before_s > now_s]
+        times += [template.deadline_s for template in self.templates.values()]
+        if self.mode is Mode.RUNNING:
+            if not self.templates:
+                times.append(max(self.template_not_before_s, self.launch_not_before_s, now_s))
+            elif self.reload_requested:
+                times.append(max(self.launch_not_before_s, now_s))
+        return min([now_s + TICK_S, *times])
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop was asked for."""
+        return self.stop_at_s < inf or self.mode is not Mode.RUNNING
+
+    def of_state(self, *states: SlotState) -> list[Slot]:
+        return [slot for slot in self.slots if slot.state in states]
+
+    def is_settled(self, now_s: float) -> bool:
+        """Whether one template and exactly the wanted workers are there, and none of them is dying young."""
+        taken = [slot for slot in self.slots if slot.state is not SlotState.VACANT]
+        ready = [slot for slot in taken if slot.state is SlotState.READY and now_s - slot.ready_s >= LIVED_SHORTLY_S]
+        return len(ready) == len(taken) == self.target and len(self.templates) == 1 and self.template() is not None
+
+    def template(self) -> TemplateRecord | None:
+        """The newest template that can spawn."""
+        able = [template for template in self.templates.values() if template.state is TemplateState.READY]
+        return max(able, key=lambda template: template.generation, default=None)
+
+    # --- the parts of the plan ---
+
+    def _check_hubs(self, now_s: float) -> Iterable[Action]:
+        for slot in self.of_state(*WATCHED):
+            if slot.state is SlotState.DRAINING and not slot.heartbeat_s:  # it still imports the application
+                continue
+            beaten_s = max(slot.heartbeat_s, slot.since_s)
+            if slot.state in HELD_UP:
+                if slot.heartbeat_s > slot.since_s:
+                    self._step(slot.number, SlotEvent.RECOVER, now_s, slot.leaves_by_s)
+            elif now_s - beaten_s > self.deadlines.hub_s:
+                self._step(slot.number, SlotEvent.STALL, now_s, now_s + INTERRUPT_GRACE_S)
+                yield Interrupt(slot.number)
+            elif now_s - beaten_s > self.deadlines.hub_warn_s and slot.shown_s != beaten_s:
+                self.slots[slot.number] = replace(slot, shown_s=beaten_s)
+                yield Interrupt(slot.number)
+
+    def _check_templates(self, now_s: float) -> Iterable[Action]:
+        able = self.template()
+        rested = now_s >= self.launch_not_before_s
+        for template in list(self.templates.values()):
+            superseded = able is not None and template.generation < able.generation
+            unwanted = self.reload_requested and rested and template.state is TemplateState.BOOTING
+            if (superseded or unwanted) and template.state in (TemplateState.BOOTING, TemplateState.READY):
+                yield self._dismiss(template, now_s)
+        alive = any(template.state is not TemplateState.DISMISSED for template in self.templates.values())
+        if not rested:
+            return
+        if self.reload_requested:
+            yield self._launch(Purpose.RELOAD, now_s)
+        elif not alive and now_s >= self.template_not_before_s:
+            yield self._launch(Purpose.REPLACE if self.proven else Purpose.START, now_s)
+
+    def _spawn(self, now_s: float) -> Iterable[Action]:
+        template = self.template()
+        if template is None:
+            return
+        live = [slot for slot in self.slots if slot.state in LIVE]
+        outdated = sum(map(self._outdated, live))
+        resting = sum(slot.not_before_s > now_s for slot in self.of_state(SlotState.VACANT))
+        if not live and resting:
+            resting -= self._wake_one(now_s)
+        # A slot that rests after a crash keeps its place: else its neighbour would crash in its stead, without a rest.
+        lacking = self.target + min(outdated, self._surge()) - len(live) - resting
+        for _ in range(lacking):
+            slot = self._vacancy(now_s)
+            if slot is None:
+                return
+            self.slots[slot.number] = replace(slot, generation=template.generation, seat=self._free_seat())
+            self._step(slot.number, SlotEvent.SPAWN, now_s, now_s + self.deadlines.boot_s)
+            yield SpawnWorker(slot.number, template.generation, slot.wary)
+
+    def _wake_one(self, now_s: float) -> bool:
+        """Nobody serves, and all rest after dying young: let one try again, some time after the last death. Else a few
+        seconds of requests that kill their worker would cost the site half a minute."""
+        vacant = self.of_state(SlotState.VACANT)
+        if now_s < max(slot.since_s for slot in vacant) + EMERGENCY_S:
+            return False
+        first = min(vacant, key=lambda slot: slot.not_before_s)
+        self.slots[first.number] = replace(first, not_before_s=now_s)
+        return first.not_before_s > now_s
+
+    def _retire(self, now_s: float) -> Iterable[Action]:
+        """Drain what is too much: outdated workers first, then the highest numbers."""
+        ready = self.of_state(SlotState.READY)
+        current = [slot for slot in ready if not self._outdated(slot)]
+        outdated = [slot for slot in ready if self._outdated(slot)]
+        surplus = (outdated + current[::-1])[: max(len(ready) - self.target, 0)]
+        # Who has not started yet will not be needed; its import may take long (--lazy-apps), and it holds a place.
+        surplus += filter(self._outdated, self.of_state(SlotState.SPAWNING))
+        if len(current) >= self.target:  # nobody outdated is needed any more, however busy
+            surplus += filter(self._outdated, self.of_state(SlotState.STALLED))
+        for slot in surplus:
+            yield self._drain(slot, OnDrain.LEAVE, now_s)
+
+    def _wind_down(self, now_s: float) -> Iterable[Action]:
+        if self.listening:
+            self.listening = False
+            yield Unlisten()
+        for template in list(self.templates.values()):
+            if template.state is not TemplateState.DISMISSED:
+                yield self._dismiss(template, now_s)
+        for slot in self.slots:
+            if self.mode is Mode.STOPPING and slot.state not in (SlotState.VACANT, SlotState.ABORTING):
+                self._step(slot.number, SlotEvent.ABORT, now_s, now_s)  # overdue at once: killed below
+            elif slot.state in STAFF:
+                yield self._drain(slot, OnDrain.EMPTY, now_s)
+        if not self.templates and all(slot.state is SlotState.VACANT for slot in self.slots):
+            yield Exit(self.exit_code)
+
+    def _check_deadlines(self, now_s: float) -> Iterable[Action]:
+        for slot in self.slots:
+            if now_s < slot.deadline_s or slot.state is SlotState.VACANT or self._is_held_up(slot, now_s):
+                continue
+            if slot.pid == 0:
+                self.gone(slot.number, now_s)
+                yield Abandon(slot.number)
+            elif slot.state is SlotState.SPAWNING and not slot.shown_s:
+                self.slots[slot.number] = replace(slot, shown_s=now_s, deadline_s=now_s + INTERRUPT_GRACE_S)
+                yield InterruptImport(slot.number)
+            else:
+                killing = slot.state is SlotState.ABORTING
+                self._step(slot.number, SlotEvent.ABORT, now_s, now_s + ABORT_GRACE_S)
+                yield Kill(slot.number) if killing else Abort(slot.number)
+        for template in self.templates.values():
+            if now_s >= template.deadline_s:
+                booting = template.state is TemplateState.BOOTING
+                step = _OVERDUE[min(template.overdue, 2) if booting else 2]
+                self.templates[template.generation] = replace(
+                    template, overdue=template.overdue + 1, deadline_s=now_s + DISMISS_GRACE_S
+                )
+                yield step(template.generation)
+
+    def _is_held_up(self, slot: Slot, now_s: float) -> bool:
+        """Whether a leaving worker is late because its hub does not run now: then `_check_hubs` ends what holds it, or
+        the deadline does after HELD_MAX_S, where --hub-timeout is longer."""
+        if slot.state is not SlotState.DRAINING or not slot.heartbeat_s:
+            return False
+        beaten_s = max(slot.heartbeat_s, slot.since_s)
+        return now_s - beaten_s > STALE_S and now_s < slot.deadline_s + HELD_MAX_S
+
+    # --- small steps ---
+
+    def _step(self, number: int, event: SlotEvent, now_s: float, deadline_s: float | None = None) -> None:
+        """Move a slot by the table. Without a `deadline_s` a new state has none, and an old one keeps its own."""
+        slot = self.slots[number]
+        state = next_state(slot, event)
+        if deadline_s is None:
+            deadline_s = slot.deadline_s if state is slot.state else inf
+        since_s = slot.since_s if state is slot.state else now_s
+        self.slots[number] = replace(slot, state=state, since_s=since_s, deadline_s=deadline_s)
+
+    def _drain(self, slot: Slot, backlog: OnDrain, now_s: float) -> Action:
+        leaves_by_s = now_s + self.deadlines.mercy_s + FORCE_MARGIN_S
+        self._step(slot.number, SlotEvent.DRAIN, now_s, leaves_by_s)
+        self.slots[slot.number] = replace(self.slots[slot.number], leaves_by_s=leaves_by_s)
+        return DrainWorker(slot.number, backlog)
+
+    def _launch(self, purpose: Purpose, now_s: float) -> Action:
+        generation = self.next_generation
+        self.next_generation += 1
+        self.reload_requested = False
+        self.templates[generation] = TemplateRecord(generation, purpose, deadline_s=now_s + self.deadlines.boot_s)
+        return LaunchTemplate(generation)
+
+    def _dismiss(self, template: TemplateRecord, now_s: float) -> Action:
+        deadline_s = now_s + DISMISS_GRACE_S
+        self.templates[template.generation] = replace(template, state=TemplateState.DISMISSED, deadline_s=deadline_s)
+        if template.state is TemplateState.BOOTING:  # busy with the import, it would not notice a dismissal
+            return KillTemplate(template.generation)
+        return DismissTemplate(template.generation)
+
+    def _boot_failed(self, code: ExitCode = ExitCode.APPLICATION) -> None:
+        """Nobody was ever Ready: the first generation is broken, and trying again would only hide it."""
+        if not self.proven and self.mode is Mode.RUNNING:
+            self.mode = Mode.STOPPING
+            self.exit_code = code
+
+    def _outdated(self, slot: Slot) -> bool:
+        return slot.tired or slot.generation < self.wanted_generation
+
+    def _surge(self) -> int:
+        """How many more workers than the target a rolling replacement may hold: one, or a tenth of them."""
+        return max(1, self.target // 10)
+
+    def _vacancy(self, now_s: float) -> Slot | None:
+        """The slot for the next spawn: one with failures first, so that its record goes on, then the lowest."""
+        vacant = [slot for slot in self.of_state(SlotState.VACANT) if slot.not_before_s <= now_s]
+        if vacant:
+            return min(vacant, key=lambda slot: (-slot.failures, slot.number))
+        if len(self.slots) >= SLOTS_MAX:
+            return None
+        self.slots.append(Slot(len(self.slots)))
+        return self.slots[-1]
+
+    def _free_seat(self) -> int:
+        """The lowest number that no worker of now has. What of the machine is a worker's own, its socket and its
+        processors, goes by this: while workers are replaced there are more slots than workers, and numbers move."""
+        taken = {slot.seat for slot in self.of_state(*LIVE) if not self._outdated(slot)}
+        return next(seat for seat in range(SLOTS_MAX + 1) if seat not in taken)
+
+    def _forgive_lost_time(self, now_s: float) -> None:
+        """After a gap (SIGSTOP, a suspended machine) nobody had a chance to meet a deadline: move all of them."""
+        last_s, self.last_plan_s = self.last_plan_s, now_s
+        if last_s is None or 0 <= now_s - last_s <= LOST_TIME_S:
+            return
+        lost_s = now_s - last_s
+        self.template_not_before_s += lost_s
+        self.launch_not_before_s += lost_s
+        self.slots = [
+            replace(
+                slot,
+                since_s=now_s,
+                ready_s=slot.ready_s + lost_s,
+                deadline_s=slot.deadline_s + lost_s,
+                leaves_by_s=slot.leaves_by_s + lost_s,
+                not_before_s=slot.not_before_s + lost_s,
+            )
+            for slot in self.slots
+        ]
+        for template in self.templates.values():
+            self.templates[template.generation] = replace(template, deadline_s=template.deadline_s + lost_s)
+
+
+def failures_after(failures: int, lived_s: float) -> int:
+    """The record after a process that left unasked, `lived_s` seconds after it was Ready (-inf: it never was)."""
+    if lived_s >= HEALTHY_AFTER_S:
+        return 0
+    if lived_s < LIVED_SHORTLY_S:
+        return failures + 1
+    return max(failures - 1, 0)
+
+
+def backoff_s(failures: int) -> float:
+    """How long to wait before the next try: not at all after the first failure, then 0.1 s, 0.2 s ... 30 s."""
+    if failures <= 1:
+        return 0.0
+    return min(BACKOFF_FIRST_S * 2.0 ** min(failures - 2, 30), BACKOFF_MAX_S)

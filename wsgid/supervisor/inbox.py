@@ -1,0 +1,98 @@
+"""The master's end of a child's channel: what a child may say, and how much of it at a time.
+
+Rules
+* The application can write to its worker's channel, and while it is imported to its template's.  So everything that
+  comes here is checked before the master acts on it, and the first fault is the last: the master closes the channel and
+  kills the child.
+* A turn takes at most MESSAGES_PER_TURN messages of a child: a flood keeps nobody else waiting, and fills no memory.
+* Whose a message is, the kernel says (channel.py).
+"""
+
+import time
+from collections.abc import Iterator
+from math import inf
+
+from wsgid.errors import ControlError
+from wsgid.ipc import messages
+from wsgid.ipc.channel import Channel, close_all
+from wsgid.log.rate_limit import RateLimit
+from wsgid.supervisor.slots import Slot, TemplateRecord, TemplateState
+
+MESSAGES_PER_TURN = 32
+MESSAGES_PER_S = 50.0  # in the long run: an honest worker says ten a second, when it asks to be replaced
+MESSAGES_BURST = 500
+
+
+class Inbox(Channel):
+    """A channel whose other end is not trusted.
+
+    Args:
+        fd: the master's end, owned by this object from now on.
+        kinds: the messages that this child may send.
+    """
+
+    def __init__(self, fd: int, kinds: messages.Kinds) -> None:
+        super().__init__(fd, kinds)
+        self._rate = RateLimit(MESSAGES_PER_S, MESSAGES_BURST)
+
+    def read(self) -> Iterator[tuple[messages.Message | None, list[int]]]:
+        """What has come, and the descriptors that came with it; None at the end of the channel.
+
+        Raises:
+            ControlError: the child may not say this, or not so much.
+        """
+        for _ in range(MESSAGES_PER_TURN):
+            try:
+                received = self.receive()
+            except BlockingIOError:
+                return
+            if received is None:
+                yield None, []
+                return
+            message, fds = received
+            if not self._rate.admit(time.monotonic()):
+                close_all(fds)
+                raise ControlError(f"it sends more than {MESSAGES_PER_S:g} messages a second")
+            if len(fds) != messages.FDS.get(type(message), 0):
+                close_all(fds)
+                raise ControlError(f"{type(message).__name__} came with {len(fds)} descriptors")
+            yield message, fds
+
+
+def check_template(message: messages.Message, template: TemplateRecord, pid: int, sender_pid: int) -> None:
+    """Whether a template may say this now.
+
+    Args:
+        pid: the template's.
+        sender_pid: whose message it is.
+
+    Raises:
+        ControlError: it may not.
+    """
+    if sender_pid != pid:
+        raise ControlError(f"process {sender_pid} speaks in its name")
+    booting = template.state is TemplateState.BOOTING
+    if booting is isinstance(message, messages.SpawnFailed):
+        raise ControlError(f"{type(message).__name__} while it is {template.state.name}")
+
+
+def check_worker(message: messages.Message, slot: Slot, sender_pid: int) -> None:
+    """Whether a worker may say this now: Hello first and once, then Ready once, or BootFailed in its stead.
+
+    Args:
+        slot: where the worker lives; without a pid until its Hello.
+        sender_pid: whose message it is.
+
+    Raises:
+        ControlError: it may not.
+    """
+    name = type(message).__name__
+    if isinstance(message, messages.Hello) is (slot.pid != 0):
+        raise ControlError(f"{name} {'again' if slot.pid else 'before Hello'}")
+    if slot.pid and sender_pid != slot.pid:
+        raise ControlError(f"process {sender_pid} speaks in its name")
+    is_ready = slot.ready_s < inf
+    if is_ready and isinstance(message, messages.Ready | messages.BootFailed):
+        raise ControlError(f"{name} after Ready")
+    if not is_ready and isinstance(message, messages.Tired | messages.SourceChanged):
+        raise ControlError(f"{name} before Ready")

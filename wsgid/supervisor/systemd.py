@@ -1,0 +1,209 @@
+"""What systemd wants to know of a service: sd_notify(3), and its watchdog.
+
+    STARTING -- all workers are Ready           --> READY=1
+    READY    -- a reload begins                 --> RELOADING=1, MONOTONIC_USEC=
+    RELOADING - it is done, or has failed       --> READY=1
+    any      -- a stop is asked for             --> STOPPING=1
+
+Rules
+* Whatever begins a reload (HUP, a touched file, wsgidctl, USR2), it is seen in the fleet: so none is forgotten.
+* Nothing blocks: a message that systemd has no room for is sent again later; without systemd, nothing is done.
+* WATCHDOG=1 is sent by the master's one loop, and by nothing else: when that hangs, systemd has to notice.
+* The variables are the master's alone: they leave its environment, so no worker and no program of the application's
+  speaks for the service; only the image that follows on USR2 gets them.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable, MutableMapping
+from contextlib import suppress
+from enum import Enum, auto
+from math import inf
+
+from wsgid import log
+from wsgid.supervisor.fleet import Fleet
+from wsgid.supervisor.slots import STAFF, Purpose, SlotState, TemplateRecord, TemplateState
+
+STATUS_S = 5.0  # the status changes at most this often
+AGAIN_S = 0.1  # when systemd's socket is full
+_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+
+
+class Phase(Enum):
+    STARTING = auto()
+    READY = auto()
+    RELOADING = auto()
+    STOPPING = auto()
+
+
+class Notifier:
+    """Tells systemd how the fleet does.
+
+    Args:
+        environ: systemd's variables are taken out of it.
+        in_flight: how many requests the workers have now.
+        goes_on: whether an image before this one has told systemd that the service is up.
+    """
+
+    def __init__(self, environ: MutableMapping[str, str], in_flight: Callable[[], int], goes_on: bool) -> None:
+        self.variables = {name: environ.pop(name) for name in _VARIABLES if name in environ}
+        self._in_flight = in_flight
+        self._socket = _connect(self.variables.get("NOTIFY_SOCKET", ""))
+        self._phase = Phase.READY if goes_on else Phase.STARTING
+        self._announced = -1  # the newest generation that systemd was told of
+        self._remark = ""
+        self._status = ""
+        self._status_at_s = -inf
+        self._unsent: list[str] = []
+        self._send_at_s = inf
+        self._watchdog_s = _watchdog_s(self.variables)
+        self._alive_at_s = -inf if self._socket and self._watchdog_s < inf else inf
+
+    def turn(self, fleet: Fleet, now_s: float) -> None:
+        """Say what has changed; `now_s` is of time.monotonic()."""
+        if self._socket is None:
+            return
+        self._change_phase(fleet)
+        if now_s >= self._alive_at_s:
+            self._alive_at_s = now_s + self._watchdog_s / 2
+            self._unsent.append("WATCHDOG=1")
+        self._note_status(fleet, now_s)
+        self._send(now_s)
+
+    def next_turn_s(self) -> float:
+        """When it has something to say although nothing happens."""
+        return min(self._alive_at_s, self._send_at_s)
+
+    def close(self) -> None:
+        """Tell nobody anything any more."""
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.close()
+        self._socket, self._alive_at_s = None, inf
+
+    def _change_phase(self, fleet: Fleet) -> None:
+        if self._phase is Phase.STOPPING:
+            return
+        if fleet.stopping:
+            self._enter(Phase.STOPPING, "STOPPING=1")
+        elif self._phase is not Phase.STARTING:
+            self._follow_reload(fleet)
+        elif _has_started(fleet):
+            self._announced = _generation_asked_for(fleet)
+            self._enter(Phase.READY, "READY=1")
+
+    def _follow_reload(self, fleet: Fleet) -> None:
+        asked, rolling = _generation_asked_for(fleet), _is_rolling(fleet)
+        if rolling and asked > self._announced:
+            self._announced = asked
+            self._remark = ""
+            self._enter(Phase.RELOADING, f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        elif self._phase is Phase.RELOADING and (not rolling or _fails_to_roll(fleet)):
+            if rolling or fleet.wanted_generation < self._announced:
+                self._remark = "; the last reload has failed"
+            self._enter(Phase.READY, "READY=1")
+        elif not rolling and fleet.wanted_generation >= self._announced:
+            self._remark = ""  # in the end it went well
+
+    def _enter(self, phase: Phase, message: str) -> None:
+        self._phase = phase
+        self._status_at_s = -inf  # with a phase the status changes at once
+        self._unsent.append(message)
+
+    def _note_status(self, fleet: Fleet, now_s: float) -> None:
+        if now_s < self._status_at_s:
+            return
+        ready = len(fleet.of_state(SlotState.READY))
+        status = (
+            f"{self._phase.name.lower()}: {ready} of {fleet.target} workers ready, generation "
+            f"{fleet.wanted_generation}, {self._in_flight()} requests in flight{self._remark}"
+        )
+        if status != self._status:
+            self._status = status
+            self._status_at_s = now_s + STATUS_S
+            self._unsent.append(f"STATUS={status}")
+
+    def _send(self, now_s: float) -> None:
+        assert self._socket is not None
+        self._send_at_s = inf
+        while self._unsent:
+            try:
+                self._socket.send(self._unsent[0].encode())
+            except BlockingIOError:
+                self._send_at_s = now_s + AGAIN_S
+                return
+            except OSError as error:
+                log.warning("systemd cannot be notified: %s; it is told nothing any more", error.strerror)
+                self.close()
+                return
+            del self._unsent[0]
+
+
+def _has_started(fleet: Fleet) -> bool:
+    """Whether all workers are Ready; or some were and others die young, which goes on, and no start would end it."""
+    dying = fleet.proven and any(slot.failures for slot in fleet.slots)
+    return dying or len(fleet.of_state(SlotState.READY)) >= fleet.target
+
+
+def _generation_asked_for(fleet: Fleet) -> int:
+    refused = [fleet.next_generation - 1] if _is_refused(fleet) else []
+    return max([fleet.wanted_generation, *refused, *(one.generation for one in _reloads(fleet))])
+
+
+def _is_refused(fleet: Fleet) -> bool:
+    """Whether a reload waits for its next try, since the kernel has refused to start the template."""
+    return fleet.reload_requested and fleet.launch_failures > 0
+
+
+def _reloads(fleet: Fleet) -> list[TemplateRecord]:
+    """The templates that import newer code."""
+    return [
+        one for one in fleet.templates.values() if one.purpose is Purpose.RELOAD and one.state is TemplateState.BOOTING
+    ]
+
+
+def _is_rolling(fleet: Fleet) -> bool:
+    """Whether workers are being brought to another generation, or will be."""
+    outdated = any(slot.state in STAFF and slot.generation < fleet.wanted_generation for slot in fleet.slots)
+    return outdated or _is_refused(fleet) or bool(_reloads(fleet))
+
+
+def _fails_to_roll(fleet: Fleet) -> bool:
+    """Whether that does not go well, so that old workers stay, for how long nobody knows, and systemd need not wait:
+    there is no template (after USR2), or its workers die young (with --lazy-apps they import for themselves)."""
+    if _reloads(fleet):
+        return False
+    template = fleet.template()
+    if template is None or _is_refused(fleet):
+        return fleet.template_failures > 0 or fleet.launch_failures > 0
+    return any(
+        slot.state is SlotState.VACANT and slot.failures and slot.since_s >= template.ready_s for slot in fleet.slots
+    )
+
+
+def _connect(address: str) -> socket.socket | None:
+    if not address:
+        return None
+    # sd_notify(3): a path, or an abstract socket's name with @ for its first byte, which is 0
+    name = "\0" + address[1:] if address.startswith("@") else address
+    connected = None
+    try:
+        connected = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        connected.connect(name)
+    except OSError as error:
+        log.warning("systemd cannot be notified at %s: %s", address, error.strerror or error)
+        if connected is not None:
+            connected.close()
+        return None
+    return connected
+
+
+def _watchdog_s(variables: MutableMapping[str, str]) -> float:
+    """How long systemd waits for a sign of life; without end if it does not watch us (sd_watchdog_enabled(3))."""
+    if variables.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return inf
+    try:
+        return int(variables["WATCHDOG_USEC"]) / 1e6 or inf
+    except (KeyError, ValueError):
+        return inf
