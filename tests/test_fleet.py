@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wsgid import fleet, slots
 from wsgid.errors import ExitCode, IllegalTransition
-from wsgid.fleet import Backlog, Fleet, Mode
+from wsgid.fleet import Action, Backlog, Fleet, Mode
 from wsgid.slots import Purpose, Slot, SlotEvent, SlotState, TemplateState
 
 DEADLINES = fleet.Deadlines(boot_s=60, mercy_s=60, hub_s=30)
@@ -31,11 +31,11 @@ class World:
 
     fleet: Fleet
     now_s: float = 1000.0
-    actions: list[fleet.Action] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
     next_pid: int = 1
     exit_code: ExitCode | None = None
 
-    def plan(self, after_s: float = 0.0) -> list[fleet.Action]:
+    def plan(self, after_s: float = 0.0) -> list[Action]:
         self.now_s += after_s
         actions = self.fleet.plan(self.now_s)
         self.actions += actions
@@ -264,7 +264,7 @@ def test_a_killed_template_is_replaced_and_its_workers_stay() -> None:
 def test_a_template_that_cannot_be_replaced_is_tried_again_with_growing_pauses() -> None:
     world = running()
     world.fleet.template_gone(0, world.now_s)
-    launched_s = []
+    launched_s: list[float] = []
     while len(launched_s) < 10:
         if any(isinstance(action, fleet.LaunchTemplate) for action in world.plan(after_s=0.1)):
             launched_s.append(world.now_s)

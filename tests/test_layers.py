@@ -193,6 +193,8 @@ def test_the_package_itself_imports_next_to_nothing_before_the_template_patches(
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"socket", "select", "threading", "time", "ssl", "subprocess", "signal"} & set(loaded)
     template = ast.parse((PACKAGE / "template.py").read_text()).body
-    code = [node for node in template if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]
-    assert ast.unparse(code[0]) == "from gevent import monkey"
-    assert ast.unparse(code[1]) == "monkey.patch_all()"
+    statements = [
+        node for node in template if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+    ]
+    assert ast.unparse(statements[0]) == "from gevent import monkey"
+    assert ast.unparse(statements[1]) == "monkey.patch_all()"
