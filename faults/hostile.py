@@ -208,7 +208,7 @@ class Attacker:
         self._send(last, "fatal")
 
     def _send(self, made: Move, kind: str) -> None:
-        packet = client.packet("/attack", body=json.dumps(made).encode(), QUERY_STRING=kind)
+        packet = client.packet("/attack", json.dumps(made).encode(), QUERY_STRING=kind)
         with suppress(OSError):  # the worker was killed
             client.exchange(self._address, packet)
         with self._lock:

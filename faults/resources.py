@@ -484,7 +484,7 @@ def _random_bytes(address: Address, chance: random.Random) -> Client:
 
 
 def _truncated(address: Address, chance: random.Random) -> Client:
-    whole = packet("/read", body=b"body")
+    whole = packet("/read", b"body")
     return say_and_end(address, [whole[: chance.randrange(1, len(whole) - 4)]])
 
 
@@ -581,7 +581,7 @@ def _state(one: Site) -> dict[str, int]:
 
 
 def _leavers(address: Address, count: int) -> Iterator[Client]:
-    body = packet("/read", body=bytes(1000))
+    body = packet("/read", bytes(1000))
     kinds: list[tuple[bytes, int]] = [
         (packet()[:100], 0),
         (body[:-500], 0),
@@ -729,7 +729,7 @@ def read_slowly(address: Address, seconds: float) -> Client:
 def send_slowly(address: Address, seconds: float) -> Client:
     """A head in two halves, and a body in eleven pieces."""
     body = bytes(11 * 512)
-    whole = packet("/read", body=body)
+    whole = packet("/read", body)
     one = yield from crowd.connect(address)
     with one:
         yield from crowd.send(one, whole[:100])
@@ -777,12 +777,7 @@ def soak(count: int = 200_000, warm_up: int = 20_000) -> list[Result]:
 
 
 def _mix(address: Address, count: int) -> Counter[str]:
-    kinds = [
-        packet("/hello"),
-        packet("/upload", body=bytes(1000), REQUEST_METHOD="POST"),
-        packet("/nowhere"),
-        packet("/"),
-    ]
+    kinds = [packet("/hello"), packet("/upload", bytes(1000), REQUEST_METHOD="POST"), packet("/nowhere"), packet("/")]
     return crowd.run((crowd.ask(address, kinds[number % len(kinds)]) for number in range(count)), 32)
 
 

@@ -3,7 +3,6 @@
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wsgid.protocol import uwsgi
 
@@ -35,7 +34,7 @@ class Answer:
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
 
-def packet(path: str = "/", body: bytes = b"", **variables: str) -> bytes:
+def packet(path: str = "/", body: bytes = b"", /, **variables: str) -> bytes:
     """A whole request; keyword arguments replace or add variables."""
     length = {"CONTENT_LENGTH": str(len(body))} if body else {}
     merged = {**TYPICAL, "PATH_INFO": path, "REQUEST_URI": path, **length, **variables}
@@ -85,5 +84,5 @@ def exchange(address: Path | tuple[str, int], data: bytes) -> bytes:
         return read_all(connected)
 
 
-def get(address: Path | tuple[str, int], path: str = "/", **more: Any) -> Answer:
-    return parse(exchange(address, packet(path, **more)))
+def get(address: Path | tuple[str, int], path: str = "/", body: bytes = b"", /, **variables: str) -> Answer:
+    return parse(exchange(address, packet(path, body, **variables)))

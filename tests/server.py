@@ -48,6 +48,14 @@ def eventually(question: Callable[[], T], what: str) -> T:
     return answer
 
 
+def unix_sockets(process: psutil.Process, path: Path) -> int:
+    """How many sockets of that name a process has: its listener, and the connections that the listener has accepted.
+
+    psutil documents `laddr` as the path for these sockets; types-psutil knows only the pair of host and port.
+    """
+    return sum(str(connection.laddr) == str(path) for connection in process.net_connections("unix"))
+
+
 class Server:
     """A master in its own directory.
 
@@ -159,14 +167,8 @@ class Server:
 
     def in_flight(self) -> int:
         """How many connections the workers hold on app.sock: the sockets of that name, without the listeners."""
-        name = str(self.directory / "app.sock")
-        held = [
-            one
-            for pid in self.worker_pids()
-            for one in psutil.Process(pid).net_connections("unix")
-            if one.laddr == name
-        ]  # type: ignore[comparison-overlap]  # a path for unix sockets
-        return len(held) - len(self.worker_pids())
+        pids = self.worker_pids()
+        return sum(unix_sockets(psutil.Process(pid), self.directory / "app.sock") for pid in pids) - len(pids)
 
     def send_signal(self, signo: Signals) -> None:
         self._process.send_signal(signo)

@@ -178,10 +178,12 @@ def test_the_master_alone_opens_the_files(start: Start, tmp_path: Path) -> None:
     assert not access.exists() and not said.exists()
     server.send_signal(Signals.SIGUSR1)
     server.wait_for("SIGUSR1: the log is reopened")
-    eventually(
-        lambda: not ask(server, "/fail") and access.exists() and "worker 0 ERROR" in said.read_text(),
-        "the worker writes to the new files",
-    )
+
+    def is_written_anew() -> bool:
+        ask(server, "/fail")
+        return access.exists() and "worker 0 ERROR" in said.read_text()
+
+    eventually(is_written_anew, "the worker writes to the new files")
 
 
 def test_a_rotation_under_load_loses_nothing(start: Start, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import psutil
 from faults.resources import scoreboard_of
 from tests import client
 from tests.conftest import Start
-from tests.server import Server, eventually
+from tests.server import Server, eventually, unix_sockets
 from wsgid.admin import server as admin
 from wsgid.ipc.scoreboard import COUNTERS, DURATION_BOUNDS_US, LINE_BYTES, DeathCause, Scoreboard, Word, create
 
@@ -86,13 +86,13 @@ def test_who_is_silent_endless_or_too_many_holds_up_nobody(start: Start) -> None
     server = serve(start)
     control = server.directory / "app.ctl"
     silent = [client.connect(control) for _ in range(admin.EXCHANGES_MAX)]
-    eventually(lambda: len(server_connections(server)) >= admin.EXCHANGES_MAX, "all are accepted")
+    eventually(lambda: server_connections(server) >= admin.EXCHANGES_MAX, "all are accepted")
     assert ask(server, command="settings")["ok"]  # somebody who speaks takes the place of the oldest silent one
     assert closed(silent[0])
     assert client.get(server.directory / "app.sock").status == 200
     for connection in silent:
         connection.close()
-    eventually(lambda: not server_connections(server), "the silent ones are gone")
+    eventually(lambda: server_connections(server) == 0, "the silent ones are gone")
     with client.connect(control) as endless:
         try:
             endless.sendall(b"x" * (admin.REQUEST_MAX_BYTES + 100_000))
@@ -114,11 +114,9 @@ def test_each_door_has_places_of_its_own(start: Start) -> None:
         connection.close()
 
 
-def server_connections(server: Server) -> list[Any]:
-    """What the master holds on its control socket, without the listener."""
-    name = str(server.directory / "app.ctl")
-    held = [one for one in psutil.Process(server.pid).net_connections("unix") if str(one.laddr) == name]
-    return held[1:]
+def server_connections(server: Server) -> int:
+    """How many connections the master holds on its control socket: the sockets of that name, without the listener."""
+    return unix_sockets(psutil.Process(server.pid), server.directory / "app.ctl") - 1
 
 
 def closed(connection: socket.socket) -> bool:

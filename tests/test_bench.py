@@ -37,7 +37,7 @@ def test_an_error_of_ours_misses_every_bar_of_the_shape(bad: Sample | Failed) ->
 
 
 def test_a_bar_of_a_difference_is_held_by_the_median_of_its_differences() -> None:
-    plain = [run(20), run(30), run(25)]
+    plain: Runs = [run(20), run(30), run(25)]
     table: Table = {"wsgid": plain, "wsgid-access-log": [run(21), run(31.5), run(29)]}
     [one] = bars.judge({"access-log": table})
     assert one.held and one.measured == "1.5 (1.0–4.0)"

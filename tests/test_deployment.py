@@ -6,11 +6,13 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from configparser import ConfigParser
 from pathlib import Path
 from signal import Signals
+from typing import Any
 
 import pytest
 import yaml
@@ -48,17 +50,18 @@ def unit(name: str) -> ConfigParser:
     return parsed
 
 
-def documents() -> dict[str, dict]:
+def documents() -> dict[str, dict[str, Any]]:
     return {one["kind"]: one for one in yaml.safe_load_all(text("kubernetes.yaml"))}
 
 
-def containers() -> dict[str, dict]:
+def containers() -> dict[str, dict[str, Any]]:
     return {one["name"]: one for one in documents()["Deployment"]["spec"]["template"]["spec"]["containers"]}
 
 
 def docker(instruction: str) -> list[str]:
     [line] = re.findall(rf"^{instruction} (.*)$", joined("Dockerfile"), re.MULTILINE)
-    return json.loads(line)
+    words: list[str] = json.loads(line)
+    return words
 
 
 def settings(arguments: list[str], tmp_path: Path) -> Settings:
@@ -219,7 +222,7 @@ def test_wsgid_takes_the_arguments_of_the_image(tmp_path: Path) -> None:
 def test_the_health_check_of_the_image_is_a_program_that_runs(start: Start) -> None:
     [line] = re.findall(r"^HEALTHCHECK .*CMD (.*)$", joined("Dockerfile"), re.MULTILINE)
     _, option, code = json.loads(line)
-    with client.socket.socket() as free:
+    with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     check = [sys.executable, option, code.replace("9117", str(port))]

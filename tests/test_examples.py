@@ -6,12 +6,15 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import psutil
 import pytest
+from flask import Flask
 
 from tools.nginx import EXAMPLES, Nginx, NginxError, example
 
@@ -32,7 +35,7 @@ def processes_of(nginx: Nginx) -> list[psutil.Process]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     before = psutil.Process().children(recursive=True)
@@ -41,18 +44,18 @@ def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert set(psutil.Process().children(recursive=True)) <= set(before)
 
 
-def test_there_are_configurations_to_copy():
+def test_there_are_configurations_to_copy() -> None:
     assert CONFIGURATIONS == ["django_nginx.conf", "flask_nginx.conf"]
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_nginx_takes_a_configuration_as_it_is(name: str):
+def test_nginx_takes_a_configuration_as_it_is(name: str) -> None:
     with Nginx(example(name)) as nginx:
         assert nginx.error_log() == ""
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_nginx_asks_the_given_socket_and_nobody_else(name: str, tmp_path: Path):
+def test_nginx_asks_the_given_socket_and_nobody_else(name: str, tmp_path: Path) -> None:
     address = tmp_path / "nobody.sock"
     with Nginx(example(name, f"unix:{address}")) as nginx:
         with pytest.raises(HTTPError) as error:
@@ -66,7 +69,7 @@ def test_nginx_asks_the_given_socket_and_nobody_else(name: str, tmp_path: Path):
             time.sleep(0.01)
 
 
-def test_django_static_files_come_from_nginx(tmp_path: Path):
+def test_django_static_files_come_from_nginx(tmp_path: Path) -> None:
     (tmp_path / "style.css").write_text("body {}")
     with Nginx(example("django_nginx.conf", static_root=tmp_path)) as nginx:
         with urlopen(f"{nginx.url}/static/style.css") as response:
@@ -74,7 +77,7 @@ def test_django_static_files_come_from_nginx(tmp_path: Path):
             assert response.headers["Content-Type"] == "text/css"
 
 
-def test_several_addresses_and_further_directives():
+def test_several_addresses_and_further_directives() -> None:
     site = example("flask_nginx.conf", "unix:/tmp/a.sock", "127.0.0.1:3031")
     assert "    server unix:/tmp/a.sock;\n    server 127.0.0.1:3031;\n" in site
     with Nginx(
@@ -87,7 +90,7 @@ def test_several_addresses_and_further_directives():
         assert is_listening(nginx.port)
 
 
-def test_stop_ends_the_process_group_and_frees_the_port():
+def test_stop_ends_the_process_group_and_frees_the_port() -> None:
     nginx = Nginx(SITE)
     nginx.start()
     with urlopen(nginx.url) as response:
@@ -100,7 +103,7 @@ def test_stop_ends_the_process_group_and_frees_the_port():
     nginx.stop()
 
 
-def test_workers_end_even_if_their_master_was_killed():
+def test_workers_end_even_if_their_master_was_killed() -> None:
     with Nginx(SITE) as nginx:
         urlopen(nginx.url).close()  # connections wait in the kernel before there is a worker: now there is one
         master, worker = processes_of(nginx)
@@ -112,18 +115,18 @@ def test_workers_end_even_if_their_master_was_killed():
     assert not is_listening(nginx.port)
 
 
-def test_an_exception_in_the_block_leaves_nothing():
+def test_an_exception_in_the_block_leaves_nothing() -> None:
     with pytest.raises(ZeroDivisionError), Nginx(SITE) as nginx:
         raise ZeroDivisionError
     assert not is_listening(nginx.port)
 
 
-def test_a_refused_configuration_is_told_in_the_words_of_nginx():
+def test_a_refused_configuration_is_told_in_the_words_of_nginx() -> None:
     with pytest.raises(NginxError, match='unknown directive "no_such_directive"'):
         Nginx(SITE, server="no_such_directive on;").start()
 
 
-def test_a_port_in_use_is_told_in_the_words_of_nginx():
+def test_a_port_in_use_is_told_in_the_words_of_nginx() -> None:
     with Nginx(SITE) as first:
         second = Nginx(SITE.replace("80;", f"80;\n    listen {first.host}:{first.port};"))
         with pytest.raises(NginxError, match="Address already in use"):
@@ -131,27 +134,24 @@ def test_a_port_in_use_is_told_in_the_words_of_nginx():
 
 
 @pytest.mark.parametrize("site", [SITE.replace("80", "8080"), SITE + SITE])
-def test_a_site_that_listens_elsewhere_is_refused(site: str):
+def test_a_site_that_listens_elsewhere_is_refused(site: str) -> None:
     with pytest.raises(NginxError, match="instead of one"):
         Nginx(site)
 
 
-def test_a_missing_nginx_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_nginx_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tools.nginx.find_nginx", lambda: None)
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(NginxError, match=r"^nginx is missing: install it .*sudo apt-get install nginx\)$"):
         Nginx(SITE).start()
 
 
-def test_flask_application_answers():
-    sys.path.insert(0, str(EXAMPLES))
-    try:
-        from flask_app import application
-    finally:
-        sys.path.remove(str(EXAMPLES))
+def test_flask_application_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    application: Flask = import_module("flask_app").application
     client = application.test_client()
     assert f"Worker {os.getpid()} served this" in client.get("/").text
-    assert client.put("/upload", data=b"x" * 100_000).json["size"] == 100_000
+    assert client.put("/upload", data=b"x" * 100_000).get_json()["size"] == 100_000
     assert client.get("/stream?n=2&s=0").text == "line 0\nline 1\n"
     assert "Hello, Zo\u00eb!" in client.post("/form", data={"name": "Zo\u00eb"}).text
     with client.get("/download") as response:
@@ -159,12 +159,12 @@ def test_flask_application_answers():
 
 
 @pytest.mark.parametrize("command", [["check", "--fail-level", "WARNING"], ["makemigrations", "--check", "--dry-run"]])
-def test_django_finds_no_fault_with_its_site(command: list[str], tmp_path: Path):
+def test_django_finds_no_fault_with_its_site(command: list[str], tmp_path: Path) -> None:
     environment = dict(os.environ, DJANGO_DB=str(tmp_path / "db.sqlite3"), PYTHONDONTWRITEBYTECODE="1")
     subprocess.run([sys.executable, "manage.py", *command], cwd=EXAMPLES / "django_site", env=environment, check=True)
 
 
-def test_the_makefile_has_every_target_that_the_readme_names():
+def test_the_makefile_has_every_target_that_the_readme_names() -> None:
     named = set(re.findall(r"\bmake ([a-z][a-z-]*)", (ROOT / "README.md").read_text()))
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"demo", "test"} <= named <= targets

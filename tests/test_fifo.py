@@ -137,7 +137,7 @@ def test_a_block_costs_each_letter_once(tmp_path: Path) -> None:
         snapshot=lambda: SimpleNamespace(wanted=2),
         resize=lambda workers, who: followed.append(f"{who} {workers}"),
     )
-    fifo = Fifo(str(tmp_path / "fifo"), operator, selectors.DefaultSelector())  # type: ignore[arg-type]
+    fifo = Fifo(str(tmp_path / "fifo"), operator, selectors.DefaultSelector())
     with open(tmp_path / "fifo", "w") as writer:
         writer.write("rq\n" * 500 + "+" * 3 + "r" * 5000)
     for now_s in (0.0, 0.01):  # the second comes too early

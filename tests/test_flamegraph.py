@@ -125,9 +125,9 @@ def test_colours_are_by_whose_code_it_is(path: str, kind: Flame) -> None:
 def test_folded_stacks_say_everything(found: StackCounts) -> None:
     said: dict[tuple[str, ...], int] = {}
     for line in profile_data.folded(found).splitlines():
-        stack, _, weight_us = line.rpartition(" ")
+        stack, _, weight = line.rpartition(" ")
         key = tuple(part.encode("ascii").decode("unicode_escape") for part in stack.split(";"))
-        said[key] = said.get(key, 0) + int(weight_us)
+        said[key] = said.get(key, 0) + int(weight)
     wanted: dict[tuple[str, ...], int] = {}
     for stack_of_frames, weight_us in found.weights_us.items():
         key = tuple(map(str, stack_of_frames))

@@ -282,7 +282,7 @@ def test_a_killed_template_is_replaced_and_its_workers_stay() -> None:
 def test_a_template_that_cannot_be_replaced_is_tried_again_with_growing_pauses() -> None:
     world = running()
     world.fleet.template_gone(0, world.now_s)
-    launched_s = []
+    launched_s: list[float] = []
     while len(launched_s) < 10:
         if any(isinstance(action, LaunchTemplate) for action in world.plan(after_s=0.1)):
             launched_s.append(world.now_s)

@@ -14,7 +14,7 @@ PROXIES = Trusted(LISTED, ALL_HEADERS)
 RFC_7239 = Trusted(LISTED, "Forwarded")
 
 
-def applied(trusted: Trusted | None = None, **headers: str) -> dict[str, Any]:
+def applied(trusted: Trusted | None = None, /, **headers: str) -> dict[str, Any]:
     if trusted is None:
         trusted = RFC_7239 if "FORWARDED" in headers else PROXIES
     variables = {

@@ -54,7 +54,7 @@ def stranger() -> Iterator["subprocess.Popen[bytes]"]:
 
 def attack(server: Server, move: hostile.Move) -> None:
     """Have one worker make a move; the connection ends with the worker."""
-    client.exchange(server.directory / "app.sock", client.packet("/attack", body=json.dumps(move).encode()))
+    client.exchange(server.directory / "app.sock", client.packet("/attack", json.dumps(move).encode()))
 
 
 def serves(server: Server) -> None:

@@ -71,7 +71,7 @@ def connected(server: Server) -> Iterator[socket.socket]:
         yield connection
 
 
-def request(path: str = "/", method: str = "GET", body: bytes = b"", **headers: str) -> bytes:
+def request(path: str = "/", method: str = "GET", body: bytes = b"", /, **headers: str) -> bytes:
     lines = {"Host": "a", **({"Content-Length": str(len(body))} if body else {}), **headers}
     head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
     return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from signal import Signals
@@ -199,7 +199,9 @@ def test_ab_meets_no_error_while_the_server_is_reloaded(server: Server, url: str
 
 
 @pytest.mark.parametrize("client", [requests.Session, lambda: httpx.Client(trust_env=False)], ids=["requests", "httpx"])
-def test_sessions_meet_no_error_while_the_server_is_reloaded(server: Server, url: str, client) -> None:
+def test_sessions_meet_no_error_while_the_server_is_reloaded(
+    server: Server, url: str, client: Callable[[], requests.Session | httpx.Client]
+) -> None:
     ended: list[bool] = []
 
     def visit() -> set[str]:

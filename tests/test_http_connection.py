@@ -109,7 +109,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     )
     try:
         server.wait_ready(1)
-        yield Site(server, *addresses(server), authority.context())
+        plain, https = addresses(server)
+        yield Site(server, plain, https, authority.context())
         assert server.stop() == 0
         server.assert_nothing_left()
     finally:
@@ -335,16 +336,13 @@ def test_a_client_that_has_said_close_notify_gets_its_answers(site: Site) -> Non
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = site.context.wrap_bio(incoming, outgoing, server_hostname="localhost")
     with client.connect(site.https) as raw:
-
-        def step(call):
-            while True:
-                try:
-                    return call()
-                except ssl.SSLWantReadError:
-                    raw.sendall(outgoing.read())
-                    incoming.write(raw.recv(65536))
-
-        step(tls.do_handshake)
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                raw.sendall(outgoing.read())
+                incoming.write(raw.recv(65536))
         tls.write(request("/wait?0.05") + request("/last"))
         with pytest.raises(ssl.SSLWantReadError):
             tls.unwrap()  # says that nothing more comes

@@ -19,7 +19,7 @@ from tests import client
 from tests.conftest import Start
 from tests.server import Server, eventually
 from wsgid import log
-from wsgid.log import destination
+from wsgid.log import destination, server_log
 from wsgid.log.destination import Destination, DestinationType
 from wsgid.log.syslog_socket import INFO, Syslog
 
@@ -113,7 +113,7 @@ def set_up() -> Iterator[Callable[..., None]]:
 @given(st.text(), st.text())
 def test_any_message_is_one_object(message: str, stack: str) -> None:
     record = logging.makeLogRecord({"msg": message, "levelname": "INFO", "process": 1, "traceback": stack})
-    text = log._Json().format(record)
+    text = server_log._Json().format(record)
     assert "\n" not in text and json.loads(text).get("traceback", "") == stack
     assert json.loads(text)["message"] == message
 

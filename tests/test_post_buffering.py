@@ -59,7 +59,7 @@ def serve(start: Start, *options: str, **more: Any) -> Server:
 
 
 def over_uwsgi(directory: Path, body: bytes, path: str = "/") -> client.Answer:
-    return client.get(directory / "app.sock", path, body=body, REQUEST_METHOD="POST")
+    return client.get(directory / "app.sock", path, body, REQUEST_METHOD="POST")
 
 
 def over_http(directory: Path, body: bytes, path: str = "/") -> client.Answer:

@@ -519,7 +519,7 @@ def test_rfc_9112(site: Site, transport: str, row: Row) -> None:
 
 def answers(raw: bytes, bodiless: bool) -> list[client.Answer]:
     """All final responses, one after the other."""
-    found = []
+    found: list[client.Answer] = []
     while raw:
         assert raw.startswith(b"HTTP/1.1 ")
         answer = client.parse(raw)

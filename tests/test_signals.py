@@ -99,12 +99,12 @@ def test_programs_that_the_application_starts_have_the_usual_signals(start: Star
 def importing(server: Server, count: int) -> list[int]:
     """The pids of those that import, when they are so many."""
     path = server.directory / "imports"
-    return [
-        int(line)
-        for line in eventually(
-            lambda: path.exists() and len(path.read_text().split()) >= count and path.read_text(), "they import"
-        ).split()
-    ]
+
+    def pids() -> list[int]:
+        found = path.read_text().split() if path.exists() else []
+        return [int(pid) for pid in found] if len(found) >= count else []
+
+    return eventually(pids, "they import")
 
 
 @pytest.mark.parametrize("signo", [Signals.SIGTERM, Signals.SIGINT, Signals.SIGQUIT])

@@ -3,12 +3,14 @@
 import faulthandler
 import os
 import re
+import socket
 import time
 from pathlib import Path
 from signal import Signals
 
 import psutil
 import pytest
+from greenlet import greenlet
 
 from tests import client
 from tests.conftest import Start
@@ -138,8 +140,13 @@ def test_who_asks_at_the_very_moment_of_the_time_out_does_not_prevent_it() -> No
     line = memoryview(bytearray(8 * 64)).cast("Q")
     line[Word.HEARTBEAT_NS] = time.monotonic_ns() - 5_000_000_000
     asked: list[object] = []
-    timeouts = Timeouts(Settings(hub_timeout=3.0), object(), line, lambda frame: bool(asked.append(frame) or True))
-    timeouts._spared = ()  # this greenlet is no event loop
+
+    def answer(frame: object) -> bool:
+        asked.append(frame)
+        return True
+
+    timeouts = Timeouts(Settings(hub_timeout=3.0), object(), line, answer)
+    timeouts._spared = (object(), greenlet())  # this greenlet is no event loop
     with pytest.raises(RequestTimeout):
         timeouts.on_stall(0, None)
     assert asked == [None] and line[Word.TIMED_OUT] == 1
@@ -189,7 +196,7 @@ def test_questions_to_a_stuck_worker_leave_room_for_orders(start: Start, tmp_pat
         eventually(lambda: said(tmp_path, "status")["workers"][0]["heartbeat_age_s"] > 1.5, "stuck")
         asked = b'{"command": "requests", "worker": 0}\n'
         refused = b""
-        waiting = []
+        waiting: list[socket.socket] = []
         while not refused:
             assert len(waiting) < 1000
             connected = client.connect(control)

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from signal import Signals
 
@@ -67,9 +68,11 @@ class Authority:
         self.issue("server", "localhost", "127.0.0.1")
         self.issue("visitor", "visitor@example.org", common_name="Žofie, the visitor", organization_name="Visitors")
 
-    def issue(self, name: str, *identities: str, **more: str) -> bytes:
+    def issue(
+        self, name: str, *identities: str, common_name: str | None = None, organization_name: str | None = None
+    ) -> bytes:
         """Write NAME.crt and NAME.key. Returns the certificate, as ssl.SSLSocket.getpeercert gives it."""
-        issued = self.ca.issue_cert(*identities, **more)
+        issued = self.ca.issue_cert(*identities, common_name=common_name, organization_name=organization_name)
         issued.private_key_pem.write_to_path(str(self.directory / f"{name}.key"))
         issued.cert_chain_pems[0].write_to_path(str(self.directory / f"{name}.crt"))
         return ssl.PEM_cert_to_DER_cert(issued.cert_chain_pems[0].bytes().decode())
@@ -292,7 +295,7 @@ def test_a_client_certificate_is_in_the_environ(site: Site, authority: Authority
     assert said["SSL_CLIENT_VERIFY"] == "SUCCESS"
     assert said["SSL_CLIENT_S_DN"].encode("latin-1").decode().startswith(r"CN=Žofie\, the visitor,OU=")
     assert said["SSL_CLIENT_S_DN"].endswith(",O=Visitors")
-    assert said["SSL_CLIENT_I_DN"].endswith(f",O=trustme v{trustme.__version__}")
+    assert said["SSL_CLIENT_I_DN"].endswith(f",O=trustme v{version('trustme')}")
     assert int(said["SSL_CLIENT_M_SERIAL"], 16) and said["SSL_CLIENT_CERT"].startswith("-----BEGIN CERTIFICATE-----")
 
 

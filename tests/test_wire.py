@@ -116,7 +116,7 @@ def test_a_peer_that_sends_half_a_head_is_dropped_after_the_socket_timeout(impat
 
 def test_a_head_that_drips_in_byte_by_byte_is_the_same_head(unix: Path) -> None:
     with client.connect(unix) as connected:
-        for byte in client.packet("/read", body=b"whole body"):
+        for byte in client.packet("/read", b"whole body"):
             connected.sendall(bytes([byte]))
         assert client.parse(client.read_all(connected)).body == b"whole body"
 
