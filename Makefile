@@ -14,28 +14,21 @@ BIN = $(VENV)/bin
 demo: $(VENV)/.installed-demo
 	@PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m tools.demo
 
-# What is about the hot path is run on both of its forms: compiled, with all others, and pure Python.
-TWICE = tests/test_protocol_uwsgi.py tests/test_wsgi_environ.py tests/test_wsgi_input.py tests/test_wsgi_response.py \
-	tests/test_wire.py tests/test_behind_nginx.py tests/test_accept.py tests/test_greenlets.py tests/test_time_outs.py \
-	tests/test_text.py tests/test_access_log.py tests/test_http.py tests/test_protocol_http.py tests/test_tls.py \
-	tests/test_proxied.py tests/test_forks.py tests/test_post_buffering.py tests/test_http_connection.py tests/test_names.py
-
 # These are needed, not wished for: without them this fails. nginx, who visits what it serves, who fails its calls, and
 # databases.
 VISITORS = strace:strace curl:curl ab:apache2-utils wrk:wrk chromium:chromium chromedriver:chromium-driver \
 	promtool:prometheus
 # Tests wait for servers most of their time, and run two at a time; those that need the processors for a load do not.
+# What is about the hot path runs on both of its forms: compiled, with all others, and pure Python.
 TOGETHER = --numprocesses 2 --dist worksteal
-ALONE = tests/test_faults_load.py tests/test_faults_resources.py tests/test_http_clients.py tests/test_profile.py \
-	tests/test_reuse_port.py
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m tools.nginx >/dev/null
 	@$(BIN)/python -m tools.apt $(VISITORS)
 	@$(BIN)/python -m tools.databases
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest $(ALONE)
-	@$(BIN)/python -m pytest $(TOGETHER) $(addprefix --ignore=,$(ALONE))
-	@WSGID_PURE=1 $(BIN)/python -m pytest $(TOGETHER) $(TWICE)
+	@$(BIN)/python -m pytest -m alone
+	@$(BIN)/python -m pytest -m "not alone" $(TOGETHER)
+	@WSGID_PURE=1 $(BIN)/python -m pytest -m hot $(TOGETHER)
 
 # make test on each supported Python of this machine, each in .venv-3.X.
 test-all:

@@ -21,7 +21,7 @@ from pathlib import Path
 from gevent.event import Event
 
 from bench import apps
-from tests import client
+from tests.support import client
 from wsgid import compiled
 from wsgid.config.options import Settings
 from wsgid.ipc.scoreboard import LINE_BYTES, Word

@@ -18,7 +18,7 @@ from bench.load import Measure, wait_until_quiet
 from bench.sample import Metric, Sample
 from bench.server import Request, Server, ServerError
 from faults import crowd
-from tests.client import packet
+from tests.support.client import packet
 
 WORKER = re.compile(r"wsgid: worker|uWSGI worker")  # as wsgid and uWSGI (--auto-procname) call them
 CONNECTIONS = 32

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from tests import client
+from tests.support import client
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 90.0  # longer than nginx waits by itself: whatever happens, nginx says it first

@@ -24,8 +24,8 @@ import psutil
 
 from faults.load import ended, serving
 from faults.report import Result, Scenario
-from tests import client
-from tests.server import Server, eventually
+from tests.support import client
+from tests.support.server import Server, eventually
 
 Move = tuple[str, dict[str, Any]]
 

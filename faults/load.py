@@ -23,7 +23,7 @@ from textwrap import dedent
 
 from faults.clients import REFUSED, RIGHT, TIMED_OUT, WRONG, Kind, Load, Plan, percentile
 from faults.report import Result, Scenario
-from tests.server import PATIENCE_S, Server, eventually
+from tests.support.server import PATIENCE_S, Server, eventually
 from tools.nginx import EXAMPLES, Nginx, example
 from wsgid.supervisor.fleet import BACKOFF_MAX_S, backoff_s, failures_after
 

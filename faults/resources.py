@@ -29,9 +29,9 @@ import psutil
 from faults import crowd
 from faults.crowd import Address, Client
 from faults.report import Result, Scenario
-from tests import client
-from tests.client import packet
-from tests.server import Server, eventually
+from tests.support import client
+from tests.support.client import packet
+from tests.support.server import Server, eventually
 from tools.nginx import EXAMPLES, Nginx, example
 from wsgid.ipc.scoreboard import Scoreboard, Word
 

@@ -34,8 +34,8 @@ import wsgid
 from faults import strace
 from faults.report import Result
 from faults.strace import Call, Fault
-from tests import client
-from tests.server import Server, eventually
+from tests.support import client
+from tests.support.server import Server, eventually
 
 WORKERS = 3
 YOUNG_S = 1.2  # a worker that is killed younger than that has the fleet pause

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.server import Server
+from tests.support.server import Server
 from wsgid import compiled
 
 Start = Callable[..., Server]

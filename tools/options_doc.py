@@ -1,7 +1,7 @@
 """Write the tables of docs/options.md and docs/migrating-from-uwsgi.md: python -m tools.options_doc
 
 Between a line `<!-- NAME: ... -->` and `<!-- end of NAME -->` the text is this program's, everything else is written by
-hand.  tests/test_docs.py fails if the tables are not what this program would write.
+hand.  tests/unit/test_docs.py fails if the tables are not what this program would write.
 """
 
 import re

@@ -1,0 +1,1 @@
+"""Tests of real servers, by what an operator would call the subject."""

@@ -1,0 +1,82 @@
+"""Views that do what no view should: the others go on."""
+
+from signal import Signals
+
+import psutil
+
+from tests.conftest import Start
+from tests.support import client
+from tests.support.server import Server, eventually
+
+APP = """
+    import os, resource, subprocess, sys
+    def application(environ, start_response):
+        path = environ["PATH_INFO"]
+        answer = b"done"
+        if path == "/pipe":
+            # Nobody reads what it says, and it says more than a pipe holds.
+            code = "import sys; sys.stdout.write('x' * 500_000)"
+            child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+            child.wait()
+        elif path == "/limit":
+            name, value = environ["QUERY_STRING"].split("=")
+            _, hard = resource.getrlimit(getattr(resource, name))
+            resource.setrlimit(getattr(resource, name), (int(value), hard))
+        elif path == "/spin":
+            for _ in range(60_000_000):
+                pass
+        elif path == "/allocate":
+            bytearray(1 << 40)
+        elif path == "/umask":
+            os.umask(0o777)
+        start_response("200 OK", [])
+        return [answer]
+"""
+
+
+def serve(start: Start, *options: str) -> Server:
+    return start("--socket", "app.sock", "--http", "http.sock", *options, "app:application", app=APP).wait_ready(1)
+
+
+def ask(server: Server, path: str = "/", query: str = "", **more: str) -> int:
+    return client.get(server.directory / "app.sock", path, QUERY_STRING=query, **more).status
+
+
+def test_a_subprocess_whose_pipe_is_never_read_blocks_its_own_request_alone(start: Start) -> None:
+    server = serve(start, "--harakiri", "1")
+    with client.connect(server.directory / "app.sock") as connection:
+        connection.sendall(client.packet("/pipe"))
+        eventually(
+            lambda: [one for pid in server.worker_pids() for one in psutil.Process(pid).children()], "the child runs"
+        )
+        assert [ask(server) for _ in range(20)] == [200] * 20
+        assert client.parse(client.read_all(connection)).status == 504
+    assert server.stop() == 0
+    server.assert_nothing_left()  # the child's pipe has lost its reader with the worker
+
+
+def test_limits_of_a_view_are_the_workers_and_it_goes_on(start: Start) -> None:
+    """setrlimit(2) is for the whole process, and for good."""
+    server = serve(start, "--access-log", "access.log", "--post-buffering", "1k")
+    assert ask(server, "/limit", "RLIMIT_CORE=0") == 200
+    assert ask(server, "/limit", f"RLIMIT_AS={8 << 30}") == 200
+    assert ask(server, "/allocate") == 500
+    assert ask(server, "/umask") == 200
+    assert ask(server, "/limit", "RLIMIT_FSIZE=100") == 200  # its access log is longer soon
+    assert [ask(server) for _ in range(20)] == [200] * 20
+    assert ask(server, "/limit", "RLIMIT_CPU=1") == 200  # the kernel sends SIGXCPU, the signal that asks for a stack
+    assert [ask(server, "/spin"), ask(server)] == [200, 200]
+    assert server.stop() == 0
+    assert "exited with code 0" in server.log and "was killed" not in server.log
+
+
+def test_no_descriptor_left_is_said_and_waits(start: Start) -> None:
+    server = serve(start)
+    assert ask(server, "/limit", "RLIMIT_NOFILE=3") == 200
+    with client.connect(server.directory / "app.sock") as waiting:
+        waiting.sendall(client.packet())
+        server.wait_for("a worker cannot accept connections: Too many open files; they wait in the backlog")
+        server.send_signal(Signals.SIGHUP)  # the new worker has the limits of the template
+        server.wait_ready(2)
+        assert client.parse(client.read_all(waiting)).status == 200
+    assert server.stop() == 0

@@ -1,0 +1,389 @@
+"""What the application forks: a child that has nothing of the worker's, and hooks that run once."""
+
+import json
+import re
+import socket
+import textwrap
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from signal import Signals
+
+import psutil
+import pytest
+
+from tests.conftest import Start
+from tests.support import client
+from tests.support.server import Server, eventually, unix_sockets
+
+pytestmark = pytest.mark.hot
+
+APP = """
+    import gevent, multiprocessing, os, posix, pty, signal, socket, subprocess, sys, threading, time
+    from pathlib import Path
+
+    processes = multiprocessing.get_context("fork")
+    lock = threading.Lock()
+
+    def live(q):
+        pid = os.fork()
+        if not pid:
+            Path("child").write_text(str(os.getpid()))
+            while not Path("end").exists():
+                time.sleep(0.005)
+        return pid
+
+    def end(q):
+        print("a line of the worker's")
+        pid = os.fork()
+        if not pid:
+            print("a line of the child's")
+            if "raise" in q:
+                raise KeyError("of the child")
+            if "exit" in q:
+                sys.exit(7)
+            return "nobody reads this"
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def generate(q):
+        pid = os.fork()
+        yield b"of %d " % bool(pid)
+        yield b"%d" % os.waitpid(pid, 0)[1] if pid else b""
+
+    def terminate(q):
+        child = processes.Process(target=time.sleep, args=(60,))
+        child.start()
+        child.terminate()
+        child.join()
+        return child.exitcode
+
+    def use(q):
+        ours, theirs = processes.Pipe(False)
+        def run():
+            gevent.sleep(0.01)
+            said = subprocess.check_output(["echo", "hi"])
+            threads = []
+            thread = threading.Thread(target=threads.append, args=(1,))
+            thread.start()
+            thread.join()
+            before.sendall(b"x")
+            theirs.send((said, threads, socket.getaddrinfo("localhost", 80)[0][0].name))
+        before, after = socket.socketpair()
+        child = processes.Process(target=run)
+        child.start()
+        child.join()
+        return ours.recv(), child.exitcode, after.recv(1)
+
+    def terminal(q):
+        pid, fd = pty.fork() if "pty" in q else os.forkpty()
+        if not pid:
+            os.write(1, b"said")
+            os._exit(5)
+        return os.read(fd, 4), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def raw(q):
+        pid = posix.fork()
+        if not pid:
+            gevent.sleep(0.01)
+        return os.waitpid(pid, 0)[1] if pid else 0
+
+    def spawned(q):
+        pids = []
+        def run():
+            pids.append(os.fork())
+            if not pids[0]:
+                gevent.sleep(0.01)
+        gevent.spawn(run).join()
+        return os.waitpid(pids[0], 0)[1]
+
+    def thread(q):
+        pid = gevent.get_hub().threadpool.apply(posix.fork)
+        try:
+            return os.waitpid(pid, 0)[1]
+        except ChildProcessError:  # libev has reaped it: where it watches other children, it asks for all (ev(3))
+            return 0
+
+    def handlers(q):
+        ours, theirs = processes.Pipe(False)
+        names = ("SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT", "SIGXCPU", "SIGUSR1")
+        signal.signal(signal.SIGUSR1, handlers)
+        def run():
+            found = [signal.getsignal(getattr(signal, name)) for name in names]
+            theirs.send([getattr(handler, "name", None) or handler.__name__ for handler in found])
+        child = processes.Process(target=run)
+        child.start()
+        child.join()
+        return ours.recv()
+
+    def descriptors(q):
+        return subprocess.check_output(["ls", "/proc/self/fd"]).split()
+
+    def note(q):
+        Path("waits").touch()
+        with lock:
+            gevent.sleep(0.05)
+            with open("noted", "a") as file:
+                file.write("once\\n")
+        return "noted"
+
+    def doze(q):
+        Path("dozes").touch()
+        gevent.sleep(0.2)
+        with open("noted", "a") as file:
+            file.write("slept\\n")
+        return "dozed"
+
+    def hold(q):
+        with lock:
+            Path("held").touch()
+            while not (Path("waits").exists() and Path("dozes").exists()):
+                gevent.sleep(0.005)
+            pid = os.fork()
+        gevent.sleep(0.3)
+        if pid:
+            os.waitpid(pid, 0)
+        return "held"
+
+    def slow(q):
+        Path("slow" + "".join(q)).touch()
+        while not Path("go").exists():
+            gevent.sleep(0.005)
+        return "slow"
+
+    def application(environ, start_response):
+        view = globals()[environ["PATH_INFO"].strip("/") or "descriptors"]
+        start_response("200 OK", [])
+        answer = view(environ["QUERY_STRING"].split("&"))
+        return answer if view is generate else [str(answer).encode()]
+"""
+Address = Path | tuple[str, int]
+
+
+def serve(start: Start, *options: str, app: str = APP) -> Server:
+    return start("--socket", "app.sock", "--hub-warn", "60", *options, "app:application", app=app).wait_ready(1)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all that leaves it as it was."""
+    place = tmp_path_factory.mktemp("forks")
+    (place / "app.py").write_text(textwrap.dedent(APP))
+    with open(place / "out", "w") as out:
+        server = Server(
+            place,
+            "--socket",
+            "app.sock",
+            "--access-log",
+            "access.log",
+            "app:application",
+            stdout=out,
+            environ={"PYTHONUNBUFFERED": ""},
+        )
+    try:
+        yield server.wait_ready(1)
+        assert server.stop() == 0
+        server.assert_nothing_left()
+    finally:
+        server.end()
+
+
+def ask(server: Server, path: str, query: str = "") -> str:
+    answer = client.get(server.directory / "app.sock", path, QUERY_STRING=query)
+    assert answer.status == 200, server.log
+    return answer.body.decode()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+# --- beside a child that lives on ---
+
+
+def http_get(port: int, path: str) -> bytes:
+    return client.exchange(("127.0.0.1", port), f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+
+
+def test_a_child_serves_nobody_and_keeps_no_port(start: Start, tmp_path: Path) -> None:
+    port = free_port()
+    server = serve(start, "--http", f"127.0.0.1:{port}")
+    (worker,) = server.worker_pids()
+    with ThreadPoolExecutor(4) as visitors:
+        # Its answer ends with its connection, which the child has no copy of.
+        slow = visitors.submit(ask, server, "/slow", "1"), visitors.submit(http_get, port, "/slow?2")
+        eventually(lambda: len(list(tmp_path.glob("slow?"))) == 2, "the slow requests are in flight")
+        forked = visitors.submit(ask, server, "/live")
+        eventually(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text(), "there is a child")
+        child = psutil.Process(int((tmp_path / "child").read_text()))
+        assert forked.result() == str(child.pid) and child.cmdline()[0] == "wsgid: child of worker 0"
+        answers = list(visitors.map(lambda n: http_get(port, "/") if n % 2 else ask(server, "/").encode(), range(80)))
+        assert len(answers) == 80 and all(answers)
+        (tmp_path / "go").touch()
+        assert slow[0].result() == "slow" and slow[1].result().endswith(b"\r\nslow")
+    assert not [one for one in child.net_connections("tcp") if one.laddr.port == port]
+    assert unix_sockets(child, tmp_path / "app.sock") == 0
+    assert not [one for one in child.open_files() if "wsgid" in one.path]
+
+    server.send_signal(Signals.SIGHUP)
+    server.wait_for(rf"worker 0 \(generation 0, pid {worker}\) exited with code 0")
+    assert ask(server, "/") and http_get(port, "/") and child.is_running()
+    assert server.stop() == 0
+    assert [one.pid for one in server.survivors()] == [child.pid]
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # past TIME-WAIT, not past who listens
+        again.bind(("127.0.0.1", port))
+    (tmp_path / "end").touch()
+    server.assert_nothing_left()
+    assert "ERROR" not in server.log
+
+
+def test_a_child_keeps_no_port_that_is_lent(start: Start, tmp_path: Path) -> None:
+    port = free_port()
+    server = start("--http", f"127.0.0.1:{port}", "--reuse-port", "app:application", app=APP).wait_ready(1)
+    child = psutil.Process(int(http_get(port, "/live").rpartition(b"\r\n")[2]))
+    assert all(http_get(port, "/") for _ in range(20))
+    assert not [one for one in child.net_connections("tcp") if one.laddr.port == port]
+    assert server.stop() == 0
+    child.terminate()
+    server.assert_nothing_left()
+
+
+# --- how a child ends ---
+
+
+@pytest.mark.parametrize(("query", "code"), [("", 0), ("exit", 7), ("raise", 1)])
+def test_a_child_ends_where_the_application_returns(shared: Server, query: str, code: int) -> None:
+    def printed() -> list[int]:
+        text = (shared.directory / "out").read_text()
+        return [text.count("a line of the child's"), text.count("a line of the worker's")]
+
+    seen, before = len(shared.lines), printed()
+    assert ask(shared, "/end", query) == str(code)
+    assert printed() == [count + 1 for count in before]
+    said = [line.partition(" wsgid child of worker 0 ")[2] for line in shared.lines[seen:]]
+    assert [text for text in said if text] == [
+        "ERROR: a process that the application has forked ends by an exception"
+    ] * (query == "raise")
+    assert ("KeyError: 'of the child'" in shared.lines[seen:]) == (query == "raise")
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "answer"),
+    [
+        ("/terminate", "", str(-Signals.SIGTERM)),
+        ("/generate", "", "of 1 0"),
+        ("/terminal", "pty", "(b'said', 5)"),
+        ("/terminal", "os", "(b'said', 5)"),
+        ("/raw", "", "0"),
+        ("/spawned", "", "0"),
+        ("/thread", "", "0"),
+    ],
+)
+def test_however_it_was_forked(shared: Server, path: str, query: str, answer: str) -> None:
+    assert ask(shared, path, query) == answer
+
+
+def test_gevent_works_in_a_child(shared: Server) -> None:
+    answer = ask(shared, "/use")
+    assert re.fullmatch(r"\(\(b'hi\\n', \[1\], 'AF_INET6?'\), 0, b'x'\)", answer), answer
+
+
+def test_the_handlers_of_a_child_are_the_default_ones_and_the_applications(shared: Server) -> None:
+    assert ask(shared, "/handlers") == str(
+        ["SIG_DFL", "SIG_DFL", "default_int_handler", "SIG_DFL", "SIG_DFL", "handlers"]
+    )
+
+
+def test_a_program_that_the_application_starts_inherits_nothing(shared: Server) -> None:
+    assert ask(shared, "/descriptors") == "[b'0', b'1', b'2', b'3']"  # the last is the listing's own
+
+
+def test_what_waits_in_the_worker_does_not_go_on_in_the_child(start: Start, tmp_path: Path) -> None:
+    """Not by its time-out, nor by the lock that the child gives free: it would be done twice."""
+    server = serve(start)
+    with ThreadPoolExecutor(3) as visitors:
+        held = visitors.submit(ask, server, "/hold")
+        eventually((tmp_path / "held").exists, "the lock is held")
+        noted, dozed = visitors.submit(ask, server, "/note"), visitors.submit(ask, server, "/doze")
+        assert (held.result(), noted.result(), dozed.result()) == ("held", "noted", "dozed")
+    assert sorted((tmp_path / "noted").read_text().split()) == ["once", "slept"]
+
+
+def test_each_request_is_counted_once_and_has_one_line_in_the_access_log(start: Start, tmp_path: Path) -> None:
+    server = serve(start, "--access-log", "access.log", "--log-format", "%(uri)", "--stats", "stats.sock")
+    for _ in range(20):
+        ask(server, "/descriptors")
+        ask(server, "/end")
+    with client.connect(tmp_path / "stats.sock") as connected:
+        (worker,) = json.loads(client.read_all(connected))["workers"]
+    assert worker["requests"] == 40
+    assert server.stop() == 0
+    assert sorted((tmp_path / "access.log").read_text().split()) == ["/descriptors"] * 20 + ["/end"] * 20
+
+
+# --- while the application is imported ---
+
+AT_IMPORT = """
+    import os, signal, time
+    from pathlib import Path
+    pid = os.fork()
+    if not pid:
+        Path(f"child-{os.getpid()}").touch()
+        while not Path("end").exists():
+            time.sleep(0.005)
+        raise SystemExit(3)
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [b"%d" % pid]
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--lazy-apps",)])
+def test_a_child_of_the_import_is_none_of_wsgids(start: Start, tmp_path: Path, options: tuple[str, ...]) -> None:
+    server = serve(start, *options, app=AT_IMPORT)
+    child = psutil.Process(int(ask(server, "/")))
+    eventually((tmp_path / f"child-{child.pid}").exists, "the child runs")
+    named = "worker 0" if options else "template"
+    assert child.cmdline()[0].startswith(f"wsgid: child of {named}")
+    assert unix_sockets(child, tmp_path / "app.sock") == 0
+    assert server.stop() == 0
+    assert [one.pid for one in server.survivors()] == [child.pid] and "ERROR" not in server.log
+    child.terminate()
+    server.assert_nothing_left()
+
+
+# --- hooks ---
+
+HOOKS = """
+    import os, threading, time
+    def note(what):
+        with open("hooks", "a") as file:
+            file.write(f"{what} {os.getpid()}\\n")
+    alive = []
+    def live():
+        alive.append(1)
+        time.sleep(60)
+    def in_child():
+        note("child")
+        threading.Thread(target=live, daemon=True).start()
+    os.register_at_fork(before=lambda: note("before"), after_in_parent=lambda: note("parent"), after_in_child=in_child)
+    def application(environ, start_response):
+        time.sleep(0.01)
+        start_response("200 OK", [])
+        return [f"{os.getpid()} {len(alive)}".encode()]
+"""
+
+
+def test_hooks_run_once_for_each_worker_and_what_they_start_lives_once(start: Start, tmp_path: Path) -> None:
+    server = start("--socket", "app.sock", "--workers", "2", "app:application", app=HOOKS).wait_ready(2)
+    (template,) = server.template_pids()
+    hooks = sorted((tmp_path / "hooks").read_text().splitlines())
+    assert hooks == sorted(
+        [f"before {template}", f"parent {template}"] * 2 + [f"child {pid}" for pid in server.worker_pids()]
+    )
+    for _ in range(4):
+        pid, alive = ask(server, "/").split()
+        assert int(pid) in server.worker_pids() and alive == "1"
+    assert server.stop() == 0

@@ -1,0 +1,202 @@
+"""What the import of the application has made: that which works in the workers, and that which is named in the log
+because it is lost or shared."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from tests.conftest import Start
+from tests.support import client
+
+HELLO = """
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [b"fine"]
+"""
+SAYS = "the import of the application has "
+
+
+@pytest.fixture
+def listeners(tmp_path: Path) -> Iterator[dict[str, object]]:
+    """Servers to connect to, which only listen."""
+    tcp = socket.create_server(("127.0.0.1", 0))
+    six, unix = socket.socket(socket.AF_INET6), socket.socket(socket.AF_UNIX)
+    six.bind(("::1", 0))
+    unix.bind(str(tmp_path / "db.sock"))
+    for one in (six, unix):
+        one.listen()
+    yield {"tcp": tcp.getsockname()[1], "six": six.getsockname()[1], "path": str(tmp_path / "db.sock")}
+    for one in (tcp, six, unix):
+        one.close()
+
+
+def warnings(place: Path, source: str) -> list[str]:
+    """What `--check` says of such an application."""
+    (place / "app.py").write_text(dedent(source) + HELLO)
+    done = subprocess.run(
+        [sys.executable, "-m", "wsgid", "--check", "-s", "app.sock", "app:application"],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(place)},
+    )
+    assert done.returncode == 0, done.stderr
+    return [line.partition(SAYS)[2] for line in done.stderr.splitlines() if SAYS in line]
+
+
+THREADS = "started threads, which the workers will not have: "
+GREENLETS = "started greenlets, which the workers will not have: "
+SOCKETS = "connected sockets, which all workers would share and so get each other's answers: "
+STARTED = {
+    "a thread": (
+        """
+        import threading, time
+        threading.Thread(target=time.sleep, args=(60,), name="poller", daemon=True).start()
+        """,
+        THREADS + "the thread 'poller'; start them in the worker",
+    ),
+    "a thread that waits at a line": (
+        """
+        import threading, time
+        def poll():
+            while True:
+                time.sleep(1)
+        threading.Thread(target=poll, daemon=True).start()
+        time.sleep(0.01)
+        """,
+        THREADS + "the thread 'Thread-1 (poll)' at PLACE/app.py:5 in poll; ",
+    ),
+    "a greenlet that has not begun": (
+        "import gevent, time; gevent.spawn(time.sleep, 60)",
+        GREENLETS + "the greenlet gevent.hub.sleep; ",
+    ),
+    "a greenlet": (
+        """
+        import gevent
+        def refresh(): gevent.sleep(60)
+        gevent.spawn(refresh)
+        gevent.sleep(0)
+        """,
+        GREENLETS + "the greenlet app.refresh at PLACE/app.py:3 in refresh; ",
+    ),
+    "a thread of the operating system's": (
+        """
+        from gevent import monkey
+        def block(): monkey.get_original("time", "sleep")(60)
+        monkey.get_original("_thread", "start_new_thread")(block, ())
+        """,
+        THREADS + "a thread at PLACE/app.py:3 in block; ",
+    ),
+    "a connection": (
+        "import socket; db = socket.create_connection(('127.0.0.1', TCP))",
+        SOCKETS + "127.0.0.1:TCP (descriptor ",
+    ),
+    "one of IPv6": ("import socket; db = socket.create_connection(('::1', SIX))", SOCKETS + "[::1]:SIX (descriptor "),
+    "one to a unix socket": (
+        "import socket; db = socket.socket(socket.AF_UNIX); db.connect('PATH')",
+        SOCKETS + "PATH (descriptor ",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", STARTED)
+def test_what_the_workers_lose_or_share_is_named(tmp_path: Path, listeners: dict[str, object], kind: str) -> None:
+    source, said = STARTED[kind]
+    for name, value in listeners.items():
+        source, said = source.replace(name.upper(), str(value)), said.replace(name.upper(), str(value))
+    (warned,) = warnings(tmp_path, source)
+    assert warned.startswith(said.replace("PLACE", str(tmp_path)))
+    assert warned.endswith(
+        " in the worker, on first use or in a hook of os.register_at_fork(after_in_child=...); or use --lazy-apps"
+    )
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import socket; socket.getaddrinfo('localhost', 80)",  # in a thread of gevent's, which is made anew on use
+        "import gevent; gevent.get_hub().threadpool.apply(len, ('x',))",
+        "import threading; t = threading.Thread(target=len, args=('x',)); t.start(); t.join()",
+        "import gevent; gevent.spawn(len, 'x').join()",
+        "import concurrent.futures as f\\nwith f.ThreadPoolExecutor() as pool: pool.submit(len, 'x').result()",
+        "import socket; pair = socket.socketpair()",
+        "import socket; server = socket.create_server(('127.0.0.1', 0))",
+        "import socket; syslog = socket.socket(type=socket.SOCK_DGRAM); syslog.connect(('127.0.0.1', 9))",
+        "import socket; socket.create_connection(('127.0.0.1', TCP)).close()",
+        "import os; ends = os.pipe()",
+    ],
+)
+def test_what_does_no_harm_is_not_named(tmp_path: Path, listeners: dict[str, object], source: str) -> None:
+    assert warnings(tmp_path, source.replace("TCP", str(listeners["tcp"])).replace("\\n", "\n")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("grpc", "call grpc.experimental.gevent.init_gevent() before the first channel"), ("MySQLdb", "use PyMySQL")],
+)
+def test_a_module_that_waits_in_c_is_named(tmp_path: Path, name: str, remedy: str) -> None:
+    (tmp_path / f"{name}.py").write_text("")
+    (tmp_path / "app.py").write_text(f"import {name}\n{HELLO}")
+    done = subprocess.run(
+        [sys.executable, "-m", "wsgid", "--check", "-s", "app.sock", "app:application"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert f"{name} blocks all requests of a worker while it waits for its server: {remedy}" in done.stderr
+
+
+def test_a_server_names_it_too(start: Start, listeners: dict[str, object]) -> None:
+    server = start(
+        "--socket",
+        "app.sock",
+        "app:application",
+        app=f"import socket; db = socket.create_connection(('127.0.0.1', {listeners['tcp']}))\n{HELLO}",
+    )
+    server.wait_ready(1).wait_for(f"template 0 WARNING: {SAYS}connected sockets.*: 127.0.0.1:{listeners['tcp']}")
+
+
+MADE = """
+import gevent, gevent.queue, os, queue, socket, time
+from concurrent.futures import ThreadPoolExecutor
+
+executor = ThreadPoolExecutor(1)
+executor.submit(len, "x").result()  # its thread is lost, and the executor does not know
+fresh = ThreadPoolExecutor(2)
+simple, bounded = queue.SimpleQueue(), gevent.queue.Queue(1)
+ours, theirs = socket.socketpair()
+ran = []
+def run(): ran.append(1)
+pool = gevent.get_hub().threadpool
+pool.apply(len, ("x",))
+late = gevent.spawn_later(0.01, run)  # last: nothing runs the hub after this
+
+def application(environ, start_response):
+    for queue in (simple, bounded):
+        getting = gevent.spawn(queue.get)
+        gevent.sleep(0)
+        queue.put(1)
+        assert getting.get(timeout=5) == 1
+    jobs = [fresh.submit(len, "x") for _ in range(3)]
+    assert [job.result(5) for job in jobs] == [1, 1, 1]
+    theirs.sendall(b"x")
+    assert ours.recv(1) == b"x"
+    assert pool.apply(len, ("x",)) == gevent.get_hub().threadpool.apply(len, ("x",)) == 1
+    assert socket.getaddrinfo("localhost", 80)
+    time.sleep(0.02)
+    start_response("200 OK", [])
+    return [b"%d" % len(ran)]
+"""
+
+
+def test_what_the_import_has_made_works_in_the_workers_and_runs_in_none(start: Start, tmp_path: Path) -> None:
+    server = start("--socket", "app.sock", "--hub-warn", "60", "app:application", app=MADE).wait_ready(1)
+    for _ in range(3):
+        assert client.get(tmp_path / "app.sock").body == b"0", server.log
+    assert server.stop() == 0 and "ERROR" not in server.log

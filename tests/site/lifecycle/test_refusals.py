@@ -1,0 +1,445 @@
+"""What the machine refuses the master: it says so in one sentence, serves on, and does it once it can.
+
+Each of these ended the site before: the interpreter is away while the virtual environment is rebuilt, the limit of
+processes or of open files is reached, the directory of the start was removed.
+"""
+
+import errno
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from signal import Signals
+from textwrap import dedent
+
+import psutil
+import pytest
+
+from tests.conftest import Start
+from tests.support import client
+from tests.support.ctl import wsgidctl
+from tests.support.server import PATIENCE_S, Server, eventually, open_to_all
+from wsgid.ipc import messages
+from wsgid.ipc.channel import Channel, pair
+from wsgid.linux.syscall_errors import named, words
+from wsgid.supervisor import upgrade
+from wsgid.supervisor.retry import Again, Net
+
+APP = """
+    import os
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [str(os.getpid()).encode()]
+"""
+AGAIN = r"; what runs goes on serving, and it is tried again in 0\.1 s$"
+GONE = r"posix_spawn \S+/python: No such file or directory \(ENOENT\); let the virtual environment's installation"
+LIMIT = (
+    r"Resource temporarily unavailable \(EAGAIN\); raise the limit of processes \(ulimit -u, LimitNPROC=, "
+    r"TasksMax=\)"
+)
+NO_DESCRIPTORS = r"Too many open files \(EMFILE\); raise the limit of open files \(ulimit -n, LimitNOFILE=\)"
+
+
+def serve(start: Start, *options: str, **more: object) -> Server:
+    return start("--socket", "app.sock", "--workers", "2", *options, "app:application", app=APP, **more).wait_ready(2)
+
+
+def assert_serves(server: Server) -> None:
+    assert client.get(server.directory / "app.sock").body.isdigit()
+
+
+def assert_ends_well(server: Server) -> None:
+    assert server.stop() == 0
+    server.assert_nothing_left()
+    assert "Traceback" not in server.log
+
+
+@pytest.fixture
+def own_venv(tmp_path: Path) -> Path:
+    """The interpreter of a virtual environment that can be moved away: ours by another name."""
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    shutil.copy(Path(sys.prefix, "pyvenv.cfg"), venv)
+    (venv / "lib").symlink_to(Path(sys.prefix, "lib"))
+    python = venv / "bin" / "python"
+    python.symlink_to(Path(sys.executable).resolve())
+    return python
+
+
+@contextmanager
+def away(python: Path) -> Iterator[None]:
+    """As while pip or a deployment replaces it."""
+    hidden = python.with_name("hidden")
+    python.rename(hidden)
+    yield
+    hidden.rename(python)
+
+
+def end_spare(server: Server) -> None:
+    """The process that stands by for the next template would do without what is refused."""
+    for child in psutil.Process(server.pid).children():
+        shown = " ".join(child.cmdline())
+        if "wsgid.template" in shown or shown.startswith("wsgid: spare"):
+            child.kill()
+            child.wait(PATIENCE_S)
+
+
+def by_signal(server: Server) -> None:
+    server.send_signal(Signals.SIGHUP)
+
+
+def by_touch(server: Server) -> None:
+    (server.directory / "touched").write_text("again")
+
+
+def by_wsgidctl(server: Server) -> None:
+    assert wsgidctl(server.directory, "reload", "--no-wait").returncode == 0
+
+
+@pytest.mark.parametrize("ask", [by_signal, by_touch, by_wsgidctl])
+def test_a_reload_waits_for_the_virtual_environment(
+    start: Start, own_venv: Path, ask: Callable[[Server], None]
+) -> None:
+    server = serve(start, "--touch-reload", "touched", program=(str(own_venv), "-m", "wsgid"))
+    with away(own_venv):
+        end_spare(server)
+        ask(server)
+        server.wait_for(r"master ERROR: template 1 cannot be started: " + GONE + ".*" + AGAIN)
+        server.wait_for(r"template 3 cannot be started: .*tried again in 0\.4 s$")  # and so on
+        assert_serves(server)
+        assert len(server.worker_pids()) == 2 and not re.search(r"generation [1-9].* is ready", server.log)
+    server.wait_for(r"worker \d+ \(generation [1-9]\d*, pid \d+\) is ready", 2)
+    server.wait_for(r"generation 0, pid \d+\) exited with code 0", 2)
+    assert_serves(server)
+    assert_ends_well(server)
+
+
+def test_wsgidctl_reload_says_why_it_fails(start: Start, own_venv: Path) -> None:
+    server = serve(start, program=(str(own_venv), "-m", "wsgid"))
+    with away(own_venv):
+        end_spare(server)
+        done = wsgidctl(server.directory, "reload")
+        assert done.returncode == 1 and re.search(GONE, done.stderr), done
+        assert_serves(server)
+    assert_ends_well(server)
+
+
+def test_a_template_that_dies_is_replaced_when_the_interpreter_is_back(start: Start, own_venv: Path) -> None:
+    server = serve(start, program=(str(own_venv), "-m", "wsgid"))
+    with away(own_venv):
+        end_spare(server)
+        os.kill(server.template_pids()[0], Signals.SIGKILL)
+        server.wait_for("template 1 cannot be started: " + GONE + ".*" + AGAIN)
+        assert_serves(server)
+    eventually(server.template_pids, "there is a template again")
+    os.kill(server.worker_pids()[0], Signals.SIGKILL)
+    server.wait_for("worker .* is ready", 3)
+    assert_ends_well(server)
+
+
+def test_an_upgrade_waits_for_the_virtual_environment(start: Start, own_venv: Path) -> None:
+    server = serve(start, program=(str(own_venv), "-m", "wsgid"))
+    with away(own_venv):
+        server.send_signal(Signals.SIGUSR2)
+        server.wait_for("wsgid cannot be started anew: " + GONE + ".*; this one goes on serving, and it is tried again")
+        server.wait_for(r"cannot be started anew: .* tried again in 0\.4 s")
+        assert_serves(server)
+    server.wait_for("wsgid starts anew, in this process")
+    server.wait_for(r"worker \d+ \(generation [1-9]\d*, pid \d+\) is ready", 2)
+    assert_serves(server)
+    assert_ends_well(server)
+
+
+def test_an_interpreter_without_its_packages_is_waited_for_too(start: Start, own_venv: Path) -> None:
+    """As at the beginning of the installation: Python is there, and wsgid is not."""
+    server = serve(start, program=(str(own_venv), "-m", "wsgid"))
+    with away(own_venv.parent.parent / "lib"):
+        end_spare(server)
+        server.send_signal(Signals.SIGHUP)
+        server.wait_for("template 1 cannot be started: it exited with code 1 before wsgid was loaded; .*" + AGAIN)
+        server.send_signal(Signals.SIGUSR2)
+        server.wait_for("wsgid cannot be started anew: its trial exited with code 1; this one goes on serving, and it")
+        assert_serves(server)
+    server.wait_for("wsgid starts anew, in this process")
+    server.wait_for(r"worker \d+ \(generation [1-9]\d*, pid \d+\) is ready", 2)
+    assert_serves(server)
+    assert server.stop() == 0
+
+
+def test_a_stop_ends_the_wait_for_an_upgrade(start: Start, own_venv: Path) -> None:
+    server = serve(start, program=(str(own_venv), "-m", "wsgid"))
+    with away(own_venv):
+        server.send_signal(Signals.SIGUSR2)
+        server.wait_for("cannot be started anew")
+        assert_ends_well(server)
+
+
+# An image that the master has executed, and that cannot start although its rehearsal could: the log's directory is
+# taken away between the two.
+LATE = """
+    import sys
+    from pathlib import Path
+    if len(sys.argv) and Path("trap").exists():
+        Path("logs").rename("taken")
+"""
+
+
+def test_an_image_that_cannot_start_tries_until_it_can(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    server = serve(start, "--logger", "stdio", "--logger", "file:logs/file")
+    (tmp_path / "app.py").write_text(dedent(LATE) + dedent(APP))  # the rehearsal imports it
+    (tmp_path / "trap").touch()
+    server.send_signal(Signals.SIGUSR2)
+    server.wait_for(r"logs/file cannot be written: No such file or directory")
+    server.wait_for("wsgid could not start anew; its workers serve on, and it is tried again in", 2)
+    assert_serves(server)
+    (tmp_path / "trap").unlink()
+    (tmp_path / "taken").rename(tmp_path / "logs")
+    server.wait_for(r"worker \d+ \(generation [1-9]\d*, pid \d+\) is ready", 2)
+    assert_serves(server)
+    assert_ends_well(server)
+
+
+def test_an_image_that_cannot_start_can_be_stopped(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    server = serve(start, "--logger", "stdio", "--logger", "file:logs/log")
+    (tmp_path / "app.py").write_text(dedent(LATE) + dedent(APP))
+    (tmp_path / "trap").touch()
+    server.send_signal(Signals.SIGUSR2)
+    server.wait_for("wsgid could not start anew")
+    assert server.stop() == 0
+    eventually(lambda: not server.survivors(), "the workers have left")
+    assert not (tmp_path / "app.sock").exists()
+
+
+@contextmanager
+def limited(pid: int, what: str, most: int, become: Sequence[str] = ()) -> Iterator[None]:
+    """Set a soft limit of a process, as prlimit(1) calls it; only its own user may."""
+    prlimit = [*become, "prlimit", f"--pid={pid}"]
+    before = subprocess.check_output([*prlimit, f"--{what}", "--output=SOFT", "--noheadings"], text=True).strip()
+    subprocess.run([*prlimit, f"--{what}={most}:"], check=True)
+    yield
+    subprocess.run([*prlimit, f"--{what}={before}:"], check=True)
+
+
+def somebody() -> list[str]:
+    """Root has no limit of processes. Another user has, of whom this machine knows nothing; the test's interpreter may
+    lie where that user cannot read."""
+    if os.getuid() != 0:
+        return []
+    uid = str(50_000 + os.getpid() % 10_000)
+    return [
+        "setpriv",
+        "--reuid",
+        uid,
+        "--regid",
+        uid,
+        "--clear-groups",
+        "--securebits",
+        "+no_setuid_fixup",
+        "--inh-caps",
+        "+dac_override",
+        "--ambient-caps",
+        "+dac_override",
+    ]
+
+
+def test_the_limit_of_processes(start: Start, tmp_path: Path) -> None:
+    open_to_all(tmp_path)
+    server = serve(start, prefix=somebody())
+    with limited(server.pid, "nproc", 1, somebody()):
+        end_spare(server)
+        server.send_signal(Signals.SIGHUP)
+        server.send_signal(Signals.SIGUSR2)
+        server.wait_for("template 1 cannot be started: posix_spawn .*: " + LIMIT + AGAIN)
+        server.wait_for("wsgid cannot be started anew: posix_spawn .*: " + LIMIT + "; this one goes on serving")
+        assert_serves(server)
+    server.wait_for("wsgid starts anew, in this process")
+    server.wait_for(r"worker \d+ \(generation [1-9]\d*, pid \d+\) is ready", 2)
+    assert_serves(server)
+    assert_ends_well(server)
+
+
+def test_the_limit_of_processes_for_the_template(start: Start, tmp_path: Path) -> None:
+    open_to_all(tmp_path)
+    server = serve(start, prefix=somebody())
+    (template,) = server.template_pids()
+    with limited(template, "nproc", 1, somebody()):
+        os.kill(server.worker_pids()[0], Signals.SIGKILL)
+        server.wait_for(r"worker \d cannot be started: fork: " + LIMIT + r"; it is tried again in", 2)
+        assert_serves(server)
+    server.wait_for("worker .* is ready", 3)
+    assert_ends_well(server)
+
+
+def test_no_descriptor_left_when_a_worker_dies(start: Start, tmp_path: Path) -> None:
+    server = serve(start, "--stats", "stats.sock")
+    with limited(server.pid, "nofile", 3):
+        os.kill(server.worker_pids()[0], Signals.SIGKILL)
+        server.wait_for(
+            r"worker \d cannot be started: socketpair for worker \d: " + NO_DESCRIPTORS + r"; it is tried again in", 3
+        )
+        assert_serves(server)
+        used_s = sum(psutil.Process(server.pid).cpu_times()[:2])
+        with client.connect(tmp_path / "stats.sock"):  # nobody can accept it, and the listener stays readable
+            server.wait_for(r"cannot be started: socketpair", 5)
+        assert sum(psutil.Process(server.pid).cpu_times()[:2]) - used_s < 1.0
+    server.wait_for("worker .* is ready", 3)
+    with client.connect(tmp_path / "stats.sock") as asker:
+        assert client.read_all(asker).startswith(b"{")
+    assert_ends_well(server)
+
+
+def test_reloads_upgrades_and_rotations_without_a_descriptor(start: Start, tmp_path: Path) -> None:
+    server = serve(start, "--logger", "stdio", "--logger", "file:log")
+    with limited(server.pid, "nofile", 3):
+        end_spare(server)
+        server.send_signal(Signals.SIGHUP)
+        server.wait_for("template 1 cannot be started: socketpair for a template: " + NO_DESCRIPTORS + AGAIN)
+        server.send_signal(Signals.SIGUSR1)
+        server.wait_for("SIGUSR1: the log file .*/log cannot be written: Too many .*; the old file stays in use")
+        server.send_signal(Signals.SIGUSR2)
+        server.wait_for("wsgid cannot be started anew: open .: " + NO_DESCRIPTORS + "; this one goes on serving")
+        assert_serves(server)
+    server.wait_for("wsgid starts anew, in this process")
+    server.wait_for(r"worker \d+ \(generation [1-9]\d*, pid \d+\) is ready", 2)
+    assert_ends_well(server)
+
+
+def test_the_start_directory_is_gone_and_comes_back(tmp_path: Path) -> None:
+    """A deployment removes the old release, and puts the new one in its place."""
+    release = tmp_path / "release"
+    release.mkdir()
+    (release / "app.py").write_text(dedent(APP))
+    server = Server(release, "--socket", str(tmp_path / "app.sock"), "--workers", "2", "app:application")
+    try:
+        server.wait_ready(2)
+        shutil.rmtree(release)
+        server.send_signal(Signals.SIGHUP)
+        server.wait_for(
+            r"template 1 cannot be started: chdir \S+/release: No such file or directory \(ENOENT\); put "
+            "it back" + AGAIN
+        )
+        server.send_signal(Signals.SIGUSR2)
+        server.wait_for(r"wsgid cannot be started anew: chdir \S+/release: No such file or directory \(ENOENT\)")
+        assert int(client.get(tmp_path / "app.sock").body) in server.worker_pids()
+        release.mkdir()
+        (release / "app.py").write_text(dedent(APP).replace("str(os.getpid())", "'new'"))
+        eventually(lambda: client.get(tmp_path / "app.sock").body == b"new", "the new release serves")
+        server.wait_for("wsgid starts anew, in this process")
+        anew = next(at for at, line in enumerate(server.lines) if "wsgid starts anew, in this process" in line)
+        server.wait_for(r"worker \d+ \(generation [1-9]\d*, pid \d+\) is ready", 2, anew)  # the reload may come first
+        assert client.get(tmp_path / "app.sock").body == b"new"
+        assert_ends_well(server)
+    finally:
+        server.end()
+
+
+@pytest.mark.parametrize("descriptors", (7, 9, 11))
+def test_a_start_that_is_refused_is_one_sentence_and_code_1(start: Start, descriptors: int) -> None:
+    server = start(
+        "--socket",
+        "app.sock",
+        "--workers",
+        "2",
+        "--stats",
+        "stats.sock",
+        "app:application",
+        app=APP,
+        prefix=["prlimit", f"--nofile={descriptors}:"],
+    )
+    assert server.wait() == 1
+    assert "Too many open files" in server.log and "Traceback" not in server.log
+
+
+# --- the parts ---
+
+
+def test_a_refusal_in_words() -> None:
+    with pytest.raises(OSError) as refusal, named("mount", "/srv"):
+        raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
+    assert words(refusal.value) == "mount /srv: Too many open files in system (ENFILE); raise fs.file-max (sysctl)"
+    assert "Cannot allocate memory (ENOMEM); give this machine, or this service, more" in words(MemoryError())
+
+
+def test_tried_again_later_each_time() -> None:
+    again = Again()
+    assert not again.waits(0.0) and not again.take(1000.0)
+    pauses_s = [again.refused(1000.0) for _ in range(12)]
+    assert pauses_s[:3] == [0.1, 0.2, 0.4] and pauses_s[-1] == 30.0
+    assert again.waits(1029.0) and not again.take(1029.0)
+    assert again.take(1030.0) and not again.take(1031.0)
+
+
+def test_the_net_says_a_thing_once_and_lets_bugs_through(capsys: pytest.CaptureFixture[str]) -> None:
+    net = Net()
+    for _ in range(3):
+        with net.under("the wait"), named("epoll_wait"):
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+    assert capsys.readouterr().err.count("the wait: epoll_wait: Cannot allocate memory (ENOMEM)") == 1
+    with pytest.raises(KeyError), net.under("the wait"):
+        raise KeyError("a bug")
+
+
+def test_an_order_waits_until_there_is_room_and_keeps_its_place() -> None:
+    ours, theirs = map(Channel, pair())
+    try:
+        while ours.send(messages.ReturnSockets(0)):
+            pass
+        assert isinstance(ours.refusal, BlockingIOError)
+        ours.order(messages.Drain("leave", 1.0))
+        ours.order(messages.Reopen([]))
+        last: list[messages.Message] = []
+        while len(last) < 3 or not isinstance(last[-1], messages.Reopen):
+            ours.flush()
+            received = theirs.receive()
+            assert received
+            last.append(received[0])
+        assert isinstance(last[-2], messages.Drain)
+        theirs.close()
+        ours.order(messages.Reopen([]))  # nobody is there: nothing waits for ever
+        assert isinstance(ours.refusal, ConnectionError)
+    finally:
+        ours.close()
+        theirs.close()
+
+
+def test_what_is_not_executed_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    ours, theirs = pair()
+    before = Path.cwd(), os.listdir("/proc/self/fd")
+    start = upgrade.Start((str(tmp_path / "nothing"),), tmp_path)
+    with pytest.raises(OSError, match="No such file"):
+        start.execute(upgrade.Handover(ours, -1, (), (upgrade.HeldWorker(0, 0, 1, theirs),)), {})
+    assert before == (Path.cwd(), os.listdir("/proc/self/fd"))
+    assert not os.get_inheritable(ours) and not os.get_inheritable(theirs)
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_no_signal_is_lost_when_the_master_executes_itself(start: Start, tmp_path: Path) -> None:
+    """The last moment at which the old image can get one is when it says that it goes."""
+    server = serve(start)
+    server.send_signal(Signals.SIGUSR2)
+    server.wait_for("wsgid starts anew, in this process")
+    assert server.stop() == 0
+    server.assert_nothing_left()
+
+
+def test_signals_that_wait_in_the_pipe_go_back_to_the_kernel() -> None:
+    """execve(2) closes the pipe; what the kernel holds back survives it."""
+    code = """
+        import os, signal
+        from wsgid.linux.signals import SignalPipe
+        pipe = SignalPipe([signal.SIGHUP, signal.SIGTERM])
+        os.kill(os.getpid(), signal.SIGTERM)
+        pipe.hold()
+        print(*signal.sigpending(), pipe.read())
+        pipe.release()
+        print(pipe.read())
+    """
+    said = subprocess.check_output([sys.executable, "-c", dedent(code)], text=True)
+    assert said.splitlines() == [f"{int(Signals.SIGTERM)} []", f"[{Signals.SIGTERM!r}]"]

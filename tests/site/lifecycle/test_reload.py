@@ -1,0 +1,243 @@
+"""Reload, recycling and upgrade: what serves is replaced while it serves."""
+
+import os
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from signal import Signals
+from textwrap import dedent
+from types import TracebackType
+
+import psutil
+
+from tests.conftest import Start
+from tests.support import client
+from tests.support.server import Server, eventually
+
+APP = """
+    import os, time
+    VERSION = "one"
+    hoard = []
+    def application(environ, start_response):
+        path = environ["PATH_INFO"]
+        if path == "/sleep":
+            time.sleep(0.2)
+        if path == "/grow":
+            hoard.append(b"x" * (40 << 20))
+        body = b"x" * 100_000 if path == "/large" else VERSION.encode()
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+        return [body]
+"""
+
+
+def serve(start: Start, *options: str, workers: int = 2, app: str = APP) -> Server:
+    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application", app=app).wait_ready(
+        workers
+    )
+
+
+def write_version(server: Server, version: str) -> None:
+    """Replace the application's source, as an editor does."""
+    path = server.directory / "app.py"
+    fresh = server.directory / "app.py.new"
+    fresh.write_text(re.sub(r'VERSION = ".*"', f'VERSION = "{version}"', path.read_text()))
+    fresh.rename(path)
+
+
+def version(server: Server) -> str:
+    return client.get(server.directory / "app.sock").body.decode()
+
+
+class Load:
+    """Clients that ask without pause, and what they got: every answer is counted, right or not."""
+
+    def __init__(self, server: Server, count: int = 12) -> None:
+        self._address = server.directory / "app.sock"
+        self._pool = ThreadPoolExecutor(count)
+        self._count = count
+        self._ended = False
+        self.wrong: list[str] = []
+        self.right = 0
+
+    def __enter__(self) -> "Load":
+        self._futures = [self._pool.submit(self._ask, number) for number in range(self._count)]
+        eventually(lambda: self.right > 20, "the load has begun")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended = True
+        for future in self._futures:
+            future.result()
+        self._pool.shutdown()
+
+    def _ask(self, number: int) -> None:
+        path = ("/", "/sleep", "/large", "/")[number % 4]
+        while not self._ended:
+            try:
+                answer = client.get(self._address, path)
+                whole = len(answer.body) == int(answer.header("Content-Length") or -1)
+                if answer.status == 200 and whole:
+                    self.right += 1
+                else:
+                    self.wrong.append(repr(answer.raw[:100]))
+            except (OSError, IndexError, ValueError) as error:
+                self.wrong.append(repr(error))
+
+
+def generation_ready(server: Server, generation: int, workers: int = 2) -> None:
+    server.wait_for(rf"worker \d+ \(generation {generation}, pid \d+\) is ready", workers)
+
+
+def test_reloads_under_load_lose_nothing(start: Start) -> None:
+    server = serve(start)
+    with Load(server) as load:
+        for number in range(1, 4):
+            write_version(server, f"number {number}")
+            server.send_signal(Signals.SIGHUP)
+            generation_ready(server, number)
+            server.wait_for(rf"worker \d+ \(generation {number - 1}, pid \d+\) exited with code 0", 2)
+            assert version(server) == f"number {number}"
+    assert load.wrong == [] and load.right > 100
+    assert server.stop() == 0
+    server.assert_nothing_left()
+
+
+def test_a_touched_file_reloads(start: Start, tmp_path: Path) -> None:
+    server = serve(start, "--touch-reload", "stamp", "--touch-reload", "link")
+    write_version(server, "appeared")
+    (tmp_path / "stamp").touch()  # it was not there
+    generation_ready(server, 1)
+    eventually(lambda: version(server) == "appeared", "the new code serves")
+    os.utime(tmp_path / "stamp", (1, 1))
+    generation_ready(server, 2)
+    (tmp_path / "link").symlink_to("stamp")
+    generation_ready(server, 3)
+    (tmp_path / "other").write_text("")
+    (tmp_path / "link.new").symlink_to("other")
+    (tmp_path / "link.new").rename(tmp_path / "link")  # switched, as deployments do
+    generation_ready(server, 4)
+
+
+def test_a_changed_module_reloads_in_development(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("NAME = 'old'")
+    server = serve(start, "--py-autoreload", app=dedent(APP).replace('"one"', "__import__('helper').NAME"))
+    assert version(server) == "old"
+    (tmp_path / "helper.py").write_text("NAME = 'brand new'")
+    server.wait_for("helper.py has changed: reloading the application")
+    generation_ready(server, 1)
+    eventually(lambda: version(server) == "brand new", "the new code serves")
+    (tmp_path / "helper.py").write_text("NAME = ")
+    server.wait_for("cannot be imported: SyntaxError.*; what runs goes on serving")
+    assert version(server) == "brand new"
+    (tmp_path / "helper.py").write_text("NAME = 'mended again'")
+    eventually(lambda: version(server) == "mended again", "the mended code serves")
+
+
+def test_the_master_executes_itself_anew_without_losing_a_request(start: Start) -> None:
+    server = serve(start, "--max-vars", "500")
+    before = server.worker_pids()
+    with Load(server) as load:
+        for _ in range(2):
+            server.lines.clear()
+            server.send_signal(Signals.SIGUSR2)
+            server.wait_for("wsgid starts anew, in this process")
+            server.wait_for("listens on")
+            server.wait_for(r"worker \d+ .* is ready", 2)
+            server.wait_for(r"worker \d+ .* exited with code 0", 2)
+    assert load.wrong == [] and load.right > 50
+    assert not set(before) & set(server.worker_pids()) and len(server.worker_pids()) == 2
+    assert psutil.Process(server.pid).cmdline()[0].startswith("wsgid: master")
+    assert server.stop() == 0
+    server.assert_nothing_left()
+
+
+def test_an_upgrade_takes_changed_options(start: Start, tmp_path: Path) -> None:
+    options = tmp_path / "wsgid.args"
+    options.write_text("--workers\n1\n--socket\napp.sock\n")
+    server = start("@wsgid.args", "app:application", app=APP).wait_ready(1)
+    with Load(server) as load:
+        options.write_text("--workers\n2\n--socket\napp.sock\n--socket\nsecond.sock\n")
+        server.send_signal(Signals.SIGUSR2)
+        server.wait_for(r"listens on \S+app.sock, \S+second.sock with 2 workers")
+        server.wait_for(r"worker \d+ \(generation 1, pid \d+\) is ready", 2)
+        server.wait_for(r"worker \d+ .* exited with code 0")
+    assert load.wrong == []
+    assert client.get(tmp_path / "second.sock").body == b"one"
+    assert server.stop() == 0
+    server.assert_nothing_left()
+
+
+def test_an_upgrade_that_cannot_start_changes_nothing(start: Start, tmp_path: Path) -> None:
+    server = serve(start)
+    before = server.worker_pids()
+    # The next start finds this instead of the installed wsgid.
+    (tmp_path / "wsgid.py").write_text("raise SystemExit('broken installation')")
+    server.send_signal(Signals.SIGUSR2)
+    server.wait_for("wsgid cannot be started anew: its trial exited with code 1; this one goes on serving")
+    assert server.worker_pids() == before and version(server) == "one"
+
+
+def test_a_worker_that_has_served_enough_is_replaced_before_it_leaves(start: Start) -> None:
+    server = serve(start, "--max-requests", "50", "--max-requests-delta", "10")
+    with Load(server) as load:
+        server.wait_for(r"worker \d+ asks to be replaced: it has served \d+ requests \(--max-requests\)", 3)
+        server.wait_for(r"worker \d+ .* exited with code 0", 3)
+    assert load.wrong == []
+    assert len(server.worker_pids()) >= 2
+
+
+def test_a_worker_that_has_lived_long_enough_is_replaced(start: Start) -> None:
+    server = serve(start, "--max-worker-lifetime", "0.5", workers=1)
+    server.wait_for(r"worker 0 asks to be replaced: it has lived long enough")
+    server.wait_for(r"worker 0 .* exited with code 0")
+
+
+def test_a_worker_that_has_grown_drains_or_is_killed(start: Start) -> None:
+    server = serve(start, "--reload-on-rss", "100", workers=1)
+    for _ in range(3):
+        client.get(server.directory / "app.sock", "/grow")
+    server.wait_for(r"worker 0 asks to be replaced: it has grown to 100 MB")
+    server.wait_for(r"worker 0 .* exited with code 0")
+    server.stop()
+    server = serve(start, "--evil-reload-on-rss", "100", workers=1)
+    for _ in range(3):
+        client.get(server.directory / "app.sock", "/grow")
+    server.wait_for(r"worker 0 .* has reached --evil-reload-on-rss 100: killed")
+    server.wait_ready(2)
+
+
+def test_a_delayed_stop_goes_on_serving_until_then(start: Start) -> None:
+    server = serve(start, "--shutdown-delay", "1")
+    server.send_signal(Signals.SIGTERM)
+    server.wait_for("SIGTERM: wsgid stops in 1 s")
+    served_s = time.monotonic()
+    while (server.directory / "app.sock").exists():
+        try:
+            assert version(server) == "one"
+            served_s = time.monotonic()
+        except (FileNotFoundError, ConnectionRefusedError):
+            break
+    assert served_s and server.wait() == 0
+    server.assert_nothing_left()
+
+
+def test_a_log_file_is_reopened_after_its_rotation(start: Start, tmp_path: Path) -> None:
+    app = dedent(APP).replace("    path =", "    print('served by', os.getpid(), flush=True)\n    path =")
+    server = start("--socket", "app.sock", "--workers", "2", "--logto", "wsgid.log", "app:application", app=app)
+    log = tmp_path / "wsgid.log"
+    eventually(lambda: log.exists() and log.read_text().count("is ready") == 2, "both workers are ready")
+    version(server)
+    assert "served by" in log.read_text()
+    log.rename(tmp_path / "wsgid.log.1")
+    server.send_signal(Signals.SIGUSR1)
+    eventually(lambda: log.exists() and "the log is reopened" in log.read_text(), "the log is reopened")
+
+    def both_workers_write_there() -> bool:
+        version(server)
+        return len(set(re.findall(r"served by (\d+)", log.read_text()))) == 2
+
+    eventually(both_workers_write_there, "both workers write to the new file")
+    assert server.stop() == 0

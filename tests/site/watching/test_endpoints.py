@@ -1,0 +1,162 @@
+"""The master's side doors: they never keep it waiting, and what they say outlives the workers."""
+
+import json
+import os
+import socket
+from pathlib import Path
+from signal import Signals
+from typing import Any
+
+import psutil
+
+from faults.resources import scoreboard_of
+from tests.conftest import Start
+from tests.support import client
+from tests.support.server import Server, eventually, unix_sockets
+from wsgid.admin import server as admin
+from wsgid.ipc.scoreboard import COUNTERS, DURATION_BOUNDS_US, LINE_BYTES, DeathCause, Scoreboard, Word, create
+
+APP = """
+    import time
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/sleep":
+            time.sleep(30)
+        start_response("200 OK", [])
+        return [b"x" * 10]
+"""
+
+
+def serve(start: Start, *options: str, workers: int = 1) -> Server:
+    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application", app=APP).wait_ready(
+        workers
+    )
+
+
+def ask(server: Server, path: str = "app.ctl", **request: Any) -> Any:
+    answer = client.exchange(server.directory / path, json.dumps(request).encode() + b"\n")
+    return json.loads(answer)
+
+
+def test_the_control_socket_lies_beside_the_first_socket_and_is_the_owners_alone(start: Start, tmp_path: Path) -> None:
+    server = serve(start)
+    assert (tmp_path / "app.ctl").stat().st_mode & 0o777 == 0o600
+    assert ask(server, command="reload") == {"ok": True, "generation": 1}
+    server.wait_for("wsgidctl: reloading the application")
+    server.wait_for(r"worker \d+ \(generation 1, pid \d+\) is ready")
+    assert ask(server, command="stop") == {"ok": True}
+    assert server.wait() == 0
+    server.assert_nothing_left()
+
+
+def test_the_control_socket_can_be_elsewhere_or_not_at_all(start: Start, tmp_path: Path) -> None:
+    server = serve(start, "--control", "other.sock")
+    assert ask(server, "other.sock", command="settings")["settings"]["workers"] == 1
+    assert not (tmp_path / "app.ctl").exists()
+    assert server.stop() == 0
+    server = serve(start, "--control", "off")
+    assert [path.name for path in tmp_path.iterdir() if path.is_socket()] == ["app.sock"]
+
+
+def test_a_control_socket_that_cannot_be_had_is_no_reason_not_to_serve(start: Start) -> None:
+    server = serve(start, "--control", "no/such/directory.ctl")
+    server.wait_for(r"--control: cannot listen on \S+directory.ctl: .*create the directory first")
+    assert client.get(server.directory / "app.sock").status == 200
+
+
+def test_a_worker_answers_who_asks_for_its_requests(start: Start) -> None:
+    server = serve(start)
+    with client.connect(server.directory / "app.sock") as slow:
+        slow.sendall(client.packet("/sleep"))
+        eventually(lambda: ask(server, command="requests", worker=0)["requests"], "the request runs")
+        found = ask(server, command="requests", worker=0)["requests"]
+        assert [(one["method"], one["path"], one["peer"]) for one in found] == [("GET", "/sleep", "127.0.0.1")]
+    assert ask(server, command="requests", worker=7) == {"ok": False, "error": "there is no worker 7"}
+
+
+def test_who_asks_nonsense_is_told(start: Start) -> None:
+    server = serve(start)
+    control = server.directory / "app.ctl"
+    assert json.loads(client.exchange(control, b"hello\n")) == {"ok": False, "error": "the request is no JSON"}
+    for request in (b"[]\n", b'{"command": []}\n', b'{"command": "fly"}\n'):
+        said = json.loads(client.exchange(control, request))
+        assert said["ok"] is False
+
+
+def test_who_is_silent_endless_or_too_many_holds_up_nobody(start: Start) -> None:
+    server = serve(start)
+    control = server.directory / "app.ctl"
+    silent = [client.connect(control) for _ in range(admin.EXCHANGES_MAX)]
+    eventually(lambda: server_connections(server) >= admin.EXCHANGES_MAX, "all are accepted")
+    assert ask(server, command="settings")["ok"]  # somebody who speaks takes the place of the oldest silent one
+    assert closed(silent[0])
+    assert client.get(server.directory / "app.sock").status == 200
+    for connection in silent:
+        connection.close()
+    eventually(lambda: server_connections(server) == 0, "the silent ones are gone")
+    with client.connect(control) as endless:
+        try:
+            endless.sendall(b"x" * (admin.REQUEST_MAX_BYTES + 100_000))
+        except OSError:
+            pass
+        assert closed(endless)
+    assert ask(server, command="reload") == {"ok": True, "generation": 1}
+
+
+def test_each_door_has_places_of_its_own(start: Start) -> None:
+    """Silent clients of a door that is open to a network keep nobody from the operator's door."""
+    server = serve(start, "--metrics", "metrics.sock")
+    silent = []
+    for _ in range(2 * admin.EXCHANGES_MAX):
+        silent.append(client.connect(server.directory / "metrics.sock"))
+        assert client.exchange(server.directory / "metrics.sock", b"GET /healthz HTTP/1.0\r\n\r\n")
+    assert ask(server, command="settings")["ok"]
+    for connection in silent:
+        connection.close()
+
+
+def server_connections(server: Server) -> int:
+    """How many connections the master holds on its control socket: the sockets of that name, without the listener."""
+    return unix_sockets(psutil.Process(server.pid), server.directory / "app.ctl") - 1
+
+
+def closed(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def test_what_the_dead_have_counted_is_kept() -> None:
+    fds = create("live"), create("past")
+    board = Scoreboard(*fds)
+    for fd in fds:
+        os.close(fd)
+    line = board.line(3)
+    line[Word.REQUESTS], line[Word.IN_FLIGHT], line[Word.DURATIONS + 14], line[Word.HEARTBEAT_NS] = 5, 2, 4, 99
+    board.clear(3)
+    line[Word.REQUESTS] = 1
+    board.note_death(3, DeathCause.CRASH)
+    assert board.total(3, Word.REQUESTS) == 6 and board.total(3, Word.DURATIONS + 14) == 4
+    assert line[Word.IN_FLIGHT] == line[Word.HEARTBEAT_NS] == 0
+    assert board.deaths(3)[DeathCause.CRASH] == 1 and sum(board.deaths(3).values()) == 1
+    assert board.total(2, Word.REQUESTS) == board.total(4, Word.REQUESTS) == 0
+
+
+def test_the_words_do_not_overlap_and_fit_a_line() -> None:
+    assert Word.STATUS_1XX + 5 == Word.DURATIONS
+    assert Word.DURATIONS + len(DURATION_BOUNDS_US) + 1 == Word.SPAWNS == COUNTERS.stop
+    assert (Word.DEATHS + len(DeathCause)) * 8 <= LINE_BYTES
+
+
+def test_a_killed_worker_is_counted_by_cause(start: Start) -> None:
+    server = serve(start)
+    for _ in range(3):
+        client.get(server.directory / "app.sock")
+    [pid] = server.worker_pids()
+    os.kill(pid, Signals.SIGKILL)
+    server.wait_ready(2)
+    client.get(server.directory / "app.sock")
+    board = scoreboard_of(server.pid)
+    assert board.total(0, Word.REQUESTS) == 4 and board.line(0)[Word.REQUESTS] == 1
+    assert board.total(0, Word.SENT_BYTES) == 40 and board.total(0, Word.STATUS_1XX + 1) == 4
+    assert board.past(0)[Word.SPAWNS] == 2 and board.deaths(0)[DeathCause.CRASH] == 1

@@ -1,0 +1,6 @@
+"""What several tests use: real servers, clients, and other users of the machine."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]  # of the checkout
+DOCS = ROOT / "docs"

@@ -1,0 +1,1 @@
+"""Tests of single modules, without a server. The directories mirror the packages."""

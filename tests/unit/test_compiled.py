@@ -1,0 +1,243 @@
+"""The compiled form and the pure one: which is in use, and that nobody could tell them apart but by the clock."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import Start
+from tests.support import client
+from tests.support.http_streams import streams
+from tests.support.pure_form import PureForm, ask
+from wsgid import compiled
+from wsgid.protocol.uwsgi import encode
+
+
+def test_the_compiled_form_is_there() -> None:
+    assert compiled.pure() == []
+
+
+@pytest.mark.parametrize(("pure", "said"), [("", "compiled"), ("0", "compiled"), ("1", "pure Python")])
+def test_version_says_which_form_is_in_use(pure: str, said: str) -> None:
+    command = [sys.executable, "-m", "wsgid", "--version"]
+    done = subprocess.run(command, env={**os.environ, "WSGID_PURE": pure}, capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith(f"({said})")
+
+
+@pytest.mark.parametrize(("pure", "ending"), [("", ".so"), ("1", ".py")])
+def test_the_workers_run_the_form_that_is_asked_for(start: Start, pure: str, ending: str) -> None:
+    server = start(
+        "--socket",
+        "app.sock",
+        "app:application",
+        environ={"WSGID_PURE": pure},
+        app="""
+        import sys
+
+        def application(environ, start_response):
+            start_response("200 OK", [])
+            return [" ".join(module.__file__ for name, module in sorted(sys.modules.items()) if name in hot()).encode()]
+
+        from wsgid.compiled import hot
+    """,
+    ).wait_ready(1)
+    files = client.get(server.directory / "app.sock").body.decode().split()
+    assert len(files) == len(compiled.hot()) and all(file.endswith(ending) for file in files)
+
+
+# --- beside each other ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pure() -> Iterator[PureForm]:
+    with PureForm() as process:
+        assert process.ask("form") == "pure Python"
+        yield process
+
+
+names = st.sampled_from(
+    [
+        "PATH_INFO",
+        "REQUEST_METHOD",
+        "CONTENT_LENGTH",
+        "HTTP_COOKIE",
+        "HTTP_HOST",
+        "HTTP_ACCEPT",
+        "HTTP_PROXY",
+        "SCRIPT_NAME",
+        "wsgi.errors",
+        "A",
+        "",
+    ]
+) | st.text(st.characters(max_codepoint=255), max_size=300)
+values = st.sampled_from(["", "5", "0", "1_0", "/app", "/app/x"]) | st.text(
+    st.characters(max_codepoint=255), max_size=300
+)
+packets = st.builds(encode, st.lists(st.tuples(names, values), max_size=30), st.sampled_from([0, 30, 100, 5]))
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A packet some bytes of which are others, or missing, or too many."""
+    data = bytearray(draw(packets))
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.integers(0, len(data) - 1))
+        data[at] = draw(st.integers(0, 255))
+    end = draw(st.integers(0, len(data)) | st.just(len(data)))
+    return bytes(data[:end]) + draw(st.binary(max_size=20))
+
+
+@settings(deadline=None, max_examples=1000)
+@given(packets | damaged() | st.binary(max_size=300), st.integers(0, 40), st.none() | st.just({"wsgi.errors": "ours"}))
+@example(b"\0\x04\0\0\0\0\xff\xff", 10, None)
+@example(b"\0\x02\0\0\xff\xff", 10, None)
+@example(b"\0\x05\0\0\x01\0A\xff\xff", 0, None)
+def test_packets_are_decoded_alike(pure: PureForm, packet: bytes, max_vars: int, base: dict[str, str] | None) -> None:
+    assert ask("decode", packet, max_vars, base) == pure.ask("decode", packet, max_vars, base)
+
+
+@settings(deadline=None, max_examples=3000)
+@given(streams(), st.lists(st.integers(1, 60), max_size=8))
+@example(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\n", [])
+@example(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999999999999\r\n\r\nabc", [70])
+@example(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n7fffffffffffffff\r\nabc", [70])
+@example(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffff\r\nabc", [70])
+@example(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nabc", [70])
+def test_http_is_decoded_alike(pure: PureForm, data: bytes, sizes: list[int]) -> None:
+    assert ask("http", data, sizes) == pure.ask("http", data, sizes)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "PATH_INFO",
+                "REQUEST_METHOD",
+                "QUERY_STRING",
+                "SERVER_NAME",
+                "SERVER_PORT",
+                "SERVER_PROTOCOL",
+                "HTTP_HOST",
+                "HTTPS",
+                "UWSGI_SCHEME",
+                "REQUEST_SCHEME",
+                "REQUEST_URI",
+                "SCRIPT_NAME",
+            ]
+        ),
+        st.text("/?:[]%41ho\xe9s", max_size=8),
+    )
+)
+def test_environs_are_made_alike(pure: PureForm, variables: dict[str, str]) -> None:
+    assert ask("environ", dict(variables)) == pure.ask("environ", variables)
+
+
+class Text(str):
+    """A str that is not quite one."""
+
+
+statuses = st.sampled_from(
+    [
+        "200 OK",
+        "204 No Content",
+        "304",
+        "101 Switching Protocols",
+        "100 Continue",
+        "2000",
+        "",
+        200,
+        "200 \n",
+        "299 \xe9",
+        "200 \u20ac",
+        Text("200 OK"),
+    ]
+)
+header_names = st.sampled_from(
+    [
+        "Content-Type",
+        "content-length",
+        "Content-Length",
+        "Connection",
+        "Transfer-Encoding",
+        "X-A",
+        "",
+        "X A",
+        "X-\xe9",
+        b"X",
+        None,
+        Text("X-B"),
+    ]
+)
+header_values = st.text(max_size=20) | st.sampled_from(
+    [
+        "text/plain",
+        "5",
+        "05",
+        "12",
+        "\xb2",
+        "-1",
+        "x\r\ny",
+        "\x7f",
+        "\t",
+        "\xe9",
+        "\u20ac",
+        "",
+        b"x",
+        5,
+        None,
+        Text("5"),
+    ]
+)
+headers = st.lists(st.tuples(header_names, header_values) | st.sampled_from([(), ("a",), ["a", "b"], "ab"]), max_size=5)
+
+
+@settings(deadline=None, max_examples=1000)
+@given(statuses, headers | st.just(()) | st.none())
+def test_heads_are_made_alike(pure: PureForm, status: Any, headers: Any) -> None:
+    assert ask("head", status, headers) == pure.ask("head", status, headers)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.text()
+    | st.text(st.characters(max_codepoint=0x9F))
+    | st.integers(-5, 10**20).map(str)
+    | st.builds(Text, st.text())
+    | st.text("0123456789_+ \xb2\u0663", max_size=20)
+)
+def test_values_are_read_alike(pure: PureForm, value: str) -> None:
+    assert ask("text", value) == pure.ask("text", value)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.binary(max_size=20),
+    st.lists(st.binary(min_size=1, max_size=20), max_size=5),
+    st.integers(0, 60),
+    st.lists(st.integers(-1, 40), max_size=6),
+)
+def test_bodies_are_read_alike(
+    pure: PureForm, first: bytes, pieces: list[bytes], content_length: int, sizes: list[int]
+) -> None:
+    assert ask("body", first, pieces, content_length, sizes) == pure.ask("body", first, pieces, content_length, sizes)
+
+
+@settings(deadline=None, max_examples=500)
+@given(
+    st.sampled_from(["GET", "HEAD", "POST"]),
+    statuses,
+    headers,
+    st.lists(st.binary(max_size=8) | st.sampled_from(["str", None, bytearray(b"x")]), max_size=4),
+    st.booleans(),
+)
+def test_responses_are_sent_alike(
+    pure: PureForm, method: str, status: Any, headers: Any, blocks: list[Any], as_list: bool
+) -> None:
+    question = (method, status, headers, blocks, as_list)
+    assert ask("response", *question) == pure.ask("response", *question)

@@ -1,0 +1,73 @@
+"""What the documents say of the options is what the program knows, and their examples are taken."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from faults.__main__ import SCENARIOS
+from tests.support import DOCS
+from tools import options_doc
+from wsgid.config import merge
+from wsgid.config.options import declared
+
+
+@pytest.mark.parametrize("name", ["options.md", "migrating-from-uwsgi.md"])
+def test_the_tables_are_those_of_the_declarations(name: str) -> None:
+    written = options_doc.documents()[DOCS / name]
+    assert (DOCS / name).read_text() == written, "run python -m tools.options_doc"
+
+
+def test_the_table_has_every_option_and_each_of_its_spellings() -> None:
+    text = (DOCS / "options.md").read_text()
+    for one in declared():
+        (row,) = [line for line in text.splitlines() if f"`{one.variable}`" in line and line.startswith("|")]
+        assert all(f"`{spelling}`" in row for spelling in (*one.flags, *one.uwsgi)) and one.text in row
+
+
+def test_a_document_without_a_place_for_its_table_is_no_silent_success() -> None:
+    with pytest.raises(ValueError, match="no <!-- options"):
+        options_doc.with_table("text", "options", "table")
+
+
+@pytest.mark.parametrize("name", ["options.md", "migrating-from-uwsgi.md", "migrating-from-gunicorn.md"])
+def test_the_examples_of_configurations_are_taken(name: str, tmp_path: Path) -> None:
+    found = re.findall(r"```(ini|toml)\n(.*?)```", (DOCS / name).read_text(), re.DOTALL)
+    assert found
+    for kind, text in found:
+        (tmp_path / f"site.{kind}").write_text(text)
+        assert merge.read([str(tmp_path / f"site.{kind}")], {}).warnings == []
+
+
+def test_the_two_files_of_the_uwsgi_example_mean_the_same(tmp_path: Path) -> None:
+    read = []
+    for kind, text in re.findall(r"```(ini|toml)\n(.*?)```", (DOCS / "migrating-from-uwsgi.md").read_text(), re.DOTALL):
+        (tmp_path / f"site.{kind}").write_text(text)
+        read.append({**merge.read([str(tmp_path / f"site.{kind}")], {}).settings.as_dict(), "ini": (), "config": ""})
+    assert len(read) == 2 and read[0] == read[1]
+
+
+@pytest.mark.parametrize("name", ["migrating-from-uwsgi.md", "migrating-from-gunicorn.md", "options.md"])
+def test_the_options_that_a_document_names_are_there(name: str) -> None:
+    text = re.sub(r"gunicorn -k.*", "", (DOCS / name).read_text())  # gunicorn's own
+    known = {flag for one in declared() for flag in (one.flag, *one.flags)} | {"--help", "--help-all", "--no-lazy-apps"}
+    assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text)) - known <= {"--show-config"}
+
+
+def test_each_promise_of_security_md_names_tests_that_are_there() -> None:
+    promises = re.split(r"^\d\. ", (DOCS.parent / "SECURITY.md").read_text(), flags=re.MULTILINE)[1:]
+    assert len(promises) == 6
+    for promise in promises:
+        comments = " ".join(re.findall(r"<!--(.*?)-->", promise, re.DOTALL))
+        names = re.findall(r"tests/[\w/]+\.py", comments)
+        assert names
+        texts = [(DOCS.parent / name).read_text() for name in names]
+        for function in re.findall(r"\btest_\w+(?!\w|\.py)", re.sub(r"tests/[\w/]+\.py", "", comments)):
+            assert any(f"def {function}(" in text for text in texts), function
+    for scenario in re.findall(r"faults ONLY=([\w-]+)", "".join(promises)):
+        assert scenario in SCENARIOS
+
+
+def test_the_threats_name_modules_that_are_there() -> None:
+    for name in re.findall(r"`([\w/]+\.py)`", (DOCS / "threats.md").read_text()):
+        assert (DOCS.parent / "wsgid" / name).exists(), name

@@ -1,0 +1,120 @@
+"""The floors of docs/architecture.md: a package imports only packages above it in the table, never one below."""
+
+import ast
+import re
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+PACKAGE = ROOT / "wsgid"
+
+# A package, or a module at the root, knows only what stands before it here.
+FLOORS = (
+    "errors",
+    "compiled",
+    "linux",
+    "protocol",
+    "log",
+    "ipc",
+    "config",
+    "sockets",
+    "wsgi",
+    "application",
+    "serving",
+    "diagnostics",
+    "worker",
+    "template",
+    "supervisor",
+    "admin",
+    "master",
+    "cli",
+    "__main__",
+    "ctl",
+)
+GEVENT = {"application", "diagnostics", "serving", "template", "worker"}  # may import gevent and greenlet
+
+
+def module_name(path: Path) -> str:
+    parts = ["wsgid", *path.relative_to(PACKAGE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
+
+
+def imported(path: Path) -> set[str]:
+    """The modules that a file imports, by their full names; `from package import name` counts as both."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+def floor(module: str) -> str:
+    """The package at the root, or the module there, that a module belongs to."""
+    return module.split(".")[1]
+
+
+def test_every_module_has_a_floor() -> None:
+    assert {floor(name) for name in MODULES if name != "wsgid"} == set(FLOORS)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES.keys() - {"wsgid"}))
+def test_a_module_imports_only_from_floors_below(name: str) -> None:
+    below = FLOORS[: FLOORS.index(floor(name)) + 1]
+    for other in imported(MODULES[name]) & MODULES.keys() - {"wsgid"}:
+        assert floor(other) in below, f"{name} imports {other}"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Within a package, too: a module can be read when those that it imports are known."""
+    TopologicalSorter(
+        {
+            name: {other for other in imported(path) & MODULES.keys() if not name.startswith(other)}
+            for name, path in MODULES.items()
+        }
+    ).prepare()
+
+
+@pytest.mark.parametrize("name", sorted(MODULES.keys() - {"wsgid"}))
+def test_gevent_is_known_where_requests_run_and_nowhere_else(name: str) -> None:
+    used = {module.split(".")[0] for module in imported(MODULES[name])} & {"gevent", "greenlet"}
+    assert not used or floor(name) in GEVENT
+
+
+def test_the_architecture_shows_the_same_table() -> None:
+    _, _, behind = (ROOT / "docs" / "architecture.md").read_text().partition("## The floors")
+    rows = re.findall(r"^\| `(\w+)[/.]", behind.partition("\n## ")[0], re.MULTILINE)
+    assert tuple(rows) == FLOORS
+
+
+def test_the_master_never_imports_gevent_nor_what_the_workers_run() -> None:
+    code = "import sys, wsgid.cli; print('\\n'.join(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    forbidden = {"gevent", "greenlet"} | {f"wsgid.{name}" for name in GEVENT | {"wsgi"}}
+    assert "wsgid.master" in loaded
+    assert not forbidden & set(loaded)
+
+
+def test_the_package_itself_imports_next_to_nothing_before_the_template_patches() -> None:
+    assert imported(PACKAGE / "__init__.py") & MODULES.keys() == {"wsgid", "wsgid.compiled"}
+    assert not imported(PACKAGE / "compiled.py") & MODULES.keys()
+    code = "import sys; before = set(sys.modules); import wsgid; print(*sys.modules.keys() - before)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"socket", "select", "threading", "time", "ssl", "subprocess", "signal"} & set(loaded)
+
+
+@pytest.mark.parametrize("name", ["template.py", "application/check_child.py"])
+def test_a_program_that_imports_the_application_patches_first(name: str) -> None:
+    statements = ast.parse((PACKAGE / name).read_text()).body
+    code = [node for node in statements if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]
+    assert ast.unparse(code[0]) == "from gevent import monkey"
+    assert ast.unparse(code[1]) == "monkey.patch_all()"
