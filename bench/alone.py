@@ -74,7 +74,12 @@ def main(count: int, what: str = "") -> None:
             os._exit(0)
         line = memoryview(bytearray(LINE_BYTES)).cast("Q")
         emptied = Event()
-        settings = Settings(application="-", access_log="access.log" if log_format else "", log_format=log_format)
+        settings = Settings(
+            application="-",
+            http_keepalive_requests=count,
+            access_log="access.log" if log_format else "",
+            log_format=log_format,
+        )
         log_fd = os.open(Path(directory) / "access.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         log = access_log.open_for(settings, 0, {str(Path("access.log").absolute()): log_fd})
         listeners = [ListenSocket(listener.detach(), ListenSpec(WireProtocol.HTTP if http else WireProtocol.UWSGI))]
@@ -88,7 +93,9 @@ def main(count: int, what: str = "") -> None:
         spent_s = time.process_time() - started_s
         os.close(log_fd)
         pipeline.close()
-        emptied.wait()
+        while not emptied.is_set():
+            pipeline.look_after_parked(time.monotonic())  # as a worker's round does
+            time.sleep(0.02)
         monkey.get_original("os", "waitpid")(client_pid, 0)
     print(f"{compiled.described()}: {spent_s / count * 1e6:.1f} us of processor time a request")
 

@@ -109,6 +109,11 @@ class Fault:
         return ["-y", "-e", f"trace={name},execve,pipe2", "-e", failing]
 
 
+def shape(text: str) -> str:
+    """A line of the log, or a part of one, without numbers and addresses."""
+    return _NUMBER.sub("#", text)
+
+
 def calls(log: Path) -> list[Call]:
     """What a log of `recording` has, in its order."""
     counts: Counter[str] = Counter()
@@ -117,7 +122,7 @@ def calls(log: Path) -> list[Call]:
         match = _CALL.match(line)
         if match:
             counts[match[1]] += 1
-            found.append(Call(match[1], counts[match[1]], _NUMBER.sub("#", line)[:_SHAPE_MAX_CHARS]))
+            found.append(Call(match[1], counts[match[1]], shape(line)[:_SHAPE_MAX_CHARS]))
     return found
 
 
@@ -141,7 +146,7 @@ def injected(log: Path) -> tuple[list[str], bool]:
         if is_failed and is_pythons:
             was_pythons = True
         elif is_failed:
-            found.append(_NUMBER.sub("#", line)[:_SHAPE_MAX_CHARS])
+            found.append(shape(line)[:_SHAPE_MAX_CHARS])
     return found, was_pythons
 
 

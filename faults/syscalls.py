@@ -67,7 +67,7 @@ OPTIONS = (
     "3",
     "app:application",
 )
-OUR_CODE = f"{Path(wsgid.__file__).parent}/"
+OUR_CODE = strace.shape(f"{Path(wsgid.__file__).parent}/")
 
 
 # --- a life ---
