@@ -83,7 +83,6 @@ class Worker:
         line: memoryview,
         files: LogFiles,
     ) -> None:
-        self._slot = order.slot
         self._settings = settings
         self._channel = channel
         self._line = line

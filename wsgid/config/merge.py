@@ -19,7 +19,7 @@ from wsgid.config.options import Given, Settings, from_dict
 from wsgid.config.sources import Said
 from wsgid.errors import ConfigError
 
-__all__ = ["Configuration", "Settings", "from_command_line", "from_dict", "read"]
+__all__ = ["Configuration", "Settings", "from_dict", "read"]
 
 _APPLICATION = re.compile(r"[\w.]+:[\w.]+(\(\))?")
 
@@ -42,11 +42,6 @@ class Configuration:
     def sources(self) -> Mapping[str, str]:
         """Where each option comes from that somebody gave, by its name: `uwsgi.ini:7`."""
         return {name: ", ".join(dict.fromkeys(one.origin for one in given)) for name, given in self.given.items()}
-
-
-def from_command_line(argv: Sequence[str]) -> Settings:
-    """The settings of a command line alone; see `read`."""
-    return read(argv, {}).settings
 
 
 def read(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = False) -> Configuration:

@@ -22,7 +22,6 @@ from wsgid.protocol.variables import walk
 
 HEADER_SIZE_BYTES = 4
 DATA_MAX_BYTES = 65535
-MAX_SIZE_BYTES = HEADER_SIZE_BYTES + DATA_MAX_BYTES
 PONG = b"\x64\x00\x00\x01"
 
 # An environ cannot tell `Proxy: evil` from the CGI variable HTTP_PROXY that HTTP clients obey (httpoxy, CVE-2016-5385),

@@ -66,7 +66,7 @@ def docker(instruction: str) -> list[str]:
 
 def settings(arguments: list[str], tmp_path: Path) -> Settings:
     """What wsgid makes of them; only the directory is not there."""
-    return merge.from_command_line([str(tmp_path) if one == "/srv/app" else one for one in arguments])
+    return merge.read([str(tmp_path) if one == "/srv/app" else one for one in arguments], {}).settings
 
 
 def test_there_are_units() -> None:

@@ -156,7 +156,7 @@ def test_bytes_behind_the_body_are_not_read_as_body(unix: Path) -> None:
 def test_all_65535_bytes_of_variables_are_accepted(unix: Path) -> None:
     room = 65535 - len(client.packet("/read", HTTP_X_LONG="")) + 4
     data = client.packet("/read", HTTP_X_LONG="x" * room)
-    assert len(data) == uwsgi.MAX_SIZE_BYTES
+    assert len(data) == uwsgi.HEADER_SIZE_BYTES + uwsgi.DATA_MAX_BYTES
     assert client.parse(client.exchange(unix, data)).status == 200
 
 

@@ -14,9 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsgid.config import commandline, merge, values
-from wsgid.config.merge import Settings, from_command_line, from_dict
+from wsgid.config.merge import Settings, from_dict, read
 from wsgid.config.options import Option, declared
 from wsgid.errors import ConfigError
+
+
+def from_command_line(argv: list[str]) -> Settings:
+    """The settings of a command line alone."""
+    return read(argv, {}).settings
 
 
 def test_the_first_command_of_the_readme() -> None:

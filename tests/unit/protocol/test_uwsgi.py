@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wsgid.errors import BadPacket, ForeignProtocol, PeerError, TooManyVariables, UnknownModifier
-from wsgid.protocol.uwsgi import MAX_SIZE_BYTES, PONG, Modifier, UwsgiHead, decode, encode
+from wsgid.protocol.uwsgi import DATA_MAX_BYTES, HEADER_SIZE_BYTES, PONG, Modifier, UwsgiHead, decode, encode
 
 pytestmark = pytest.mark.hot
 
@@ -108,7 +108,7 @@ def test_broken_variables_are_refused_even_if_a_body_follows(data: bytes) -> Non
 def test_the_largest_packet_is_accepted() -> None:
     value = "x" * (65535 - len("K") - 4)
     packet = encode([("K", value)])
-    assert len(packet) == MAX_SIZE_BYTES
+    assert len(packet) == HEADER_SIZE_BYTES + DATA_MAX_BYTES
     assert decode(packet[:-1], MAX_VARS) is None
     head = decode(packet, MAX_VARS)
     assert head is not None and head.variables == {"K": value}
