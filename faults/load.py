@@ -25,7 +25,7 @@ from faults.clients import REFUSED, RIGHT, TIMED_OUT, WRONG, Kind, Load, Plan, p
 from faults.report import Result, Scenario
 from tests.support.server import PATIENCE_S, Server, eventually
 from tools.nginx import EXAMPLES, Nginx, example
-from wsgid.supervisor.fleet import BACKOFF_MAX_S, backoff_s, failures_after
+from wsgid.supervisor.backoff import BACKOFF_MAX_S, backoff_s, failures_after
 
 FAST_P99_BAR_S = 0.1
 NEW_CODE_BAR_S = 0.5

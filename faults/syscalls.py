@@ -226,7 +226,7 @@ def rotation(life: Life) -> None:
 
 
 def questions(life: Life) -> None:
-    """To the side doors. One that gets no answer under a fault is asked again without."""
+    """To the endpoints. A question that gets no answer under a fault is asked again without."""
     with suppress(OSError, ValueError):
         _statistics(life)
         json.loads(client.exchange(life.directory / "app.ctl", b'{"command": "status"}\n'))

@@ -3,7 +3,6 @@
 server.py    the sockets, without ever waiting for anybody
 endpoints.py which sockets there are, and who answers there
 snapshot.py  what the master knows in one moment; the others render it
-boot_failures.py why the last reload failed
 status.py    the snapshot for wsgidctl
 commands.py  wsgidctl's commands
 stats.py     uWSGI's statistics

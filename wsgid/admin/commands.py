@@ -30,7 +30,6 @@ class Operator(Protocol):
 
     settings: Settings
     sources: Mapping[str, str]  # where each setting comes from, by the option's name; the others are defaults
-    dumps: dict[int, int]  # by slot: the memfd of dump.py
 
     def snapshot(self) -> Snapshot: ...
 
@@ -47,6 +46,9 @@ class Operator(Protocol):
 
     def ask(self, slot: int, kind: str, arguments: dict[str, Any], fd: int) -> bool:
         """Hand a question and the connection that asks it to a worker. Returns False if there is none in the slot."""
+
+    def dump_fd(self, slot: int) -> int | None:
+        """The memfd into which the worker in a slot writes its stack (stackdump.py); None if there is none."""
 
 
 WHO = "wsgidctl"
@@ -164,7 +166,7 @@ def _profile(operator: Operator, asked: Request) -> Answer:
 def _dump(operator: Operator, asked: Request) -> Answer:
     """The stack of a worker that answers no question: what faulthandler writes."""
     worker = _worker(operator, asked)
-    fd = operator.dumps.get(worker.slot)
+    fd = operator.dump_fd(worker.slot)
     if fd is None:
         raise CommandRefused(f"worker {worker.slot} cannot show its stack: it does not serve yet, or no longer")
     try:
@@ -173,7 +175,7 @@ def _dump(operator: Operator, asked: Request) -> Answer:
         raise CommandRefused(f"worker {worker.slot} cannot be asked for its stack: {words(error)}") from error
 
     def answer() -> bytes:
-        gone = operator.dumps.get(worker.slot) != fd
+        gone = operator.dump_fd(worker.slot) != fd
         try:
             return _encoded({"ok": True, "worker": worker.slot, "text": "" if gone else stackdump.read(fd)})
         except OSError as error:

@@ -1,11 +1,11 @@
-"""Which side doors a master has: one for each of --stats, --metrics, --control and --master-fifo.
+"""Which endpoints a master has: one for each of --stats, --metrics, --control and --master-fifo.
 
 Rules
-* The server matters more than its side doors: one that cannot be opened is said in the log, and all else goes on.
+* The server matters more than its endpoints: one that cannot be opened is said in the log, and all else goes on.
 """
 
 import selectors
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,14 +25,14 @@ _OFF = "off"
 _SUFFIX = ".ctl"
 
 
-def open_endpoints(operator: Operator, listeners: list[Listener]) -> list[Endpoint]:
+def open_endpoints(operator: Operator, listeners: Sequence[Listener]) -> list[Endpoint]:
     """Open what the settings name.
 
     Args:
         operator: the master.
         listeners: where it serves; the control socket lies beside the first of them that is a file.
     """
-    return list(_doors(operator, listeners))
+    return list(_endpoints(operator, listeners))
 
 
 def open_fifos(operator: Operator, selector: selectors.BaseSelector, held: Mapping[str, int]) -> list[fifo.Fifo]:
@@ -52,17 +52,19 @@ def open_fifos(operator: Operator, selector: selectors.BaseSelector, held: Mappi
     return opened
 
 
-def _doors(operator: Operator, listeners: list[Listener]) -> Iterator[Endpoint]:
+def _endpoints(operator: Operator, listeners: Sequence[Listener]) -> Iterator[Endpoint]:
     control = _control_path(operator.settings, listeners)
     if control:
-        yield from _door(control, _CONTROL, "--control", lambda request: commands.respond(operator, request))
+        yield from _endpoint(control, _CONTROL, "--control", lambda request: commands.respond(operator, request))
     settings = operator.settings
     like_the_sockets = Ownership(settings.chmod_socket, *settings.chown_socket)  # as uWSGI's
     if settings.stats:
         respond = _stats_over_http if settings.stats_http else _stats
-        yield from _door(settings.stats, like_the_sockets, "--stats", partial(respond, operator))
+        yield from _endpoint(settings.stats, like_the_sockets, "--stats", partial(respond, operator))
     if settings.metrics:
-        yield from _door(settings.metrics, like_the_sockets, "--metrics", partial(health.respond, operator.snapshot))
+        yield from _endpoint(
+            settings.metrics, like_the_sockets, "--metrics", partial(health.respond, operator.snapshot)
+        )
 
 
 def _stats(operator: Operator, request: bytes) -> Response:
@@ -74,7 +76,7 @@ def _stats_over_http(operator: Operator, request: bytes) -> Response:
     return http.respond(request, lambda path: Page("application/json", stats.render(operator.snapshot())))
 
 
-def _door(address: str, ownership: Ownership, option: str, respond: Responder) -> Iterator[Endpoint]:
+def _endpoint(address: str, ownership: Ownership, option: str, respond: Responder) -> Iterator[Endpoint]:
     try:
         opened = listener.open_listener(address, BACKLOG, ownership)
     except ListenerError as error:
@@ -83,9 +85,9 @@ def _door(address: str, ownership: Ownership, option: str, respond: Responder) -
     yield Endpoint(opened, guarded(respond, option))
 
 
-def _control_path(settings: Settings, listeners: list[Listener]) -> str:
+def _control_path(settings: Settings, listeners: Sequence[Listener]) -> str:
     """--control, or beside the first unix socket: app.sock has app.ctl; empty if there shall be none."""
     if settings.control:
         return "" if settings.control == _OFF else settings.control
-    paths = [one.path for one in listeners if one.path]
+    paths = [each.path for each in listeners if each.path]
     return str(paths[0].with_suffix(_SUFFIX)) if paths else str(Path.cwd() / f"wsgid{_SUFFIX}")

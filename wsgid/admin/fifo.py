@@ -18,9 +18,9 @@ from math import inf
 
 from wsgid import log
 from wsgid.admin.commands import Operator
-from wsgid.admin.server import forget
 from wsgid.admin.status import status
 from wsgid.errors import WsgidError
+from wsgid.linux.selector import forget
 from wsgid.linux.syscall_errors import close, words
 
 MODE = 0o600

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wsgid import __version__
-from wsgid.admin.boot_failures import Failure
 from wsgid.config.options import Settings
 from wsgid.ipc.scoreboard import COUNTERS, DURATION_BOUNDS_US, DeathCause, Scoreboard, Word
 from wsgid.linux import memory
 from wsgid.sockets.listener import Listener
+from wsgid.supervisor.boot_failures import Failure
 from wsgid.supervisor.fleet import Fleet
 from wsgid.supervisor.slots import Slot, SlotState, TemplateState
 

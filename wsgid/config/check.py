@@ -2,8 +2,8 @@
 
 Rules
 * Nothing of a running server is touched: no socket is bound, no file written, no process left.
-* The application is imported by a process of its own (trial.py), as the template would: the master's program imports
-  neither it nor gevent.
+* The application is imported by a process of its own (check_child.py), as the template would: the master's program
+  imports neither it nor gevent.
 * The report goes to standard output, what is wrong to standard error.
 """
 
@@ -68,21 +68,21 @@ def _try_application(settings: Settings) -> ExitCode:
         stdin=subprocess.PIPE,
         env=environ,
         stdout=sys.stderr.fileno(),
-    ) as trial:
+    ) as child:
         try:
-            trial.communicate(json.dumps(settings.as_dict()).encode(), settings.boot_timeout)
+            child.communicate(json.dumps(settings.as_dict()).encode(), settings.boot_timeout)
         except subprocess.TimeoutExpired:
             log.error("the application was not imported in %g s (--boot-timeout)", settings.boot_timeout)
-            _end(trial)
-    return ExitCode.OK if trial.returncode == 0 else ExitCode.APPLICATION
+            _end(child)
+    return ExitCode.OK if child.returncode == 0 else ExitCode.APPLICATION
 
 
-def _end(trial: "subprocess.Popen[bytes]") -> None:
+def _end(child: "subprocess.Popen[bytes]") -> None:
     """As the master ends a template: it says where it is (lateimport.py)."""
     for signo in (signal.SIGXCPU, signal.SIGABRT, signal.SIGKILL):
-        trial.send_signal(signo)
+        child.send_signal(signo)
         try:
-            trial.wait(_LAST_WORDS_S)
+            child.wait(_LAST_WORDS_S)
             return
         except subprocess.TimeoutExpired:
             continue

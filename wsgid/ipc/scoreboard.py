@@ -121,6 +121,8 @@ class Scoreboard:
     """
 
     def __init__(self, fd: int, past_fd: int) -> None:
+        self.fd = fd
+        self.past_fd = past_fd
         self._live = Lines(fd)
         self._past = Lines(past_fd)
 
@@ -176,6 +178,18 @@ def create(name: str = "live") -> int:
     os.ftruncate(fd, SIZE_BYTES)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return fd
+
+
+def keep_or_create(fd: int = -1, past_fd: int = -1) -> Scoreboard:
+    """The scoreboard in memfds that another version of wsgid has made, if they have this layout; else a new one.
+
+    Args:
+        fd: of the live lines; -1: there is none.
+        past_fd: of the past lines; likewise. No child gets it.
+    """
+    if fits(fd, past_fd):
+        return Scoreboard(fd, past_fd)
+    return Scoreboard(create("live"), create("past"))
 
 
 def fits(*fds: int) -> bool:

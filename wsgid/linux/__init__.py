@@ -7,6 +7,7 @@ syscall_errors.py  a refused system call in words, with its remedy
 privileges.py      become another user, and verify it
 safefiles.py       files in directories where somebody else may have put something
 filewatch.py       whether files have changed
+selector.py        wait no longer for a descriptor
 listen_queue.py    how many connections wait in a backlog
 interpreter.py     the command line that starts one of wsgid's own programs
 forked_child.py    a process that the application has forked: whether this is one, and its end

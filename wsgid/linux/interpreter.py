@@ -1,4 +1,4 @@
-"""Start one of wsgid's own programs (the template, the trial of --check) with the interpreter that runs now.
+"""Start one of wsgid's own programs (the template, the child of --check) with the interpreter that runs now.
 
 Rules
 * The interpreter starts with -P: the application's directory must not shadow the standard library before gevent has

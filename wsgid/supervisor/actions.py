@@ -1,4 +1,4 @@
-"""What the fleet's plan orders: one class for each order; master.py carries them out.
+"""What the fleet's plan orders: one class for each order; executor.py carries them out.
 
 A worker is named by its slot, a template by its generation.
 """

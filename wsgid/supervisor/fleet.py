@@ -38,6 +38,7 @@ from wsgid.supervisor.actions import (
     SpawnWorker,
     Unlisten,
 )
+from wsgid.supervisor.backoff import LIVED_SHORTLY_S, backoff_s, failures_after
 from wsgid.supervisor.slots import (
     HELD_UP,
     LEAVING,
@@ -53,11 +54,7 @@ from wsgid.supervisor.slots import (
     next_state,
 )
 
-BACKOFF_FIRST_S = 0.1
-BACKOFF_MAX_S = 30.0
 EMERGENCY_S = 3.0  # with no worker at all, some slot's rest ends this long after the last death
-LIVED_SHORTLY_S = 1.0  # a worker that dies younger than this makes its slot wait longer
-HEALTHY_AFTER_S = 60.0  # and one that lived this long clears the slot's record
 
 ABORT_GRACE_S = 1.0  # between "abort, and print your stack" and SIGKILL
 INTERRUPT_GRACE_S = 2.0  # between "your hub is stalled" and abort
@@ -485,19 +482,3 @@ class Fleet:
         ]
         for template in self.templates.values():
             self.templates[template.generation] = replace(template, deadline_s=template.deadline_s + lost_s)
-
-
-def failures_after(failures: int, lived_s: float) -> int:
-    """The record after a process that left unasked, `lived_s` seconds after it was Ready (-inf: it never was)."""
-    if lived_s >= HEALTHY_AFTER_S:
-        return 0
-    if lived_s < LIVED_SHORTLY_S:
-        return failures + 1
-    return max(failures - 1, 0)
-
-
-def backoff_s(failures: int) -> float:
-    """How long to wait before the next try: not at all after the first failure, then 0.1 s, 0.2 s ... 30 s."""
-    if failures <= 1:
-        return 0.0
-    return min(BACKOFF_FIRST_S * 2.0 ** min(failures - 2, 30), BACKOFF_MAX_S)

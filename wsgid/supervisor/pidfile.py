@@ -13,11 +13,24 @@ from wsgid.errors import ConfigError
 from wsgid.linux import safefiles
 
 
-def write(path: str) -> None:
+def write(path: str, serves: bool) -> None:
     """
+    Args:
+        serves: whether this process has served before (SIGUSR2). Then a file that cannot be written is a warning.
+
     Raises:
         ConfigError: it cannot be written.
     """
+    try:
+        _write(path)
+    except ConfigError as error:
+        if not serves:
+            raise
+        log.warning("%s", error)
+
+
+def _write(path: str) -> None:
+    """Raises ConfigError."""
     holder = _read(path)
     if holder == os.getpid():  # the image before this one has written it
         return

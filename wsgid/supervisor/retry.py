@@ -13,7 +13,7 @@ from math import inf
 
 from wsgid import log
 from wsgid.linux.syscall_errors import REFUSALS, words
-from wsgid.supervisor.fleet import backoff_s
+from wsgid.supervisor.backoff import backoff_s
 
 REST_S = 0.1  # after a refusal that nobody handled: its cause may wait in the selector, and would be met at once again
 SAID_AGAIN_S = 10.0  # the same sentence is said so often, at most

@@ -21,7 +21,8 @@ from wsgid.sockets.listener import Listener
 
 
 def deal(shares: int, seats: Sequence[int]) -> list[set[int]]:
-    """Who accepts from what: to each its own, and of what then is nobody's, one after the other.
+    """Which worker accepts from which shares: each from that of its seat. The shares that then have no worker are
+    spread over the workers, one after the other.
 
     Args:
         shares: how many there are, from 1 on.
@@ -45,10 +46,10 @@ class ReusePort:
 
     def __init__(self, listeners: Sequence[Listener], backlog: int) -> None:
         addresses: dict[str, list[Listener]] = {}
-        for one in listeners:
-            if one.reuse_port:
-                addresses.setdefault(one.spec, []).append(one)
-        self._shares = [[one for one in share if one] for share in zip_longest(*addresses.values())]
+        for each in listeners:
+            if each.reuse_port:
+                addresses.setdefault(each.spec, []).append(each)
+        self._shares = [[each for each in share if each] for share in zip_longest(*addresses.values())]
         self._backlog = backlog
         self._held: dict[Channel, set[int]] = {}
 
@@ -60,7 +61,7 @@ class ReusePort:
         """
         added = []
         while self._shares and len(self._shares) < count:
-            self._shares.append([listener.open_share(one, self._backlog) for one in self._shares[0]])
+            self._shares.append([listener.open_share(other, self._backlog) for other in self._shares[0]])
             added += self._shares[-1]
         return added
 
@@ -78,8 +79,8 @@ class ReusePort:
         for worker, held in self._held.items():
             for number in wanted.get(worker, set()) - held:
                 share = self._shares[number]
-                order = messages.LendSockets(number, [asdict(one.spoken) for one in share])
-                if worker.send(order, [one.socket.fileno() for one in share]):  # else again, in the next turn
+                order = messages.LendSockets(number, [asdict(each.spoken) for each in share])
+                if worker.send(order, [each.socket.fileno() for each in share]):  # else again, in the next turn
                     held.add(number)
             for number in held - wanted.get(worker, set()):
                 if worker.send(messages.ReturnSockets(number)):

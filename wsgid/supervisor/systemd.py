@@ -148,7 +148,7 @@ def _has_started(fleet: Fleet) -> bool:
 
 def _generation_asked_for(fleet: Fleet) -> int:
     refused = [fleet.next_generation - 1] if _is_refused(fleet) else []
-    return max([fleet.wanted_generation, *refused, *(one.generation for one in _reloads(fleet))])
+    return max([fleet.wanted_generation, *refused, *(template.generation for template in _reloads(fleet))])
 
 
 def _is_refused(fleet: Fleet) -> bool:
@@ -159,7 +159,9 @@ def _is_refused(fleet: Fleet) -> bool:
 def _reloads(fleet: Fleet) -> list[TemplateRecord]:
     """The templates that import newer code."""
     return [
-        one for one in fleet.templates.values() if one.purpose is Purpose.RELOAD and one.state is TemplateState.BOOTING
+        template
+        for template in fleet.templates.values()
+        if template.purpose is Purpose.RELOAD and template.state is TemplateState.BOOTING
     ]
 
 

@@ -27,7 +27,7 @@ from wsgid.log import stdio
 from wsgid.sockets import listen_spec
 from wsgid.sockets.listen_spec import ListenSpec
 from wsgid.sockets.listener import Listener
-from wsgid.supervisor.fleet import backoff_s
+from wsgid.supervisor.backoff import backoff_s
 
 _LAST_WORDS_S = 0.1  # the exec waits so long for who reads standard error
 _VARIABLE = "WSGID_HANDOVER"
@@ -51,7 +51,7 @@ class HeldWorker:
     generation: int
     pid: int
     fd: int  # its channel
-    dump_fd: int = -1  # see dump.py; -1: it has none
+    dump_fd: int = -1  # see stackdump.py; -1: it has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +66,18 @@ class Handover:
     directory: str = ""  # where the image was started
     failures: int = 0  # how often in a row this was taken over by an image that could not start
 
+    def scoreboard_fds(self) -> tuple[int, int]:
+        return self.scoreboard_fd, self.past_fd
+
     def fds(self) -> list[int]:
-        dumps = [one.dump_fd for one in self.workers if one.dump_fd >= 0]
+        dumps = [worker.dump_fd for worker in self.workers if worker.dump_fd >= 0]
         fifos = [fd for _, fd in self.fifos]
         past = [self.past_fd] if self.past_fd >= 0 else []
         return [
             self.scoreboard_fd,
             *past,
-            *(one.fd for one in self.listeners),
-            *(one.fd for one in self.workers),
+            *(listener.fd for listener in self.listeners),
+            *(worker.fd for worker in self.workers),
             *dumps,
             *fifos,
         ]
@@ -181,10 +184,12 @@ def take_over(environ: Mapping[str, str]) -> Handover | None:
         fields["scoreboard_fd"],
         fields.get("past_fd", -1),
         tuple(
-            HeldListener(**{**one, "identity": tuple(one["identity"]), "spoken": listen_spec.from_dict(one["spoken"])})
-            for one in fields["listeners"]
+            HeldListener(
+                **{**held, "identity": tuple(held["identity"]), "spoken": listen_spec.from_dict(held["spoken"])}
+            )
+            for held in fields["listeners"]
         ),
-        tuple(HeldWorker(**one) for one in fields["workers"]),
+        tuple(HeldWorker(**held) for held in fields["workers"]),
         tuple((path, fd) for path, fd in fields.get("fifos", ())),
         fields.get("directory", ""),
         fields.get("failures", 0),
@@ -236,6 +241,6 @@ def try_again(environ: Mapping[str, str]) -> ExitCode:
         except OSError as error:
             log.error("%s", words(error))
     log.info("wsgid stops; the workers finish what is in flight")
-    for one in handover.listeners:
-        hold(one).unlink()
+    for held in handover.listeners:
+        hold(held).unlink()
     return ExitCode.OK

@@ -139,7 +139,7 @@ def test_an_upgrade_to_a_broken_application_does_not_happen(start: Start, tmp_pa
     before = server.worker_pids()
     (tmp_path / "app.py").write_text("import no_such_thing")
     server.send_signal(Signals.SIGUSR2)
-    server.wait_for("wsgid cannot be started anew: its trial exited with code 3; this one goes on serving")
+    server.wait_for("wsgid cannot be started anew: its rehearsal exited with code 3; this one goes on serving")
     server.wait_for("wsgid check ERROR: the application 'app:application' cannot be imported: ModuleNotFoundError")
     assert server.worker_pids() == before and client.get(tmp_path / "app.sock").body == b"fine"
     assert server.stop() == 0
@@ -152,7 +152,7 @@ def test_an_upgrade_to_a_wrong_file_does_not_happen(start: Start, tmp_path: Path
     (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = app:application\nsocket = app.sock\nworker = 2\n")
     server.send_signal(Signals.SIGUSR2)
     server.wait_for("uwsgi.ini:4: unknown option 'worker': did you mean 'workers'?")
-    server.wait_for("its trial exited with code 2; this one goes on serving")
+    server.wait_for("its rehearsal exited with code 2; this one goes on serving")
     (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = app:application\nsocket = app.sock\nworkers = 2\n")
     server.send_signal(Signals.SIGUSR2)
     server.wait_for("listens on .* with 2 workers")
@@ -167,7 +167,9 @@ def test_the_report_of_an_upgrades_trial_is_not_in_the_log(start: Start, tmp_pat
     eventually(lambda: log.exists() and "is ready" in log.read_text(), "the worker is ready")
     server.send_signal(Signals.SIGUSR2)
     eventually(lambda: "(generation 1," in log.read_text().partition("starts anew")[2], "it has been upgraded")
-    assert " = " not in log.read_text() and log.read_text().count("imported\n") == 3  # at first, on trial, and anew
+    assert (
+        " = " not in log.read_text() and log.read_text().count("imported\n") == 3
+    )  # at first, in the rehearsal, and anew
     assert server.stop() == 0
 
 

@@ -17,7 +17,7 @@ import wsgid
 from tests.conftest import Start
 from tests.support import client
 from tests.support.server import Server, eventually, open_to_all
-from wsgid.sockets import listener
+from wsgid.sockets import listener, nginx_access
 
 APP = """
     import os
@@ -47,12 +47,12 @@ def mounted(*commands: str) -> tuple[str, ...]:
 def test_a_configuration_of_nginx_in_any_encoding(tmp_path: Path) -> None:
     config = tmp_path / "nginx.conf"
     config.write_bytes(b"# f\xfcr alle\nuser nobody;\n")
-    assert listener.nginx_user(config) == "nobody"
+    assert nginx_access.nginx_user(config) == "nobody"
     config.write_bytes(b"user j\xf6rg;\n")
-    assert listener.nginx_user(config) == listener.nginx_user(tmp_path / "nothing")
+    assert nginx_access.nginx_user(config) == nginx_access.nginx_user(tmp_path / "nothing")
     config.unlink()
     config.mkdir()
-    listener.nginx_user(config)
+    nginx_access.nginx_user(config)
 
 
 @ROOT
@@ -101,7 +101,7 @@ def test_a_group_without_a_name_is_named_by_its_number(tmp_path: Path, monkeypat
     monkeypatch.setattr("grp.getgrgid", unknown)
     open_to_all(tmp_path)
     opened = listener.open_listener(str(tmp_path / "app.sock"), 1, listener.Ownership(0o660))
-    trouble = listener.keeps_out(tmp_path / "app.sock", "www-data")
+    trouble = nginx_access.keeps_out(tmp_path / "app.sock", "www-data")
     assert trouble and f"--chown-socket :{pwd.getpwnam('www-data').pw_gid}," in trouble
     opened.socket.close()
     opened.unlink()

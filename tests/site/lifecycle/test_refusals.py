@@ -162,7 +162,9 @@ def test_an_interpreter_without_its_packages_is_waited_for_too(start: Start, own
         server.send_signal(Signals.SIGHUP)
         server.wait_for("template 1 cannot be started: it exited with code 1 before wsgid was loaded; .*" + AGAIN)
         server.send_signal(Signals.SIGUSR2)
-        server.wait_for("wsgid cannot be started anew: its trial exited with code 1; this one goes on serving, and it")
+        server.wait_for(
+            "wsgid cannot be started anew: its rehearsal exited with code 1; this one goes on serving, and it"
+        )
         assert_serves(server)
     server.wait_for("wsgid starts anew, in this process")
     server.wait_for(r"worker \d+ \(generation [1-9]\d*, pid \d+\) is ready", 2)

@@ -176,7 +176,7 @@ def test_an_upgrade_that_cannot_start_changes_nothing(start: Start, tmp_path: Pa
     # The next start finds this instead of the installed wsgid.
     (tmp_path / "wsgid.py").write_text("raise SystemExit('broken installation')")
     server.send_signal(Signals.SIGUSR2)
-    server.wait_for("wsgid cannot be started anew: its trial exited with code 1; this one goes on serving")
+    server.wait_for("wsgid cannot be started anew: its rehearsal exited with code 1; this one goes on serving")
     assert server.worker_pids() == before and version(server) == "one"
 
 

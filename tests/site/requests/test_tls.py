@@ -470,7 +470,7 @@ def test_an_upgrade_keeps_the_socket_and_may_change_what_is_spoken(start: Start,
     options.write_text(f"--https\n{with_port.replace('server.', 'missing.')}\n")
     server.send_signal(Signals.SIGUSR2)
     server.wait_for(r"--https cannot read \S+/missing.crt: No such file")
-    server.wait_for("its trial exited with code 2; this one goes on serving")
+    server.wait_for("its rehearsal exited with code 2; this one goes on serving")
     assert shown(address) == other
     assert server.stop() == 0
     server.assert_nothing_left()

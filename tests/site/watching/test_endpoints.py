@@ -1,4 +1,4 @@
-"""The master's side doors: they never keep it waiting, and what they say outlives the workers."""
+"""The master's endpoints: they never keep it waiting, and what they say outlives the workers."""
 
 import json
 import os
@@ -85,8 +85,8 @@ def test_who_asks_nonsense_is_told(start: Start) -> None:
 def test_who_is_silent_endless_or_too_many_holds_up_nobody(start: Start) -> None:
     server = serve(start)
     control = server.directory / "app.ctl"
-    silent = [client.connect(control) for _ in range(admin.EXCHANGES_MAX)]
-    eventually(lambda: server_connections(server) >= admin.EXCHANGES_MAX, "all are accepted")
+    silent = [client.connect(control) for _ in range(admin.QUESTIONS_MAX)]
+    eventually(lambda: server_connections(server) >= admin.QUESTIONS_MAX, "all are accepted")
     assert ask(server, command="settings")["ok"]  # somebody who speaks takes the place of the oldest silent one
     assert closed(silent[0])
     assert client.get(server.directory / "app.sock").status == 200
@@ -103,10 +103,10 @@ def test_who_is_silent_endless_or_too_many_holds_up_nobody(start: Start) -> None
 
 
 def test_each_door_has_places_of_its_own(start: Start) -> None:
-    """Silent clients of a door that is open to a network keep nobody from the operator's door."""
+    """Silent clients of an endpoint that is open to a network keep nobody from the operator's endpoint."""
     server = serve(start, "--metrics", "metrics.sock")
     silent = []
-    for _ in range(2 * admin.EXCHANGES_MAX):
+    for _ in range(2 * admin.QUESTIONS_MAX):
         silent.append(client.connect(server.directory / "metrics.sock"))
         assert client.exchange(server.directory / "metrics.sock", b"GET /healthz HTTP/1.0\r\n\r\n")
     assert ask(server, command="settings")["ok"]

@@ -73,7 +73,7 @@ def test_a_server_whose_application_is_not_imported_yet_is_alive_and_not_ready(s
         app=f"open({str(tmp_path / 'gate')!r}).read()" + textwrap.dedent(APP),
     )
     server.wait_for("listens on")
-    assert eventually(lambda: try_to_ask(server, "/readyz"), "the door is open") == (
+    assert eventually(lambda: try_to_ask(server, "/readyz"), "the endpoint is open") == (
         503,
         "0 of 3 workers are ready, and 2 are needed\n",
     )

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Start
 from tests.support import client
 from wsgid.errors import ListenerError
-from wsgid.sockets import listener
+from wsgid.sockets import listener, nginx_access
 from wsgid.sockets.listener import Listener, Ownership, open_listener
 
 
@@ -159,7 +159,7 @@ def test_a_mode_that_keeps_nginx_out_is_said_with_the_remedy(
     account = pwd.getpwnam(owner)
     opened.append(open_listener(str(path), 10, Ownership(mode, account.pw_uid, account.pw_gid)))
     try:
-        trouble = listener.keeps_out(path, "www-data")
+        trouble = nginx_access.keeps_out(path, "www-data")
         assert (trouble is None) if says is None else (trouble is not None and says in trouble)
     finally:
         opened[0].unlink()
@@ -169,13 +169,13 @@ def test_a_mode_that_keeps_nginx_out_is_said_with_the_remedy(
 def test_a_directory_that_keeps_nginx_out_is_said(place: Path, opened: list[Listener]) -> None:
     place.chmod(0o700)
     opened.append(open_listener("app.sock", 10, Ownership(0o666)))
-    assert "is closed to nginx's user www-data" in (listener.keeps_out(place / "app.sock", "www-data") or "")
+    assert "is closed to nginx's user www-data" in (nginx_access.keeps_out(place / "app.sock", "www-data") or "")
 
 
 def test_nginx_runs_as_its_configuration_says(tmp_path: Path) -> None:
     config = tmp_path / "nginx.conf"
     config.write_text("# user nobody;\nuser root root;\n")
-    assert listener.nginx_user(config) == "root"
+    assert nginx_access.nginx_user(config) == "root"
 
 
 # --- [::] ---
@@ -239,7 +239,7 @@ def test_where_both_are_named_each_has_its_own_socket(start: Start, other: str) 
     assert server.stop() == 0
 
 
-def test_the_side_doors_too(start: Start) -> None:
+def test_the_endpoints_too(start: Start) -> None:
     port = free_port()
     server = start("--http", "[::]:0", "--metrics", f"[::]:{port}", "app:application", app=ADDRESSES).wait_ready(1)
     for host in ("127.0.0.1", "::1"):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wsgid.errors import ExitCode, IllegalTransition
 from wsgid.ipc.messages import OnDrain
-from wsgid.supervisor import fleet, slots
+from wsgid.supervisor import backoff, fleet, slots
 from wsgid.supervisor.actions import (
     Abandon,
     Abort,
@@ -154,7 +154,7 @@ def test_a_resting_slot_keeps_its_place() -> None:
     world.settle()
     world.fleet.gone(0, world.now_s)
     assert world.plan() == []  # not even in another slot
-    assert world.plan(after_s=fleet.BACKOFF_FIRST_S) == [SpawnWorker(0, 0, wary=True)]
+    assert world.plan(after_s=backoff.BACKOFF_FIRST_S) == [SpawnWorker(0, 0, wary=True)]
 
 
 def test_when_all_rest_one_of_them_is_woken_soon() -> None:
@@ -251,7 +251,7 @@ def test_a_dead_template_whose_successor_the_kernel_refuses_is_tried_again() -> 
 def test_a_fleet_is_settled_when_all_have_lived_for_a_moment_and_nothing_is_under_way() -> None:
     world = running()
     assert not world.fleet.is_settled(world.now_s)
-    world.plan(after_s=fleet.LIVED_SHORTLY_S)
+    world.plan(after_s=backoff.LIVED_SHORTLY_S)
     assert world.fleet.is_settled(world.now_s)
     world.fleet.tired(0)
     world.plan()

@@ -1,0 +1,56 @@
+"""What the log says when a server starts: where it listens, and what is dangerous or will not work on this machine."""
+
+import os
+from collections.abc import Iterator, Sequence
+
+from wsgid import __version__, log
+from wsgid.config.options import Settings
+from wsgid.linux import privileges, safefiles
+from wsgid.log import files as log_files
+from wsgid.sockets import nginx_access
+from wsgid.sockets.listener import Listener
+
+
+def announce(settings: Settings, listeners: Sequence[Listener]) -> None:
+    """Log where the server listens, and a warning for each danger."""
+    addresses = dict.fromkeys(each.address for each in listeners)  # with --reuse-port an address has several
+    log.info(
+        "wsgid %s listens on %s with %d worker%s",
+        __version__,
+        ", ".join(addresses),
+        settings.workers,
+        "s" * (settings.workers > 1),
+    )
+    for sentence in (*_exposed(settings, listeners), *_root(settings), *_closed_to_nginx(listeners)):
+        log.warning("%s", sentence)
+
+
+def _exposed(settings: Settings, listeners: Sequence[Listener]) -> Iterator[str]:
+    """Files that others than root could replace."""
+    paths = [("--socket", os.fspath(each.path)) for each in listeners if each.path]
+    paths += [("--pidfile", settings.pidfile), ("--logto", settings.logto), ("--daemonize", settings.daemonize)]
+    paths += [("--master-fifo", path) for path in settings.master_fifo]
+    paths += [
+        ("--access-log" if path == settings.access_log else "--logger", path)
+        for path in log_files.paths(settings.logger, settings.access_log)
+    ]
+    for option, path in paths:
+        sentence = safefiles.warning_of(path, option) if path else None
+        if sentence:
+            yield sentence
+
+
+def _root(settings: Settings) -> Iterator[str]:
+    """An application that runs as root."""
+    rights = privileges.root_words(settings.uid, settings.gid)
+    if rights:
+        yield f"the application runs {rights}: whoever breaks into it has the machine; name another user with --uid"
+
+
+def _closed_to_nginx(listeners: Sequence[Listener]) -> Iterator[str]:
+    """Sockets that nginx may not connect to."""
+    user = nginx_access.nginx_user()
+    for each in listeners:
+        trouble = nginx_access.keeps_out(each.path, user) if each.path and user else None
+        if trouble:
+            yield trouble

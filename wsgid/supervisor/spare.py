@@ -1,0 +1,81 @@
+"""The spare: a process that has imported everything but the application, and becomes the next template.
+
+Python and gevent take longer to import than many an application, and a reload need not wait for them.
+
+Rules
+* One spare is started for each generation, when the fleet is settled. If it dies, there is none until the next one.
+* A spare that the kernel refuses is tried again, later each time.
+* Its channel is in no selector: it has nothing to say before it is a template.
+"""
+
+from collections.abc import Callable
+
+from wsgid.linux import process
+from wsgid.linux.syscall_errors import words
+from wsgid.supervisor.fleet import Fleet
+from wsgid.supervisor.inbox import Inbox
+from wsgid.supervisor.retry import Again, Net
+
+
+class Spare:
+    """
+    Args:
+        start: starts a process. Returns its pid and the master's end of its channel; raises OSError.
+        net: where a refusal is logged.
+    """
+
+    def __init__(self, start: Callable[[], tuple[int, Inbox]], net: Net) -> None:
+        self._start = start
+        self._net = net
+        self._again = Again()
+        self._wanted = False
+        self._held: tuple[int, Inbox] | None = None
+
+    @property
+    def pid(self) -> int:
+        """0 if there is none."""
+        return self._held[0] if self._held else 0
+
+    def inboxes(self) -> list[Inbox]:
+        """Its channel, if there is a spare."""
+        return [self._held[1]] if self._held else []
+
+    def want(self) -> None:
+        """A template is ready: the next one can be prepared."""
+        self._wanted = self._held is None
+
+    def prepare(self, fleet: Fleet, now_s: float) -> None:
+        """Start it, if it is wanted and everything is quiet."""
+        if not self._wanted or self._again.waits(now_s) or not fleet.is_settled(now_s):
+            return
+        try:
+            self._held = self._start()
+            self._wanted = False
+            self._again.done()
+        except OSError as error:
+            self._again.refused(now_s)
+            self._net.say(f"the next template cannot be prepared: {words(error)}; it is tried again, later each time")
+
+    def take(self) -> tuple[int, Inbox] | None:
+        """Its pid and channel, for the caller from now on; None if there is none."""
+        held, self._held = self._held, None
+        return held
+
+    def end(self) -> None:
+        """Kill it."""
+        held = self.take()
+        if held:
+            pid, inbox = held
+            inbox.close()
+            process.end(pid)
+
+    def give_up(self) -> None:
+        """The server stops: kill it, and start none any more."""
+        self._wanted = False
+        self.end()
+
+    def reaped(self) -> None:
+        """It has ended by itself."""
+        held = self.take()
+        if held:
+            held[1].close()
