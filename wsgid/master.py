@@ -179,7 +179,7 @@ class Master:
         """Do what is due, wait, and take in what has happened. Returns the exit code at the end."""
         now_s = time.monotonic()
         self._worker_watch.read_heartbeats()
-        with self._net.under("the look around"):
+        with self._net.under("the check of files and memory"):
             self._check_files_and_memory(now_s)
         for action in self._fleet.plan(now_s):
             if isinstance(action, actions.Exit):
@@ -249,7 +249,7 @@ class Master:
         self._rehearsal.turn(now_s)
         for path, _ in self._touched.changes():
             log.info("%s has changed: reloading the application", path)
-            self._fleet.request_reload()
+            self._fleet.templates.request_reload()
         for path, _ in self._rotated.changes():
             self.reopen_logs(f"{path} has changed")
         self._worker_watch.kill_the_large()
@@ -326,7 +326,7 @@ class Master:
 
     def reload(self, who: str) -> None:
         log.info("%s: reloading the application", who)
-        self._fleet.request_reload()
+        self._fleet.templates.request_reload()
 
     def resize(self, workers: int, who: str) -> None:
         """From 1 up to half of the slots: the other half is for those who replace them."""

@@ -146,16 +146,16 @@ def take_snapshot(
         directory=_directory(),
         now_s=time.time(),
         started_s=started_s,
-        generation=fleet.wanted_generation,
+        generation=fleet.templates.wanted_generation,
         wanted=fleet.target,
         places=settings.gevent,
         workers=tuple(_view(slot, scoreboard) for slot in fleet.slots),
         listeners=tuple(_view_listeners(listeners)),
         templates=tuple(
-            TemplateView(one.generation, one.state, processes.templates.get(one.generation, 0))
-            for one in fleet.templates.values()
+            TemplateView(template.generation, template.state, processes.templates.get(template.generation, 0))
+            for template in fleet.templates.records.values()
         ),
-        next_generation=fleet.next_generation,
+        next_generation=fleet.templates.next_generation,
         spare_pid=processes.spare_pid,
         failure=processes.failure,
     )
@@ -171,16 +171,16 @@ def _directory() -> str:
 def _view_listeners(listeners: Sequence[Listener]) -> Iterable[ListenerView]:
     """One an address: those that share one (--reuse-port) are added up."""
     addresses: dict[str, list[Listener]] = {}
-    for one in listeners:
-        addresses.setdefault(one.address, []).append(one)
+    for each in listeners:
+        addresses.setdefault(each.address, []).append(each)
     for address, sharing in addresses.items():
-        known = [backlog for one in sharing if (backlog := one.queue())]
+        known = [queue for each in sharing if (queue := each.queue())]
         complete = len(known) == len(sharing)
         yield ListenerView(
             address,
             str(sharing[0].path or ""),
-            sum(one.waiting for one in known) if complete else None,
-            sum(one.size for one in known) if complete else None,
+            sum(queue.waiting for queue in known) if complete else None,
+            sum(queue.size for queue in known) if complete else None,
             sharing[0].spoken.protocol.value,
         )
 

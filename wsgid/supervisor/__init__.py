@@ -1,6 +1,7 @@
 """What the master decides, and what it owns.
 
-fleet.py           the plan: which template and worker is in which state, and what has to happen next
+fleet.py           the plan: which worker is in which state, and what has to happen next
+templates.py       the part of the plan that is about templates and generations
 slots.py           the states, and the table of what may follow what
 actions.py         what the plan orders
 executor.py        carries it out

@@ -70,7 +70,7 @@ class ChildMessages:
                 if message is None:
                     self._lose_template(generation)
                     return
-                inbox.check_template(message, self._fleet.templates[generation], pid, source.sender_pid)
+                inbox.check_template(message, self._fleet.templates.records[generation], pid, source.sender_pid)
                 self._hear_template(generation, message)
         except ControlError as error:
             self._expel(f"template {generation}", error, {pid, source.sender_pid})
@@ -83,7 +83,7 @@ class ChildMessages:
             case messages.TemplateReady():
                 process.set_pace(self._children.template_pids[generation], process.Pace.USUAL)
                 self._children.spare.want()
-                self._fleet.template_ready(generation, time.monotonic())
+                self._fleet.templates.ready(generation, time.monotonic())
             case messages.SpawnFailed(slot=slot, reason=reason):
                 self._check_is_spawning(slot, generation)
                 self._children.close_worker(slot)
@@ -99,7 +99,7 @@ class ChildMessages:
 
     def _lose_template(self, generation: int) -> None:
         self._children.close_template(generation)
-        self._fleet.template_closed(generation, time.monotonic())
+        self._fleet.templates.closed(generation, time.monotonic())
 
     # --- workers ---
 
@@ -165,7 +165,7 @@ class ChildMessages:
         """Each worker sees the change; the first one counts."""
         if self._once.is_new(f"{path} {stamp}"):
             log.info("%s has changed: reloading the application", path)
-            self._fleet.request_reload()
+            self._fleet.templates.request_reload()
 
     def _lose_worker(self, slot: int) -> None:
         self._children.close_worker(slot)

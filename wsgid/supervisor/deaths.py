@@ -66,7 +66,7 @@ class Deaths:
 
     def _template(self, generation: int, words: str) -> None:
         was_loaded = self._children.remove_template(generation)
-        if self._fleet.is_booting(generation) and self._fleet.proven and not was_loaded:
+        if self._fleet.templates.is_booting(generation) and self._fleet.proven and not was_loaded:
             self._failures.launch_refused(
                 generation, f"it {words} before wsgid was loaded; let the virtual environment's installation finish"
             )
@@ -105,5 +105,7 @@ class Deaths:
         if status != 0:
             return DeathCause.CRASH
         if left in LEAVING:
-            return DeathCause.RELOAD if slot.generation < self._fleet.wanted_generation else DeathCause.SURPLUS
+            return (
+                DeathCause.RELOAD if slot.generation < self._fleet.templates.wanted_generation else DeathCause.SURPLUS
+            )
         return DeathCause.LEFT

@@ -24,17 +24,12 @@ from wsgid.ipc.scoreboard import SLOTS_MAX
 from wsgid.supervisor.actions import (
     Abandon,
     Abort,
-    AbortTemplate,
     Action,
-    DismissTemplate,
     DrainWorker,
     Exit,
     Interrupt,
     InterruptImport,
-    InterruptTemplate,
     Kill,
-    KillTemplate,
-    LaunchTemplate,
     SpawnWorker,
     Unlisten,
 )
@@ -49,16 +44,15 @@ from wsgid.supervisor.slots import (
     Slot,
     SlotEvent,
     SlotState,
-    TemplateRecord,
     TemplateState,
     next_state,
 )
+from wsgid.supervisor.templates import Templates
 
 EMERGENCY_S = 3.0  # with no worker at all, some slot's rest ends this long after the last death
 
 ABORT_GRACE_S = 1.0  # between "abort, and print your stack" and SIGKILL
 INTERRUPT_GRACE_S = 2.0  # between "your hub is stalled" and abort
-DISMISS_GRACE_S = 2.0  # for a template to leave by itself
 FORCE_MARGIN_S = 2.0  # a worker ends its own requests after the mercy time; the master steps in this much later
 STALE_S = 1.0  # a hub that has not run for longer is held up now, and what is in flight cannot use its mercy time
 HELD_MAX_S = 60.0  # for so long, at most, that is waited for
@@ -70,9 +64,6 @@ class Mode(Enum):
     RUNNING = auto()
     DRAINING = auto()  # graceful stop
     STOPPING = auto()  # stop now
-
-
-_OVERDUE = (InterruptTemplate, AbortTemplate, KillTemplate)  # one after the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +78,7 @@ class Deadlines:
 
 @dataclass
 class Fleet:
-    """Bookkeeping of templates and worker slots.
+    """Bookkeeping of worker slots, and the one plan of workers and templates.
 
     Args:
         target: how many workers shall be there.
@@ -101,22 +92,14 @@ class Fleet:
     stop_at_s: float = inf  # a graceful stop is due then
     listening: bool = True
     proven: bool = False  # some worker was Ready once: from now on, failures to boot never stop the fleet
-    reload_requested: bool = False
-    wanted_generation: int = 0
-    next_generation: int = 0
     slots: list[Slot] = field(default_factory=list)
-    templates: dict[int, TemplateRecord] = field(default_factory=dict)
-    template_failures: int = 0
-    template_not_before_s: float = -inf
-    launch_failures: int = 0  # how often in a row the kernel has refused to start a template
-    launch_not_before_s: float = -inf
     last_plan_s: float | None = None
+    templates: Templates = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.templates = Templates(self.deadlines.boot_s)
 
     # --- events: what the master saw ---
-
-    def request_reload(self) -> None:
-        self.reload_requested = True
-        self.launch_not_before_s = -inf  # whoever asks anew may know that it works now
 
     def request_stop(self, at_s: float) -> None:
         """Stop gracefully, from `at_s` on; until then everything goes on."""
@@ -134,49 +117,21 @@ class Fleet:
         """A worker of the master before this one (SIGUSR2): it serves until a new one replaces it."""
         self.recall(number + 1)
         self.slots[number] = Slot(number, SlotState.READY, generation, pid, number, ready_s=now_s, since_s=now_s)
-        self.next_generation = self.wanted_generation = max(self.wanted_generation, generation + 1)
+        self.templates.adopt(generation)
         self.proven = True
-
-    def template_ready(self, generation: int, now_s: float) -> None:
-        """A template has imported the application: newer code than that of all templates before it."""
-        template = self.templates.get(generation)
-        if template is None or template.state is not TemplateState.BOOTING:
-            return
-        self.templates[generation] = replace(template, state=TemplateState.READY, ready_s=now_s, deadline_s=inf)
-        self.launch_failures = 0
-        if template.purpose is not Purpose.REPLACE:
-            self.wanted_generation = generation
 
     def launch_failed(self, generation: int, now_s: float) -> float:
         """The kernel has refused to start this template. A server that never served ends by that; any other tries
         again, and a reload stays asked for. Returns the pause until then, in seconds."""
-        template = self.templates.pop(generation)
-        self.launch_failures += 1
-        pause_s = backoff_s(self.launch_failures + 1)
-        self.launch_not_before_s = now_s + pause_s
-        self.reload_requested |= template.purpose is Purpose.RELOAD
         self._boot_failed(ExitCode.FAILURE)
-        return pause_s
-
-    def is_booting(self, generation: int) -> bool:
-        """Whether a template is still to say that it is ready, and is wanted."""
-        return self.templates[generation].state is TemplateState.BOOTING
-
-    def template_closed(self, generation: int, now_s: float) -> None:
-        """A template's end of its channel is gone: it cannot spawn any more and has to leave."""
-        template = self.templates[generation]
-        if template.state is TemplateState.READY:
-            self.templates[generation] = replace(template, state=TemplateState.LOST, deadline_s=now_s + DISMISS_GRACE_S)
+        return self.templates.launch_failed(generation, now_s)
 
     def template_gone(self, generation: int, now_s: float) -> TemplateState:
         """A template was reaped. Returns the state that it left; BOOTING means that it could not import."""
-        template = self.templates.pop(generation)
-        if template.state is TemplateState.BOOTING:
+        left = self.templates.gone(generation, now_s)
+        if left is TemplateState.BOOTING:
             self._boot_failed()
-        if template.state is not TemplateState.DISMISSED:
-            self.template_failures = failures_after(self.template_failures, now_s - template.ready_s)
-            self.template_not_before_s = now_s + backoff_s(self.template_failures)
-        return template.state
+        return left
 
     def hello(self, number: int, pid: int) -> None:
         self.slots[number] = replace(self.slots[number], pid=pid)
@@ -238,27 +193,23 @@ class Fleet:
         actions: list[Action] = []
         if self.mode is Mode.RUNNING:
             actions += self._check_hubs(now_s)
-            actions += self._check_templates(now_s)
+            actions += self.templates.plan(now_s, Purpose.REPLACE if self.proven else Purpose.START)
             actions += self._retire(now_s)
             actions += self._spawn(now_s)  # behind _retire, which makes room for the next replacement
         else:
             actions += self._wind_down(now_s)
             actions += self._check_hubs(now_s)
         actions += self._check_deadlines(now_s)
+        actions += self.templates.check_deadlines(now_s)
         return actions
 
     def next_plan_s(self, now_s: float) -> float:
         """The latest time at which `plan` has to be asked again if nothing happens until then."""
         times = [slot.deadline_s for slot in self.slots if not self._is_held_up(slot, now_s)]
-        if self.mode is Mode.RUNNING:
-            times.append(self.stop_at_s)
         times += [slot.not_before_s for slot in self.slots if slot.not_before_s > now_s]
-        times += [template.deadline_s for template in self.templates.values()]
+        times.append(self.templates.next_deadline_s())
         if self.mode is Mode.RUNNING:
-            if not self.templates:
-                times.append(max(self.template_not_before_s, self.launch_not_before_s, now_s))
-            elif self.reload_requested:
-                times.append(max(self.launch_not_before_s, now_s))
+            times += [self.stop_at_s, self.templates.next_launch_s(now_s)]
         return min([now_s + TICK_S, *times])
 
     @property
@@ -273,12 +224,11 @@ class Fleet:
         """Whether one template and exactly the wanted workers are there, and none of them is dying young."""
         taken = [slot for slot in self.slots if slot.state is not SlotState.VACANT]
         ready = [slot for slot in taken if slot.state is SlotState.READY and now_s - slot.ready_s >= LIVED_SHORTLY_S]
-        return len(ready) == len(taken) == self.target and len(self.templates) == 1 and self.template() is not None
-
-    def template(self) -> TemplateRecord | None:
-        """The newest template that can spawn."""
-        able = [template for template in self.templates.values() if template.state is TemplateState.READY]
-        return max(able, key=lambda template: template.generation, default=None)
+        return (
+            len(ready) == len(taken) == self.target
+            and len(self.templates.records) == 1
+            and self.templates.newest() is not None
+        )
 
     # --- the parts of the plan ---
 
@@ -297,24 +247,8 @@ class Fleet:
                 self.slots[slot.number] = replace(slot, shown_s=beaten_s)
                 yield Interrupt(slot.number)
 
-    def _check_templates(self, now_s: float) -> Iterable[Action]:
-        able = self.template()
-        rested = now_s >= self.launch_not_before_s
-        for template in list(self.templates.values()):
-            superseded = able is not None and template.generation < able.generation
-            unwanted = self.reload_requested and rested and template.state is TemplateState.BOOTING
-            if (superseded or unwanted) and template.state in (TemplateState.BOOTING, TemplateState.READY):
-                yield self._dismiss(template, now_s)
-        alive = any(template.state is not TemplateState.DISMISSED for template in self.templates.values())
-        if not rested:
-            return
-        if self.reload_requested:
-            yield self._launch(Purpose.RELOAD, now_s)
-        elif not alive and now_s >= self.template_not_before_s:
-            yield self._launch(Purpose.REPLACE if self.proven else Purpose.START, now_s)
-
     def _spawn(self, now_s: float) -> Iterable[Action]:
-        template = self.template()
+        template = self.templates.newest()
         if template is None:
             return
         live = [slot for slot in self.slots if slot.state in LIVE]
@@ -359,15 +293,13 @@ class Fleet:
         if self.listening:
             self.listening = False
             yield Unlisten()
-        for template in list(self.templates.values()):
-            if template.state is not TemplateState.DISMISSED:
-                yield self._dismiss(template, now_s)
+        yield from self.templates.wind_down(now_s)
         for slot in self.slots:
             if self.mode is Mode.STOPPING and slot.state not in (SlotState.VACANT, SlotState.ABORTING):
                 self._step(slot.number, SlotEvent.ABORT, now_s, now_s)  # overdue at once: killed below
             elif slot.state in STAFF:
                 yield self._drain(slot, OnDrain.EMPTY, now_s)
-        if not self.templates and all(slot.state is SlotState.VACANT for slot in self.slots):
+        if not self.templates.records and all(slot.state is SlotState.VACANT for slot in self.slots):
             yield Exit(self.exit_code)
 
     def _check_deadlines(self, now_s: float) -> Iterable[Action]:
@@ -384,14 +316,6 @@ class Fleet:
                 killing = slot.state is SlotState.ABORTING
                 self._step(slot.number, SlotEvent.ABORT, now_s, now_s + ABORT_GRACE_S)
                 yield Kill(slot.number) if killing else Abort(slot.number)
-        for template in self.templates.values():
-            if now_s >= template.deadline_s:
-                booting = template.state is TemplateState.BOOTING
-                step = _OVERDUE[min(template.overdue, 2) if booting else 2]
-                self.templates[template.generation] = replace(
-                    template, overdue=template.overdue + 1, deadline_s=now_s + DISMISS_GRACE_S
-                )
-                yield step(template.generation)
 
     def _is_held_up(self, slot: Slot, now_s: float) -> bool:
         """Whether a leaving worker is late because its hub does not run now: then `_check_hubs` ends what holds it, or
@@ -418,20 +342,6 @@ class Fleet:
         self.slots[slot.number] = replace(self.slots[slot.number], leaves_by_s=leaves_by_s)
         return DrainWorker(slot.number, backlog)
 
-    def _launch(self, purpose: Purpose, now_s: float) -> Action:
-        generation = self.next_generation
-        self.next_generation += 1
-        self.reload_requested = False
-        self.templates[generation] = TemplateRecord(generation, purpose, deadline_s=now_s + self.deadlines.boot_s)
-        return LaunchTemplate(generation)
-
-    def _dismiss(self, template: TemplateRecord, now_s: float) -> Action:
-        deadline_s = now_s + DISMISS_GRACE_S
-        self.templates[template.generation] = replace(template, state=TemplateState.DISMISSED, deadline_s=deadline_s)
-        if template.state is TemplateState.BOOTING:  # busy with the import, it would not notice a dismissal
-            return KillTemplate(template.generation)
-        return DismissTemplate(template.generation)
-
     def _boot_failed(self, code: ExitCode = ExitCode.APPLICATION) -> None:
         """Nobody was ever Ready: the first generation is broken, and trying again would only hide it."""
         if not self.proven and self.mode is Mode.RUNNING:
@@ -439,7 +349,7 @@ class Fleet:
             self.exit_code = code
 
     def _outdated(self, slot: Slot) -> bool:
-        return slot.tired or slot.generation < self.wanted_generation
+        return slot.tired or slot.generation < self.templates.wanted_generation
 
     def _surge(self) -> int:
         """How many more workers than the target a rolling replacement may hold: one, or a tenth of them."""
@@ -467,8 +377,7 @@ class Fleet:
         if last_s is None or 0 <= now_s - last_s <= LOST_TIME_S:
             return
         lost_s = now_s - last_s
-        self.template_not_before_s += lost_s
-        self.launch_not_before_s += lost_s
+        self.templates.forgive(lost_s)
         self.slots = [
             replace(
                 slot,
@@ -480,5 +389,3 @@ class Fleet:
             )
             for slot in self.slots
         ]
-        for template in self.templates.values():
-            self.templates[template.generation] = replace(template, deadline_s=template.deadline_s + lost_s)

@@ -100,10 +100,10 @@ class Notifier:
             self._remark = ""
             self._enter(Phase.RELOADING, f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         elif self._phase is Phase.RELOADING and (not rolling or _fails_to_roll(fleet)):
-            if rolling or fleet.wanted_generation < self._announced:
+            if rolling or fleet.templates.wanted_generation < self._announced:
                 self._remark = "; the last reload has failed"
             self._enter(Phase.READY, "READY=1")
-        elif not rolling and fleet.wanted_generation >= self._announced:
+        elif not rolling and fleet.templates.wanted_generation >= self._announced:
             self._remark = ""  # in the end it went well
 
     def _enter(self, phase: Phase, message: str) -> None:
@@ -117,7 +117,7 @@ class Notifier:
         ready = len(fleet.of_state(SlotState.READY))
         status = (
             f"{self._phase.name.lower()}: {ready} of {fleet.target} workers ready, generation "
-            f"{fleet.wanted_generation}, {self._in_flight()} requests in flight{self._remark}"
+            f"{fleet.templates.wanted_generation}, {self._in_flight()} requests in flight{self._remark}"
         )
         if status != self._status:
             self._status = status
@@ -147,27 +147,27 @@ def _has_started(fleet: Fleet) -> bool:
 
 
 def _generation_asked_for(fleet: Fleet) -> int:
-    refused = [fleet.next_generation - 1] if _is_refused(fleet) else []
-    return max([fleet.wanted_generation, *refused, *(template.generation for template in _reloads(fleet))])
+    refused = [fleet.templates.next_generation - 1] if _is_refused(fleet) else []
+    return max([fleet.templates.wanted_generation, *refused, *(template.generation for template in _reloads(fleet))])
 
 
 def _is_refused(fleet: Fleet) -> bool:
     """Whether a reload waits for its next try, since the kernel has refused to start the template."""
-    return fleet.reload_requested and fleet.launch_failures > 0
+    return fleet.templates.reload_requested and fleet.templates.launch_failures > 0
 
 
 def _reloads(fleet: Fleet) -> list[TemplateRecord]:
     """The templates that import newer code."""
     return [
         template
-        for template in fleet.templates.values()
+        for template in fleet.templates.records.values()
         if template.purpose is Purpose.RELOAD and template.state is TemplateState.BOOTING
     ]
 
 
 def _is_rolling(fleet: Fleet) -> bool:
     """Whether workers are being brought to another generation, or will be."""
-    outdated = any(slot.state in STAFF and slot.generation < fleet.wanted_generation for slot in fleet.slots)
+    outdated = any(slot.state in STAFF and slot.generation < fleet.templates.wanted_generation for slot in fleet.slots)
     return outdated or _is_refused(fleet) or bool(_reloads(fleet))
 
 
@@ -176,9 +176,9 @@ def _fails_to_roll(fleet: Fleet) -> bool:
     there is no template (after USR2), or its workers die young (with --lazy-apps they import for themselves)."""
     if _reloads(fleet):
         return False
-    template = fleet.template()
+    template = fleet.templates.newest()
     if template is None or _is_refused(fleet):
-        return fleet.template_failures > 0 or fleet.launch_failures > 0
+        return fleet.templates.failures > 0 or fleet.templates.launch_failures > 0
     return any(
         slot.state is SlotState.VACANT and slot.failures and slot.since_s >= template.ready_s for slot in fleet.slots
     )

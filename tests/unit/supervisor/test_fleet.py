@@ -68,9 +68,9 @@ class World:
             self.settle()
 
     def settle(self) -> None:
-        for generation, template in list(self.fleet.templates.items()):
+        for generation, template in list(self.fleet.templates.records.items()):
             if template.state is TemplateState.BOOTING:
-                self.fleet.template_ready(generation, self.now_s)
+                self.fleet.templates.ready(generation, self.now_s)
             elif template.state is TemplateState.DISMISSED:
                 self.fleet.template_gone(generation, self.now_s)
         for slot in list(self.fleet.slots):
@@ -101,7 +101,7 @@ def test_a_start_launches_one_template_and_spawns_the_target_once_it_is_ready() 
     world = World(Fleet(3, DEADLINES))
     assert world.plan() == [LaunchTemplate(0)]
     assert world.plan() == []
-    world.fleet.template_ready(0, world.now_s)
+    world.fleet.templates.ready(0, world.now_s)
     assert world.plan() == [SpawnWorker(0, 0), SpawnWorker(1, 0), SpawnWorker(2, 0)]
     assert world.plan() == []
 
@@ -116,7 +116,7 @@ def test_a_first_generation_that_cannot_be_imported_ends_the_server_with_its_cod
 def test_a_first_worker_that_dies_before_it_is_ready_ends_the_server_and_its_siblings() -> None:
     world = World(Fleet(2, DEADLINES))
     world.plan()
-    world.fleet.template_ready(0, world.now_s)
+    world.fleet.templates.ready(0, world.now_s)
     world.plan()
     world.fleet.hello(0, 10)
     world.fleet.hello(1, 11)
@@ -175,9 +175,9 @@ def test_when_all_rest_one_of_them_is_woken_soon() -> None:
 
 def test_a_reload_replaces_one_worker_after_the_other_and_never_has_fewer_ready() -> None:
     world = running()
-    world.fleet.request_reload()
+    world.fleet.templates.request_reload()
     assert world.plan() == [LaunchTemplate(1)]
-    world.fleet.template_ready(1, world.now_s)
+    world.fleet.templates.ready(1, world.now_s)
     for _ in range(40):
         for action in world.plan():
             if isinstance(action, DrainWorker):
@@ -186,12 +186,12 @@ def test_a_reload_replaces_one_worker_after_the_other_and_never_has_fewer_ready(
         assert len(world.fleet.of_state(SlotState.SPAWNING)) <= 1
         world.settle()
     assert [slot.generation for slot in world.ready()] == [1, 1, 1, 1]
-    assert list(world.fleet.templates) == [1]
+    assert list(world.fleet.templates.records) == [1]
 
 
 def test_a_reload_that_cannot_be_imported_leaves_everything_as_it_was() -> None:
     world = running()
-    world.fleet.request_reload()
+    world.fleet.templates.request_reload()
     world.plan()
     assert world.fleet.template_gone(1, world.now_s) is TemplateState.BOOTING
     assert world.plan(after_s=1) == []
@@ -208,7 +208,7 @@ def test_a_first_template_that_the_kernel_refuses_ends_the_server_with_code_1() 
 
 def test_a_reload_that_the_kernel_refuses_is_tried_again_with_growing_pauses_until_it_can_be() -> None:
     world = running()
-    world.fleet.request_reload()
+    world.fleet.templates.request_reload()
     asked_s = world.now_s
     assert world.plan() == [LaunchTemplate(1)]
     pauses_s = [world.fleet.launch_failed(1, world.now_s)]
@@ -226,13 +226,13 @@ def test_a_reload_that_the_kernel_refuses_is_tried_again_with_growing_pauses_unt
     assert actions == [LaunchTemplate(12)]
     world.settle()
     world.boot()
-    assert {slot.generation for slot in world.ready()} == {12} and world.fleet.launch_failures == 0
+    assert {slot.generation for slot in world.ready()} == {12} and world.fleet.templates.launch_failures == 0
 
 
 def test_who_asks_again_need_not_wait_for_the_pause() -> None:
     world = running()
     for number in range(1, 10):
-        world.fleet.request_reload()
+        world.fleet.templates.request_reload()
         assert world.plan() == [LaunchTemplate(number)]
         world.fleet.launch_failed(number, world.now_s)
 
@@ -245,7 +245,7 @@ def test_a_dead_template_whose_successor_the_kernel_refuses_is_tried_again() -> 
     world.fleet.launch_failed(1, world.now_s)
     assert world.plan() == [] and world.fleet.next_plan_s(world.now_s) > world.now_s
     assert world.plan(after_s=0.11) == [LaunchTemplate(2)]
-    assert world.fleet.templates[2].purpose is Purpose.REPLACE
+    assert world.fleet.templates.records[2].purpose is Purpose.REPLACE
 
 
 def test_a_fleet_is_settled_when_all_have_lived_for_a_moment_and_nothing_is_under_way() -> None:
@@ -260,21 +260,21 @@ def test_a_fleet_is_settled_when_all_have_lived_for_a_moment_and_nothing_is_unde
 
 def test_a_second_reload_during_the_first_takes_the_newest_code() -> None:
     world = running()
-    world.fleet.request_reload()
+    world.fleet.templates.request_reload()
     world.plan()
-    world.fleet.request_reload()
+    world.fleet.templates.request_reload()
     assert world.plan() == [KillTemplate(1), LaunchTemplate(2)]
 
 
 def test_a_killed_template_is_replaced_and_its_workers_stay() -> None:
     world = running()
     world.plan(after_s=3)
-    world.fleet.template_closed(0, world.now_s)
+    world.fleet.templates.closed(0, world.now_s)
     assert world.plan() == []  # it still has to be reaped
     world.fleet.template_gone(0, world.now_s)
     assert world.plan() == [LaunchTemplate(1)]
-    assert world.fleet.templates[1].purpose is Purpose.REPLACE
-    world.fleet.template_ready(1, world.now_s)
+    assert world.fleet.templates.records[1].purpose is Purpose.REPLACE
+    world.fleet.templates.ready(1, world.now_s)
     assert world.plan() == []
     assert [slot.generation for slot in world.ready()] == [0, 0, 0, 0]
 
@@ -286,7 +286,7 @@ def test_a_template_that_cannot_be_replaced_is_tried_again_with_growing_pauses()
     while len(launched_s) < 10:
         if any(isinstance(action, LaunchTemplate) for action in world.plan(after_s=0.1)):
             launched_s.append(world.now_s)
-            world.fleet.template_gone(world.fleet.next_generation - 1, world.now_s)
+            world.fleet.template_gone(world.fleet.templates.next_generation - 1, world.now_s)
         world.beat()
     pauses = [later - earlier for earlier, later in itertools.pairwise(launched_s)]
     assert pauses == sorted(pauses) and pauses[-1] > 10
@@ -311,7 +311,7 @@ def leaving(mercy_s: float = 60.0, hub_s: float = 30.0) -> World:
     world.beat()
     world.fleet.request_stop(world.now_s)
     assert DrainWorker(0, OnDrain.EMPTY) in world.plan()
-    world.fleet.templates.clear()
+    world.fleet.templates.records.clear()
     return world
 
 
@@ -365,7 +365,7 @@ def test_a_leaving_worker_is_not_late_while_its_hub_is_held_up_but_for_a_minute(
 def test_a_worker_that_is_told_to_leave_while_it_imports_has_no_hub_to_be_watched() -> None:
     world = World(Fleet(1, fleet.Deadlines(boot_s=60, mercy_s=60, hub_s=5)))
     world.plan()
-    world.fleet.template_ready(0, world.now_s)
+    world.fleet.templates.ready(0, world.now_s)
     world.plan()
     world.fleet.hello(0, 10)
     world.fleet.request_stop(world.now_s)
@@ -466,7 +466,7 @@ def test_a_worker_that_outstays_its_mercy_is_aborted_and_killed() -> None:
     world.fleet.request_stop(world.now_s)
     for _ in range(64):
         world.plan(after_s=1)
-        world.fleet.templates.clear()
+        world.fleet.templates.records.clear()
     ends = [action for action in world.actions if isinstance(action, (Abort, Kill))]
     assert ends[:2] == [Abort(0), Kill(0)]
 
@@ -482,7 +482,7 @@ def test_a_forced_stop_kills_at_once() -> None:
 def test_a_spawn_that_nobody_answers_is_abandoned_after_the_boot_timeout() -> None:
     world = World(Fleet(1, DEADLINES))
     world.plan()
-    world.fleet.template_ready(0, world.now_s)
+    world.fleet.templates.ready(0, world.now_s)
     world.plan()
     for _ in range(59):
         assert world.plan(after_s=1) == []
@@ -548,7 +548,7 @@ def happen(world: World, event: str, pick: int) -> None:  # noqa: C901  # one ta
     """One event of the world that is possible now; `pick` chooses whom it meets."""
     slots = [slot for slot in world.fleet.slots if slot.state is not SlotState.VACANT]
     slot = slots[pick % len(slots)] if slots else None
-    generations = list(world.fleet.templates)
+    generations = list(world.fleet.templates.records)
     generation = generations[pick % len(generations)] if generations else None
     match event:
         case "worker hello" if slot and slot.pid == 0:
@@ -562,16 +562,16 @@ def happen(world: World, event: str, pick: int) -> None:  # noqa: C901  # one ta
             world.fleet.channel_closed(slot.number, world.now_s)
         case "spawn fails" if slot and slot.pid == 0 and slot.state is SlotState.SPAWNING:
             world.fleet.channel_closed(slot.number, world.now_s)
-        case "launch fails" if generation and world.fleet.templates[generation].state is TemplateState.BOOTING:
+        case "launch fails" if generation and world.fleet.templates.records[generation].state is TemplateState.BOOTING:
             world.fleet.launch_failed(generation, world.now_s)
         case "template ready" if generation is not None:
-            world.fleet.template_ready(generation, world.now_s)
+            world.fleet.templates.ready(generation, world.now_s)
         case "template dies" if generation is not None:
             world.fleet.template_gone(generation, world.now_s)
         case "template closes" if generation is not None:
-            world.fleet.template_closed(generation, world.now_s)
+            world.fleet.templates.closed(generation, world.now_s)
         case "reload":
-            world.fleet.request_reload()
+            world.fleet.templates.request_reload()
         case "beat":
             world.beat()
         case "held" if slot:
@@ -589,7 +589,7 @@ def assert_sensible(world: World, action: Action) -> None:
     if isinstance(action, (Interrupt, Abort, Kill)):
         assert world.fleet.slots[action.slot].pid != 0
     if isinstance(action, SpawnWorker):
-        assert world.fleet.templates[action.generation].state is TemplateState.READY
+        assert world.fleet.templates.records[action.generation].state is TemplateState.READY
 
 
 def calm_down(world: World) -> None:
@@ -598,7 +598,7 @@ def calm_down(world: World) -> None:
     world.settle()
     for slot in world.fleet.of_state(SlotState.LOST, SlotState.STALLED):
         world.fleet.gone(slot.number, world.now_s)
-    for generation, template in list(world.fleet.templates.items()):
+    for generation, template in list(world.fleet.templates.records.items()):
         if template.state is TemplateState.LOST:
             world.fleet.template_gone(generation, world.now_s)
     world.plan(after_s=0.5)
@@ -624,9 +624,9 @@ def test_whatever_happens_the_fleet_stays_within_its_bounds_and_recovers(
         calm_down(world)
     assert len(world.ready()) == world.fleet.target
     assert {slot.generation for slot in world.ready()} <= set(
-        range(world.fleet.wanted_generation, world.fleet.next_generation)
+        range(world.fleet.templates.wanted_generation, world.fleet.templates.next_generation)
     )
-    assert len(world.fleet.templates) == 1
+    assert len(world.fleet.templates.records) == 1
 
 
 @settings(max_examples=200, deadline=None)
@@ -654,7 +654,7 @@ def test_a_stop_always_ends_even_if_nobody_obeys(events: list[tuple[str, int]], 
 def test_those_who_serve_together_have_seats_of_their_own_whatever_their_slots() -> None:
     world = running(3)
     assert [slot.seat for slot in world.ready()] == [0, 1, 2]
-    world.fleet.request_reload()
+    world.fleet.templates.request_reload()
     world.boot()
     assert sorted(slot.seat for slot in world.ready()) == [0, 1, 2]
     assert [slot.number for slot in world.ready()] != [0, 1, 2]
@@ -684,7 +684,7 @@ def test_an_import_beyond_its_time_is_told_aborted_and_killed() -> None:
 def test_with_lazy_apps_too() -> None:
     world = World(Fleet(1, DEADLINES))
     world.plan()
-    world.fleet.template_ready(0, world.now_s)
+    world.fleet.templates.ready(0, world.now_s)
     world.plan()
     world.fleet.hello(0, 77)
     for _ in range(59):
@@ -699,7 +699,7 @@ def test_an_import_that_was_told_to_end_is_no_failure() -> None:
     """TERM from outside, to one process or to all of the service's."""
     world = World(Fleet(1, DEADLINES))
     world.plan()
-    world.fleet.template_ready(0, world.now_s)
+    world.fleet.templates.ready(0, world.now_s)
     world.plan()
     world.fleet.hello(0, 77)
     world.fleet.gone(0, world.now_s, asked=True)
@@ -708,13 +708,13 @@ def test_an_import_that_was_told_to_end_is_no_failure() -> None:
 
 def test_a_reload_does_not_wait_for_an_import_that_it_makes_outdated() -> None:
     world = running(target=1)
-    world.fleet.request_reload()
+    world.fleet.templates.request_reload()
     world.plan()
-    world.fleet.template_ready(1, world.now_s)
+    world.fleet.templates.ready(1, world.now_s)
     assert SpawnWorker(1, 1) in world.plan()
     world.fleet.hello(1, 88)
-    world.fleet.request_reload()
+    world.fleet.templates.request_reload()
     world.plan()
-    world.fleet.template_ready(2, world.now_s)
+    world.fleet.templates.ready(2, world.now_s)
     actions = world.plan()
     assert DrainWorker(1, OnDrain.LEAVE) in actions and SpawnWorker(2, 2) in actions
