@@ -91,7 +91,7 @@ def _one(read: Callable[[Snapshot], Number | None]) -> Callable[[Scraped], Itera
 
 
 def _workers(read: Callable[[WorkerView], Number | None]) -> Callable[[Scraped], Iterable[Sample]]:
-    return lambda server: [((str(one.slot),), read(one)) for one in server.snapshot.workers]
+    return lambda server: [((str(worker.slot),), read(worker)) for worker in server.snapshot.workers]
 
 
 def _words(word: Word) -> Callable[[Scraped], Iterable[Sample]]:
@@ -99,7 +99,7 @@ def _words(word: Word) -> Callable[[Scraped], Iterable[Sample]]:
 
 
 def _listeners(read: Callable[[ListenerView], Number | None]) -> Callable[[Scraped], Iterable[Sample]]:
-    return lambda server: [((one.address,), read(one)) for one in server.snapshot.listeners]
+    return lambda server: [((listener.address,), read(listener)) for listener in server.snapshot.listeners]
 
 
 def _uwsgi(read: Callable[[dict[str, Any]], Number | None]) -> Callable[[Scraped], Iterable[Sample]]:
@@ -117,7 +117,7 @@ def _uwsgi_sockets(field: str) -> Callable[[Scraped], Iterable[Sample]]:
 
 
 def _uwsgi_workers(read: Callable[[dict[str, Any]], Number]) -> Callable[[Scraped], Iterable[Sample]]:
-    return lambda server: [((str(one["id"]),), read(one)) for one in server.uwsgi["workers"]]
+    return lambda server: [((str(worker["id"]),), read(worker)) for worker in server.uwsgi["workers"]]
 
 
 def _uwsgi_field(field: str) -> Callable[[Scraped], Iterable[Sample]]:
@@ -264,7 +264,7 @@ METRICS = (
         _G,
         "The longest queue of a socket.",
         (),
-        _one(lambda s: max([one.queue for one in s.listeners if one.queue is not None], default=None)),
+        _one(lambda s: max([each.queue for each in s.listeners if each.queue is not None], default=None)),
     ),
     Metric("uwsgi_listen_queue_errors", _G, "Always 0.", (), _uwsgi(lambda u: u["listen_queue_errors"])),
     Metric("uwsgi_signal_queue_length", _G, "Always 0.", (), _uwsgi(lambda u: u["signal_queue"])),

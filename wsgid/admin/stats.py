@@ -24,7 +24,7 @@ def render(snapshot: Snapshot) -> bytes:
 
 def statistics(snapshot: Snapshot) -> dict[str, Any]:
     """All of it, in uWSGI's order."""
-    queue = max([one.queue or 0 for one in snapshot.listeners], default=0)
+    queue = max([listener.queue or 0 for listener in snapshot.listeners], default=0)
     return {
         "version": snapshot.version,
         "listen_queue": queue,

@@ -41,14 +41,14 @@ def status(snapshot: Snapshot, settings: Settings) -> dict[str, Any]:
         "ready": snapshot.ready,
         "places": snapshot.places,
         "hub_warn_s": settings.hub_warn,
-        "workers": [_worker(one, snapshot) for one in snapshot.workers],
+        "workers": [_worker(worker, snapshot) for worker in snapshot.workers],
         "templates": [
-            {"generation": one.generation, "state": one.state.name.lower(), "pid": one.pid}
-            for one in snapshot.templates
+            {"generation": template.generation, "state": template.state.name.lower(), "pid": template.pid}
+            for template in snapshot.templates
         ],
         "spare_pid": snapshot.spare_pid,
-        "listeners": [_listener(one) for one in snapshot.listeners],
-        "totals": {name: sum(one.words[word] for one in snapshot.workers) for name, word in _TOTALS.items()},
+        "listeners": [_listener(listener) for listener in snapshot.listeners],
+        "totals": {name: sum(worker.words[word] for worker in snapshot.workers) for name, word in _TOTALS.items()},
         "failure": {
             "generation": failure.generation,
             "reason": failure.reason,
@@ -59,24 +59,24 @@ def status(snapshot: Snapshot, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _worker(one: WorkerView, snapshot: Snapshot) -> dict[str, Any]:
-    lives = one.state is not SlotState.VACANT
+def _worker(worker: WorkerView, snapshot: Snapshot) -> dict[str, Any]:
+    lives = worker.state is not SlotState.VACANT
     return {
-        "slot": one.slot,
-        "state": one.state.name.lower(),
-        "pid": one.pid,
-        "generation": one.generation,
-        "age_s": round(max(snapshot.now_s - one.spawned_s, 0), 1) if lives else 0.0,
-        "requests": one.since[Word.REQUESTS],
-        "in_flight": one.in_flight,
-        "lag_s": one.words[Word.LAG_US] / 1e6,
-        "heartbeat_age_s": round(one.heartbeat_age_s, 3),
-        "rss_bytes": one.memory.rss_bytes,
-        "restarts": {cause.value: count for cause, count in one.deaths.items() if count},
-        "failures": one.failures,
-        "rests_s": round(one.rests_s, 3),
+        "slot": worker.slot,
+        "state": worker.state.name.lower(),
+        "pid": worker.pid,
+        "generation": worker.generation,
+        "age_s": round(max(snapshot.now_s - worker.spawned_s, 0), 1) if lives else 0.0,
+        "requests": worker.since[Word.REQUESTS],
+        "in_flight": worker.in_flight,
+        "lag_s": worker.words[Word.LAG_US] / 1e6,
+        "heartbeat_age_s": round(worker.heartbeat_age_s, 3),
+        "rss_bytes": worker.memory.rss_bytes,
+        "restarts": {cause.value: count for cause, count in worker.deaths.items() if count},
+        "failures": worker.failures,
+        "rests_s": round(worker.rests_s, 3),
     }
 
 
-def _listener(one: ListenerView) -> dict[str, Any]:
-    return {"address": one.address, "queue": one.queue, "backlog": one.backlog}
+def _listener(listener: ListenerView) -> dict[str, Any]:
+    return {"address": listener.address, "queue": listener.queue, "backlog": listener.backlog}
