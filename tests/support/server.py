@@ -155,6 +155,9 @@ class Server:
     def template_pids(self) -> list[int]:
         return self._pids("wsgid: template")
 
+    def spare_pids(self) -> list[int]:
+        return self._pids("wsgid: spare")
+
     def _pids(self, title: str) -> list[int]:
         found = []
         for child in psutil.Process(self.pid).children(recursive=True):  # a worker is its parent's before it is ours

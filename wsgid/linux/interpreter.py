@@ -12,6 +12,7 @@ Rules
 
 import os
 import sys
+from contextlib import suppress
 
 import wsgid
 
@@ -27,6 +28,7 @@ del path, rest, found
 runpy.run_module(module, run_name="__main__", alter_sys=True)
 """
 
+_INSTALLED_INTO = ("site-packages", "dist-packages")
 _FLAGS = {
     "optimize": "O",
     "dont_write_bytecode": "B",
@@ -73,3 +75,21 @@ def _own_path() -> list[str]:
     if added in path:
         path.remove(added)
     return path
+
+
+def installed() -> list[tuple[str, int]]:
+    """What is installed for this interpreter, as far as it shows.
+
+    Returns:
+        The directories into which packages are installed, and the .pth files there (module `site`), each with the time
+        of its last change in ns.  An installation makes, removes or replaces something in such a directory.
+    """
+    found = []
+    for directory in sys.path:
+        if os.path.basename(directory) not in _INSTALLED_INTO:
+            continue
+        with suppress(OSError):  # no directory
+            with os.scandir(directory) as entries:
+                paths = [directory, *sorted(entry.path for entry in entries if entry.name.endswith(".pth"))]
+            found += [(path, os.stat(path).st_mtime_ns) for path in paths]
+    return found

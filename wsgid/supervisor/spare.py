@@ -5,12 +5,13 @@ Python and gevent take longer to import than many an application, and a reload n
 Rules
 * One spare is started for each generation, when the fleet is settled. If it dies, there is none until the next one.
 * A spare that the kernel refuses is tried again, later each time.
+* A spare that was started before an installation is not used: it knows the old packages, and the old sys.path.
 * Its channel is in no selector: it has nothing to say before it is a template.
 """
 
 from collections.abc import Callable
 
-from wsgid.linux import process
+from wsgid.linux import interpreter, process
 from wsgid.linux.syscall_errors import words
 from wsgid.supervisor.fleet import Fleet
 from wsgid.supervisor.inbox import Inbox
@@ -30,6 +31,7 @@ class Spare:
         self._again = Again()
         self._wanted = False
         self._held: tuple[int, Inbox] | None = None
+        self._installed: list[tuple[str, int]] = []  # when it was started
 
     @property
     def pid(self) -> int:
@@ -48,8 +50,10 @@ class Spare:
         """Start it, if it is wanted and everything is quiet."""
         if not self._wanted or self._again.waits(now_s) or not fleet.is_settled(now_s):
             return
+        installed = interpreter.installed()
         try:
             self._held = self._start()
+            self._installed = installed
             self._wanted = False
             self._again.done()
         except OSError as error:
@@ -57,17 +61,22 @@ class Spare:
             self._net.say(f"the next template cannot be prepared: {words(error)}; it is tried again, later each time")
 
     def take(self) -> tuple[int, Inbox] | None:
-        """Its pid and channel, for the caller from now on; None if there is none."""
-        held, self._held = self._held, None
-        return held
+        """Its pid and channel, for the caller from now on; None if there is none that can be used."""
+        if self._held and self._installed != interpreter.installed():
+            self.end()
+        return self._give()
 
     def end(self) -> None:
         """Kill it."""
-        held = self.take()
+        held = self._give()
         if held:
             pid, inbox = held
             inbox.close()
             process.end(pid)
+
+    def _give(self) -> tuple[int, Inbox] | None:
+        held, self._held = self._held, None
+        return held
 
     def give_up(self) -> None:
         """The server stops: kill it, and start none any more."""
@@ -76,6 +85,6 @@ class Spare:
 
     def reaped(self) -> None:
         """It has ended by itself."""
-        held = self.take()
+        held = self._give()
         if held:
             held[1].close()

@@ -290,7 +290,8 @@ def application(environ, start_response):
     assert checked.returncode == 0
 
 
-def test_what_is_installed_after_the_start_is_there_at_the_reload(start: Start, bare: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_spare", [False, True])
+def test_what_is_installed_after_the_start_is_there_at_the_reload(bare: Path, tmp_path: Path, has_spare: bool) -> None:
     """A path that the interpreter makes itself is made anew: by a .pth file, say, of what was installed meanwhile."""
     packages = next((tmp_path / "bare").glob("lib/python3*/site-packages"))
     (packages / "wsgid.pth").write_text(f"{Path(wsgid.__file__).parent.parent}\n{sysconfig.get_path('purelib')}\n")
@@ -300,11 +301,13 @@ def test_what_is_installed_after_the_start_is_there_at_the_reload(start: Start, 
     try:
         server.wait_ready(1)
         assert ask(server) == b"not yet"
+        if has_spare:
+            eventually(server.spare_pids, "the next template is prepared")
         (tmp_path / "more").mkdir()
         (tmp_path / "more" / "late.py").write_text("word = b'late'\n")
         (packages / "more.pth").write_text(f"{tmp_path / 'more'}\n")
         server.send_signal(Signals.SIGHUP)
-        server.wait_ready(2)
+        server.wait_for(r"worker \d \(generation 0, pid \d+\) exited with code 0")
         assert ask(server) == b"late"
         server.stop()
     finally:

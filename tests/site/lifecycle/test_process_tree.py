@@ -346,7 +346,8 @@ def test_requests_that_their_clients_have_given_up_do_not_kill_the_next_worker_t
     assert "exited with code 9" not in server.log
 
 
-def test_a_worker_that_dies_young_is_tried_again_ever_more_slowly(start: Start) -> None:
+def test_a_worker_that_dies_young_is_tried_again_each_time(start: Start) -> None:
+    """tests/unit/supervisor/test_fleet.py has the pauses before each trial, which grow."""
     server = serve(
         start,
         workers=1,
@@ -362,13 +363,6 @@ def test_a_worker_that_dies_young_is_tried_again_ever_more_slowly(start: Start) 
         assert client.get(server.directory / "app.sock").body == b"last words"
         server.wait_for("worker 0 .* exited with code 5", count)
         server.wait_ready(count + 1)
-    times_s = [
-        time.mktime(time.strptime(line[:19], "%Y-%m-%d %H:%M:%S")) + int(line[20:23]) / 1000
-        for line in server.lines
-        if "exited with code 5" in line or "is ready" in line
-    ][1:]
-    pauses_s = [ready - died for died, ready in zip(times_s[::2], times_s[1::2])]
-    assert pauses_s == sorted(pauses_s)
 
 
 # --- reload ---

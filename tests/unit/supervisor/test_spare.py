@@ -1,7 +1,9 @@
 """The spare: when it is started, and that it never outlives its use."""
 
+import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -114,3 +116,28 @@ def test_a_server_that_stops_starts_none(spare: Spare, launcher: Launcher, settl
     spare.give_up()
     spare.prepare(settled, 0.0)
     assert spare.pid == 0 and not launcher.processes
+
+
+def test_it_is_not_used_after_an_installation(
+    spare: Spare, launcher: Launcher, settled: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = tmp_path / "site-packages"
+    packages.mkdir()
+    (packages / "one.pth").write_text("/one\n")
+    monkeypatch.syspath_prepend(str(packages))
+    changes: list[Callable[[], object]] = [
+        (packages / "package").mkdir,
+        lambda: (packages / "one.pth").write_text("/another\n"),
+        (packages / "one.pth").unlink,
+    ]
+    for change in changes:
+        os.utime(packages, ns=(0, 0))  # the change must not fall into the same tick of the file system's clock
+        spare.want()
+        spare.prepare(settled, 0.0)
+        change()
+        assert spare.take() is None and not psutil.pid_exists(launcher.processes[-1].pid)
+    spare.want()
+    spare.prepare(settled, 0.0)
+    held = spare.take()
+    assert held is not None
+    held[1].close()
