@@ -1,4 +1,4 @@
-"""python -m bench.alone REQUESTS [http|FORMAT]: one worker's pipeline, its client in another process, for profilers.
+"""python -m bench.alone REQUESTS [http|FORMAT]: one worker's dispatcher, its client in another process, for profilers.
 
     valgrind --tool=callgrind --toggle-collect=ev_invoke_pending python -m bench.alone 4000
 
@@ -83,18 +83,18 @@ def main(count: int, what: str = "") -> None:
         log_fd = os.open(Path(directory) / "access.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         log = access_log.open_for(settings, 0, {str(Path("access.log").absolute()): log_fd})
         listeners = [ListenSocket(listener.detach(), ListenSpec(WireProtocol.HTTP if http else WireProtocol.UWSGI))]
-        pipeline = Dispatcher(settings, apps.hello, listeners, line, print, emptied.set, access_log=log)
+        dispatcher = Dispatcher(settings, apps.hello, listeners, line, print, emptied.set, access_log=log)
         started_s = time.process_time()
-        pipeline.open()
+        dispatcher.open()
         while line[Word.REQUESTS] < count:
             time.sleep(0.02)
         if log:
             log.close()
         spent_s = time.process_time() - started_s
         os.close(log_fd)
-        pipeline.close()
+        dispatcher.close()
         while not emptied.is_set():
-            pipeline.look_after_parked(time.monotonic())  # as a worker's round does
+            dispatcher.look_after_parked(time.monotonic())  # as a worker's round does
             time.sleep(0.02)
         monkey.get_original("os", "waitpid")(client_pid, 0)
     print(f"{compiled.described()}: {spent_s / count * 1e6:.1f} us of processor time a request")

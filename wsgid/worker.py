@@ -1,7 +1,7 @@
 """A worker: the life of one gevent hub, from its first heartbeat to its last answer.
 
-What it does with connections is the pipeline's subject; here is what surrounds it: the heartbeat, the master's orders,
-the round in which requests and the worker itself are looked at, and the ways to leave.
+What it does with connections is the dispatcher's subject. Here is what surrounds it: the heartbeat, the master's
+orders, the round in which requests and the worker itself are looked at, and the ways to leave.
 
 Rules
 * The state is an Enum; the only way out is through Leaving: no accepts, nothing in flight.
@@ -91,7 +91,7 @@ class Worker:
         self._hub = get_hub()
         self._state = State.SERVING
         self._left = Event()
-        self._pipeline = Dispatcher(
+        self._dispatcher = Dispatcher(
             settings, application, listeners, line, self._say_once, self._left.set, order.wary, self._access_log
         )
         self._empty_until_s = 0.0
@@ -105,7 +105,7 @@ class Worker:
         self._term = self._hub.loop.signal(signal.SIGTERM)
         self._timeouts = Timeouts(settings, self._hub, line, self._answer_held_up)
         self._retirement = Recycling(settings)
-        self._questions = Queries(order.slot, lambda: self._pipeline.greenlets)
+        self._questions = Queries(order.slot, lambda: self._dispatcher.greenlets)
         self._tell_dropped_at_s = 0.0
         self._modules = Watch(_module_files()) if settings.py_autoreload else None
         # Several beats within the shortest time that counts, so that a healthy hub never looks stalled.
@@ -123,7 +123,7 @@ class Worker:
         signal.signal(signal.SIGXCPU, self._on_stall)
         self._orders.start(self._on_orders)
         self._term.start(self.drain, OnDrain.EMPTY, self._settings.worker_reload_mercy)
-        self._pipeline.open()
+        self._dispatcher.open()
         self._channel.send(messages.Ready())
         self._channel.send(messages.Dumps(), [stackdump.prepare()])
         forks.on_fork(self._in_child)
@@ -155,7 +155,7 @@ class Worker:
 
     def _in_child(self) -> None:
         """In a process that the application has forked."""
-        self._pipeline.serves_nobody = True
+        self._dispatcher.serve_nobody()
         self._questions.abandon()
         stackdump.abandon()
 
@@ -177,9 +177,9 @@ class Worker:
         """Each ROUND_S: what is overdue, and whether this worker has done enough. Requests pay nothing for it."""
         CLOCK.look()
         now_s = time.monotonic()
-        self._timeouts.end_overdue(self._pipeline.greenlets, now_s)
-        self._pipeline.trim(now_s)
-        self._pipeline.look_after_parked(now_s)
+        self._timeouts.end_overdue(self._dispatcher.greenlets, now_s)
+        self._dispatcher.trim(now_s)
+        self._dispatcher.look_after_parked(now_s)
         self._print_waiting(now_s)
         if self._access_log:
             self._access_log.flush()
@@ -245,9 +245,9 @@ class Worker:
             case messages.LendSockets(number=number, spoken=values):
                 for fd in fds:
                     forks.own_listener(fd)
-                self._pipeline.take_share(number, [certificates.shared(fd, one) for fd, one in zip(fds, values)])
+                self._dispatcher.take_share(number, [certificates.shared(fd, one) for fd, one in zip(fds, values)])
             case messages.ReturnSockets(number=number):
-                self._pipeline.leave_share(number)
+                self._dispatcher.leave_share(number)
             case messages.Question(kind=kind, arguments=arguments):
                 self._questions.take(kind, arguments, fds[0])
             case messages.Reopen(names=names):
@@ -305,13 +305,13 @@ class Worker:
         timer.start(self._leave_when_empty, timer)
 
     def _leave_when_empty(self, timer: Any) -> None:
-        if not self._pipeline.has_waiting() or CLOCK.now_s() >= self._empty_until_s:
+        if not self._dispatcher.has_waiting() or CLOCK.now_s() >= self._empty_until_s:
             timer.close()
             self._leave()
 
     def _leave(self) -> None:
         self._state = State.LEAVING
-        self._pipeline.close()
+        self._dispatcher.close()
 
     def mercy_left_s(self) -> float:
         """When it has left: how much of the mercy time it did not need."""
@@ -340,7 +340,7 @@ class Worker:
             self._leave()
         self._last = self._hub.loop.timer(CLEAN_UP_S)
         self._last.start(self._left.set)
-        self._timeouts.end_all(self._pipeline.greenlets)
+        self._timeouts.end_all(self._dispatcher.greenlets)
 
 
 def _module_files() -> list[str]:

@@ -68,7 +68,7 @@ def test_a_spread_of_one_value_is_that_value() -> None:
 
 
 @pytest.mark.parametrize("protocol", [[], ["http"]])
-def test_the_pipeline_runs_alone_for_a_profiler(protocol: list[str]) -> None:
+def test_the_dispatcher_runs_alone_for_a_profiler(protocol: list[str]) -> None:
     command = [sys.executable, "-m", "bench.alone", "50", *protocol]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("us of processor time a request\n")

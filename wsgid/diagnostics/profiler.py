@@ -28,7 +28,7 @@ from gevent.event import Event
 from gevent.hub import get_hub
 
 from wsgid.errors import WsgidError
-from wsgid.serving.timeouts import RequestGreenlet
+from wsgid.serving.greenlets import RequestGreenlet
 
 SECONDS_MIN, SECONDS_MAX = 1, 300
 HZ_MIN, HZ_MAX = 1, 1000

@@ -26,8 +26,8 @@ from wsgid.diagnostics import stacks
 from wsgid.diagnostics.heap import Heap
 from wsgid.diagnostics.profiler import Profiler
 from wsgid.errors import WsgidError
+from wsgid.serving.greenlets import RequestGreenlet
 from wsgid.serving.syscalls import poll
-from wsgid.serving.timeouts import RequestGreenlet
 
 ANSWER_S = 10.0  # how long the asker may take to read
 LAST_ANSWER_S = 0.5  # the same, when the worker has nothing else to do any more

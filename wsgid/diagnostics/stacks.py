@@ -18,7 +18,7 @@ import greenlet
 from gevent import monkey
 from gevent.hub import get_hub
 
-from wsgid.serving.timeouts import RequestGreenlet
+from wsgid.serving.greenlets import RequestGreenlet
 
 STACKS_MAX = 200  # different ones in an answer
 FRAMES_MAX = 200  # of a stack, the innermost

@@ -1,6 +1,14 @@
 """A connection in a worker, from accept to close.
 
 dispatcher.py        the way through the other modules
+acceptor.py          listeners: what is accepted, and when
+greenlets.py         the greenlets that serve requests
+uwsgi_requests.py    a request from nginx
+http_requests.py     requests over HTTP
+completion.py        what follows each call of the application
+refusals.py          what a peer is told that is refused
+lingering_close.py   the end of a connection whose peer still sends
+tally.py             what is counted
 syscalls.py          accept, recv, send, on raw descriptors
 connection.py        one accepted connection
 tls_connection.py    one with TLS

@@ -19,7 +19,7 @@ import greenlet
 
 from wsgid import log
 from wsgid.log.rate_limit import RateLimit
-from wsgid.serving.timeouts import RequestGreenlet
+from wsgid.serving.greenlets import RequestGreenlet
 
 COLLECT_PAUSE_S = 1.0  # between two collections, at the least
 COLLECT_WITHIN_S = 30.0

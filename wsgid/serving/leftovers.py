@@ -25,7 +25,7 @@ from gevent import monkey
 
 from wsgid import log
 from wsgid.application import whereabouts
-from wsgid.serving.timeouts import RequestGreenlet
+from wsgid.serving.greenlets import RequestGreenlet
 
 LOOK_S = 0.05  # how often it is looked whether it has ended
 NAMED_MAX = 10

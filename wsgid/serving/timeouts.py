@@ -21,46 +21,10 @@ from wsgid.config.options import Settings
 from wsgid.errors import RequestTimeout
 from wsgid.ipc.scoreboard import Word
 from wsgid.serving.clock import CLOCK
+from wsgid.serving.greenlets import RequestGreenlet
 
 AGAIN_S = 1.0  # a time-out that was swallowed is raised again after this
 STALE_S = 1.0  # a hub that has not run for this long is held up, whatever --hub-warn says
-_SHOWN_MAX_CHARS = 500
-
-
-class RequestGreenlet(greenlet.greenlet):
-    """A reusable greenlet; while it serves a request, what can be said of that request."""
-
-    __slots__ = ("environ", "started_s", "deadline_s", "all_spent")
-
-    environ: dict[str, Any] | None  # None: it is idle, or still reads the head
-    started_s: float
-    deadline_s: float  # --harakiri
-    all_spent: set["RequestGreenlet"]  # of this worker: a set, since asking whether it is empty costs nothing
-
-    def spend(self) -> None:
-        """It serves no other request: nobody knows in the middle of what it was interrupted."""
-        self.all_spent.add(self)
-
-    @property
-    def request(self) -> float | None:
-        """What tells its requests apart; None if it has none."""
-        return self.started_s if self.environ is not None else None
-
-    def described(self) -> str:
-        """The request, for the log."""
-        environ = self.environ or {}  # the application may have changed it
-        text = ascii(f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')}")[1:-1]
-        return f"{text}, {time.monotonic() - self.started_s:.1f} s old"
-
-    def facts(self) -> dict[str, Any]:
-        """The request, for wsgidctl: strings as they came, cut to _SHOWN_MAX_CHARS."""
-        environ = self.environ or {}
-        return {
-            "age_s": round(time.monotonic() - self.started_s, 3),
-            "method": _shown(environ, "REQUEST_METHOD"),
-            "path": _shown(environ, "PATH_INFO"),
-            "peer": _shown(environ, "REMOTE_ADDR"),
-        }
 
 
 class Timeouts:
@@ -83,29 +47,29 @@ class Timeouts:
         """Raise the time-out inside each greenlet whose deadline is over; again later if it was swallowed."""
         if CLOCK.held_s > self._held_s:
             self._move_deadlines(greenlets, now_s)
-        for one in list(greenlets):
-            if one.environ is None or now_s < one.deadline_s:
+        for serving in list(greenlets):
+            if serving.environ is None or now_s < serving.deadline_s:
                 continue
-            one.deadline_s = now_s + AGAIN_S
+            serving.deadline_s = now_s + AGAIN_S
             self._line[Word.TIMED_OUT] += 1
-            log.error("harakiri: %s; it is here:", one.described(), extra={"traceback": _stack(one.gr_frame)})
-            _end(one, "the request took longer than it may (--harakiri)")
+            log.error("harakiri: %s; it is here:", serving.described(), extra={"traceback": _stack(serving.gr_frame)})
+            _end(serving, "the request took longer than it may (--harakiri)")
 
     def _move_deadlines(self, greenlets: Iterable[RequestGreenlet], now_s: float) -> None:
         """The loop was held up: nobody pays for that time but who has held it."""
         held_s, self._held_s = CLOCK.held_s - self._held_s, CLOCK.held_s
         own = CLOCK.take_own()
-        for one in greenlets:
-            if one.environ is not None:
-                lost_s = min(held_s, now_s - one.started_s) - own.get(id(one), 0.0)
-                one.deadline_s += max(lost_s, 0.0)
+        for serving in greenlets:
+            if serving.environ is not None:
+                lost_s = min(held_s, now_s - serving.started_s) - own.get(id(serving), 0.0)
+                serving.deadline_s += max(lost_s, 0.0)
 
     def end_all(self, greenlets: Iterable[RequestGreenlet]) -> None:
         """The mercy time is over: each request ends now, and can clean up what it holds."""
-        for one in list(greenlets):
-            if one.environ is not None:
-                log.error("cut after the mercy time: %s", one.described())
-                _end(one, "the worker leaves, and the request has taken longer than --worker-reload-mercy")
+        for serving in list(greenlets):
+            if serving.environ is not None:
+                log.error("cut after the mercy time: %s", serving.described())
+                _end(serving, "the worker leaves, and the request has taken longer than --worker-reload-mercy")
 
     def on_stall(self, _signo: int, frame: Any) -> None:
         """SIGXCPU from the master: the hub has not run for too long; after --hub-timeout, its holder ends here. The
@@ -132,21 +96,9 @@ class Timeouts:
             raise RequestTimeout(f"it held up the event loop for {held_s:.1f} s, longer than --hub-timeout")
 
 
-def set_harakiri(seconds: float) -> None:
-    """environ["wsgid.harakiri"]: give this request that many seconds from now on, whatever --harakiri says.
-
-    Raises:
-        RuntimeError: it is called outside of the greenlet that serves a request.
-    """
-    current = greenlet.getcurrent()
-    if not isinstance(current, RequestGreenlet):
-        raise RuntimeError("wsgid.harakiri has to be called in the greenlet that serves the request")
-    current.deadline_s = time.monotonic() + seconds
-
-
-def _end(one: RequestGreenlet, why: str) -> None:
-    one.spend()
-    one.throw(RequestTimeout(why))
+def _end(serving: RequestGreenlet, why: str) -> None:
+    serving.spend()
+    serving.throw(RequestTimeout(why))
 
 
 def _is_between_requests(holder: object) -> bool:
@@ -156,9 +108,3 @@ def _is_between_requests(holder: object) -> bool:
 
 def _stack(frame: Any) -> str:
     return "".join(traceback.format_stack(frame)).rstrip()
-
-
-def _shown(environ: dict[str, Any], name: str) -> str:
-    """The application may have put anything there."""
-    value = environ.get(name, "")
-    return value[:_SHOWN_MAX_CHARS] if isinstance(value, str) else f"<{type(value).__name__}>"

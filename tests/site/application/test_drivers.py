@@ -28,8 +28,8 @@ APP = """
     import http.client, os, threading
     from urllib.parse import parse_qs
     import gevent
-    from wsgid.serving import dispatcher
-    dispatcher.TRIM_S = 0.3  # of the test of connections in cycles
+    from wsgid.serving import greenlets
+    greenlets.TRIM_S = 0.3  # of the test of connections in cycles
 
     POSTGRES, MARIADB = os.environ["POSTGRES"], os.environ["MARIADB"]
     REDIS, MEMCACHED, HTTP = os.environ["REDIS"], os.environ["MEMCACHED"], os.environ["HTTP"]

@@ -19,8 +19,8 @@ APP = """
     import contextvars, os, sys, threading, time, weakref
     import gevent
     from gevent.hub import get_hub
-    from wsgid.serving import dispatcher
-    dispatcher.TRIM_S = 0.2
+    from wsgid.serving import greenlets
+    greenlets.TRIM_S = 0.2
 
     seen = contextvars.ContextVar("seen", default="nothing")
     class Local(threading.local):

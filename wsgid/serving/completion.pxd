@@ -1,0 +1,13 @@
+# The types with which completion.py is compiled.
+cimport cython
+
+from wsgid.serving.tally cimport Tally
+from wsgid.wsgi.response cimport Served
+
+
+cdef class Completion:
+    cdef public bint serves_nobody
+    cdef Tally _tally
+
+    @cython.locals(took_s=double)
+    cdef double finish(self, Served served, me) except -1

@@ -1,0 +1,38 @@
+"""What follows each call of the application, whatever the protocol of the request.
+
+Rules
+* In a process that the application has forked, nothing follows: the process ends (docs/decisions/016).
+* What follows may wait for the peer, and is no matter of --harakiri: the greenlet has no request any more.
+"""
+
+import time
+
+from wsgid.linux import forked_child
+from wsgid.serving.greenlets import RequestGreenlet
+from wsgid.serving.tally import Tally
+from wsgid.wsgi.response import Served
+
+_monotonic = time.monotonic
+
+
+class Completion:
+    """The ends of one worker's requests.
+
+    Args:
+        tally: where they are counted.
+    """
+
+    def __init__(self, tally: Tally) -> None:
+        self.serves_nobody = False  # in a process that the application has forked
+        self._tally = tally
+
+    def finish(self, served: Served, me: RequestGreenlet) -> float:
+        """The application has returned, or failed. Returns how long the request took, in seconds."""
+        if self.serves_nobody:
+            forked_child.end_if_one()
+        me.environ = None
+        if served.interrupted:
+            me.spend()
+        took_s = _monotonic() - me.started_s
+        self._tally.record(served, int(took_s * 1e6))
+        return took_s

@@ -1,0 +1,19 @@
+# The types with which greenlets.py is compiled.
+
+cdef object _THE_END
+
+
+cdef class GreenletPool:
+    cdef readonly set greenlets
+    cdef object _hub
+    cdef object _serve
+    cdef object _kinds
+    cdef object _ended
+    cdef set _spent
+    cdef list _idle
+    cdef Py_ssize_t _unused
+    cdef double _trim_at_s
+
+    cdef run(self, source)
+    cdef bint is_spent(self, me) except -1
+    cdef _wait(self, me)

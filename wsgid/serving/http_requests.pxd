@@ -1,0 +1,44 @@
+# The types with which http_requests.py is compiled.
+cimport cython
+
+from wsgid.protocol.http cimport HttpHead
+from wsgid.serving.acceptor cimport Acceptor
+from wsgid.serving.access_log cimport AccessLog
+from wsgid.serving.completion cimport Completion
+from wsgid.serving.connection cimport Connection
+from wsgid.serving.greenlets cimport GreenletPool
+from wsgid.serving.http_connection cimport HttpConnection
+from wsgid.serving.keepalive cimport IdleConnections
+from wsgid.wsgi.environ cimport make_environ
+from wsgid.wsgi.input cimport Body
+from wsgid.wsgi.response cimport Served, serve
+
+
+cdef class HttpRequests:
+    cdef object _application
+    cdef dict _base
+    cdef object _trusted
+    cdef GreenletPool _pool
+    cdef Acceptor _acceptor
+    cdef Completion _completion
+    cdef object _refusals
+    cdef object _lingering
+    cdef AccessLog _access_log
+    cdef double _harakiri_s
+    cdef object _limits
+    cdef Py_ssize_t _requests_max
+    cdef object _body_rate
+    cdef IdleConnections _parking
+    cdef object _ready
+    cdef Py_ssize_t _resuming
+    cdef object _leaving
+    cdef double _held_s
+
+    cdef bint is_idle(self) except -1
+    cdef resume_waiting(self)
+    cdef _keep(self, HttpConnection exchange, arrival)
+    cdef HttpConnection begin(self, Connection connection)
+    cdef bint serve(self, HttpConnection exchange, me) except -1
+    @cython.locals(served=Served, environ=dict, started_s=double, took_s=double)
+    cdef bint _answer(self, HttpConnection exchange, HttpHead head, me) except -1
+    cdef bint _settle(self, HttpConnection exchange, Served served) except -1

@@ -1,0 +1,31 @@
+# The types with which uwsgi_requests.py is compiled.
+cimport cython
+
+from wsgid.protocol.uwsgi cimport UwsgiHead, decode
+from wsgid.serving.acceptor cimport Acceptor
+from wsgid.serving.access_log cimport AccessLog
+from wsgid.serving.completion cimport Completion
+from wsgid.serving.connection cimport Connection
+from wsgid.wsgi.environ cimport complete, make_environ
+from wsgid.wsgi.input cimport Body
+from wsgid.wsgi.response cimport Served, serve
+
+
+cdef class UwsgiRequests:
+    cdef object _application
+    cdef dict _base
+    cdef Acceptor _acceptor
+    cdef Completion _completion
+    cdef object _refusals
+    cdef object _lingering
+    cdef AccessLog _access_log
+    cdef object _say_once
+    cdef Py_ssize_t _max_vars
+    cdef double _timeout_s
+    cdef double _harakiri_s
+    cdef double _wary_until_s
+
+    @cython.locals(started_s=double, head=UwsgiHead)
+    cdef serve(self, Connection connection, me)
+    @cython.locals(body=Body, environ=dict, served=Served, variables=Py_ssize_t, took_s=double)
+    cdef _respond(self, Connection connection, UwsgiHead head, bytes buffer, me)

@@ -1,0 +1,157 @@
+"""Requests that nginx sends with uwsgi_pass: recv, decode, call the application, send, close.
+
+Rules
+* One connection, one request: nginx never keeps uwsgi connections alive.
+* A head has --socket-timeout to arrive as a whole: dripping does not extend it.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from wsgid.config.options import Settings
+from wsgid.errors import BadPacket, ClientDisconnected, HeadTimeout, PeerError
+from wsgid.protocol.uwsgi import HEADER_SIZE_BYTES, PONG, Modifier, UwsgiHead, decode
+from wsgid.serving.acceptor import Acceptor
+from wsgid.serving.access_log import AccessLog
+from wsgid.serving.clock import Patience
+from wsgid.serving.completion import Completion
+from wsgid.serving.connection import Connection
+from wsgid.serving.greenlets import RequestGreenlet
+from wsgid.serving.lingering_close import LingeringClose
+from wsgid.serving.refusals import Refusals
+from wsgid.wsgi.environ import complete, make_environ
+from wsgid.wsgi.input import Body
+from wsgid.wsgi.response import Outcome, serve
+from wsgid.wsgi.types import Application
+
+WARY_S = 5.0  # for so long, who replaces a worker that has died looks whether clients still wait
+
+_TORN, _DISCONNECTED = Outcome.TORN, Outcome.DISCONNECTED
+_PING = Modifier.PING
+
+_monotonic = time.monotonic
+
+
+class UwsgiRequests:
+    """The requests of one worker.
+
+    Args:
+        settings: the operator's.
+        application: the WSGI callable.
+        base: of each environ.
+        acceptor: whose slice of time they share.
+        completion: follows each call of the application.
+        refusals, lingering: other ends of a connection.
+        access_log: gets every request; None if nobody wants it.
+        say_once: takes a key and a sentence, for what the operator has to be told once.
+        wary: whether to look, at first, if clients still wait.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        application: Application,
+        base: dict[str, Any],
+        acceptor: Acceptor,
+        completion: Completion,
+        refusals: Refusals,
+        lingering: LingeringClose,
+        access_log: AccessLog | None,
+        say_once: Callable[[str, str], None],
+        wary: bool,
+    ) -> None:
+        self._application = application
+        self._base = base
+        self._acceptor = acceptor
+        self._completion = completion
+        self._refusals = refusals
+        self._lingering = lingering
+        self._access_log = access_log
+        self._say_once = say_once
+        self._max_vars = settings.max_vars
+        self._timeout_s = settings.socket_timeout
+        self._harakiri_s = settings.harakiri or math.inf
+        self._wary_until_s = time.monotonic() + WARY_S if wary else 0.0
+
+    def serve(self, connection: Connection, me: RequestGreenlet) -> None:
+        """The one request of this connection.
+
+        Raises:
+            ClientDisconnected: the client has left.
+            BaseException: what was thrown into this greenlet outside of its application call.
+        """
+        started_s = me.started_s = _monotonic()
+        self._acceptor.is_slice_over(started_s)
+        try:
+            buffer = connection.begin()
+            if not buffer:  # a probe, or the next server asking whether we live
+                connection.close()
+                return
+            head = decode(buffer, self._max_vars, self._base)
+            if head is None:
+                buffer, head = self._read_on(connection, buffer)
+        except PeerError as error:
+            self._refusals.refuse(connection, error)
+            return
+        if head.modifier is _PING:
+            connection.send(PONG)
+            connection.close()
+            return
+        if started_s < self._wary_until_s and connection.is_abandoned():
+            # What killed the worker before this one may wait in the backlog many times over, from clients that have
+            # given up meanwhile.
+            raise ClientDisconnected("the client has left before its request was looked at")
+        me.deadline_s = started_s + self._harakiri_s
+        self._respond(connection, head, buffer, me)
+
+    def _read_on(self, connection: Connection, buffer: bytes) -> tuple[bytes, UwsgiHead]:
+        """The rest of a head that did not come at once. The limit is for all of it: dripping does not extend it.
+
+        Raises:
+            PeerError: it is refused, ends early, or takes too long.
+        """
+        with Patience(self._timeout_s, HeadTimeout(f"the head did not arrive within {self._timeout_s:g} s")):
+            gathered = bytearray(buffer)
+            while True:
+                more = connection.recv()
+                if not more:
+                    raise BadPacket(f"the packet ends after {len(gathered)} bytes, within its head")
+                gathered += more
+                buffer = bytes(gathered)
+                head = decode(buffer, self._max_vars, self._base)
+                if head is not None:
+                    return buffer, head
+
+    def _respond(self, connection: Connection, head: UwsgiHead, buffer: bytes, me: RequestGreenlet) -> None:
+        variables = len(head.variables)
+        missing = complete(head.variables)
+        if missing:
+            self._say_once(
+                "variables",
+                f"requests arrive without {', '.join(missing)}: add `include uwsgi_params;` to nginx's location",
+            )
+        first = buffer[head.size_bytes :] if len(buffer) > head.size_bytes else b""
+        body = Body(first, head.content_length, connection)
+        environ = me.environ = make_environ(head.variables, body.stream)
+        served = serve(self._application, environ, connection)
+        took_s = self._completion.finish(served, me)
+        if self._access_log is not None:
+            self._access_log.note(
+                environ,
+                served,
+                me.started_s,
+                took_s,
+                head.content_length,
+                head.size_bytes - HEADER_SIZE_BYTES,
+                buffer,
+                variables - len(self._base),
+            )
+        outcome = served.outcome
+        if outcome is _TORN:
+            connection.cut()
+        elif body.unread_bytes and outcome is not _DISCONNECTED:
+            self._lingering.close(connection)
+        else:
+            connection.close()
