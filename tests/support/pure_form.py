@@ -23,8 +23,9 @@ from wsgid.protocol.fields import is_plain, parse_length
 from wsgid.protocol.http import Decoder, HttpHead, Limits
 from wsgid.wsgi.environ import base_environ, complete, make_environ
 from wsgid.wsgi.filewrapper import FileWrapper
+from wsgid.wsgi.head import render_head
 from wsgid.wsgi.input import Body
-from wsgid.wsgi.response import render_head, serve
+from wsgid.wsgi.response import serve
 
 
 def decode(buffer: bytes, max_vars: int, base: dict[str, str] | None) -> Any:

@@ -1,6 +1,8 @@
 # The types with which response.py is compiled.
 cimport cython
 
+from wsgid.wsgi.head cimport render_head
+
 
 cdef class Served:
     cdef readonly object outcome
@@ -9,12 +11,6 @@ cdef class Served:
     cdef readonly Py_ssize_t head_bytes
     cdef readonly Py_ssize_t headers
     cdef readonly bint interrupted
-
-
-@cython.locals(statuses=dict, roles=dict)
-cpdef tuple render_head(object status, object headers)
-
-cdef _length(value, other)
 
 
 cdef class _Response:

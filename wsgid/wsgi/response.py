@@ -8,11 +8,10 @@ Rules
 * nginx reads a plain HTTP/1.1 response up to the end of the stream.  Chunks would reach the client as body, a 1xx would
   be taken for the final status: neither is ever sent.
 * Bytes on the wire are what Content-Length says: more are cut off, fewer tear the response.
-* What the application hands in is checked to the letter, for a line break in a header is a second response.
+* What the application hands in is checked to the letter: its head in head.py, its blocks here.
 """
 
 import os
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -22,20 +21,15 @@ from typing import Any, Protocol
 from wsgid import log
 from wsgid.errors import ApplicationError, ClientDisconnected, RequestTimeout
 from wsgid.linux import forked_child
-from wsgid.protocol.fields import is_plain, parse_length
 from wsgid.wsgi import hints
 from wsgid.wsgi.filewrapper import FileWrapper, sendable
+from wsgid.wsgi.head import is_status, render_head
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
-_CACHE_MAX = 1024  # status lines and header names that are known to be valid
 _FIRST_BLOCK_MAX_BYTES = 64 * 1024  # of a file; the kernel sends the rest
-_STATUS = re.compile(r"(101|[2-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
-_CONTROL = re.compile(r"[\x00-\x08\n-\x1f\x7f]")  # RFC 9110, 5.5
 _LAST_CHUNK = b"0\r\n\r\n"
 _BODILESS = frozenset({204, 304})  # RFC 9110, 6.4.1
-_LENGTHLESS = frozenset({101, 204})  # RFC 9110, 8.6
 
 
 class Transport(Protocol):
@@ -108,127 +102,6 @@ _ENDED = {
     ResponseStage.GONE: Outcome.DISCONNECTED,
 }
 _RAISED = {**_ENDED, ResponseStage.STREAMING: Outcome.TORN}
-
-
-# --- the head ---------------------------------------------------------------------------------------------------------
-
-
-class _Role(Enum):
-    """What a response header is to a server."""
-
-    PLAIN = auto()  # nothing
-    LENGTH = auto()  # sets the end of the body
-    DATE = auto()  # the server's, if the application has none (RFC 9110, 6.6.1)
-    CONNECTION = auto()  # between the server and nginx, and only a 101 needs it
-    HOP = auto()  # between the server and nginx (RFC 9110, 7.6.1): nobody but us has a say
-
-
-_PLAIN, _LENGTH, _DATE, _CONNECTION, _HOP = _Role
-_SPECIAL_ROLES = {
-    "content-length": _LENGTH,
-    "date": _DATE,
-    "connection": _CONNECTION,
-    "keep-alive": _HOP,
-    "proxy-connection": _HOP,
-    "te": _HOP,
-    "trailer": _HOP,
-    "transfer-encoding": _HOP,
-}
-
-
-_roles: dict[str, _Role] = {}  # of header names that were seen and are valid
-_statuses: dict[str, tuple[int, str]] = {}  # of statuses that were seen and are valid, with their code
-
-
-def render_head(status: str, headers: list[tuple[str, str]]) -> tuple[int, str, int | None]:
-    """Check what start_response got, and make the head of it.
-
-    Returns:
-        The status code; the head, all latin-1, without its end; the Content-Length that is in it.
-
-    Raises:
-        TypeError: something is of another type than PEP 3333 demands.
-        ApplicationError: something has a value that HTTP does not allow.
-    """
-    statuses, roles = _statuses, _roles
-    code, head = statuses.get(status) or _status(status)
-    if type(headers) is not list:
-        raise TypeError(f"the response headers are a {type(headers).__name__}, not a list")
-    length: int | None = None
-    length_line = ""
-    for header in headers:
-        if type(header) is not tuple or len(header) != 2:
-            raise TypeError(f"the response header {header!r} is no tuple of name and value")
-        name, value = header
-        role = roles.get(name) or _role(name)
-        if not is_plain(value):
-            _check_value(name, value)
-        if role is _PLAIN:
-            head = f"{head}{name}: {value}\r\n"
-        elif role is _LENGTH:
-            length, length_line = _length(value, length), f"Content-Length: {value}\r\n"
-        else:
-            head += _special_line(name, value, role, code)
-    if code in _LENGTHLESS:
-        return code, head, None
-    return code, head + length_line, length
-
-
-def _special_line(name: str, value: str, role: _Role, code: int) -> str:
-    """What becomes of a header that is the server's business."""
-    if role is _DATE:  # in the one spelling for which Framing looks
-        return f"Date: {value}\r\n"
-    return f"{name}: {value}\r\n" if role is _CONNECTION and code == 101 else ""
-
-
-def _status(status: str) -> tuple[int, str]:
-    if not isinstance(status, str):
-        raise TypeError(f"the status {status!r} is a {type(status).__name__}, not a str such as '200 OK'")
-    match = _STATUS.fullmatch(status)
-    if match is None:
-        raise ApplicationError(
-            f"{status!r} is no status for a response: "
-            "it takes three digits, 101 or 200 to 599, and a reason, as in '200 OK'"
-        )
-    # RFC 9112, 4: the space is there even if there is no reason.
-    made = int(match[1]), f"HTTP/1.1 {status}{' ' if len(status) == 3 else ''}\r\n"
-    if len(_statuses) < _CACHE_MAX:
-        _statuses[status] = made
-    return made
-
-
-def _role(name: str) -> _Role:
-    if not isinstance(name, str):
-        raise TypeError(f"the header name {name!r} is a {type(name).__name__}, not a str")
-    if not _TOKEN.fullmatch(name):
-        raise ApplicationError(f"{name!r} is no header name: RFC 9110 allows letters, digits and !#$%&'*+-.^_`|~")
-    role = _SPECIAL_ROLES.get(name.lower(), _PLAIN)
-    if len(_roles) < _CACHE_MAX:
-        _roles[name] = role
-    return role
-
-
-def _check_value(name: str, value: str) -> None:
-    if not isinstance(value, str):
-        raise TypeError(f"the value {value!r} of the header {name!r} is a {type(value).__name__}, not a str")
-    if _CONTROL.search(value):
-        raise ApplicationError(f"the value {value!r} of the header {name!r} has a control character: remove it")
-    try:
-        value.encode("latin-1")
-    except UnicodeEncodeError as error:
-        raise ApplicationError(f"{value[error.start]!r} in a response header is not latin-1: encode it") from None
-
-
-def _length(value: str, other: int | None) -> int:
-    length = parse_length(value)
-    if length < 0:
-        raise ApplicationError(f"Content-Length is {value!r}, not a number of bytes")
-    if other is not None and other != length:
-        raise ApplicationError(f"there are two Content-Lengths, {other} and {length}")
-    return length
-
-
-# --- one response -----------------------------------------------------------------------------------------------------
 
 
 class _Response:
@@ -483,8 +356,7 @@ class _Response:
 
     def _send_error(self, status_hint: object) -> None:
         """A whole response that says no more than its status."""
-        valid = isinstance(status_hint, str) and _STATUS.fullmatch(status_hint)
-        status = str(status_hint) if valid else "500 Internal Server Error"
+        status = str(status_hint) if is_status(status_hint) else "500 Internal Server Error"
         text = f"{status}\n".encode("latin-1")
         self.code, self._head, _ = render_head(status, [("Content-Type", "text/plain; charset=latin-1")])
         self._length = None

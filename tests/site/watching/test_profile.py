@@ -20,7 +20,7 @@ from tests.conftest import Start
 from tests.support import client
 from tests.support.server import PATIENCE_S, Server, eventually
 from wsgid.diagnostics import profiler
-from wsgid.diagnostics.profiler import (
+from wsgid.diagnostics.profile_stacks import (
     DEEPER,
     DEPTH_MAX,
     LABELS_MAX,
@@ -28,9 +28,10 @@ from wsgid.diagnostics.profiler import (
     OTHERS,
     STACKS_MAX,
     WSGID,
+    ProfileRefused,
     Samples,
-    request_label,
 )
+from wsgid.diagnostics.samplers import LABEL_MAX_CHARS, request_label
 
 pytestmark = pytest.mark.alone
 
@@ -375,7 +376,7 @@ def test_what_is_not_possible_is_said_at_once(start: Start, arguments: list[str]
     ],
 )
 def test_nonsense_is_refused(arguments: dict[str, Any]) -> None:
-    with pytest.raises(profiler.ProfileRefused):
+    with pytest.raises(ProfileRefused):
         profiler.parse(arguments)
 
 
@@ -416,5 +417,5 @@ def test_requests_have_the_label_of_a_route(path: str, label: str) -> None:
 
 
 def test_labels_are_short_whatever_the_application_has_done_to_its_environ() -> None:
-    assert len(request_label({"REQUEST_METHOD": None, "PATH_INFO": "/" + "x" * 10_000})) <= profiler.LABEL_MAX_CHARS
+    assert len(request_label({"REQUEST_METHOD": None, "PATH_INFO": "/" + "x" * 10_000})) <= LABEL_MAX_CHARS
     assert request_label({}) == "None /"

@@ -1,0 +1,106 @@
+"""The stacks of a profile, counted within limits.
+
+    see(root, frame, weight) ... -> encoded()
+
+Rules
+* All that is gathered has a bound, and what was cut off is named.
+* A stack's outermost entry says whose it is: the request's, by a label of which there are few, or the greenlet's.
+"""
+
+import dis
+from types import CodeType, FrameType
+from typing import Any
+
+import gevent
+
+from wsgid.errors import WsgidError
+
+STACKS_MAX = 4000  # distinct ones
+DEPTH_MAX = 250  # frames, the innermost
+LABELS_MAX = 100
+_ENCODE_BATCH = 50  # stacks, then others have their turn
+
+# What stands in a stack and is no function.
+OTHERS = "(other requests)"
+WSGID = "(wsgid, compiled)"
+DEEPER = "(deeper frames were cut off)"
+MORE = "(more stacks than are kept)"
+
+_RESUME = dis.opmap["RESUME"]
+
+
+class ProfileRefused(WsgidError):
+    """There will be no profile; the message is one sentence for the operator."""
+
+
+class Samples:
+    """Stacks, each with its weight and how often it was seen.
+
+    A stack is a tuple, innermost first, of a root's name and id()s: of code objects, and of names of what has none.
+    Code objects themselves would be hashed by their contents, each time.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str | int, ...], list[int]] = {}
+        self._known: dict[int, CodeType | str] = {id(name): name for name in (WSGID, DEEPER, MORE)}
+        self._roots: set[str] = set()
+
+    def see(self, root: str, frame: FrameType | None, weight_ns: int) -> None:
+        """Count the stack that ends in `frame`."""
+        known = self._known
+        stack: list[str | int] = []
+        if frame is None or (frame.f_back is None and _is_entered(frame)):
+            stack.append(id(WSGID))  # what called the outermost function has no frame, but has had the time
+            frame = None
+        while frame is not None:
+            if len(stack) == DEPTH_MAX:
+                stack.append(id(DEEPER))
+                break
+            code = frame.f_code
+            known[id(code)] = code
+            stack.append(id(code))
+            frame = frame.f_back
+        if root not in self._roots:
+            if len(self._roots) >= LABELS_MAX:
+                root = OTHERS
+            self._roots.add(root)
+        stack.append(root)
+        self.add(tuple(stack), weight_ns)
+
+    def add(self, stack: tuple[str | int, ...], weight_ns: int) -> None:
+        count = self._counts.get(stack)
+        if count is None:
+            if len(self._counts) >= STACKS_MAX:
+                stack = (id(MORE), stack[-1])
+            count = self._counts.setdefault(stack, [0, 0])
+        count[0] += weight_ns
+        count[1] += 1
+
+    def encoded(self) -> dict[str, Any]:
+        """{"frames": [[function, file, line]], "stacks": [[[indexes into frames, outermost first], us, samples]]}.
+
+        The first of a stack is its root's name, with neither file nor line. Lets others run meanwhile.
+        """
+        places: dict[str | int, int] = {}
+        frames: list[tuple[str, str, int]] = []
+        stacks = []
+        for number, (stack, (weight_ns, samples)) in enumerate(self._counts.items()):
+            if weight_ns < 1000:  # it is told in microseconds
+                continue
+            for entry in stack:
+                if entry not in places:
+                    places[entry] = len(frames)
+                    frames.append(self._described(entry))
+            stacks.append(([places[entry] for entry in reversed(stack)], weight_ns // 1000, samples))
+            if number % _ENCODE_BATCH == 0:
+                gevent.sleep(0)
+        return {"frames": frames, "stacks": stacks}
+
+    def _described(self, entry: str | int) -> tuple[str, str, int]:
+        what = entry if isinstance(entry, str) else self._known[entry]
+        return (what, "", 0) if isinstance(what, str) else (what.co_qualname, what.co_filename, what.co_firstlineno)
+
+
+def _is_entered(frame: FrameType) -> bool:
+    """Whether it has run nothing yet: CPython looks for signals when a function begins, and this one came before."""
+    return frame.f_lasti < 0 or frame.f_code.co_code[frame.f_lasti] == _RESUME

@@ -1,0 +1,8 @@
+# The types with which head.py is compiled.
+cimport cython
+
+
+@cython.locals(statuses=dict, roles=dict)
+cpdef tuple render_head(object status, object headers)
+
+cdef _length(value, other)

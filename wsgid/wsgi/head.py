@@ -1,0 +1,140 @@
+"""The head of a response: what start_response got, checked to the letter and rendered (PEP 3333).
+
+    status, [(name, value), ...] -> render_head -> "HTTP/1.1 200 OK\\r\\nName: value\\r\\n..."
+
+Rules
+* A line break in a header would be a second response. So nothing is sent that RFC 9110 does not allow.
+* Headers between the server and its peer (Connection, Transfer-Encoding ...) are the server's, and are left out.
+* Statuses and names are few. So each is checked once, and remembered.
+"""
+
+import re
+from enum import Enum, auto
+
+from wsgid.errors import ApplicationError
+from wsgid.protocol.fields import is_plain, parse_length
+
+_CACHE_MAX = 1024  # status lines and header names that are known to be valid
+_STATUS = re.compile(r"(101|[2-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_CONTROL = re.compile(r"[\x00-\x08\n-\x1f\x7f]")  # RFC 9110, 5.5
+_LENGTHLESS = frozenset({101, 204})  # RFC 9110, 8.6
+
+
+class _Role(Enum):
+    """What a response header is to a server."""
+
+    PLAIN = auto()  # nothing
+    LENGTH = auto()  # sets the end of the body
+    DATE = auto()  # the server's, if the application has none (RFC 9110, 6.6.1)
+    CONNECTION = auto()  # between the server and nginx, and only a 101 needs it
+    HOP = auto()  # between the server and nginx (RFC 9110, 7.6.1): nobody but us has a say
+
+
+_PLAIN, _LENGTH, _DATE, _CONNECTION, _HOP = _Role
+_SPECIAL_ROLES = {
+    "content-length": _LENGTH,
+    "date": _DATE,
+    "connection": _CONNECTION,
+    "keep-alive": _HOP,
+    "proxy-connection": _HOP,
+    "te": _HOP,
+    "trailer": _HOP,
+    "transfer-encoding": _HOP,
+}
+
+_roles: dict[str, _Role] = {}  # of header names that were seen and are valid
+_statuses: dict[str, tuple[int, str]] = {}  # of statuses that were seen and are valid, with their code
+
+
+def render_head(status: str, headers: list[tuple[str, str]]) -> tuple[int, str, int | None]:
+    """Check what start_response got, and make the head of it.
+
+    Returns:
+        The status code; the head, all latin-1, without its end; the Content-Length that is in it.
+
+    Raises:
+        TypeError: something is of another type than PEP 3333 demands.
+        ApplicationError: something has a value that HTTP does not allow.
+    """
+    statuses, roles = _statuses, _roles
+    code, head = statuses.get(status) or _status(status)
+    if type(headers) is not list:
+        raise TypeError(f"the response headers are a {type(headers).__name__}, not a list")
+    length: int | None = None
+    length_line = ""
+    for header in headers:
+        if type(header) is not tuple or len(header) != 2:
+            raise TypeError(f"the response header {header!r} is no tuple of name and value")
+        name, value = header
+        role = roles.get(name) or _role(name)
+        if not is_plain(value):
+            _check_value(name, value)
+        if role is _PLAIN:
+            head = f"{head}{name}: {value}\r\n"
+        elif role is _LENGTH:
+            length, length_line = _length(value, length), f"Content-Length: {value}\r\n"
+        else:
+            head += _special_line(name, value, role, code)
+    if code in _LENGTHLESS:
+        return code, head, None
+    return code, head + length_line, length
+
+
+def is_status(value: object) -> bool:
+    """Whether this can be the status of a response."""
+    return isinstance(value, str) and _STATUS.fullmatch(value) is not None
+
+
+def _special_line(name: str, value: str, role: _Role, code: int) -> str:
+    """What becomes of a header that is the server's business."""
+    if role is _DATE:  # in the one spelling for which Framing looks
+        return f"Date: {value}\r\n"
+    return f"{name}: {value}\r\n" if role is _CONNECTION and code == 101 else ""
+
+
+def _status(status: str) -> tuple[int, str]:
+    if not isinstance(status, str):
+        raise TypeError(f"the status {status!r} is a {type(status).__name__}, not a str such as '200 OK'")
+    match = _STATUS.fullmatch(status)
+    if match is None:
+        raise ApplicationError(
+            f"{status!r} is no status for a response: "
+            "it takes three digits, 101 or 200 to 599, and a reason, as in '200 OK'"
+        )
+    # RFC 9112, 4: the space is there even if there is no reason.
+    made = int(match[1]), f"HTTP/1.1 {status}{' ' if len(status) == 3 else ''}\r\n"
+    if len(_statuses) < _CACHE_MAX:
+        _statuses[status] = made
+    return made
+
+
+def _role(name: str) -> _Role:
+    if not isinstance(name, str):
+        raise TypeError(f"the header name {name!r} is a {type(name).__name__}, not a str")
+    if not _TOKEN.fullmatch(name):
+        raise ApplicationError(f"{name!r} is no header name: RFC 9110 allows letters, digits and !#$%&'*+-.^_`|~")
+    role = _SPECIAL_ROLES.get(name.lower(), _PLAIN)
+    if len(_roles) < _CACHE_MAX:
+        _roles[name] = role
+    return role
+
+
+def _check_value(name: str, value: str) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"the value {value!r} of the header {name!r} is a {type(value).__name__}, not a str")
+    if _CONTROL.search(value):
+        raise ApplicationError(f"the value {value!r} of the header {name!r} has a control character: remove it")
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise ApplicationError(f"{value[error.start]!r} in a response header is not latin-1: encode it") from None
+
+
+def _length(value: str, other: int | None) -> int:
+    length = parse_length(value)
+    if length < 0:
+        raise ApplicationError(f"Content-Length is {value!r}, not a number of bytes")
+    if other is not None and other != length:
+        raise ApplicationError(f"there are two Content-Lengths, {other} and {length}")
+    return length
