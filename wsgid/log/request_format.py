@@ -1,6 +1,6 @@
 """Formats of the access log: from the operator's text, once, to a function that makes a request's line.
 
-    text with %(variables) -> Python source -> render(environ, served, length_bytes, ...) -> the line
+    text with %(variables) -> Python source -> render(record) -> the line
 
 Rules
 * A line is one line, whatever the client sends: in its values, control characters, quotes, backslashes and everything
@@ -17,9 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from wsgid.log.request_record import RequestRecord
 from wsgid.protocol.fields import is_plain
 
-Render = Callable[..., str]  # what it takes is said by `compiled`
+Render = Callable[[RequestRecord], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ TEXTS = {  # from the client or the application: they need a second look
     "proto": "get('SERVER_PROTOCOL')",
     "uagent": "get('HTTP_USER_AGENT')",
     "referer": "get('HTTP_REFERER')",
-    "ftime": "moment.ftime",
+    "ftime": "record.moment.ftime",
 }
 FORWARDED_ADDR = "first(get('HTTP_X_FORWARDED_FOR')) or get('REMOTE_ADDR')"
 NUMBERS = {  # from the server, and nothing but letters, digits and such
@@ -68,26 +69,26 @@ NUMBERS = {  # from the server, and nothing but letters, digits and such
     "hsize": "digits[served.head_bytes]",
     "size": "served.head_bytes + served.sent_bytes",
     "headers": "digits[served.headers]",
-    "cl": "digits[length_bytes]",
-    "pktsize": "digits[size_bytes]",
-    "modifier1": "buffer[0]",
-    "modifier2": "buffer[3]",
-    "vars": "digits[2 * variables]",
-    "micros": "int(took_s * 1e6)",
-    "msecs": "digits[int(took_s * 1e3)]",
-    "secs": "f'{took_s:f}'",
-    "time": "int(started_s)",
-    "tmsecs": "int(started_s * 1e3)",
-    "tmicros": "int(started_s * 1e6)",
-    "epoch": "int(started_s + took_s)",
-    "ctime": "moment.ctime",
-    "ltime": "moment.ltime",
-    "rfc3339": "moment.rfc3339",
-    "request": "request",
-    "vsz": "memory.vsz_bytes",
-    "vszM": "memory.vsz_bytes >> 20",
-    "rss": "memory.rss_bytes",
-    "rssM": "memory.rss_bytes >> 20",
+    "cl": "digits[record.length_bytes]",
+    "pktsize": "digits[record.size_bytes]",
+    "modifier1": "record.buffer[0]",
+    "modifier2": "record.buffer[3]",
+    "vars": "digits[2 * record.variables]",
+    "micros": "int(record.took_s * 1e6)",
+    "msecs": "digits[int(record.took_s * 1e3)]",
+    "secs": "f'{record.took_s:f}'",
+    "time": "int(record.started_s)",
+    "tmsecs": "int(record.started_s * 1e3)",
+    "tmicros": "int(record.started_s * 1e6)",
+    "epoch": "int(record.started_s + record.took_s)",
+    "ctime": "record.moment.ctime",
+    "ltime": "record.moment.ltime",
+    "rfc3339": "record.moment.rfc3339",
+    "request": "record.request",
+    "vsz": "record.memory.vsz_bytes",
+    "vszM": "record.memory.vsz_bytes >> 20",
+    "rss": "record.memory.rss_bytes",
+    "rssM": "record.memory.rss_bytes >> 20",
     # That the client left is seen while the body is read, before there is a status, or while the answer is written.
     "ioerr": "left(served)",
     "rerr": "left(served) * (not served.status)",
@@ -124,19 +125,7 @@ class Moment:
 
 
 def compiled(text: str, pid: int, wid: int, *, forwarded: bool = False, memory_report: bool = False) -> Render:
-    """The function that makes the lines of this format. It takes, all by position:
-
-        environ      as the application has left it
-        served       status, sent_bytes, head_bytes, headers; an outcome whose name is DISCONNECTED if the client left
-        length_bytes of the request's body, as its head has said
-        size_bytes   of the request's variables
-        buffer       a uwsgi packet's first bytes
-        variables    how many the packet had
-        took_s       how long the request took
-        started_s    when it began, since the epoch
-        moment       that second, as a Moment
-        memory       vsz_bytes, rss_bytes of this process
-        request      which one it is of this process's
+    """The function that makes the lines of this format, each of a RequestRecord.
 
     Args:
         text: of --log-format: a preset's name, or a text.
@@ -150,24 +139,25 @@ def compiled(text: str, pid: int, wid: int, *, forwarded: bool = False, memory_r
         preset = Preset(MEMORY_REPORT + preset.text, preset.empty)
     literals, values = _parsed(preset, {"pid": str(pid), "wid": str(wid), "switches": "0", "core": "0"}, forwarded)
     literal = "".join(literals)
-    takes = "environ, served, length_bytes, size_bytes, buffer, variables, took_s, started_s, moment, memory, request"
     # A constant text % a tuple of the same length: CPython compiles it as it does an f-string.
     form = "%s".join(one.replace("%", "%%") for one in literals)
     fast = _USUAL.sub(r"environ[\1]", "".join(f"{one}, " for one, _ in values))
     source = f"""
-def escaped({takes}):
+def escaped(record):
+    environ, served = record.environ, record.served
     get = environ.get
     return {form!r} % ({"".join(f"escape({one}), " if client else f"{one}, " for one, client in values)})
 
-def render({takes}):
+def render(record):
+    environ, served = record.environ, record.served
     get = environ.get
     try:
         line = {form!r} % ({fast})
     except Exception:  # of an object that the application has put there, or one of _USUAL is not
-        return escaped({takes})
+        return escaped(record)
     if is_plain(line) and {_as_often('"', literal)} and {_as_often(chr(92), literal)}:
         return line
-    return escaped({takes})
+    return escaped(record)
 """
     names: dict[str, Any] = {
         "is_plain": is_plain,

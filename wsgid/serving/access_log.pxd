@@ -1,7 +1,7 @@
-# The types with which accesslog.py is compiled.
+# The types with which access_log.py is compiled.
 cimport cython
 
-from wsgid.wsgi.response cimport Served
+from wsgid.log.request_record cimport RequestRecord
 
 
 cdef class MemoryNow:
@@ -28,5 +28,4 @@ cdef class AccessLog:
     cdef bint _has_failed
 
     @cython.locals(second=Py_ssize_t, line=str)
-    cpdef note(self, dict environ, Served served, double started_s, double took_s, object length_bytes,
-               Py_ssize_t size_bytes, bytes buffer, Py_ssize_t variables)
+    cpdef note(self, RequestRecord record)

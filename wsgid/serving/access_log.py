@@ -12,7 +12,6 @@ Rules
 import os
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from wsgid import log
 from wsgid.config.options import Settings
@@ -20,10 +19,10 @@ from wsgid.linux import memory
 from wsgid.log import destination, request_format
 from wsgid.log.destination import DestinationType
 from wsgid.log.request_format import Moment
+from wsgid.log.request_record import RequestRecord
 from wsgid.log.stream import LineStream
 from wsgid.log.syslog_socket import Syslog
 from wsgid.serving.log_outlet import Outlet, SyslogOutlet
-from wsgid.wsgi.response import Served
 
 FLUSH_BYTES = 64 * 1024
 TELL_S = 60.0  # how often it is said that lines were dropped
@@ -77,48 +76,18 @@ class AccessLog:
         self._tell_at_s = 0.0
         self._has_failed = False
 
-    def note(
-        self,
-        environ: dict[str, Any],
-        served: Served,
-        started_s: float,
-        took_s: float,
-        length_bytes: int,
-        size_bytes: int,
-        buffer: bytes,
-        variables: int,
-    ) -> None:
-        """One request is over.
-
-        Args:
-            environ: as the application has left it.
-            served: what it was sent.
-            started_s: when it came, by the monotonic clock.
-            took_s: how long it took.
-            length_bytes: of the body, as the head has said.
-            size_bytes: of the variables or headers.
-            buffer: the packet, or its first bytes.
-            variables: how many there were.
-        """
+    def note(self, record: RequestRecord) -> None:
+        """One request is over."""
         self._requests += 1
-        if not self._all and not self._is_wanted(served.status, took_s):
+        if not self._all and not self._is_wanted(record.served.status, record.took_s):
             return
-        started_s += self._epoch_s
-        second = int(started_s)
+        record.started_s += self._epoch_s
+        second = int(record.started_s)
+        record.memory = self._memory
+        record.request = self._requests
         try:
-            line = self._render(
-                environ,
-                served,
-                length_bytes,
-                size_bytes,
-                buffer,
-                variables,
-                took_s,
-                started_s,
-                self._moments.get(second) or self._moment(second),
-                self._memory,
-                self._requests,
-            )
+            record.moment = self._moments.get(second) or self._moment(second)
+            line = self._render(record)
         except Exception:  # of an object that the application has put into the environ
             self._fail()
             return

@@ -1,6 +1,7 @@
 # The types with which http_requests.py is compiled.
 cimport cython
 
+from wsgid.log.request_record cimport RequestRecord
 from wsgid.protocol.http cimport HttpHead
 from wsgid.serving.acceptor cimport Acceptor
 from wsgid.serving.access_log cimport AccessLog
@@ -39,6 +40,6 @@ cdef class HttpRequests:
     cdef _keep(self, HttpConnection exchange, arrival)
     cdef HttpConnection begin(self, Connection connection)
     cdef bint serve(self, HttpConnection exchange, me) except -1
-    @cython.locals(served=Served, environ=dict, started_s=double, took_s=double)
+    @cython.locals(served=Served, environ=dict, record=RequestRecord, started_s=double, took_s=double)
     cdef bint _answer(self, HttpConnection exchange, HttpHead head, me) except -1
     cdef bint _settle(self, HttpConnection exchange, Served served) except -1

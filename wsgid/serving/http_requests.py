@@ -15,6 +15,7 @@ from typing import Any
 
 from wsgid.config.options import Settings
 from wsgid.errors import PeerError
+from wsgid.log.request_record import RequestRecord
 from wsgid.protocol import forwarded
 from wsgid.protocol.forwarded import Trusted
 from wsgid.protocol.http import Decoder, HttpHead, Limits
@@ -200,9 +201,10 @@ class HttpRequests:
         body.end()
         took_s = self._completion.finish(served, me)
         if self._access_log is not None:
-            self._access_log.note(
+            record = RequestRecord(
                 environ, served, started_s, took_s, max(length, 0), head.size_bytes, _NO_PACKET, head.count
             )
+            self._access_log.note(record)
         return self._settle(exchange, served)
 
     def _settle(self, exchange: HttpConnection, served: Served) -> bool:

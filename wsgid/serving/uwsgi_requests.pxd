@@ -1,6 +1,7 @@
 # The types with which uwsgi_requests.py is compiled.
 cimport cython
 
+from wsgid.log.request_record cimport RequestRecord
 from wsgid.protocol.uwsgi cimport UwsgiHead, decode
 from wsgid.serving.acceptor cimport Acceptor
 from wsgid.serving.access_log cimport AccessLog
@@ -27,5 +28,5 @@ cdef class UwsgiRequests:
 
     @cython.locals(started_s=double, head=UwsgiHead)
     cdef serve(self, Connection connection, me)
-    @cython.locals(body=Body, environ=dict, served=Served, variables=Py_ssize_t, took_s=double)
+    @cython.locals(body=Body, environ=dict, served=Served, record=RequestRecord, variables=Py_ssize_t, took_s=double)
     cdef _respond(self, Connection connection, UwsgiHead head, bytes buffer, me)

@@ -12,6 +12,7 @@ from typing import Any
 
 from wsgid.config.options import Settings
 from wsgid.errors import BadPacket, ClientDisconnected, HeadTimeout, PeerError
+from wsgid.log.request_record import RequestRecord
 from wsgid.protocol.uwsgi import HEADER_SIZE_BYTES, PONG, Modifier, UwsgiHead, decode
 from wsgid.serving.acceptor import Acceptor
 from wsgid.serving.access_log import AccessLog
@@ -138,7 +139,7 @@ class UwsgiRequests:
         served = serve(self._application, environ, connection)
         took_s = self._completion.finish(served, me)
         if self._access_log is not None:
-            self._access_log.note(
+            record = RequestRecord(
                 environ,
                 served,
                 me.started_s,
@@ -148,6 +149,7 @@ class UwsgiRequests:
                 buffer,
                 variables - len(self._base),
             )
+            self._access_log.note(record)
         outcome = served.outcome
         if outcome is _TORN:
             connection.cut()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.support import DOCS
 from wsgid.log import request_format
 from wsgid.log.request_format import Moment, compiled
+from wsgid.log.request_record import RequestRecord
 from wsgid.wsgi.response import Outcome, Served
 
 LOGGING = DOCS / "logging.md"
@@ -48,19 +49,10 @@ def line(
 ) -> str:
     """The line of a request that took 1.25 ms, the 17th of worker 1, pid 28."""
     served = served or Served(Outcome.COMPLETE, 200, 12, 79, 2, False)
-    return compiled(text, 28, 1, **options)(
-        ENVIRON if environ is None else environ,
-        served,
-        7,
-        411,
-        b"\x1e\x9b\x01\x05",
-        16,
-        0.00125,
-        STARTED_S,
-        Moment(int(STARTED_S), date),
-        MEMORY,
-        17,
-    )
+    environ = ENVIRON if environ is None else environ
+    record = RequestRecord(environ, served, STARTED_S, 0.00125, 7, 411, b"\x1e\x9b\x01\x05", 16)
+    record.moment, record.memory, record.request = Moment(int(STARTED_S), date), MEMORY, 17
+    return compiled(text, 28, 1, **options)(record)
 
 
 # --- the presets ---
