@@ -44,7 +44,7 @@ _CALLERS_MAX = 12  # frames between gevent.subprocess and our hook
 _sleep = monkey.get_original("time", "sleep")
 _thread_ident = monkey.get_original("_thread", "get_ident")
 
-_fds: set[int] = set()  # of wsgid's, that are no sockets of a listener's
+_fds: dict[int, tuple[int, int]] = {}  # of wsgid's, that are no sockets of a listener's: which file each is
 _names: set[Any] = set()  # of the listeners: what they accept has the same
 _farewells: list[Callable[[], None]] = []
 _masks: dict[int, set[int]] = {}  # of threads that fork now: which signals they had blocked
@@ -66,7 +66,9 @@ def describe(text: str) -> None:
 
 def own(fd: int) -> None:
     """Let no child have this descriptor."""
-    _fds.add(fd)
+    identity = _identity(fd)
+    if identity:
+        _fds[fd] = identity
 
 
 def own_listener(fd: int) -> None:
@@ -178,7 +180,9 @@ def _is_before_exec() -> bool:
 
 def _give_up_descriptors() -> None:
     """Put a dead socket in the place of each: reads find the end there, and writes a peer that has left."""
-    given_up = {fd for fd in _fds if _is_open(fd)} | set(_sockets_of_listeners())
+    # One that was closed meanwhile has left its number to the application.
+    owned = {fd for fd, identity in _fds.items() if _identity(fd) == identity}
+    given_up = owned | set(_sockets_of_listeners())
     left, right = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
     right.close()
     for fd in given_up:
@@ -186,12 +190,13 @@ def _give_up_descriptors() -> None:
     left.close()
 
 
-def _is_open(fd: int) -> bool:
+def _identity(fd: int) -> tuple[int, int] | None:
+    """Which file, socket or memory a descriptor stands for; None if it is closed."""
     try:
-        os.fstat(fd)
+        status = os.fstat(fd)
     except OSError:
-        return False
-    return True
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _sockets_of_listeners() -> Iterator[int]:

@@ -285,6 +285,13 @@ def test_however_it_was_forked(shared: Server, path: str, query: str, answer: st
     assert ask(shared, path, query) == answer
 
 
+def test_a_child_keeps_what_has_the_number_of_a_descriptor_that_wsgid_has_closed(start: Start) -> None:
+    """The first that a worker opens gets the number of the template's channel."""
+    server = serve(start)
+    answer = ask(server, "/use")
+    assert re.fullmatch(r"\(\(b'hi\\n', \[1\], 'AF_INET6?'\), 0, b'x'\)", answer), answer
+
+
 def test_gevent_works_in_a_child(shared: Server) -> None:
     answer = ask(shared, "/use")
     assert re.fullmatch(r"\(\(b'hi\\n', \[1\], 'AF_INET6?'\), 0, b'x'\)", answer), answer
