@@ -1,14 +1,15 @@
-"""What the kernel offers: processes, memory, signals, files. Nothing in here knows a server, and nothing logs.
+"""What the kernel offers: processes, memory, signals, files. The modules here know nothing of a server, and log
+nothing.
 
-process.py         start, fork, exec, reap, title
-memory.py          how large a process is
+process.py         start, fork, exec and reap processes; set process titles
+memory.py          the size of a process
 signals.py         the pipe into which the C signal handler writes
-syscall_errors.py  a refused system call in words, with its remedy
-privileges.py      become another user, and verify it
-safefiles.py       files in directories where somebody else may have put something
-filewatch.py       whether files have changed
-selector.py        wait no longer for a descriptor
+syscall_errors.py  a refused system call as one sentence, with the remedy
+privileges.py      become another user, and verify the change
+safefiles.py       files in directories that another user may be able to write to
+filewatch.py       detect that files have changed
+selector.py        stop waiting for a descriptor
 listen_queue.py    how many connections wait in a backlog
 interpreter.py     the command line that starts one of wsgid's own programs
-forked_child.py    a process that the application has forked: whether this is one, and its end
+forked_child.py    whether the application has forked this process, and how such a process ends
 """

@@ -1,9 +1,9 @@
-"""Watch files by what stat(2) says of them: no thread, no inotify; somebody asks now and then.
+"""Detect that files have changed. The caller asks now and then; there is no thread and no inotify, only stat(2).
 
 Rules
-* A file that is not there is waited for; its appearance is a change, its disappearance alone is none (an editor or a
-  deployment that replaces it would otherwise count twice, and a reload would meet the gap).
-* Symbolic links are followed: switching one is a change, as it gives another inode.
+* A missing file is waited for. The appearance of a file is a change; the disappearance alone is not. Otherwise an
+  editor or a deployment that replaces a file would count twice, and a reload could happen while the file is missing.
+* Symbolic links are followed. Switching a link is a change, because the new target has another inode.
 """
 
 import os
@@ -13,10 +13,10 @@ Stamp = tuple[int, int, int]
 
 
 class Watch:
-    """Remembers how files looked when it was last asked.
+    """Remembers how each file looked at the last call.
 
     Args:
-        paths: the files; more can be added.
+        paths: the files to watch; `add` adds more.
     """
 
     def __init__(self, paths: Iterable[str] = ()) -> None:
@@ -24,13 +24,17 @@ class Watch:
         self.add(paths)
 
     def add(self, paths: Iterable[str]) -> None:
-        """Watch these too, as they look now."""
+        """Watch these files too. Changes are counted from now on.
+
+        Args:
+            paths: files that are watched already are left as they are.
+        """
         for path in paths:
             if path not in self._stamps:
                 self._stamps[path] = stamp(path)
 
     def changes(self) -> list[tuple[str, Stamp]]:
-        """What has changed since the last call."""
+        """Return the files that have changed since the last call, each with its new stamp."""
         found = []
         for path, before in self._stamps.items():
             now = stamp(path)
@@ -41,7 +45,8 @@ class Watch:
 
 
 def stamp(path: str) -> Stamp | None:
-    """What changes when the file does: modification time (ns), inode, size (bytes); None if there is no file."""
+    """Return what differs after a change: modification time (ns), inode, size (bytes). None if there is no such
+    file."""
     try:
         status = os.stat(path)
     except OSError:

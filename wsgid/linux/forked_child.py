@@ -1,26 +1,27 @@
-"""A process that the application has forked inside a template or a worker: whether this is one, and how it ends.
+"""A process that the application has forked inside a template or a worker: how to recognize it, and how it ends.
 
 Rules
-* Such a child is the application's alone.  It answers no visitor, counts nothing, writes no line of the access log.
-* It ends where the code of wsgid's that called the application would go on: as os._exit does, so that what is
-  registered with atexit is left to the process that has registered it.  multiprocessing's children end likewise.
-* What makes a child of a copied worker is in application/forks.py.
+* Such a process belongs to the application alone.  It answers no requests, counts nothing and writes no access log.
+* It ends at the place where wsgid has called the application, instead of returning there.  It ends by os._exit:
+  handlers that the parent has registered with atexit must not run twice.  The children of multiprocessing end in the
+  same way.
+* application/forks.py turns the copy of a worker into such a process.
 """
 
 import os
 import sys
 from collections.abc import Callable
 
-Report = Callable[[str, BaseException | None], None]  # takes a sentence, and the exception that it is about
+Report = Callable[[str, BaseException | None], None]  # takes a sentence, and the exception that the sentence is about
 
-_report: Report | None = None  # in a child alone
+_report: Report | None = None  # set in a forked process only
 
 
 def become(report: Report) -> None:
-    """Say that this process is a child from now on.
+    """Record that the application has forked this process.
 
     Args:
-        report: is told of an exception that ends the child.
+        report: called with the exception that ends this process.
     """
     global _report
     _report = report
@@ -32,11 +33,11 @@ def is_one() -> bool:
 
 
 def end_if_one(error: BaseException | None = None) -> None:
-    """Where the application's code is left: end this process, if the application has forked it. Else do nothing.
+    """End this process if the application has forked it; otherwise do nothing. Called where the application returns.
 
     Args:
-        error: what the application has raised. The code of a SystemExit becomes the exit code, as in any Python
-            program; with every other exception it is 1, and the traceback is in the log.
+        error: the exception that the application has raised, if any. The code of a SystemExit becomes the exit code, as
+            in every Python program. For any other exception the exit code is 1, and the log has the traceback.
     """
     if _report is not None:
         code = 0 if error is None else _exit_code(error, _report)
@@ -55,7 +56,7 @@ def _exit_code(error: BaseException, report: Report) -> int:
 
 
 def flush() -> None:
-    """Write what standard output and error still hold, if somebody takes it."""
+    """Write what standard output and standard error still hold, as far as that is possible."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,13 +1,13 @@
 """Start one of wsgid's own programs (the template, the child of --check) with the interpreter that runs now.
 
 Rules
-* The interpreter starts with -P: the application's directory must not shadow the standard library before gevent has
+* The interpreter starts with -P. The application's directory must not shadow the standard library before gevent has
   patched it.
-* A start script may have made sys.path itself, as those of buildout, Nix and pex do.  Then the new process would find
-  no wsgid, or another one: it gets the entries that it lacks from us, in front, where such a script puts them.  Else
-  its own path counts, so that a reload sees what was installed meanwhile.
-* They ride along as arguments, not in PYTHONPATH, which the application's own programs would inherit.
-* The options that this interpreter was started with (-O, -E, -s, -W, -X ...) hold for the others too.
+* A start script may have built sys.path itself, as the scripts of buildout, Nix and pex do.  The new process would then
+  find no wsgid, or another wsgid.  In that case the new process gets the missing entries of our sys.path, at the front,
+  where such a script puts them.  Otherwise its own sys.path counts, so that a reload sees new installations.
+* The entries are passed as arguments, not in PYTHONPATH, because programs of the application would inherit PYTHONPATH.
+* The new process gets the same interpreter options (-O, -E, -s, -W, -X ...) as this process.
 """
 
 import os
@@ -16,7 +16,7 @@ from contextlib import suppress
 
 import wsgid
 
-# As python -m does it, but for the path.  Nothing is imported here that -m would not import.
+# This does what python -m does, except for the path.  It imports nothing that -m would not import.
 _PROGRAM = """\
 import importlib.util, runpy, sys
 _, module, origin, count, *rest = sys.argv
@@ -42,11 +42,11 @@ _FLAGS = {
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """The command line that runs a module of wsgid's as a program.
+    """Return the command line that runs a module of wsgid as a program.
 
     Args:
-        module: `wsgid.template`, say.
-        arguments: what it finds in sys.argv behind its name.
+        module: for example `wsgid.template`.
+        arguments: what the module finds in sys.argv after its name.
     """
     path = _own_path()
     origin = wsgid.__spec__.origin if wsgid.__spec__ else None
@@ -54,19 +54,19 @@ def command(module: str, *arguments: str) -> list[str]:
 
 
 def _options() -> list[str]:
-    """Those of this interpreter, from what it says of them (sys.flags)."""
+    """Return the options that this interpreter was started with, as sys.flags reports them."""
     said = [option * getattr(sys.flags, name) for name, option in _FLAGS.items()]
     options = [f"-{letters}" for letters in said if letters]
     inherited = os.environ.get("PYTHONWARNINGS", "").split(",")
-    options += [f"-W{one}" for one in sys.warnoptions if one not in inherited]
+    options += [f"-W{warning}" for warning in sys.warnoptions if warning not in inherited]
     for name, value in sys._xoptions.items():
         options.append(f"-X{name}" if value is True else f"-X{name}={value}")
     return options
 
 
 def _own_path() -> list[str]:
-    """sys.path without what the interpreter itself has put in front: with -m the working directory, else that of the
-    script (sys.flags.safe_path)."""
+    """Return sys.path without the entry that the interpreter itself has put at the front (sys.flags.safe_path). With -m
+    that entry is the working directory, otherwise the directory of the script."""
     path = [entry for entry in sys.path if entry]
     if sys.flags.safe_path:
         return path

@@ -1,13 +1,13 @@
-"""How many connections wait in a listener's backlog, as the kernel says it.
+"""How many connections wait in a listener's backlog, as the kernel reports it.
 
-    TCP    getsockopt(TCP_INFO): of a listening socket, tcpi_unacked is its queue and tcpi_sacked the backlog
-    unix   sock_diag(7): UDIAG_SHOW_RQLEN gives both
+    TCP    getsockopt(TCP_INFO): for a listening socket, tcpi_unacked is the queue and tcpi_sacked the backlog
+    unix   sock_diag(7): UDIAG_SHOW_RQLEN gives both numbers
 
 Rules
-* What cannot be known is None, never 0: other families, a closed socket, a kernel without unix_diag, a service that may
-  not have AF_NETLINK sockets.
-* Nothing blocks: sock_diag has put its answer into the socket by the time that send(2) returns.
-* A kernel that has no unix_diag is asked once: it looks for its module each time, by starting modprobe.
+* An unknown number is None, never 0. It is unknown for other families, for a closed socket, for a kernel without
+  unix_diag, and for a service that may not open AF_NETLINK sockets.
+* Nothing blocks. When send(2) returns, sock_diag has already put the answer into the socket.
+* A kernel without unix_diag is asked once only, because each question would start modprobe to look for the module.
 """
 
 import errno
@@ -41,14 +41,14 @@ _diag_missing = False
 
 @dataclass(frozen=True, slots=True)
 class ListenQueue:
-    """Connections of one listener: how many wait to be accepted, and how many can."""
+    """The backlog of one listener: connections that wait to be accepted, and how many can wait."""
 
     waiting: int
     size: int
 
 
 def of(listener: socket.socket) -> ListenQueue | None:
-    """The backlog of a listening socket; None if nobody can tell."""
+    """Return the backlog of a listening socket, or None if the backlog is unknown."""
     try:
         if listener.family == socket.AF_UNIX:
             return _of_unix(listener)
@@ -70,10 +70,10 @@ def _of_unix(listener: socket.socket) -> ListenQueue | None:
 
 
 def _ask(inode: int) -> bytes:
-    """What sock_diag(7) says of the unix socket with this inode.
+    """Ask sock_diag(7) about the unix socket with this inode. Returns the raw answer.
 
     Raises:
-        OSError: the kernel does not answer such questions, or not to us.
+        OSError: the kernel does not answer such questions, or this process may not ask.
     """
     request = _REQUEST.pack(
         socket.AF_UNIX, 0, 0, _ANY_STATE, inode & 0xFFFFFFFF, _UDIAG_SHOW_RQLEN, _NO_COOKIE, _NO_COOKIE
@@ -87,11 +87,11 @@ def _ask(inode: int) -> bytes:
 
 
 def _decode(answer: bytes) -> ListenQueue | None:
-    """The queue's lengths in an answer of one netlink message; None if it has none.
+    """Return the queue lengths from an answer of one netlink message, or None if the answer has none.
 
     Raises:
-        OSError: the answer is an error.
-        struct.error: it is cut.
+        OSError: the answer is an error message.
+        struct.error: the answer is cut short.
     """
     length, kind, *_ = _HEADER.unpack_from(answer)
     if kind == _NLMSG_ERROR:

@@ -1,4 +1,4 @@
-"""How large a process is, as the kernel says; and what malloc(3) keeps of what was freed."""
+"""The size of a process, as the kernel reports it; and how much freed memory malloc(3) keeps."""
 
 import ctypes
 import os
@@ -10,9 +10,11 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def keep_freed() -> None:
-    """Have malloc(3) keep up to _KEPT_BYTES of what is free at the end of its heap. By default it is 128 KiB, and a
-    worker that reads 64 KB after 64 KB of request bodies would give back the same pages, and fault them in again, with
-    each request. Does nothing where libc is not glibc."""
+    """Let malloc(3) keep up to _KEPT_BYTES of free memory at the end of its heap. Does nothing where libc is not glibc.
+
+    The default is 128 KiB. A worker that reads request bodies in blocks of 64 KB would then give the same pages back,
+    and fault them in again, with each request (mallopt(3), M_TRIM_THRESHOLD, M_MMAP_THRESHOLD).
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
@@ -21,14 +23,14 @@ def keep_freed() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a process is: its address space, and what of it is resident."""
+    """The size of a process: its address space, and the resident part of it."""
 
     vsz_bytes: int
     rss_bytes: int
 
 
 def size(pid: int | str = "self") -> Size:
-    """As the kernel says (proc(5), statm); nothing if the process is gone."""
+    """Return the size of a process (proc(5), statm). Both numbers are 0 if the process is gone."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as statm:  # bytes: a codec would be imported first
             total, resident = (statm.read() or b"").split()[:2]
@@ -38,7 +40,7 @@ def size(pid: int | str = "self") -> Size:
 
 
 def rss_bytes(pid: int | str = "self") -> int:
-    """The resident size of a process; 0 if it is gone."""
+    """Return the resident size of a process in bytes; 0 if the process is gone."""
     return size(pid).rss_bytes
 
 
@@ -46,9 +48,11 @@ _PARTS = ("Rss", "Pss", "Private_Clean", "Private_Dirty", "Shared_Clean", "Share
 
 
 def parts(pid: int | str) -> dict[str, int] | None:
-    """What a process's memory consists of, in bytes: rss, pss (a page that n share counts for 1/n), private (uss),
-    shared and swap (proc(5), smaps_rollup); None if the kernel does not say, or not to this user. The kernel walks
-    through the page tables for it: some milliseconds for a large process."""
+    """Return the parts of a process's memory in bytes: rss, pss, private, shared and swap (proc(5), smaps_rollup).
+
+    In pss, a page that n processes share counts as 1/n. None if the kernel does not tell, or does not tell this user.
+    The kernel walks through the page tables to answer, which takes some milliseconds for a large process.
+    """
     try:
         with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
             lines = [line.split() for line in rollup]

@@ -1,13 +1,14 @@
-"""Become --uid and --gid, in the template: the master keeps its own, as nginx's does, since it has to unlink and
-reload.
+"""Become the user of --uid and the group of --gid, in the template.
+
+The master keeps its own user, as nginx's master does: it has to unlink sockets and to reload.
 
 Rules
-* What was dropped is looked at again: every number of user and group, the groups, the capabilities.  Where something is
-  left, the application is not imported.
-* Afterwards no program that the application starts can gain a privilege by its set-user-ID bit (prctl(2),
-  PR_SET_NO_NEW_PRIVS), unless --new-privileges says so.
-* A user who cannot read the Python that runs gets no application: from then on each module that is not loaded yet would
-  be "No module named ...", now or in the middle of a request.  So that is said, with the directory that is closed.
+* The result is verified: every user and group number, the supplementary groups, the capabilities.  If one of the old
+  rights is left, the application is not imported.
+* Afterwards no program that the application starts can gain privileges by its set-user-ID bit (prctl(2),
+  PR_SET_NO_NEW_PRIVS), unless --new-privileges allows it.
+* The new user must be able to read the running Python.  Otherwise every later import would fail with "No module named
+  ...", perhaps in the middle of a request.  The error names the directory that is closed.
 """
 
 import ctypes
@@ -23,16 +24,16 @@ _PR_SET_NO_NEW_PRIVS = 38  # linux/prctl.h
 
 
 def drop(uid: int, gid: int, new_privileges: bool = False) -> list[str]:
-    """Become this user. Returns warnings, a sentence each.
+    """Become this user and group. Returns warnings, one sentence each.
 
     Args:
-        uid: of the user; -1: stay who we are.
-        gid: of the group; -1: the user's own.
-        new_privileges: whether programs that are started later may gain some.
+        uid: of the new user; -1 keeps the present user.
+        gid: of the new group; -1 takes the user's own group.
+        new_privileges: whether programs that are started later may gain privileges.
 
     Raises:
-        ApplicationImportError: this process may not become that, or has not become it, or Python cannot be read by who
-            it has become.
+        ApplicationImportError: the kernel refused the change, the change is incomplete, or the new user cannot read
+            Python's library.
     """
     if uid < 0 and gid < 0:
         return []
@@ -47,12 +48,13 @@ def drop(uid: int, gid: int, new_privileges: bool = False) -> list[str]:
         ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     account = _account(os.getuid())
     if account and uid >= 0:
-        os.environ["HOME"] = account.pw_dir  # where libraries look for their files; root's is closed
+        os.environ["HOME"] = account.pw_dir  # libraries look for files there; root's directory is closed
     return list(_unreadable())
 
 
 def root_words(uid: int, gid: int) -> str | None:
-    """What the application will have of root's, with --uid and --gid as they are: a few words, or None."""
+    """Return, in a few words, which rights of root the application will have with this --uid and --gid; None if
+    none."""
     if os.geteuid() != 0:
         return None
     if uid <= 0:
@@ -64,9 +66,10 @@ def root_words(uid: int, gid: int) -> str | None:
 
 
 def _verify(uid: int, gid: int) -> None:
-    """
+    """Check that nothing is left of the former user.
+
     Raises:
-        ApplicationImportError: something of the former user's is left.
+        ApplicationImportError: some of the former user's rights are left.
     """
     left = []
     if uid >= 0 and set(os.getresuid()) != {uid}:
@@ -91,7 +94,8 @@ def _is_in_group_of_root(uid: int) -> bool:
 
 
 def _capabilities() -> int:
-    """Those that this process has or could take (proc(5), status), as a set of bits; 0 where there is no /proc."""
+    """Return the capabilities that this process has or could take (proc(5), status), as bits; 0 where there is no
+    /proc."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -120,10 +124,10 @@ def _account(uid: int) -> pwd.struct_passwd | None:
 
 
 def _unreadable() -> Iterator[str]:
-    """What of Python this user cannot read: a sentence for each place.
+    """Yield one sentence for each directory of Python's modules that this user cannot read.
 
     Raises:
-        ApplicationImportError: it is the standard library.
+        ApplicationImportError: the user cannot read the standard library.
     """
     library = Path(os.__file__).parent
     closed = _closed(library)
@@ -143,8 +147,8 @@ def _unreadable() -> Iterator[str]:
 
 
 def _closed(directory: Path) -> Path | None:
-    """The first directory on the way to this one, or this one itself, that we may not pass; None if all is open, or is
-    not there."""
+    """Return the first directory, on the way to this directory or the directory itself, that this user may not enter.
+    None if all of them are open, or if the directory does not exist."""
     for each in [*reversed(directory.parents), directory]:
         try:
             each.stat()

@@ -1,9 +1,9 @@
 """Processes as the kernel knows them: fork, exec, reap, titles, exit statuses in words.
 
 Rules
-* waitpid comes from `posix`, the C module: in a patched process that of `os` is gevent's, which creates a hub
-  with child watchers in whoever calls it.
-* waitpid is the only truth about who lives.
+* waitpid is imported from the C module `posix`. In a patched process, os.waitpid is gevent's: that function creates a
+  hub with child watchers in the calling process.
+* Only waitpid tells whether a process is alive.
 """
 
 import ctypes
@@ -23,13 +23,15 @@ from wsgid.linux.signals import STOP_SIGNALS
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _UNDISTURBED_S = 60.0
 _DEFAULTED = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
-# Both keep the interpreter's lock: between a fork and PyOS_AfterFork_Child no other thread is there to give it back.
+# PyDLL keeps the interpreter's lock. Between fork and PyOS_AfterFork_Child no other thread exists that could return it.
 _libc, _python = ctypes.PyDLL(None, use_errno=True), ctypes.pythonapi
 
 
 def become_subreaper() -> None:
-    """Orphans of our descendants become our children (prctl(2), PR_SET_CHILD_SUBREAPER): so the master can wait for
-    workers that the template has forked, and reaps what an application leaves behind.
+    """Make orphaned descendants children of this process (prctl(2), PR_SET_CHILD_SUBREAPER).
+
+    The master can then wait for workers that the template has forked, and can reap processes that an application leaves
+    behind.
 
     Raises:
         OSError: the kernel refused.
@@ -41,10 +43,19 @@ def become_subreaper() -> None:
 
 
 def spawn(argv: list[str], environ: Mapping[str, str], inherit_fd: int) -> int:
-    """Start a program that inherits exactly `inherit_fd` beside the standard three. Returns its pid.
+    """Start a program that inherits exactly `inherit_fd` and the three standard descriptors. Returns its pid.
 
-    What whoever started us has done to signals (nohup, a shell's trap, a block) does not reach it: all have their
-    defaults.  Those of the terminal and the service manager are blocked until it says what they mean.
+    All signals have their default actions in the program, whatever has happened to them before wsgid started (nohup, a
+    shell's trap, a signal mask).  Signals of the terminal and of the service manager stay blocked until the program has
+    installed its handlers.
+
+    Args:
+        argv: the program and its arguments; argv[0] is a path.
+        environ: its whole environment.
+        inherit_fd: the descriptor, which keeps its number.
+
+    Raises:
+        OSError: posix_spawn(3) was refused.
     """
     os.set_inheritable(inherit_fd, True)
     try:
@@ -54,13 +65,14 @@ def spawn(argv: list[str], environ: Mapping[str, str], inherit_fd: int) -> int:
 
 
 def double_fork(child: Callable[[], None]) -> None:
-    """Run `child` in a grandchild, whose parent is gone at once: it then belongs to the subreaper.
+    """Run `child` in a grandchild whose parent ends at once, so that the grandchild becomes a child of the subreaper.
 
-    `child` must not return; if it does, or raises, the process ends with status 1.
+    `child` must not return. If it returns or raises, the process ends with status 1.
 
-    Hooks of os.register_at_fork run once, as around one fork: `before` and `after_in_parent` here, `after_in_child` in
-    the grandchild. So both forks are libc's, which runs what is registered with pthread_atfork(3), and Python is told
-    by the functions that are there for it (Python/C API, PyOS_BeforeFork).
+    The hooks of os.register_at_fork run once, as for a single fork: `before` and `after_in_parent` run here,
+    `after_in_child` runs in the grandchild. Both forks are therefore calls of libc's fork, which runs the hooks of
+    pthread_atfork(3). The functions of the Python/C API (PyOS_BeforeFork and the others) then tell Python about the
+    fork.
 
     Raises:
         OSError: fork(2) was refused, here or in the process between.
@@ -75,7 +87,7 @@ def double_fork(child: Callable[[], None]) -> None:
     if middle < 0:
         raise OSError(code, os.strerror(code))
     _, status = posix.waitpid(middle, 0)
-    if os.WIFEXITED(status) and status != 0:  # with what has kept it from forking
+    if os.WIFEXITED(status) and status != 0:  # the exit code is the errno of the second fork
         code = os.waitstatus_to_exitcode(status)
         raise OSError(code, os.strerror(code))
     if status != 0:
@@ -84,26 +96,28 @@ def double_fork(child: Callable[[], None]) -> None:
 
 @contextmanager
 def _undisturbed() -> Iterator[float]:
-    """Let no other thread ask for the interpreter's lock: a forked process that found such a wish in its memory would
-    wait for a thread that it does not have. Gives the switch interval that there was before."""
+    """Keep other threads from requesting the interpreter's lock. Yields the previous switch interval in seconds.
+
+    A forked process inherits such a request in its memory, and would wait for a thread that does not exist there.
+    """
     interval_s = sys.getswitchinterval()
     sys.setswitchinterval(_UNDISTURBED_S)
     try:
         if len(sys._current_frames()) > 1:
-            ctypes.CDLL(None).usleep(int(2e6 * interval_s))  # who waits already does so by the old interval
+            ctypes.CDLL(None).usleep(int(2e6 * interval_s))  # threads that wait already use the old interval
         yield interval_s
     finally:
         sys.setswitchinterval(interval_s)
 
 
 def _be_middle(child: Callable[[], None], interval_s: float) -> NoReturn:
-    """Fork again and end. Nothing more: Python does not know yet that there was a fork."""
+    """Fork again, then end. Do nothing else: Python does not know yet that there was a fork."""
     status, middle = 1, _libc.getpid()
     try:
         worker = _libc.fork()
         if worker == 0:
             _python.PyOS_AfterFork_Child()
-            # The master signals its own children alone (send_signal): be one before the first message says who we are.
+            # The master signals only its own children (send_signal). Be one of them before the first message goes out.
             while os.getppid() == middle:
                 os.sched_yield()
             sys.setswitchinterval(interval_s)
@@ -114,7 +128,7 @@ def _be_middle(child: Callable[[], None], interval_s: float) -> NoReturn:
 
 
 def open_fds() -> list[int]:
-    """The descriptors of this process, and one more that is closed by now; none where there is no /proc to say so."""
+    """Return the descriptors of this process, and one that is closed by now. Empty where there is no /proc."""
     try:
         return [int(name) for name in os.listdir("/proc/self/fd")]
     except OSError:
@@ -122,12 +136,12 @@ def open_fds() -> list[int]:
 
 
 def close_inherited(named: Collection[int]) -> None:
-    """Close the descriptors that this process was started with and that nobody has named: no child shall have them.
+    """Close descriptors that this process was started with and that no option names, so that no child inherits them.
 
-    Python opens its own descriptors close-on-exec (PEP 446), so the others are inherited.
+    Python opens its own descriptors with close-on-exec (PEP 446); inheritable descriptors come from outside.
 
     Args:
-        named: those that stay open, beside the standard three.
+        named: descriptors that stay open, beside the three standard ones.
     """
     for fd in open_fds():
         if fd > 2 and fd not in named:
@@ -137,10 +151,11 @@ def close_inherited(named: Collection[int]) -> None:
 
 
 def reap() -> Iterator[tuple[int, int]]:
-    """All children that have ended, as (pid, wait status). SIGCHLD coalesces, so ask until there is none.
+    """Yield each child that has ended, as (pid, wait status). SIGCHLD coalesces, so waitpid runs until it finds no
+    more.
 
     Raises:
-        OSError: waitpid(2) was refused otherwise; what was given before is right.
+        OSError: waitpid(2) failed for another reason; the pairs that were yielded before are valid.
     """
     while True:
         try:
@@ -153,7 +168,7 @@ def reap() -> Iterator[tuple[int, int]]:
 
 
 def status_in_words(status: int) -> str:
-    """A wait status as the operator says it: 'exited with code 3', 'was killed by SIGKILL'."""
+    """Return a wait status in the operator's words, for example 'exited with code 3' or 'was killed by SIGKILL'."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         try:
@@ -165,10 +180,11 @@ def status_in_words(status: int) -> str:
 
 
 def is_child(pid: int) -> bool:
-    """Whether a process is a child of this process that nobody has reaped yet (waitid(2), WNOWAIT).
+    """Whether a process is a child of this process that has not been reaped yet (waitid(2), WNOWAIT).
 
-    The kernel gives the pid of such a child to nobody else, and this process alone can reap it. So the answer holds
-    until this process calls waitpid: a signal that is sent after this check cannot meet a stranger.
+    The kernel gives the pid of such a child to no other process, and only this process can reap the child. The answer
+    therefore holds until this process calls waitpid: a signal that is sent after this check cannot reach another
+    process.
     """
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -178,8 +194,8 @@ def is_child(pid: int) -> bool:
 
 
 def send_signal(pid: int, signo: int) -> None:
-    """Signal a child. A child that has just ended is no error: it will be reaped. Nothing is sent to a process that is
-    no child of ours.
+    """Send a signal to a child. A child that has just ended is no error; it will be reaped. A process that is not our
+    child gets nothing.
 
     Raises:
         OSError: the kernel refused (EPERM, after the application has become another user).
@@ -190,21 +206,21 @@ def send_signal(pid: int, signo: int) -> None:
 
 
 def end(pid: int) -> None:
-    """SIGKILL and reap: for a child that holds nothing, so that it ends at once."""
-    with suppress(OSError):  # reaped a moment ago; or the kernel refuses, and SIGCHLD will have it reaped
+    """Kill and reap a child that holds nothing and therefore ends at once."""
+    with suppress(OSError):  # already reaped; or the kernel refuses, and SIGCHLD will cause the reaping later
         send_signal(pid, signal.SIGKILL)
         posix.waitpid(pid, 0)
 
 
 class Pace(Enum):
-    """How much of the processors a process gets beside its siblings, as a step from our own nice value."""
+    """A process's share of the processors beside its siblings, as a step from our own nice value."""
 
     USUAL = 0
-    HURRIED = -10  # nearly a whole processor, for the short time in which others wait for it
+    HURRIED = -10  # nearly a whole processor, for the short time in which other processes wait for this process
 
 
 def set_pace(pid: int, pace: Pace) -> None:
-    """Without the privilege (setpriority(2), CAP_SYS_NICE) everything stays as it is."""
+    """Set the nice value of a process. Without CAP_SYS_NICE (setpriority(2)) everything stays as it is."""
     try:
         os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, 0) + pace.value)
     except OSError:  # EACCES, EPERM, or the process is gone; nothing depends on it
@@ -212,13 +228,18 @@ def set_pace(pid: int, pace: Pace) -> None:
 
 
 def bind_to_processors(seat: int, count: int) -> None:
-    """Let this process run on `count` processors alone, those that are a seat's: the first seat has the first ones, the
-    next the following, round and round, as with uWSGI's cpu-affinity. Only those that this process may use count:
-    taskset and a cgroup's cpuset take others away (sched_setaffinity(2), cpuset(7)); a quota (cpu.max) does not. 0: on
-    all.
+    """Pin this process to `count` CPUs: seat k gets the CPUs from number k * count on, wrapping around, as with uWSGI's
+    cpu-affinity.
+
+    Only CPUs that this process may use count: taskset and a cgroup's cpuset take CPUs away (sched_setaffinity(2),
+    cpuset(7)), a quota (cpu.max) does not.
+
+    Args:
+        seat: the seat number of this worker, from 0.
+        count: CPUs for each worker; 0 means no pinning.
 
     Raises:
-        OSError: a sandbox forbids it, or the cpuset has changed in this moment.
+        OSError: a sandbox forbids the call, or the cpuset has changed in this moment.
     """
     if not count:
         return
@@ -231,11 +252,11 @@ _title_prefix = ""
 
 
 def begin_titles_with(prefix: str) -> None:
-    """Put this before all titles of this process, and of what it forks."""
+    """Begin all titles of this process, and of the processes that it forks, with this prefix."""
     global _title_prefix
     _title_prefix = prefix
 
 
 def set_title(text: str) -> None:
-    """The process title that ps and top show."""
+    """Set the process title that ps and top show."""
     setproctitle.setproctitle(f"{_title_prefix}wsgid: {text}")

@@ -1,10 +1,11 @@
-"""Files that root writes in directories where somebody else may have put something.
+"""Files that root writes in directories that another user may be able to write to.
 
 Rules
 * Another user who can write to a directory can put a link, a FIFO or a device there, under any name, at any moment.
-  Whoever opens a name there checks what was opened, and not what was there before (openat(2), O_NOFOLLOW).
-* In a directory that is ours alone, the operator's own links are followed: /dev/stdout is one.
-* A new file gets a name that nobody can guess, and must not exist (O_EXCL); then it takes its name by rename(2).
+  So the code opens first and then checks what was opened; a check before the open proves nothing (openat(2),
+  O_NOFOLLOW).
+* In a directory that only we can write to, the operator's own links are followed: /dev/stdout is such a link.
+* A new file gets a name that nobody can guess, and must not exist (O_EXCL). Then rename(2) gives it its real name.
 """
 
 import errno
@@ -12,18 +13,19 @@ import os
 import stat
 from contextlib import suppress
 
-# O_NONBLOCK: open(2) waits for the other end of a FIFO, and the master must never wait.
+# O_NONBLOCK: without it, open(2) would wait for the other end of a FIFO, and the master must never wait.
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 
 def open_to_append(path: str, mode: int = 0o644) -> int:
-    """Open a file to write at its end; make it if it is not there. Returns its descriptor.
+    """Open a file for appending, and create it if it is missing. Returns the descriptor.
 
     Args:
-        mode: of a new file, before the umask.
+        path: of the file.
+        mode: permissions of a new file, before the umask.
 
     Raises:
-        OSError: it cannot be opened; or another user's link, FIFO or device lies there.
+        OSError: the file cannot be opened, or another user's link, FIFO or device has this name.
     """
     if stranger_in(os.path.dirname(os.path.abspath(path))) is None:
         fd = os.open(path, _APPEND, mode)
@@ -42,17 +44,19 @@ def open_to_append(path: str, mode: int = 0o644) -> int:
 
 
 def replace(path: str, content: bytes, mode: int) -> None:
-    """Put a new file in the place of whatever has this name; a link is replaced, not followed.
+    """Replace whatever has this name by a new file. A link is replaced, not followed.
 
     Args:
-        mode: of the file, whatever the umask says.
+        path: of the file.
+        content: of the new file.
+        mode: permissions of the new file; the umask does not count.
 
     Raises:
-        OSError: it cannot be written; then everything is as it was.
+        OSError: the file cannot be written; then everything is as it was.
     """
     directory, name = os.path.split(os.path.abspath(path))
     directory_fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    fresh = f".{name}.{os.urandom(8).hex()}"  # not by `secrets`, which imports much
+    fresh = f".{name}.{os.urandom(8).hex()}"  # not by the module `secrets`, which imports much
     try:
         fd = os.open(
             fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode, dir_fd=directory_fd
@@ -72,10 +76,10 @@ def replace(path: str, content: bytes, mode: int) -> None:
 
 
 def chown_socket(path: str, uid: int, gid: int) -> None:
-    """Give a socket that we have just bound to another user; -1 leaves the user, or the group, as it is.
+    """Give a socket that this process has just bound to another user and group; -1 leaves the user or group as it is.
 
     Raises:
-        OSError: it cannot be given away; or something else lies at the path by now.
+        OSError: the kernel refused, or the path leads to something else by now.
     """
     fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -91,12 +95,13 @@ def chown_socket(path: str, uid: int, gid: int) -> None:
 
 
 def stranger_in(directory: str) -> str | None:
-    """Who but root and us can put files into a directory: a few words, or None if nobody can.
+    """Return, in a few words, who can put files into a directory beside root and us; None if nobody can.
 
-    A directory with the sticky bit, such as /tmp, counts: others cannot replace what is there, but they can be first.
+    A directory with the sticky bit, such as /tmp, counts: other users cannot replace a file there, but can create it
+    first.
 
     Raises:
-        OSError: the directory cannot be looked at.
+        OSError: the directory cannot be read.
     """
     there = os.stat(directory)
     if there.st_uid not in (0, os.geteuid()):
@@ -109,17 +114,18 @@ def stranger_in(directory: str) -> str | None:
 
 
 def warning_of(path: str, option: str) -> str | None:
-    """What to tell a root operator whose file lies where another user could replace it; None if all is well.
+    """Return a warning for an operator who is root, if another user could replace the file; otherwise None.
 
     Args:
-        option: that names the file.
+        path: of the file.
+        option: the option that names the file.
     """
     directory = os.path.dirname(os.path.abspath(path))
     try:
         who = stranger_in(directory) if os.geteuid() == 0 else None
         if who is None or os.stat(directory).st_mode & stat.S_ISVTX:
             return None
-    except OSError:  # whoever opens the file says it better
+    except OSError:  # the code that opens the file reports this error better
         return None
     return (
         f"{option} {path} lies in a directory that is not root's alone: {who}, can replace it; make {directory} "

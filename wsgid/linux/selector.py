@@ -1,4 +1,4 @@
-"""Wait no longer for a descriptor, whether or not somebody has waited for it."""
+"""Stop waiting for a descriptor, whether or not it is registered."""
 
 import selectors
 from contextlib import suppress
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def forget(selector: selectors.BaseSelector, waited_for: Any) -> None:
-    """Wait for a descriptor or an object with one no longer; do nothing if nobody waits for it. (A selector forgets by
-    itself what epoll_ctl(2) has refused.)"""
+    """Stop waiting for a descriptor, or for an object with one. Does nothing if it is not registered. The selector
+    itself forgets what epoll_ctl(2) has refused."""
     with suppress(KeyError, ValueError):
         selector.unregister(waited_for)

@@ -1,8 +1,8 @@
-"""What the kernel refuses, said in one sentence.
+"""A refused system call, reported in one sentence.
 
 Rules
-* The sentence has what was wanted, the system call, the error and the remedy.  There is no traceback.
-* Memory that cannot be had is a refusal, too: Python says MemoryError where the kernel says ENOMEM.
+* The sentence says what was wanted, and gives the system call, the error and the remedy.  There is no traceback.
+* Missing memory is a refusal too: Python raises MemoryError where the kernel reports ENOMEM.
 """
 
 import errno
@@ -35,7 +35,7 @@ _REMEDIES = {
     errno.ENOSPC: "free some space on the disk",
     errno.EDQUOT: "raise the quota",
     errno.EROFS: "choose a directory that can be written",
-    errno.EADDRINUSE: "stop who uses it",
+    errno.EADDRINUSE: "stop the program that uses it",
     errno.EAGAIN: _PROCESSES,
 }
 _REMEDIES_OF = {  # where the call makes a difference
@@ -47,10 +47,10 @@ _REMEDIES_OF = {  # where the call makes a difference
 
 @contextmanager
 def named(call: str, thing: str = "") -> Iterator[None]:
-    """Give a refusal the name of the call, and of what it was for.
+    """Add to an OSError the name of the system call, and the thing that the call was for.
 
     Raises:
-        Refused: in the stead of an OSError.
+        Refused: instead of the OSError.
     """
     try:
         yield
@@ -63,10 +63,10 @@ def named(call: str, thing: str = "") -> Iterator[None]:
 
 
 def words(error: BaseException) -> str:
-    """The call, the error and the remedy: "chdir /srv/site: No such file or directory (ENOENT); put it back"."""
+    """Return call, error and remedy: "chdir /srv/site: No such file or directory (ENOENT); put it back"."""
     if isinstance(error, MemoryError):
         return f"{_place(error)}: Cannot allocate memory (ENOMEM); {_MEMORY}"
-    if not isinstance(error, OSError) or error.errno is None:  # no system call's
+    if not isinstance(error, OSError) or error.errno is None:  # not from a system call
         return f"{_place(error)}: {error}; {_OTHERS}"
     call = error.call if isinstance(error, Refused) else _place(error)
     remedy = _REMEDIES_OF.get((call.partition(" ")[0], error.errno)) or _REMEDIES.get(error.errno, _OTHERS)
@@ -75,22 +75,24 @@ def words(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Where nobody has named the call: the innermost function of ours, and the file that it was about."""
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if f"{os.sep}wsgid{os.sep}" in one.filename]
+    """Return the place of an error without a system call's name: our innermost function, and the file in question."""
+    frames = [
+        entry for entry in traceback.extract_tb(error.__traceback__) if f"{os.sep}wsgid{os.sep}" in entry.filename
+    ]
     place = f"{os.path.basename(frames[-1].filename)}, {frames[-1].name}" if frames else type(error).__name__
     named_file = getattr(error, "filename", None)
     return f"{place}, {os.fsdecode(named_file)}" if isinstance(named_file, (str, bytes)) else place
 
 
 def soon(pause_s: float) -> str:
-    """When something is tried again: "in 0.4 s"."""
+    """Return when the next attempt happens: "in 0.4 s"."""
     return f"in {pause_s:.2g} s" if pause_s >= 0.05 else "at once"
 
 
 def close(fd: int) -> None:
-    """Close a descriptor, whatever the kernel says: on Linux it is gone even then (close(2)).
+    """Close a descriptor and ignore errors: on Linux the descriptor is closed even then (close(2)).
 
-    By `posix`: os.close of a patched process is gevent's, which leaves a socket open until the hub has run.
+    Uses `posix`: in a patched process os.close is gevent's, which keeps a socket open until the hub has run.
     """
     with suppress(OSError):
         posix.close(fd)

@@ -1,4 +1,4 @@
-"""Where lines of a log go, as the operator writes it: --logger and --access-log.
+"""The destination of log lines, as the operator writes it in --logger and --access-log.
 
 stdio or -                     standard error
 file:PATH                      a file, which USR1 reopens
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 EXPECTED = "stdio, file:PATH, syslog:TAG,FACILITY or rsyslog:HOST:PORT,TAG"
-SYSLOG_PATH = "/dev/log"  # the same everywhere on Linux
+SYSLOG_PATH = "/dev/log"  # the same path on every Linux
 SYSLOG_PORT = 514  # RFC 5426, 3.3
 
 _TAG = re.compile(r"[\x21-\x2b\x2d-\x39\x3b-\x5a\x5c\x5e-\x7e]{1,32}")  # printable, without comma, colon and brackets
@@ -38,6 +38,8 @@ _FACILITIES = {
 
 
 class DestinationType(Enum):
+    """The kinds of destinations."""
+
     STREAM = "stdio"
     FILE = "file"
     SYSLOG = "syslog"
@@ -46,13 +48,14 @@ class DestinationType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """One place.
+    """One destination.
 
     Args:
-        path: of a file, absolute; or of the syslog's socket.
+        kind: of the destination.
+        path: of the file (absolute), or of the syslog's socket.
         host, port: of another machine's syslog.
         tag: the program's name in the syslog.
-        facility: of <syslog.h>.
+        facility: a number from <syslog.h>.
     """
 
     kind: DestinationType
@@ -69,15 +72,18 @@ class Destination:
             host = f"[{self.host}]" if ":" in self.host else self.host
             return f"rsyslog:{host}:{self.port},{self.tag}"
         if self.kind is DestinationType.SYSLOG:
-            return f"syslog:{self.tag},{next(name for name, one in _FACILITIES.items() if one == self.facility)}"
+            return f"syslog:{self.tag},{next(name for name, number in _FACILITIES.items() if number == self.facility)}"
         return "stdio"
 
 
 def parse(text: str) -> Destination:
-    """The place that a text names.
+    """Return the destination that a text names.
+
+    Args:
+        text: one of the forms above.
 
     Raises:
-        ValueError: it names none; says what was expected.
+        ValueError: the text has none of these forms; the message says what was expected.
     """
     word, _, rest = text.partition(":")
     if text == "-" or (word == "stdio" and not rest):
@@ -92,7 +98,7 @@ def parse(text: str) -> Destination:
 
 
 def parse_file(text: str) -> Destination:
-    """As `parse`, but a text without one of its words is a file's path: for --access-log."""
+    """Parse a text as `parse` does; a text without one of the keywords is the path of a file. For --access-log."""
     if not (re.match(r"[a-z]+:", text) or text in ("-", "stdio", "syslog")):
         return parse(f"file:{text}")
     try:

@@ -1,9 +1,9 @@
-"""The files that logs are written to: --logto, and the `file:` of --logger and --access-log.
+"""The log files: --logto, and the `file:` destinations of --logger and --access-log.
 
 Rules
-* The master alone opens them: the workers may not be allowed to. Descriptors ride along with Boot and Reopen.
-* After a rotation the new file takes the old one's number (dup2(2)), so that nobody who writes to it need know.
-* A file that cannot be opened again leaves the old one in use.
+* Only the master opens them, because the workers may not have the right. The descriptors are sent with Boot and Reopen.
+* After a rotation the new file takes the number of the old descriptor (dup2(2)). Writers need not know of the rotation.
+* If a file cannot be reopened, the old file stays in use.
 """
 
 import os
@@ -16,22 +16,30 @@ from wsgid.linux.syscall_errors import close, words
 from wsgid.log import destination
 from wsgid.log.destination import DestinationType
 
-STREAMS = ""  # stands, among paths, for standard output and error, which --logto has put into a file
+STREAMS = ""  # stands, in lists of paths, for standard output and standard error when --logto has put them into a file
 
 
 def paths(loggers: Sequence[str], access_log: str) -> list[str]:
-    """The files of --logger and --access-log, each once: absolute paths."""
+    """Return the files of --logger and --access-log, each path once.
+
+    Args:
+        loggers: the values of --logger.
+        access_log: the value of --access-log; empty if there is none.
+
+    Returns:
+        Absolute paths.
+    """
     named = [destination.parse(text) for text in loggers]
     named += [destination.parse_file(access_log)] if access_log else []
-    return list(dict.fromkeys(one.path for one in named if one.kind is DestinationType.FILE))
+    return list(dict.fromkeys(destination.path for destination in named if destination.kind is DestinationType.FILE))
 
 
 class LogFiles:
-    """The log files that one process has open.
+    """The log files that a process has open.
 
     Args:
         logto: the path of --logto; empty if there is none, or if this process does not open it.
-        fds: path -> descriptor of the others.
+        fds: path -> descriptor, for the other files.
     """
 
     def __init__(self, logto: str = "", fds: Mapping[str, int] | None = None) -> None:
@@ -40,25 +48,25 @@ class LogFiles:
 
     @classmethod
     def open(cls, logto: str, paths: Sequence[str]) -> "LogFiles":
-        """Open all of them, in the master.
+        """Open all log files. Called in the master.
 
         Args:
             logto: the path of --logto, or empty.
-            paths: of the others.
+            paths: of the other files.
 
         Raises:
-            ConfigError: one of them cannot be opened.
+            ConfigError: a file cannot be opened.
         """
         if logto:
             log.write_to(logto)
         return cls(logto, {path: _open(path) for path in paths})
 
     def held(self) -> dict[str, int]:
-        """What is sent with Reopen: path -> descriptor."""
+        """Return what is sent with Reopen: path -> descriptor."""
         return {**({STREAMS: 2} if self._logto else {}), **self.fds}
 
     def reopen(self) -> list[str]:
-        """Open all of them anew, in the master. Returns a sentence for each that cannot be."""
+        """Open all log files again. Called in the master. Returns one sentence for each file that cannot be opened."""
         troubles = []
         for path in self.held():
             try:
@@ -73,11 +81,12 @@ class LogFiles:
         return troubles
 
     def replace(self, names: Sequence[str], fds: Sequence[int]) -> None:
-        """Take what has come with Reopen, in the other processes; what is not known here is closed.
+        """Take over the files of a Reopen message. Called in the other processes. Descriptors of unknown files are
+        closed.
 
         Args:
             names: paths or STREAMS.
-            fds: one for each; this process's own from now on.
+            fds: one descriptor for each name; this process owns them from now on.
         """
         for name, fd in zip(names, fds):
             if name == STREAMS:
@@ -91,10 +100,13 @@ class LogFiles:
 
 
 def check(paths: Sequence[str]) -> None:
-    """See whether all of these could be opened; nothing is made or written.
+    """Check that all these files could be opened. Nothing is created or written.
+
+    Args:
+        paths: of the files.
 
     Raises:
-        ConfigError: one of them could not.
+        ConfigError: a file could not be opened.
     """
     for path in paths:
         if os.path.exists(path):

@@ -1,13 +1,14 @@
-"""Formats of the access log: from the operator's text, once, to a function that makes a request's line.
+"""The formats of the access log: the operator's text is compiled once to a function that renders each line.
 
     text with %(variables) -> Python source -> render(record) -> the line
 
 Rules
-* A line is one line, whatever the client sends: in its values, control characters, quotes, backslashes and everything
-  beyond ASCII become \\xXX, as in nginx's log, or what JSON has for them where the format is a JSON object.
-* Nearly every line needs none of that. So it is made without, looked at as a whole, and made again if it has to be.
-* Names and meanings of the variables are uWSGI's; `rfc3339` and `request` are added.
-* Here is no clock and no I/O: times come in.
+* A request always has exactly one line, whatever the client sends. In values from the client, control characters,
+  quotes, backslashes and non-ASCII bytes become \\xXX, as in nginx's log. In a JSON format they become JSON's escapes.
+* Nearly every line needs no escaping. So a line is rendered without escaping, checked as a whole, and rendered again
+  with escaping if the check fails.
+* The names and meanings of the variables are uWSGI's; `rfc3339` and `request` are additions.
+* There is no clock and no I/O here: times are arguments.
 """
 
 import json
@@ -25,8 +26,10 @@ Render = Callable[[RequestRecord], str]
 
 @dataclass(frozen=True, slots=True)
 class Preset:
+    """A named format."""
+
     text: str
-    empty: str  # what stands for a variable that the request does not have
+    empty: str  # stands for a variable that the request does not have
 
 
 PRESETS = {
@@ -49,9 +52,9 @@ PRESETS = {
 }
 MEMORY_REPORT = "{address space usage: %(vsz) bytes/%(vszM)MB} {rss usage: %(rss) bytes/%(rssM)MB} "  # uWSGI's -m
 
-# --- the variables: Python expressions over what `render` gets ---
+# --- the variables: Python expressions over the arguments of `render` ---
 
-TEXTS = {  # from the client or the application: they need a second look
+TEXTS = {  # from the client or the application: these may need escaping
     "uri": "get('REQUEST_URI')",
     "method": "get('REQUEST_METHOD')",
     "user": "get('REMOTE_USER')",
@@ -63,7 +66,7 @@ TEXTS = {  # from the client or the application: they need a second look
     "ftime": "record.moment.ftime",
 }
 FORWARDED_ADDR = "first(get('HTTP_X_FORWARDED_FOR')) or get('REMOTE_ADDR')"
-NUMBERS = {  # from the server, and nothing but letters, digits and such
+NUMBERS = {  # from the server: these consist of letters, digits and such, and need no escaping
     "status": "digits[served.status]",
     "rsize": "digits[served.sent_bytes]",
     "hsize": "digits[served.head_bytes]",
@@ -89,26 +92,26 @@ NUMBERS = {  # from the server, and nothing but letters, digits and such
     "vszM": "record.memory.vsz_bytes >> 20",
     "rss": "record.memory.rss_bytes",
     "rssM": "record.memory.rss_bytes >> 20",
-    # That the client left is seen while the body is read, before there is a status, or while the answer is written.
+    # A client that leaves is noticed while the body is read, before there is a status, or while the answer is written.
     "ioerr": "left(served)",
     "rerr": "left(served) * (not served.status)",
     "werr": "left(served) * (served.status > 0)",
 }
-# What nginx always sends: looked up without a call, and seldom missed.
+# nginx always sends these variables. They are looked up by index, without a call; a miss is rare.
 _USUAL = re.compile(r"get\(('REQUEST_URI'|'REQUEST_METHOD'|'REMOTE_ADDR'|'SERVER_PROTOCOL')\)")
 _DIGITS_MAX = 4096
 _VARIABLE = re.compile(r"%(?:%|\(([^()]+)\))")
 
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")  # strftime's are the application's locale's
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")  # not by strftime, which uses the application's locale
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class Moment:
-    """A second in words.
+    """A second as text, in the forms that formats need.
 
     Args:
         second: since the epoch.
-        date: of --log-date, for `ftime`; empty to have it as `ltime`.
+        date: the format of --log-date, for `ftime`; if empty, `ftime` is the same as `ltime`.
     """
 
     __slots__ = ("ctime", "ltime", "rfc3339", "ftime")
@@ -125,13 +128,13 @@ class Moment:
 
 
 def compiled(text: str, pid: int, wid: int, *, forwarded: bool = False, memory_report: bool = False) -> Render:
-    """The function that makes the lines of this format, each of a RequestRecord.
+    """Return the function that renders the line of a RequestRecord in this format.
 
     Args:
-        text: of --log-format: a preset's name, or a text.
+        text: the value of --log-format: the name of a preset, or a text.
         pid, wid: of this worker.
         forwarded: --log-x-forwarded-for.
-        memory_report: --memory-report: the preset `uwsgi` begins with the worker's memory.
+        memory_report: --memory-report: lines of the preset `uwsgi` then begin with the worker's memory.
     """
     preset = PRESETS.get(text) or Preset(text, "-")
     is_json = preset.text.startswith("{")
@@ -139,21 +142,21 @@ def compiled(text: str, pid: int, wid: int, *, forwarded: bool = False, memory_r
         preset = Preset(MEMORY_REPORT + preset.text, preset.empty)
     literals, values = _parsed(preset, {"pid": str(pid), "wid": str(wid), "switches": "0", "core": "0"}, forwarded)
     literal = "".join(literals)
-    # A constant text % a tuple of the same length: CPython compiles it as it does an f-string.
-    form = "%s".join(one.replace("%", "%%") for one in literals)
-    fast = _USUAL.sub(r"environ[\1]", "".join(f"{one}, " for one, _ in values))
+    # CPython compiles (constant text % tuple of the same length) as it compiles an f-string.
+    form = "%s".join(part.replace("%", "%%") for part in literals)
+    fast = _USUAL.sub(r"environ[\1]", "".join(f"{expression}, " for expression, _ in values))
     source = f"""
 def escaped(record):
     environ, served = record.environ, record.served
     get = environ.get
-    return {form!r} % ({"".join(f"escape({one}), " if client else f"{one}, " for one, client in values)})
+    return {form!r} % ({"".join(f"escape({value}), " if client else f"{value}, " for value, client in values)})
 
 def render(record):
     environ, served = record.environ, record.served
     get = environ.get
     try:
         line = {form!r} % ({fast})
-    except Exception:  # of an object that the application has put there, or one of _USUAL is not
+    except Exception:  # an object of the application fails, or a variable of _USUAL is missing
         return escaped(record)
     if is_plain(line) and {_as_often('"', literal)} and {_as_often(chr(92), literal)}:
         return line
@@ -172,7 +175,7 @@ def render(record):
 
 
 def _parsed(preset: Preset, constants: dict[str, str], forwarded: bool) -> tuple[list[str], list[tuple[str, bool]]]:
-    """The constant parts of a line, and between them expressions, with whether their values come from outside."""
+    """Return the constant parts of a line, and the expressions between them, each with whether it needs escaping."""
     literals = [""]
     values: list[tuple[str, bool]] = []
     at = 0
@@ -192,7 +195,7 @@ def _parsed(preset: Preset, constants: dict[str, str], forwarded: bool) -> tuple
 
 
 def _expression(name: str, empty: str, forwarded: bool) -> tuple[str, bool] | None:
-    """Of one variable, with whether its value comes from outside; None if there is no such variable."""
+    """Return the expression of a variable, and whether it may need escaping; None if there is no such variable."""
     if name in NUMBERS:
         return NUMBERS[name], False
     if name == "addr" and forwarded:
@@ -203,16 +206,16 @@ def _expression(name: str, empty: str, forwarded: bool) -> tuple[str, bool] | No
 
 
 def _as_often(char: str, literal: str) -> str:
-    """Whether the line has this character only where the format has it."""
+    """Return an expression: whether the line has this character only where the format itself has it."""
     count = literal.count(char)
     return f"line.count({char!r}) == {count}" if count else f"{char!r} not in line"
 
 
-# --- what the functions call ---
+# --- functions that the rendering functions call ---
 
 
 class _Digits(dict[int, str]):
-    """number -> its digits: making them anew is a third of what a line costs."""
+    """number -> its digits. Making the digits anew each time would be a third of the cost of a line."""
 
     def __missing__(self, number: int) -> str:
         digits = str(number)
@@ -222,7 +225,7 @@ class _Digits(dict[int, str]):
 
 
 def _first(value: object) -> str:
-    """Of a list of addresses: the client's own, if the proxies in between are to be trusted."""
+    """Return the first address of a list: the client's own, if the proxies in between are trusted."""
     return value.partition(",")[0].strip() if isinstance(value, str) else ""
 
 
@@ -231,7 +234,7 @@ def _left(served: Any) -> int:
 
 
 def _text(value: object) -> str:
-    """Of whatever the application has put into its environ."""
+    """Return a value of the environ as text: the application may have put any object there."""
     try:
         return value if type(value) is str else str(value)
     except Exception:
@@ -239,13 +242,13 @@ def _text(value: object) -> str:
 
 
 def _escape(value: object) -> str:
-    """Byte by byte: the environ's text is latin-1, as it came."""
+    """Escape byte by byte: the environ has latin-1 text, one character for each byte."""
     raw = _text(value).encode("latin-1", "backslashreplace")
-    return "".join(chr(one) if 0x20 <= one < 0x7F and one not in b'"\\' else f"\\x{one:02X}" for one in raw)
+    return "".join(chr(byte) if 0x20 <= byte < 0x7F and byte not in b'"\\' else f"\\x{byte:02X}" for byte in raw)
 
 
 def _escape_json(value: object) -> str:
-    """As text where it is UTF-8, else each byte as a character: all in ASCII, so that nothing can be misread."""
+    """Escape as in JSON. UTF-8 is decoded; in other text each byte becomes a character. The result is ASCII."""
     text = _text(value)
     try:
         text = text.encode("latin-1").decode("utf-8")

@@ -1,26 +1,26 @@
-"""What the access log knows of one request.
+"""The facts of a request for the access log.
 
 Rules
-* It is one object, made when the request is over, and only where somebody wants the access log.
-* It costs 1 % of a request beside as many arguments (docs/decisions/022-the-dispatcher.md).
+* A record is one object. It is made when the request has ended, and only if there is an access log.
+* The record costs 1 % of a request more than the same number of arguments (docs/decisions/022-the-dispatcher.md).
 """
 
 from typing import Any
 
 
 class RequestRecord:
-    """A request that is over.
+    """A request that has ended.
 
     Args:
         environ: as the application has left it.
-        served: what it was sent: status, sent_bytes, head_bytes, headers, and an outcome whose name is DISCONNECTED if
-            the client left.
-        started_s: when it began, by the monotonic clock; in a line, since the epoch.
-        took_s: how long it took.
-        length_bytes: of the body, as the head has said.
+        served: the response: status, sent_bytes, head_bytes, headers, and an outcome, named DISCONNECTED if the client
+            has left.
+        started_s: when the request began, by the monotonic clock; while a line is rendered, since the epoch.
+        took_s: its duration.
+        length_bytes: of the body, as the head gives it.
         size_bytes: of the variables or headers.
         buffer: a uwsgi packet, or its first bytes.
-        variables: how many there were.
+        variables: number of variables.
     """
 
     __slots__ = (
@@ -37,9 +37,9 @@ class RequestRecord:
         "request",
     )
 
-    moment: Any  # the second in which it began, as a request_format.Moment
+    moment: Any  # the second in which the request began, as a request_format.Moment
     memory: Any  # vsz_bytes and rss_bytes of this process
-    request: int  # which one it is of this process's
+    request: int  # the number of the request in this process
 
     def __init__(
         self,

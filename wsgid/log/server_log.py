@@ -1,12 +1,12 @@
-"""The server log: one sentence a line, or one JSON object.
+"""The server log: one sentence or one JSON object for each line.
 
 Rules
-* The application owns the `logging` module of its process: `dictConfig` with its default `disable_existing_loggers`
-  silences every registered logger, and `logging.disable` all of them.  So this logger is registered nowhere and has a
-  manager of its own; what the application configures can't reach it.
-* A log that can't be written (disk full, closed pipe) never stops the server.
-* What a destination of --logger can't take goes to standard error instead.
-* Who speaks is said once per process, by `speak_as`; where and how, by `set_up`.
+* The application owns the `logging` module of its process. `dictConfig` with its default `disable_existing_loggers`
+  silences every registered logger, and `logging.disable` silences all loggers.  So this logger is not registered, and
+  has a manager of its own; the application's configuration does not reach it.
+* If the log cannot be written (disk full, closed pipe), the server goes on.
+* Lines that a destination of --logger cannot take go to standard error instead.
+* Each process calls `speak_as` once, with its name, and `set_up` once, with the destinations.
 """
 
 import io
@@ -29,14 +29,14 @@ _TEXT = "%(asctime)s [%(process)d] wsgid %(role)s %(levelname)s: %(message)s"
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}  # syslog(3)
 
 _logger = logging.Logger("wsgid", logging.INFO)
-_logger.manager = logging.Manager(_logger)  # type: ignore[arg-type]  # not the application's: see the rules above
+_logger.manager = logging.Manager(_logger)  # type: ignore[arg-type]  # not the application's: see the rules
 _role = "master"
 
-Write = Callable[[int, str], None]  # takes a priority of syslog(3) and text without its last line break; OSError
+Write = Callable[[int, str], None]  # takes a priority (syslog(3)) and a text without its last line break
 
 
 class _Text(logging.Formatter):
-    """The usual form; a stack follows its sentence."""
+    """The usual form. A stack follows its sentence on lines of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
@@ -45,7 +45,7 @@ class _Text(logging.Formatter):
 
 
 class _Json(logging.Formatter):
-    """One object a line, whatever is in it."""
+    """One JSON object for each line, also if the message has line breaks."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = {
@@ -62,7 +62,7 @@ class _Json(logging.Formatter):
 
 
 class _Handler(logging.Handler):
-    """Formats, and hands over to one destination."""
+    """Formats records, and passes them to one destination."""
 
     def __init__(self, write: Write, formatter: logging.Formatter) -> None:
         super().__init__()
@@ -73,24 +73,24 @@ class _Handler(logging.Handler):
         record.role = _role
         try:
             text = self.format(record)
-        except Exception:  # a value that cannot be shown
+        except Exception:  # a value cannot be formatted
             text = f"{record.msg!r} cannot be formatted"
         for write in (self._write, _to_standard_error):
             try:
                 write(_PRIORITIES.get(record.levelno, 6), text)
-            except (OSError, ValueError, AttributeError):  # closed by the application, or not there at all
+            except (OSError, ValueError, AttributeError):  # the application has closed the stream, or there is none
                 continue
-            return  # a full disk is the operator's trouble, not the visitors'
+            return  # a full disk must not affect the visitors
 
 
 def _to_standard_error(_priority: int, text: str) -> None:
-    """Whatever sys.stderr is now."""
+    """Write to the present sys.stderr."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
 def _to_journal(priority: int, text: str) -> None:
-    """With each line's priority, which the journal takes off again (sd-daemon(3))."""
+    """Write with a priority before each line; the journal removes it again (sd-daemon(3))."""
     _to_standard_error(priority, "\n".join(f"<{priority}>{line}" for line in text.split("\n")))
 
 
@@ -102,7 +102,7 @@ def _to_file(fd: int) -> Write:
 
 
 def _to_syslog(to: Destination) -> Write:
-    """Line by line: a datagram is a line."""
+    """Send each line as a datagram."""
     syslog = Syslog(to)
 
     def write(priority: int, text: str) -> None:
@@ -142,13 +142,13 @@ error: Callable[..., None] = _logger.error
 
 
 def set_up(level: str, as_json: bool, loggers: Sequence[str], files: Mapping[str, int]) -> None:
-    """Write from now on what the operator wants, where he wants it.
+    """Set the level, the form and the destinations of the server log of this process.
 
     Args:
-        level: of --log-level.
-        as_json: --log-json.
+        level: the value of --log-level.
+        as_json: the value of --log-json.
         loggers: the destinations of --logger; standard error if there is none.
-        files: path -> open descriptor of those that are files.
+        files: path -> open descriptor, for the destinations that are files.
     """
     _logger.setLevel(level.upper())
     for handler in list(_logger.handlers):
@@ -158,7 +158,7 @@ def set_up(level: str, as_json: bool, loggers: Sequence[str], files: Mapping[str
 
 
 class ErrorStream(io.TextIOBase):
-    """wsgi.errors: standard error, but for a failure to write, which would cost the visitor the response."""
+    """wsgi.errors: standard error, but a failed write is ignored instead of costing the visitor the response."""
 
     def writable(self) -> bool:
         return True
@@ -166,7 +166,7 @@ class ErrorStream(io.TextIOBase):
     def write(self, text: str, /) -> int:
         try:
             return sys.stderr.write(text)
-        except (OSError, ValueError, AttributeError):  # of a stream that the application has put there
+        except (OSError, ValueError, AttributeError):  # the application has replaced the stream
             return len(text)
 
     def flush(self) -> None:
@@ -177,16 +177,19 @@ class ErrorStream(io.TextIOBase):
 
 
 def speak_as(role: str) -> None:
-    """Name this process in all its lines from now on: 'master', 'template 3', 'worker 0'."""
+    """Set the name of this process for all later lines: 'master', 'template 3', 'worker 0'."""
     global _role
     _role = role
 
 
 def write_to(path: str) -> None:
-    """Let standard output and error of this process, and thereby of all its descendants, be this file.
+    """Send standard output and error of this process to a file. Processes that are started later inherit this.
+
+    Args:
+        path: of the file.
 
     Raises:
-        ConfigError: it cannot be opened.
+        ConfigError: the file cannot be opened.
     """
     try:
         fd = safefiles.open_to_append(path)
@@ -196,10 +199,13 @@ def write_to(path: str) -> None:
 
 
 def use(fd: int) -> None:
-    """Let standard output and error be this open file; closes `fd`.
+    """Send standard output and error to an open file, and close `fd`.
+
+    Args:
+        fd: of the open file.
 
     Raises:
-        OSError: dup2(2) was refused; at least one of them is still the file of before.
+        OSError: dup2(2) was refused; at least one of the two streams still has the old file.
     """
     try:
         os.dup2(fd, 1)

@@ -1,13 +1,13 @@
 """Standard input, output and error of the server's processes, and of the application in them.
 
 Rules
-* Descriptors 0, 1 and 2 always are something: else the next socket would get the number, and a visitor what is printed.
-* print() costs nobody the response: neither if the reader has gone or sleeps, nor by a character that the encoding does
-  not have, nor after somebody has closed the stream.  What cannot be written waits, and is dropped beyond a limit
-  (logs/stream.py).
-* Both streams are line buffered: what is printed is in the log when it is printed, and nothing of it is in two
-  processes after a fork.
-* A process that the application forks is its own: there, a print waits for the reader, as everywhere else.
+* Descriptors 0, 1 and 2 are always open. Otherwise the next socket would get such a number, and printed text would be
+  sent to a client.
+* print() never costs a visitor the response: not if the reader is gone or does not read, not for a character that the
+  encoding lacks, and not after the stream was closed.  Text that cannot be written waits, and is dropped beyond a limit
+  (log/stream.py).
+* Both streams are line buffered. A printed line is in the log at once, and a fork does not duplicate it.
+* A process that the application forks is on its own: there, print() waits for the reader, as in every Python program.
 """
 
 import _thread
@@ -31,14 +31,14 @@ _sleep = _gevent.get_original("time", "sleep") if _gevent else time.sleep  # the
 
 
 class _Unwaiting(io.RawIOBase):
-    """The binary side. It may be written to from any thread, and from a signal handler that has come in the middle of
-    a write: whoever is writing takes along what comes meanwhile."""
+    """The binary side of a stream. Any thread may write to it, also a signal handler in the middle of another write:
+    the first writer then also writes what arrives meanwhile."""
 
     def __init__(self, fd: int) -> None:
         self.name = {1: "<stdout>", 2: "<stderr>"}[fd]
-        self.told = 0  # of the lines that were dropped
+        self.told = 0  # number of dropped lines that `dropped` has returned already
         self._fd = fd
-        self._waits = False  # for the reader
+        self._waits = False  # whether a write waits for the reader
         self._stream = LineStream(fd)
         self._blocks: deque[bytes] = deque()
         self._lock = _allocate_lock()
@@ -62,7 +62,7 @@ class _Unwaiting(io.RawIOBase):
         return len(block)
 
     def put(self) -> None:
-        """Write what waits, as far as there is room."""
+        """Write waiting text, as far as there is room."""
         while (self._blocks or self._stream.is_waiting) and self._lock.acquire(False):
             try:
                 self._stream.write(b"")
@@ -78,24 +78,24 @@ class _Unwaiting(io.RawIOBase):
         return self._stream.is_waiting
 
     def drop(self) -> None:
-        """Nobody reads what waits."""
+        """Drop waiting text: nobody reads it."""
         self._stream.close(0.0)
 
     def dropped(self) -> tuple[int, str]:
-        """How many lines were dropped since the last call, and why."""
+        """Return how many lines were dropped since the last call, and why."""
         new = self._stream.dropped - self.told
         self.told += new
         return new, self._stream.reason
 
     def become_child(self) -> None:
-        """This process was forked: what waits is its parent's to write, and another thread's lock nobody's."""
+        """This process was forked: its parent writes the waiting text, and locks of other threads are free."""
         self._stream.abandon()
         self._blocks.clear()
         self._lock = _allocate_lock()
         self._waits = True
 
     def become_server(self) -> None:
-        """Never wait: somebody calls `put` now and then."""
+        """From now on, never wait for the reader. The process calls `put` now and then."""
         self._waits = False
 
     def _write_all(self, block: bytes) -> None:
@@ -108,7 +108,7 @@ class _TextStream(io.TextIOWrapper):
     mode = "w"
 
     def close(self) -> None:
-        """As a flush: one request must not take the stream from all others. The descriptor is nobody's to close."""
+        """Flush only. One request must not close the stream for all others, and the descriptor stays open."""
         self.flush()
 
 
@@ -116,24 +116,24 @@ _texts: dict[int, _TextStream] = {}
 
 
 def open_descriptors() -> None:
-    """Let those of the standard three that are closed be /dev/null."""
+    """Open /dev/null for each of the three standard descriptors that is closed."""
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
         except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
             os.set_inheritable(opened, True)
 
 
 def close_input() -> None:
-    """Let standard input be /dev/null: who asks for a line gets none, and does not wait for it."""
+    """Make standard input /dev/null: a program that asks for a line gets end-of-file and does not wait."""
     nothing_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.dup2(nothing_fd, 0)
     posix.close(nothing_fd)
 
 
 def install() -> None:
-    """Let sys.stdout and sys.stderr of this process be as the rules say; a forked process says it again."""
+    """Replace sys.stdout and sys.stderr of this process as the rules above say. A forked process calls it again."""
     if not _texts:
         for fd, name in ((1, "stdout"), (2, "stderr")):
             _texts[fd] = text = _make(fd, getattr(sys, name))
@@ -157,13 +157,13 @@ def _streams() -> list[Any]:
 
 
 def put() -> None:
-    """Write what waits, as far as there is room. Costs next to nothing if nothing waits."""
+    """Write waiting text of both streams, as far as there is room. Costs very little if nothing waits."""
     for stream in _streams():
         stream.put()
 
 
 def settle(timeout_s: float) -> None:
-    """Wait until everything is written, for at most so long; what is left goes on waiting."""
+    """Wait until all waiting text is written, but at most `timeout_s`. The rest goes on waiting."""
     deadline_s = time.monotonic() + timeout_s
     put()
     while any(stream.is_waiting for stream in _streams()) and time.monotonic() < deadline_s:
@@ -172,7 +172,7 @@ def settle(timeout_s: float) -> None:
 
 
 def end(timeout_s: float) -> None:
-    """This process ends: write everything, for at most so long; drop the rest."""
+    """Before this process ends: write all waiting text, but wait at most `timeout_s`; drop the rest."""
     _flush()
     settle(timeout_s)
     for stream in _streams():
@@ -180,7 +180,7 @@ def end(timeout_s: float) -> None:
 
 
 def dropped() -> tuple[int, str]:
-    """How many lines of both were dropped since the last call, and why."""
+    """Return how many lines of both streams were dropped since the last call, and why."""
     new = [stream.dropped() for stream in _streams()]
     return sum(count for count, _ in new), next((why for count, why in new if count), "")
 

@@ -1,11 +1,13 @@
-"""Whole lines to a descriptor, without ever waiting for who reads them.
+"""Writes whole lines to a descriptor, without ever waiting for the reader.
 
 Rules
-* A file takes everything in one write, behind what others have written (O_APPEND, write(2)).
-* A pipe or a socket takes at most PIPE_BUF bytes at a time, which is atomic (pipe(7)), and only when poll(2) says that
-  there is room: the descriptor itself is shared with other processes, and stays blocking.
-* A longer line goes in pieces; a lock (fcntl(2)) that all processes of this server respect keeps theirs out of it.
-* What does not fit waits here, up to WAITING_MAX_BYTES; beyond that, and after an error, lines are dropped and counted.
+* A file takes everything in one write, after what other processes have written (O_APPEND, write(2)).
+* A pipe or a socket gets at most PIPE_BUF bytes at a time, which is atomic (pipe(7)), and only when poll(2) reports
+  room. The descriptor itself stays blocking, because other processes share it.
+* A longer line is written in pieces. Meanwhile a lock (fcntl(2)), which all processes of this server respect, keeps
+  their lines out of it.
+* Lines that do not fit wait in memory, up to WAITING_MAX_BYTES. Beyond that limit, and after an error, lines are
+  dropped and counted.
 """
 
 import errno
@@ -20,35 +22,39 @@ from contextlib import suppress
 from typing import Any
 
 WAITING_MAX_BYTES = 1 << 20
-AGAIN_S = 0.01  # how often one that leaves looks whether there is room
+AGAIN_S = 0.01  # how often a leaving process checks whether there is room
 
 _LINE_BREAK = 0x0A
 
-# In a process that gevent has patched, poll(2) itself: gevent's goes through the hub. The master has no gevent.
+# poll(2) itself: in a process that gevent has patched, select.poll goes through the hub. The master has no gevent.
 _gevent: Any = sys.modules.get("gevent.monkey")
 _poll = _gevent.get_original("select", "poll") if _gevent else select.poll
 
 
 class LineStream:
-    """An open file, pipe, socket or terminal.
+    """Lines for an open file, pipe, socket or terminal.
 
     Args:
-        fd: the descriptor; stays the caller's, who may put another file under its number.
+        fd: the descriptor. The caller keeps it, and may put another file under its number.
     """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._waiting = bytearray()
-        self._begun = False  # the first of what waits is the rest of a line
+        self._begun = False  # the first waiting bytes are the rest of a line
         self.dropped = 0
         self.reason = ""
 
     def put(self, lines: Sequence[str] = ()) -> None:
-        """Write these, after what waits."""
+        """Write lines, after those that wait.
+
+        Args:
+            lines: each with its line break.
+        """
         self.write(("\n".join(lines) + "\n").encode("utf-8", "backslashreplace") if lines else b"")
 
     def write(self, data: bytes) -> None:
-        """Write this, after what waits."""
+        """Write bytes, after those that wait."""
         self._waiting += data
         if not self._waiting:
             return
@@ -61,16 +67,16 @@ class LineStream:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether something has not been written yet."""
+        """Whether something is still unwritten."""
         return bool(self._waiting)
 
     def abandon(self) -> None:
-        """After a fork: what waits is the other process's to write."""
+        """Forget waiting bytes after a fork: the other process writes them."""
         self._waiting.clear()
         self._begun = False
 
     def close(self, timeout_s: float) -> None:
-        """Write what waits, for at most so long."""
+        """Write waiting bytes, but wait at most `timeout_s`."""
         deadline_s = time.monotonic() + timeout_s
         self.put()
         while self._waiting and time.monotonic() < deadline_s:
@@ -79,7 +85,7 @@ class LineStream:
         self._drop(0, "nobody reads it")
 
     def _drop(self, kept_bytes: int, reason: str) -> None:
-        """Let go what waits, but for about so much, and the rest of a line that has begun."""
+        """Drop waiting bytes, except about `kept_bytes` and the rest of a line that has begun."""
         start = kept_bytes if kept_bytes else 0 if self._begun else -1
         end = self._waiting.find(b"\n", start) + 1 if start >= 0 else 0
         count = self._waiting.count(b"\n", end)
@@ -89,13 +95,17 @@ class LineStream:
             self.reason = reason
 
     def _write(self) -> None:
-        """As much as can be. Raises OSError."""
+        """Write as much as possible.
+
+        Raises:
+            OSError: the descriptor cannot be written.
+        """
         try:
             mode = os.fstat(self._fd).st_mode
         except OSError as error:
-            if error.errno == errno.EBADF:  # there is nothing to write to
+            if error.errno == errno.EBADF:  # the descriptor is closed
                 raise
-            return  # the kernel has no memory, say: what waits is written with the next line
+            return  # for example, the kernel has no memory: the bytes are written with the next line
         if stat.S_ISREG(mode):
             self._write_up_to(len(self._waiting))
         elif stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
@@ -103,8 +113,8 @@ class LineStream:
                 try:
                     self._write_in_pieces()
                 finally:
-                    # Others wait until the rest of a line is written, if it is here; who prints a part of a line, and
-                    # nothing more, holds up nobody.
+                    # While the rest of this line is here, other processes wait for it. A line without its end, as
+                    # printed by a program, holds up nobody.
                     if not (self._begun and self._waiting):
                         self._unlock()
         else:
@@ -113,9 +123,9 @@ class LineStream:
     def _lock(self) -> bool:
         try:
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):  # the two ways of saying that another process has it
+        except (BlockingIOError, PermissionError):  # two ways of saying that another process has the lock
             return False
-        except OSError:  # no locks to be had: lines above PIPE_BUF may mix
+        except OSError:  # the file system has no locks: lines above PIPE_BUF may mix
             pass
         return True
 
@@ -133,7 +143,7 @@ class LineStream:
     def _write_up_to(self, size_bytes: int) -> None:
         try:
             sent = os.write(self._fd, self._waiting[:size_bytes])
-        except BlockingIOError:  # somebody has made it non-blocking
+        except BlockingIOError:  # another process has made it non-blocking
             return
         if sent:
             self._begun = self._waiting[sent - 1] != _LINE_BREAK
@@ -141,10 +151,10 @@ class LineStream:
 
 
 def _has_room(fd: int) -> bool:
-    """Whether a write would not wait, or would be an error."""
+    """Whether a write would return at once, with success or with an error."""
     asked = _poll()
     asked.register(fd, select.POLLOUT)
     try:
         return bool(asked.poll(0))
-    except OSError:  # no memory: it is asked again with the next line
+    except OSError:  # no memory: the next line asks again
         return False

@@ -1,10 +1,11 @@
-"""Datagrams to a syslog (RFC 3164), of this machine or another one.
+"""Datagrams to a syslog (RFC 3164), on this machine or another.
 
 Rules
-* Nothing here waits: a syslog that does not read, or is not there, costs the line and no time.  So it is not the
-  standard library's SysLogHandler, whose socket blocks, and waits in the hub once gevent has patched it.
-* The socket is made again when a send fails: a syslog that was restarted is found by the next line.
-* A host's name is looked up once a process; those that it forks know it, and need not wait for the resolver.
+* Nothing here waits. If the syslog does not read or does not exist, the line is lost and no time is.  This is why
+  the standard library's SysLogHandler is not used: its socket blocks, or waits in the hub once gevent has patched it.
+* After a failed send the socket is opened again. The next line reaches a syslog that was restarted.
+* A host's name is looked up once in each process. Forked processes inherit the result and need not wait for the
+  resolver.
 """
 
 import _socket
@@ -16,7 +17,7 @@ from typing import Any
 
 from wsgid.log.destination import Destination, DestinationType
 
-_RETRY_S = 1.0  # how often a syslog that is not there is looked for
+_RETRY_S = 1.0  # how often a missing syslog is tried again
 
 INFO = syslog.LOG_INFO
 
@@ -38,11 +39,11 @@ class Syslog:
         """Send one line.
 
         Args:
-            priority: of <syslog.h>, such as INFO.
+            priority: a number from <syslog.h>, such as INFO.
             text: without a line break.
 
         Raises:
-            OSError: it could not be sent, now.
+            OSError: the line could not be sent now.
         """
         to = self._destination
         data = f"<{to.facility | priority}>{to.tag}[{os.getpid()}]: {text}".encode("utf-8", "backslashreplace")
@@ -52,12 +53,16 @@ class Syslog:
                 return
             except BlockingIOError:
                 raise
-            except OSError:  # it was restarted, or is gone
+            except OSError:  # the syslog was restarted, or is gone
                 self.close()
         self._connect().send(data)
 
     def _connect(self) -> _socket.socket:
-        """Raises OSError."""
+        """Open the socket.
+
+        Raises:
+            OSError: the host is unknown, or the syslog is not there.
+        """
         now_s = time.monotonic()
         if self._address is None:
             raise OSError(f"the host {self._destination.host} is unknown")
@@ -75,7 +80,7 @@ class Syslog:
         return made
 
     def close(self) -> None:
-        """Until the next line."""
+        """Close the socket. The next line opens it again."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -83,7 +88,7 @@ class Syslog:
 
 @functools.cache
 def _look_up(to: Destination) -> tuple[int, Any]:
-    """The family and the address of its socket; None for an address that cannot be found."""
+    """Return the family and the address of the syslog's socket; the address is None if the lookup fails."""
     if to.kind is DestinationType.SYSLOG:
         return _socket.AF_UNIX, to.path
     try:

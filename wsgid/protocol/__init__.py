@@ -1,9 +1,11 @@
 """Bytes to requests, without I/O.
 
-uwsgi.py variables.py  the uwsgi protocol, and the walk over a packet's variables
-http.py                HTTP/1.1: heads and bodies
-chunked.py target.py   its chunks, and its request targets
-proxy.py               the PROXY protocol
-forwarded.py           X-Forwarded-* and Forwarded: whom a proxy speaks for
-fields.py              what is asked of header values
+uwsgi.py      the uwsgi protocol
+variables.py  the loop over the variables of a uwsgi packet
+http.py       HTTP/1.1: heads and bodies
+chunked.py    HTTP bodies that come in chunks
+target.py     request targets of HTTP, and hosts
+proxy.py      the PROXY protocol
+forwarded.py  X-Forwarded-* and Forwarded: what a proxy says of its client
+fields.py     two checks of header values
 """

@@ -1,25 +1,26 @@
 """The body of an HTTP request that comes in chunks (RFC 9112, 7.1).
 
-    decode(bytes, at) -> the position of the first byte that is not decoded; take() -> the bytes of the body
+        decode(bytes, at) -> the position of the first byte that is not decoded; take() -> the decoded bytes of the body
 
 Rules
-* All chunks that have come are decoded at once, and are one block: a chunk for each byte costs no event for each byte.
-* Chunk extensions and trailers are checked, and dropped. Trailers never reach the environ, and never say anything about
-  the framing or the connection (RFC 9110, 6.5.1).
-* Extensions have a limit for the whole body, as RFC 9112, 7.1.1 demands, and so have trailers: a head's.
-* An error comes behind the bytes that are in front of it. Nothing is decoded any more then.
+* All chunks that have arrived are decoded in one go and returned as one block. A client that sends a chunk for each
+  byte does not cause an event for each byte.
+* Chunk extensions and trailers are checked and dropped. Trailers never reach the environ, and never change the framing
+  or the connection (RFC 9110, 6.5.1).
+* The extensions of one body have a common limit, as RFC 9112, 7.1.1 demands. Trailers have the limits of a head.
+* The bytes in front of an error are decoded before the error is raised. Nothing is decoded after an error.
 """
 
 import re
 
 from wsgid.errors import BadRequest, HeadTooLarge, PeerError
 
-TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"  # a character of it: RFC 9110, 5.6.2
+TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"  # one character of a token: RFC 9110, 5.6.2
 
 _SIZE_MAX_DIGITS = 16
-_SIZE_HIGH = 1 << 56  # with one more digit, it still fits 64 bits
+_SIZE_HIGH = 1 << 56  # a size with one more hexadecimal digit still fits into 64 bits
 _DIGITS = bytes(int(chr(byte), 16) if chr(byte) in "0123456789abcdefABCDEF" else 99 for byte in range(256))
-# Each is read in one way only: possessive quantifiers (++, *+) never try another, so that the time is linear.
+# Possessive quantifiers (++, *+) never try a second way to match, so the time is linear in the length of the input.
 _TOKENS = f"{TOKEN}++"
 _QUOTED = r'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+"'
 _EXTENSIONS = re.compile(
@@ -29,25 +30,25 @@ _TRAILER = re.compile(rf"{_TOKENS}:[\t -~\x80-\xff]*+\r\n".encode("latin-1"))
 
 
 class Chunks:
-    """One body.
+    """Decodes one body.
 
     Args:
-        lines: how many trailers there may be.
-        size_bytes: how many bytes of trailers there may be, and of chunk extensions.
+        lines: the largest number of trailers.
+        size_bytes: the limit for the bytes of all trailers, and for the bytes of all chunk extensions.
     """
 
     def __init__(self, lines: int, size_bytes: int) -> None:
-        self.ended = False  # the last chunk and the trailers have come
+        self.ended = False  # the last chunk and the trailers have arrived
         self.error: PeerError | None = None
         self._lines_left = lines
         self._size_bytes = size_bytes
         self._trailers_left = self._extensions_left = size_bytes
-        self._chunk_left = 0  # of a chunk, with the line break behind it
-        self._trailing = False  # the last chunk has come
+        self._chunk_left = 0  # bytes of the present chunk, with the line break after the chunk
+        self._trailing = False  # the last chunk has arrived; trailers follow
         self._blocks: list[bytes] = []
 
     def take(self) -> bytes:
-        """What has been decoded of the body since the last time."""
+        """Return the bytes of the body that were decoded since the last call."""
         blocks = self._blocks
         if not blocks:
             return b""
@@ -55,7 +56,12 @@ class Chunks:
         return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
     def decode(self, data: bytes, at: int) -> int:
-        """Decode what has come, from the position `at` on. Returns where that ends."""
+        """Decode `data` from the position `at` on. Returns the position of the first byte that is not decoded.
+
+        Raises:
+            BadRequest: the bytes are no valid chunks.
+            HeadTooLarge: there are too many extensions or trailers.
+        """
         if self.error is not None:
             return at
         try:
@@ -68,7 +74,7 @@ class Chunks:
         return at
 
     def _decode_chunks(self, data: bytes, at: int) -> int:
-        """Chunks, to the last size."""
+        """Decode chunks, up to the size of the last chunk."""
         end = len(data)
         while True:
             left = self._chunk_left
@@ -86,13 +92,13 @@ class Chunks:
             if left:
                 return at
             start, at = at, self._read_size(data, at)
-            if at < 0:  # not whole: it is read again from its start
+            if at < 0:  # the line is incomplete: it is read again from its start
                 return start
             if self._trailing:
                 return at
 
     def _read_size(self, data: bytes, at: int) -> int:
-        """The line in front of a chunk. Returns where it ends; -1 if it has not come whole."""
+        """Read the line in front of a chunk. Returns where the line ends; -1 if the line is incomplete."""
         start, end = at, len(data)
         digits = _DIGITS
         size = 0
@@ -114,7 +120,7 @@ class Chunks:
         return at
 
     def _extensions_end(self, data: bytes, at: int) -> int:
-        """Where the line of a chunk's size ends that has more than the size; -1 if that has not come."""
+        """Return where the line of a chunk's size with extensions ends; -1 if the line is incomplete."""
         stop = data.find(b"\n", at) + 1
         if (stop or len(data)) - at > self._extensions_left:
             raise HeadTooLarge(

@@ -1,20 +1,21 @@
-"""What is asked of header values: whether one needs a second look, and what number a length is.
+"""Two checks of header values: whether a value needs escaping, and which number a length is.
 
-Two sources, one behaviour: this one, and text.pyx, which is compiled where a compiler is.
+There are two sources with the same behaviour: this module, and fields.pyx, which is compiled where a compiler is.
 """
 
 LENGTH_MAX_DIGITS = 18  # fits an off_t
 
 
 def is_plain(value: object) -> bool:
-    """Whether it is a str, and all of it printable ASCII: nearly every value is."""
+    """Whether a value is a str of printable ASCII only. Nearly every value is."""
     return type(value) is str and value.isascii() and value.isprintable()
 
 
 def parse_length(value: str) -> int:
-    """The number of bytes that a Content-Length says (RFC 9110, 8.6); -1 if it is none, or beyond 18 digits.
+    """Return the number of bytes that a Content-Length gives (RFC 9110, 8.6); -1 if the value is invalid or longer than
+    18 digits.
 
-    int() alone would take "+1", " 1", "1_0" and digits of other scripts, which nginx and we would read differently.
+    int() alone would also accept "+1", " 1", "1_0" and digits of other scripts. nginx reads such values differently.
     """
     if value.isascii() and value.isdigit() and len(value) <= LENGTH_MAX_DIGITS:
         return int(value)

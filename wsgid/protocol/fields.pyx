@@ -1,4 +1,4 @@
-"""What is asked of header values, compiled; text.py says what it does."""
+"""Two checks of header values, compiled. fields.py describes them."""
 
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
@@ -12,8 +12,8 @@ cdef extern from "Python.h":
 
 LENGTH_MAX_DIGITS = 18
 
-# Eight bytes at a time, all below 0x80: the highest bit of a byte is set by the subtraction if it is below 0x20 here,
-# if it is 0x7F there. A borrow only ever follows such a byte.
+# Eight bytes are checked at a time, and all are below 0x80. The subtraction sets the highest bit of a byte that is
+# below 0x20; the second one does so for 0x7F. A borrow can only come from such a byte.
 cdef uint64_t SPACES = 0x2020202020202020
 cdef uint64_t DELETES = 0x7F7F7F7F7F7F7F7F
 cdef uint64_t ONES = 0x0101010101010101

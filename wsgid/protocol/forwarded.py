@@ -17,7 +17,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
-UNIX = "unix"  # all peers of unix sockets: they have no address, and the file's mode says who they are
+UNIX = "unix"  # all peers of unix sockets: they have no address
 ANYBODY = "*"
 
 FORWARDED = "forwarded"
@@ -37,26 +37,26 @@ _PORTS = {"http": "80", "https": "443"}
 
 
 class Trusted:
-    """The peers whose word counts, and the headers in which it counts.
+    """The trusted peers, and the headers that are read from them.
 
     Args:
-        text: addresses and networks between commas, `unix`, or `*` for everybody.
+        text: addresses and networks, separated by commas; `unix`; or `*` for all peers.
         headers: see parse_headers.
 
     Raises:
-        ValueError: something in these texts cannot be used.
+        ValueError: one of the two texts is invalid.
     """
 
     def __init__(self, text: str, headers: str = USUAL_HEADERS) -> None:
         self.headers = parse_headers(headers)
-        said = {one.strip() for one in text.split(",")} - {""}
+        said = {entry.strip() for entry in text.split(",")} - {""}
         self._anybody = ANYBODY in said
         self._unix = UNIX in said or self._anybody
-        self._networks = [_network(one) for one in said - {ANYBODY, UNIX}]
+        self._networks = [_network(entry) for entry in said - {ANYBODY, UNIX}]
         self.includes = lru_cache(1024)(self._includes)
 
     def _includes(self, address: str) -> bool:
-        """Whether this is one of them; empty stands for the peer of a unix socket."""
+        """Whether this address is trusted. An empty address stands for the peer of a unix socket."""
         if not address:
             return self._unix
         if self._anybody:
@@ -66,14 +66,14 @@ class Trusted:
 
 
 def parse_headers(text: str) -> frozenset[str]:
-    """The variables of the headers that count.
+    """Return the environ variables of the headers that are read.
 
     Args:
-        text: names of HEADERS between commas, in any case.
+        text: names from HEADERS, separated by commas, in upper or lower case.
 
     Raises:
-        ValueError: a name is not known, or Forwarded is named beside another: a proxy that sets the one kind passes the
-            other kind on as the client sent it.
+        ValueError: a name is unknown, or Forwarded is named together with another header. A proxy that sets one kind of
+            header passes the other kind on as the client sent it.
     """
     names = {name.strip().lower() for name in text.split(",")} - {""}
     if names - set(HEADERS):
@@ -84,10 +84,11 @@ def parse_headers(text: str) -> frozenset[str]:
 
 
 def apply(variables: dict[str, Any], trusted: Trusted) -> None:
-    """Say in the variables of a request what a trusted peer says of its client.
+    """Replace, in the variables of a request, the peer's data by what a trusted peer says of its client.
 
     Args:
-        variables: REMOTE_ADDR is the peer's; they are changed.
+        variables: of the request; REMOTE_ADDR is the peer's address. They are changed.
+        trusted: the peers and headers that count.
     """
     for name in trusted.headers:
         if name in variables:
@@ -103,7 +104,7 @@ def _apply_each(variables: dict[str, Any], said: dict[str, str], trusted: Truste
     for node in reversed(_listed(said, "HTTP_X_FORWARDED_FOR")):
         if not _set_client(variables, node) or not trusted.includes(variables["REMOTE_ADDR"]):
             break
-    # The peer has written the last entry of each of the others.
+    # The last entry of each of these headers is the peer's own.
     _set_scheme(variables, _last(said, "HTTP_X_FORWARDED_PROTO"))
     _set_host(variables, _last(said, "HTTP_X_FORWARDED_HOST"))
     port = _last(said, "HTTP_X_FORWARDED_PORT")
@@ -138,10 +139,10 @@ def _apply_forwarded(variables: dict[str, Any], said: dict[str, str], trusted: T
 
 
 def _elements(text: str) -> Iterator[dict[str, str]]:
-    """The elements of a Forwarded header, each with its parameters (RFC 7239, 4).
+    """Yield the elements of a Forwarded header, each with its parameters (RFC 7239, 4).
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is no valid header.
     """
     element: dict[str, str] = {}
     at = 0
@@ -167,7 +168,7 @@ def _elements(text: str) -> Iterator[dict[str, str]]:
 
 
 def _set_client(variables: dict[str, Any], node: str) -> bool:
-    """Returns whether the node is an address, and now is the client's. It may hide itself: `unknown`, `_name`."""
+    """Set the client's address. Returns False if the node is no address: a proxy may hide it (`unknown`, `_name`)."""
     match = _NODE.fullmatch(node)
     if match is None:
         return False
@@ -206,7 +207,7 @@ def _is_port(text: str) -> bool:
 
 
 def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    """An IPv4 address in IPv6's clothes (RFC 4291, 2.5.5.2) is taken for what it is."""
+    """Parse an address. An IPv4 address that is mapped into IPv6 is returned as IPv4 (RFC 4291, 2.5.5.2)."""
     try:
         found = ip_address(text)
     except ValueError:
@@ -215,8 +216,8 @@ def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def unmapped(address: str) -> str:
-    """The address of a peer as the kernel says it; who has come by IPv4 to a socket of [::] has an IPv4 address
-    (RFC 4291, 2.5.5.2)."""
+    """Return a peer's address, as IPv4 if it is mapped into IPv6: the kernel reports a client that has connected by
+    IPv4 to a socket of [::] in that form (RFC 4291, 2.5.5.2)."""
     four = address.removeprefix("::ffff:") if address.startswith("::ffff:") else ""
     return four if "." in four and ":" not in four else address
 

@@ -1,17 +1,18 @@
-"""HTTP/1.1 as the workers read it: bytes in, heads and bodies out, or an error.
+"""The decoder for HTTP/1.1 requests: bytes in, heads and bodies out, or an error.
 
-    feed(bytes) -> take() -> Head, bytes ..., END, Head, bytes ..., END, PeerError; None: more bytes are needed
+    feed(bytes), then take() -> HttpHead, bytes ..., END, HttpHead, bytes ..., END, PeerError; None: feed more bytes
 
 Rules
-* `feed` keeps bytes, `take` decodes them: one head at a time. What is pipelined behind a request costs its bytes, and
-  the requests in front of a bad one are whole events in front of an error, which is the last event.
-* The grammar is RFC 9112's, in its strict form, and nothing that is ambiguous is ever repaired, because the proxy in
-  front of us may have read it otherwise (RFC 9112, 11.2).  Decision 19 says why the decoder is our own.
-* What is refused, is refused with the same status however the bytes arrive.  So checks are made in the order of the
-  bytes: each line's limits, then what it says; what concerns all lines, at the end of the head.
-* Only the head says how long a body is, and whether the connection goes on.
-* A header whose name has an underscore is dropped, as nginx does: in an environ it could not be told from another's.
-* Names and values are latin-1 strings, as PEP 3333 has them.  No I/O.
+* `feed` stores bytes, and `take` decodes one event at a time. A pipelined request costs only its bytes until it is
+  taken. Requests in front of a bad request are decoded in full. An error is the last event.
+* The grammar is RFC 9112's in its strict form. Ambiguous input is refused, never repaired, because the proxy in front
+  of wsgid may have read it differently (RFC 9112, 11.2).  Decision 19 says why wsgid has a decoder of its own.
+* A bad request gets the same status however its bytes are cut into pieces.  So the checks follow the order of the
+  bytes: for each line its limits first, then its content; checks that concern all lines come at the end of the head.
+* Only the head decides how long a body is, and whether the connection stays open.
+* A header with an underscore in its name is dropped, as nginx does. In the environ it would look like the header with
+  hyphens.
+* Names and values are latin-1 strings, as PEP 3333 demands.  There is no I/O.
 """
 
 import re
@@ -32,17 +33,17 @@ from wsgid.protocol.chunked import TOKEN, Chunks
 from wsgid.protocol.fields import is_plain, parse_length
 from wsgid.protocol.target import check_host, split
 
-_NAMES_MAX = 1024  # header names whose variables are remembered,
-_NAMES_MAX_CHARACTERS = 64  # if they are not longer
+_NAMES_MAX = 1024  # so many header names are remembered with their variables,
+_NAMES_MAX_CHARACTERS = 64  # if they are not longer than this
 _DROPPED = frozenset({"HTTP_PROXY"})  # httpoxy, CVE-2016-5385
 _BARE = {"HTTP_CONTENT_TYPE": "CONTENT_TYPE", "HTTP_CONTENT_LENGTH": "CONTENT_LENGTH"}  # RFC 3875, 4.1.2 and 4.1.3
 _ONCE = frozenset({"HTTP_HOST", "CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_TRANSFER_ENCODING"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
-_VERSIONS = {"HTTP/1.1\r": "HTTP/1.1", "HTTP/1.0\r": "HTTP/1.0"}  # with the end of the line
+_VERSIONS = {"HTTP/1.1\r": "HTTP/1.1", "HTTP/1.0\r": "HTTP/1.0"}  # the keys end with the CR of the line
 
 _TOKEN = re.compile(f"{TOKEN}+")
 _VERSION = re.compile(r"HTTP/[0-9]\.[0-9]\r")
-_PLAIN = bytes(byte for byte in range(256) if (byte >= 0x20 and byte != 0x7F) or byte == 0x09)  # what a value may have
+_PLAIN = bytes(byte for byte in range(256) if (byte >= 0x20 and byte != 0x7F) or byte == 0x09)  # bytes of a value
 
 _names: dict[str, str] = {}
 
@@ -57,13 +58,13 @@ END = End.END
 
 
 class Part(Enum):
-    """What the next byte belongs to."""
+    """The part of a request that the next byte belongs to."""
 
-    BETWEEN = auto()  # a request line, or an empty line in front of it
-    FIELDS = auto()  # a head, behind its first line
-    BODY = auto()  # as long as Content-Length says
+    BETWEEN = auto()  # a request line, or an empty line in front of a request line
+    FIELDS = auto()  # the header lines of a head
+    BODY = auto()  # a body whose length Content-Length gives
     CHUNKS = auto()
-    NOTHING = auto()  # the last request is complete
+    NOTHING = auto()  # the last request of the connection is complete
     REFUSED = auto()
 
 
@@ -72,16 +73,16 @@ _BETWEEN, _FIELDS, _BODY, _CHUNKS, _NOTHING, _REFUSED = Part
 
 @dataclass
 class HttpHead:
-    """One request, without its body.
+    """One request without its body.
 
     Args:
-        variables: of the environ.
-        content_length: of the body, in bytes; -1: chunked.
-        keep_alive: whether the client would send another request.
-        expects: whether it waits for a 100 before it sends the body.
-        upgrade: whether it asks for another protocol.
-        size_bytes: of target and headers.
-        count: of headers.
+        variables: the request's part of the environ.
+        content_length: of the body, in bytes; -1 for a body in chunks.
+        keep_alive: whether the client is ready to send another request on this connection.
+        expects: whether the client waits for a 100 before it sends the body.
+        upgrade: whether the client asks for another protocol.
+        size_bytes: of the request target and the headers.
+        count: number of headers.
     """
 
     __slots__ = ("variables", "content_length", "keep_alive", "expects", "upgrade", "size_bytes", "count")
@@ -97,7 +98,7 @@ class HttpHead:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a head may be."""
+    """The limits of a head."""
 
     line_bytes: int
     headers: int
@@ -105,11 +106,11 @@ class Limits:
 
 
 class Decoder:
-    """One connection's requests.
+    """Decodes the requests of one connection.
 
     Args:
-        limits: of each head; those of headers are also those of trailers, chunk extensions and empty lines.
-        base: the server's own variables, which every head gets, and no client replaces.
+        limits: of each head. The limits of headers also hold for trailers, chunk extensions and empty lines.
+        base: the server's own variables. Every head gets them, and no client can replace them.
     """
 
     def __init__(self, limits: Limits, base: dict[str, Any]) -> None:
@@ -117,29 +118,33 @@ class Decoder:
         self._base = base
         self._part = _BETWEEN
         self._data = b""
-        self._at = 0  # in it, what has not been decoded begins
+        self._at = 0  # the position in _data of the first byte that is not decoded
         self._variables: dict[str, Any] = {}  # of the head that is being read
-        self._authority = ""  # likewise: of its target
-        self._target_bytes = self._count = self._size_bytes = 0  # likewise: of its target, headers, and bytes of them
-        self._left_bytes = 0  # of the body, if Content-Length says how long it is
-        self._chunks: Chunks | None = None  # of the body, if it comes in chunks
-        self._last = False  # the client sends no other request: whatever comes is ignored (RFC 9112, 9.6)
+        self._authority = ""  # the host in the target of that head
+        self._target_bytes = self._count = self._size_bytes = 0  # the sizes of that head: target, headers
+        self._left_bytes = 0  # bytes of the body that are still to come, if Content-Length gives its length
+        self._chunks: Chunks | None = None  # decodes the body, if it comes in chunks
+        self._last = False  # the client sends no other request: later bytes are ignored (RFC 9112, 9.6)
 
     def introduce(self, names: dict[str, str]) -> None:
-        """Add to the variables that every head gets, before the first."""
+        """Add variables for every head of this connection. Called before the first head is read.
+
+        Args:
+            names: environ variables and their values.
+        """
         self._base |= names
 
     @property
     def is_between(self) -> bool:
-        """Whether the last request is complete, and nothing of the next has come, not even an empty line."""
+        """Whether the last request is complete and no byte of the next request has arrived, not even an empty line."""
         return (
             self._part is _BETWEEN and not self._size_bytes and self._at == len(self._data)
         ) or self._part is _NOTHING
 
     @property
     def has_next(self) -> bool:
-        """Whether something has come of the request behind the one whose head was taken last. Empty lines are nothing;
-        and behind a request that closes the connection, or is refused, there is none."""
+        """Whether a byte has arrived of the request after the head that was taken last. Empty lines do not count. False
+        after a request that closes the connection, and after a request that was refused."""
         at = self._at
         if self._part is _BODY:
             at += self._left_bytes
@@ -154,20 +159,21 @@ class Decoder:
 
     @property
     def beyond(self) -> bytes:
-        """What has come behind a request that was taken to its END: of a protocol to which an Upgrade has led."""
+        """Return the bytes that have arrived after the END of a request. After an Upgrade they belong to the new
+        protocol."""
         return self._data[self._at :]
 
     def feed(self, data: bytes) -> None:
-        """Take what has arrived."""
+        """Store bytes that have arrived."""
         if self._part is _NOTHING or self._part is _REFUSED:
             return
         self._data = self._data[self._at :] + data if self._at < len(self._data) else data
         self._at = 0
 
     def take(self) -> HttpHead | bytes | End | PeerError | None:
-        """The next event; None if more has to come. After a PeerError there are no more."""
+        """Return the next event, or None if more bytes are needed. After a PeerError there are no more events."""
         part = self._part
-        if part is _BETWEEN and self._at == len(self._data):  # as most often
+        if part is _BETWEEN and self._at == len(self._data):  # the most frequent case
             return None
         try:
             if part is _BODY:
@@ -205,7 +211,7 @@ class Decoder:
         return self._end() if chunks.ended else None
 
     def _cut(self, size_bytes: int) -> bytes:
-        """So many of the bytes that have come. What has been decoded is not kept."""
+        """Return the next `size_bytes` of the bytes that have arrived, and forget all decoded bytes."""
         data, at = self._data, self._at
         if at + size_bytes < len(data):
             self._at = at + size_bytes
@@ -227,7 +233,7 @@ class Decoder:
         if self._part is _BETWEEN and not self._take_request_line():
             return None
         data, at = self._data, self._at
-        if data.startswith(b"\r\n", at):  # the end of the head
+        if data.startswith(b"\r\n", at):  # the empty line ends the head
             whole, stop = True, at
         else:
             stop = data.find(b"\r\n\r\n", at) + 2
@@ -246,7 +252,7 @@ class Decoder:
         return None
 
     def _take_request_line(self) -> bool:
-        """Returns whether it was there."""
+        """Read the request line. Returns False if the line is incomplete."""
         data, at = self._data, self._at
         if data[at : at + 1] == b"\r":
             at = self._skip_empty_lines()
@@ -255,7 +261,7 @@ class Decoder:
         if not 0x20 < data[at] < 0x7F:
             raise _foreign(data[at])
         stop = data.find(b"\n", at)
-        if (stop if stop >= 0 else len(data)) - at > self._line_bytes + 1:  # the CR is none of it
+        if (stop if stop >= 0 else len(data)) - at > self._line_bytes + 1:  # the CR does not count
             raise UriTooLong(
                 f"a request line is longer than {self._line_bytes} bytes: raise --http-line-size if that is wanted"
             )
@@ -269,7 +275,8 @@ class Decoder:
         return True
 
     def _skip_empty_lines(self) -> int:
-        """RFC 9112, 2.2: old clients send one behind a body. They count as part of the next head. Returns their end."""
+        """Skip empty lines: old clients send one after a body (RFC 9112, 2.2). They count for the limits of the next
+        head. Returns where they end."""
         data, at = self._data, self._at
         while at + 1 < len(data) and data[at] == 0x0D and data[at + 1] == 0x0A:
             at += 2
@@ -290,7 +297,7 @@ class Decoder:
         if protocol is None and _VERSION.fullmatch(words[-1]):
             raise VersionNotSupported(f"{words[-1].strip()} is not spoken here")
         if len(words) != 3 or protocol is None or not is_plain(words[1]):
-            raise BadRequest(f"the request line {line.strip()[:80]!r} is no valid one (RFC 9112, 3)")
+            raise BadRequest(f"the request line {line.strip()[:80]!r} is invalid (RFC 9112, 3)")
         variables, target = self._variables, words[1]
         variables["REQUEST_METHOD"] = method
         variables["SERVER_PROTOCOL"] = protocol
@@ -299,13 +306,14 @@ class Decoder:
         self._target_bytes = len(target)
 
     def _take_fields(self, block: bytes) -> None:
-        """Whole lines of the head."""
+        """Read header lines; `block` holds complete lines only."""
         variables = self._variables
         lines = block.decode("latin-1").split("\r\n")
-        # Without all that a value may have, line breaks are left: as many as there are lines, if no CR or LF is alone.
+        # Deleting every byte that a value may have leaves the line breaks: one per line, unless a CR or LF stands
+        # alone.
         if block.translate(None, _PLAIN) != b"\r\n" * (len(lines) - 1):
             self._refuse_fields(block)
-        lines.pop()  # what is behind the last line break
+        lines.pop()  # the text after the last line break is empty
         left, left_bytes = self._headers - self._count, self._head_bytes - self._size_bytes
         for line in lines:
             left -= 1
@@ -326,7 +334,8 @@ class Decoder:
         self._count, self._size_bytes = self._headers - left, self._head_bytes - left_bytes
 
     def _refuse_fields(self, block: bytes) -> None:
-        """One of these lines has what no line may have; but one in front of it may be refused as something else."""
+        """Raise the error for a block with a forbidden byte. A line in front of that byte may have to be refused for
+        another reason first."""
         for line in block.split(b"\n"):
             if line.translate(None, _PLAIN) == b"\r" == line[-1:]:
                 self._take_fields(line + b"\n")
@@ -339,7 +348,7 @@ class Decoder:
             )
 
     def _complete(self) -> HttpHead:
-        """The head has come whole: what its lines say together."""
+        """Check what the lines of the complete head say together, and return the head."""
         variables = self._variables
         is_new = variables["SERVER_PROTOCOL"] == "HTTP/1.1"
         host = variables.get("HTTP_HOST")
@@ -377,7 +386,7 @@ class Decoder:
 
 
 def _length(variables: dict[str, Any], is_new: bool) -> int:
-    """Of the body (RFC 9112, 6.3); -1: it comes in chunks."""
+    """Return the length of the body in bytes (RFC 9112, 6.3); -1 for a body in chunks."""
     coding = variables.get("HTTP_TRANSFER_ENCODING")
     said = variables.get("CONTENT_LENGTH")
     if coding is None:
@@ -400,21 +409,21 @@ def _length(variables: dict[str, Any], is_new: bool) -> int:
 
 
 def _check_method(method: str) -> None:
-    """RFC 9110, 9.1: any token.  But frameworks write methods in capitals, so that `post` would become what a proxy has
-    forbidden as POST."""
+    """Check the method. RFC 9110, 9.1 allows any token; wsgid refuses lower-case letters.  Frameworks turn methods into
+    upper case, so that `post` would reach a page for which a proxy has forbidden POST."""
     if not _TOKEN.fullmatch(method) or method.upper() in _METHODS:
-        raise BadRequest(f"a request has the method {method[:40]!r}, which is none (RFC 9110, 9.1)")
+        raise BadRequest(f"a request has the invalid method {method[:40]!r} (RFC 9110, 9.1)")
 
 
 def _joined(key: str, known: str, value: str) -> str:
-    """The value of a header that comes once more (RFC 9110, 5.3; RFC 6265, 5.4)."""
+    """Join the values of a header that comes twice (RFC 9110, 5.3; RFC 6265, 5.4)."""
     if key in _ONCE:
         raise BadRequest(f"a request has {key} twice")
     return f"{known}{'; ' if key == 'HTTP_COOKIE' else ', '}{value}"
 
 
 def _variable(name: str) -> str:
-    """The name of a header's variable; empty if the header is dropped."""
+    """Return the environ variable of a header; empty if the header is dropped."""
     if not _TOKEN.fullmatch(name):
         raise BadRequest(f"a request has a line that is no header: {name[:80]!r} is no name (RFC 9112, 5.1)")
     key = "" if "_" in name else "HTTP_" + name.upper().replace("-", "_")
@@ -425,7 +434,7 @@ def _variable(name: str) -> str:
 
 
 def _foreign(first: int) -> PeerError:
-    """What begins with a byte that no request begins with."""
+    """Return the error for a connection whose first byte begins no request."""
     if first == 0x16:  # a handshake record (RFC 8446, 5.1)
         return ForeignProtocol("the peer speaks TLS, not HTTP: this socket takes plain HTTP only")
     if first == 0:

@@ -1,14 +1,15 @@
-"""The PROXY protocol, versions 1 and 2: who the client of a load balancer is, said before its first byte.
+"""The PROXY protocol, versions 1 and 2: a load balancer sends its client's address before the client's first byte.
 
-    decode(bytes that have come) -> Header, or None: more bytes are needed
+    decode(bytes that have arrived) -> Header, or None if more bytes are needed
 
-Source: haproxy's doc/proxy-protocol.txt; the sections named here are its.
+Source: haproxy's doc/proxy-protocol.txt; the section numbers below are those of that document.
 
 Rules
-* No I/O, no guess: a connection without a header is refused, for a header that is optional could be forged (section 5).
-* What is wrong is refused at the first byte that shows it.
-* Where the sender says nothing of the client (LOCAL, UNKNOWN, UNSPEC, a unix socket, datagrams), the connection's own
-  ends are the true ones (section 2.2).
+* No I/O and no guessing. A connection without a header is refused: if the header were optional, a client could forge it
+  (section 5).
+* A wrong header is refused at the first byte that shows the error.
+* Some headers say nothing of the client (LOCAL, UNKNOWN, UNSPEC, a unix socket, datagrams). Then the addresses of the
+  connection itself count (section 2.2).
 * Extensions (TLVs) are skipped.
 """
 
@@ -21,13 +22,13 @@ from wsgid.errors import BadProxyHeader
 
 _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 _PREFIX = b"PROXY "
-_LINE_MAX_BYTES = 107  # section 2.1: the longest line, with its CRLF
-_FIXED = struct.Struct("!12sBBH")  # signature, version and command, family and transport, size of what follows
+_LINE_MAX_BYTES = 107  # section 2.1: the longest line, with its CR LF
+_FIXED = struct.Struct("!12sBBH")  # signature, version and command, family and transport, size of the rest
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}")
 
-_LOCAL, _PROXY = 0x20, 0x21  # version 2 in the upper half
+_LOCAL, _PROXY = 0x20, 0x21  # version 2 in the upper four bits
 _STREAM_4, _STREAM_6 = 0x11, 0x21
-_SILENT = frozenset({0x00, 0x01, 0x02, 0x10, 0x12, 0x20, 0x22, 0x30, 0x31, 0x32})  # valid, and nothing for HTTP
+_SILENT = frozenset({0x00, 0x01, 0x02, 0x10, 0x12, 0x20, 0x22, 0x30, 0x31, 0x32})  # valid, without an address for HTTP
 _ADDRESSES = {_STREAM_4: struct.Struct("!4s4sHH"), _STREAM_6: struct.Struct("!16s16sHH")}
 _FAMILIES: dict[int | str, type[IPv4Address] | type[IPv6Address]] = {
     _STREAM_4: IPv4Address,
@@ -39,7 +40,7 @@ _FAMILIES: dict[int | str, type[IPv4Address] | type[IPv6Address]] = {
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """The client, and the address that it has connected to."""
+    """The client's address, and the address that the client has connected to."""
 
     client: str
     client_port: int
@@ -49,11 +50,11 @@ class Ends:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """One header.
+    """One PROXY header.
 
     Args:
-        size_bytes: it takes so many; what follows is the client's.
-        ends: None if the connection's own are the true ones.
+        size_bytes: of the header; the client's own bytes follow.
+        ends: the addresses; None if those of the connection count.
     """
 
     size_bytes: int
@@ -61,10 +62,13 @@ class Header:
 
 
 def decode(buffer: bytes) -> Header | None:
-    """The header at the beginning of a connection; None if it has not come whole.
+    """Decode the header at the beginning of a connection. None if the header is incomplete.
+
+    Args:
+        buffer: all bytes that have arrived.
 
     Raises:
-        BadProxyHeader: it is none.
+        BadProxyHeader: the bytes are no valid header.
     """
     if buffer.startswith(_SIGNATURE[: len(buffer)]):
         return _binary(buffer)
@@ -84,7 +88,7 @@ def _line(buffer: bytes) -> Header | None:
             raise _malformed(buffer, f"has no end within {_LINE_MAX_BYTES} bytes")
         return None
     _, family, *rest = buffer[:end].decode("latin-1").split(" ")
-    if family == "UNKNOWN":  # whatever follows
+    if family == "UNKNOWN":  # whatever follows is ignored
         return Header(end + 2, None)
     if family not in ("TCP4", "TCP6") or len(rest) != 4:
         raise _malformed(buffer[:end], "is not of TCP4, TCP6 or UNKNOWN, with two addresses and two ports")
@@ -103,8 +107,8 @@ def _address(text: str, family: str, line: bytes) -> str:
 
 
 def _shown(address: IPv4Address | IPv6Address) -> str:
-    """A client that has come to the load balancer by IPv4 has an IPv4 address, however that is written (RFC 4291,
-    2.5.5.2)."""
+    """Return an address as text. A client that has reached the load balancer by IPv4 is shown as IPv4, also if the
+    header maps the address into IPv6 (RFC 4291, 2.5.5.2)."""
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 

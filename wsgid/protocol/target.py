@@ -1,12 +1,13 @@
-"""The target of an HTTP request, and the host that it is for (RFC 9112, 3.2; RFC 3986, 3.2.2).
+"""The target of an HTTP request, and the host in it (RFC 9112, 3.2; RFC 3986, 3.2.2).
 
     split("/a%20b?c", "GET") -> "/a b", "c", ""         split("http://h:80/", "GET") -> "/", "", "h:80"
 
 Rules
-* A path, a URL of http or https, or the asterisk of OPTIONS. Everything else is refused: also CONNECT, which is for
-  proxies, a fragment, and a user's name or password.
-* A host is a name, or an address, with or without a port. Names may have what RFC 3986 allows, but for the comma: with
-  a comma, two Host headers that a proxy has joined would look like one.
+* A target is a path, a URL of http or https, or the asterisk of OPTIONS. Other targets are refused, also those of
+  CONNECT (which is for proxies), those with a fragment, and those with a user name or password.
+* A host is a name or an address, with or without a port. A name may have the characters that RFC 3986 allows, except
+  the
+  comma: two Host headers that a proxy has joined would look like one name.
 """
 
 import re
@@ -21,27 +22,27 @@ _HOST = re.compile(
     r"|\[(?P<six>[0-9A-Fa-f:.]+)\](?::(?P<six_port>[0-9]{0,5}))?"
 )
 _SHOWN = 80  # characters of a target or host in a message
-_KNOWN_MAX = 1024  # hosts that are remembered,
-_KNOWN_MAX_CHARACTERS = 100  # if they are not longer
+_KNOWN_MAX = 1024  # so many hosts are remembered,
+_KNOWN_MAX_CHARACTERS = 100  # if they are not longer than this
 
 _known_hosts: set[str] = set()
 
 
 def split(target: str, method: str) -> tuple[str, str, str]:
-    """The parts of a request target.
+    """Split a request target into its parts.
 
     Args:
         target: printable ASCII without blanks.
         method: of the request.
 
     Returns:
-        The path, decoded, in latin-1; the query, as it came; and the authority, which is empty if the target is no URL.
+        The decoded path in latin-1; the query as it arrived; and the authority, which is empty if the target is no URL.
 
     Raises:
-        BadRequest: it is none for this server.
+        BadRequest: this server does not accept the target.
     """
     if "#" in target or method == "CONNECT":
-        raise _bad(target, "is none for this server")
+        raise _bad(target, "is not served here")
     if target.startswith("/"):
         path, authority = target, ""
     elif target == "*":
@@ -57,10 +58,10 @@ def split(target: str, method: str) -> tuple[str, str, str]:
 
 
 def check_host(host: str) -> None:
-    """Look whether this is a host, as the header Host has it.
+    """Check a host, as the header Host gives it.
 
     Raises:
-        BadRequest: it is none.
+        BadRequest: the text is no valid host.
     """
     if host in _known_hosts:
         return
@@ -73,7 +74,7 @@ def check_host(host: str) -> None:
 
 
 def _split_url(target: str) -> tuple[str, str]:
-    """Path with query, and authority. RFC 9112, 3.2.2: the authority counts, and not the header Host."""
+    """Return path with query, and authority. The authority replaces the header Host (RFC 9112, 3.2.2)."""
     scheme, slashes, rest = target.partition("://")
     if not slashes or scheme.lower() not in _SCHEMES:
         raise _bad(target, "is neither a path nor a URL of http")

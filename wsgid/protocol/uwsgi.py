@@ -1,14 +1,14 @@
-"""The uwsgi protocol: bytes to request head, and back.
+"""The uwsgi protocol: decode and encode request heads.
 
     u8 modifier1, u16 LE datasize, u8 modifier2, then datasize bytes of (u16 LE size, name, u16 LE size, value)*
 
 Rules
-* Bytes in, a head out; no I/O. `decode` says "more" (None), or a Head, or raises one of the PeerErrors: nothing else.
-* It decides as early as the bytes allow: a foreign protocol or an unknown modifier by the first four, and an incomplete
-  packet costs the same however much of it is there.
-* Nothing is invented: sizes that do not fit and lengths that are no numbers are refused, never repaired.
-* Names and values are latin-1 strings, as PEP 3333 has them.  The names that uWSGI gives a meaning (UWSGI_FILE,
-  UWSGI_SCRIPT, UWSGI_MODULE, UWSGI_SETENV, ...) mean nothing here: a peer never chooses the code that runs.
+* Bytes in, a head out; no I/O. `decode` returns None (more bytes are needed) or a UwsgiHead, or raises a PeerError.
+* `decode` decides as early as possible. The first four bytes show another protocol or an unknown modifier. An
+  incomplete packet always costs the same, however many of its bytes have arrived.
+* Invalid input is refused, never repaired: for example sizes that do not add up, or a length that is no number.
+* Names and values are latin-1 strings, as PEP 3333 demands.  Variables with a meaning in uWSGI (UWSGI_FILE,
+  UWSGI_SCRIPT, UWSGI_MODULE, UWSGI_SETENV, ...) have no meaning here: a peer never chooses the code that runs.
 """
 
 from collections.abc import Iterable
@@ -24,8 +24,8 @@ HEADER_SIZE_BYTES = 4
 DATA_MAX_BYTES = 65535
 PONG = b"\x64\x00\x00\x01"
 
-# An environ cannot tell `Proxy: evil` from the CGI variable HTTP_PROXY that HTTP clients obey (httpoxy, CVE-2016-5385),
-# and the other two exist without HTTP_ only (RFC 3875, 4.1.18).
+# In the environ, `Proxy: evil` would look like the CGI variable HTTP_PROXY, which HTTP clients obey (httpoxy,
+# CVE-2016-5385). The other two exist without the prefix HTTP_ only (RFC 3875, 4.1.18).
 _DROPPED = ("HTTP_PROXY", "HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH")
 
 _HTTP = frozenset({b"GET ", b"POST", b"HEAD", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC", b"PRI "})
@@ -33,11 +33,11 @@ _TLS = b"\x16\x03"  # a handshake record of SSL 3 or later (RFC 8446, 5.1)
 
 
 class Modifier(IntEnum):
-    """modifier1: what the packet asks for."""
+    """The packet's kind (modifier1)."""
 
     WSGI = 0
-    MANAGE_PATH_INFO = 30  # WSGI, and the server takes SCRIPT_NAME off PATH_INFO
-    PING = 100  # answered with PONG
+    MANAGE_PATH_INFO = 30  # WSGI; in addition the server removes SCRIPT_NAME from the front of PATH_INFO
+    PING = 100  # the answer is PONG
 
 
 _MODIFIERS = {modifier.value: modifier for modifier in Modifier}
@@ -46,7 +46,7 @@ _MANAGE_PATH_INFO = Modifier.MANAGE_PATH_INFO  # reading a member through its cl
 
 @dataclass
 class UwsgiHead:
-    """One decoded packet; the body starts at buffer[size_bytes:] and is content_length bytes long."""
+    """One decoded packet. The body starts at buffer[size_bytes:] and has content_length bytes."""
 
     __slots__ = ("modifier", "variables", "content_length", "size_bytes")
 
@@ -57,15 +57,15 @@ class UwsgiHead:
 
 
 def decode(buffer: bytes, max_vars: int, base: dict[str, Any] | None = None) -> UwsgiHead | None:
-    """Decode the packet at the start of `buffer`; what follows it is the request's body.
+    """Decode the packet at the start of `buffer`. The bytes after the packet belong to the request's body.
 
     Args:
-        buffer: everything received so far.
-        max_vars: how many variables are accepted.
-        base: the server's own variables, which every head gets, and no packet replaces.
+        buffer: all bytes that have arrived.
+        max_vars: the largest number of variables.
+        base: the server's own variables. Every head gets them, and no packet can replace them.
 
     Returns:
-        None if the packet is not complete yet.
+        The head, or None if the packet is incomplete.
 
     Raises:
         PeerError: ForeignProtocol, UnknownModifier, BadPacket or TooManyVariables.
@@ -110,16 +110,20 @@ def _variables(buffer: bytes, size_bytes: int, max_vars: int, base: dict[str, An
 
 
 def _joined(name: str, first: str, second: str) -> str:
-    """nginx before 1.23 sends a header that the client repeats as a repeated variable: joined as RFC 9110, 5.3 has it,
-    cookies as RFC 6265, 5.4. Of other variables the last counts, as in uWSGI and in nginx's own directives; so it does
-    of HTTP_HOST, which is no list, and which Debian's uwsgi_params sets before a location may set it better."""
+    """Join the values of a variable that comes twice.
+
+    nginx before 1.23 sends a repeated header as a repeated variable. Headers are joined as RFC 9110, 5.3 says, cookies
+    as RFC 6265, 5.4 says. Of other variables the last value counts, as in uWSGI and in nginx's own directives. This
+    holds for
+    HTTP_HOST too: Host is no list, and Debian's uwsgi_params sets HTTP_HOST before a location may set it again.
+    """
     if not name.startswith("HTTP_") or name == "HTTP_HOST":
         return second
     return f"{first}{'; ' if name == 'HTTP_COOKIE' else ', '}{second}"
 
 
 def _manage_path_info(variables: dict[str, Any]) -> None:
-    """Take SCRIPT_NAME off the front of PATH_INFO, where it ends at a segment: /x is no part of /xyz."""
+    """Remove SCRIPT_NAME from the front of PATH_INFO, if it ends at a segment: /x is no prefix of /xyz."""
     script_name = variables.get("SCRIPT_NAME", "").rstrip("/")
     variables["SCRIPT_NAME"] = script_name
     path = variables.get("PATH_INFO", "")
@@ -151,13 +155,14 @@ def _unknown(start: bytes) -> PeerError:
 
 
 def encode(variables: Iterable[tuple[str | bytes, str | bytes]], modifier1: int = 0, modifier2: int = 0) -> bytes:
-    """Make a packet, for tests and clients; a body is put behind it.
+    """Make a packet, for tests and clients. The caller appends the body.
 
     Args:
-        variables: (name, value) pairs; str has to be latin-1.
+        variables: (name, value) pairs; a str must be latin-1.
+        modifier1, modifier2: see Modifier.
 
     Raises:
-        ValueError: it does not fit into the 65,535 bytes that a packet can have, or the modifiers not into a byte.
+        ValueError: the variables do not fit into the 65,535 bytes of a packet, or a modifier does not fit into a byte.
     """
     data = b"".join([_sized(text) for pair in variables for text in pair])
     if len(data) > DATA_MAX_BYTES:

@@ -1,41 +1,42 @@
-"""The walk over a packet's variables: the hot loop of the uwsgi protocol.
+"""The loop over the variables of a uwsgi packet: the hottest loop of the protocol.
 
-Two sources, one behaviour: this one, and variables.pyx, which is compiled where a compiler is.
+There are two sources with the same behaviour: this module, and variables.pyx, which is compiled where a compiler is.
 """
 
 from typing import Any
 
 
 def roomy(base: dict[str, Any]) -> dict[str, Any]:
-    """A copy of `base` whose own copies have room for a request's variables, where that can be had."""
+    """Return a copy of `base`. Copies of the returned dict have room for a request's variables, in the compiled
+    form."""
     return base.copy()
 
 
 def walk(buffer: bytes, start: int, end: int, variables: dict[str, Any]) -> list[tuple[str, str]]:
-    """Take a packet's variables apart: (u16 LE size, name, u16 LE size, value)*.
+    """Decode the variables of a packet: (u16 LE size, name, u16 LE size, value)*.
 
     Args:
-        buffer: the packet, and whatever follows it.
-        start, end: where its variables begin and end; `end` is within the buffer.
-        variables: where they are put; what is there stays.
+        buffer: the packet, and any bytes after it.
+        start, end: where the variables begin and end; `end` is within the buffer.
+        variables: gets the variables; names that are there already keep their values.
 
     Returns:
-        What came under a name that was there already, in its order.
+        (name, value) for each name that was there already, in the packet's order.
 
     Raises:
         ValueError: the sizes do not add up.
     """
     packet = buffer[:end]
-    text = packet.decode("latin-1")  # one character a byte: the sizes in `packet` are slices of `text`
+    text = packet.decode("latin-1")  # one character for each byte, so that the sizes in `packet` are valid in `text`
     repeated: list[tuple[str, str]] = []
     at = start
-    # No size is checked on the way: one that overruns the packet ends either in an IndexError or beyond the end, and
-    # both are seen without any cost to those who do not.
+    # No size is checked in the loop. A size that overruns the packet leads to an IndexError or to a position behind the
+    # end. Both are detected afterwards, at no cost for valid packets.
     try:
         while at < end:
             begin = at + 2
             at = begin + packet[at]
-            if packet[begin - 1]:  # seldom: it takes 256 bytes
+            if packet[begin - 1]:  # seldom: only for sizes from 256 bytes on
                 at += packet[begin - 1] << 8
             name = text[begin:at]
             begin = at + 2

@@ -1,4 +1,4 @@
-"""The walk over a packet's variables, compiled; variables.py says what it does.
+"""The loop over the variables of a uwsgi packet, compiled. variables.py describes the behaviour.
 
 Every size is checked against what is left of the packet before a byte behind it is read.
 """
@@ -19,16 +19,17 @@ cdef extern from "Python.h":
     Py_ssize_t PyDict_GET_SIZE(dict)
     dict _PyDict_NewPresized(Py_ssize_t)
 
-# Names that came before, found by their size and three of their bytes: the next of its kind costs a comparison, and no
-# memory.  Those that the operator chooses are interned too, and found at once by who asks for them.  Not the HTTP_* ones,
-# which clients choose: Python 3.12 keeps for ever what was interned.
+# Names of earlier requests, found by their size and three of their bytes. A known name costs a comparison and no
+# memory. Names that the operator chooses are interned too, because lookups of interned names are faster. HTTP_* names
+# are not
+# interned: clients choose them, and Python 3.12 never frees interned strings.
 cdef enum:
     CACHE_SIZE = 1024
-    CACHED_SIZE = 128  # of a value: what is longer seldom comes again
-    CACHED_NAME_SIZE = 64  # clients choose names, too: long ones would fill the cache with megabytes
-    ROOM = 40  # for what nginx and a browser send, and what the environ adds, without growing
+    CACHED_SIZE = 128  # the longest value that is cached: longer values seldom come twice
+    CACHED_NAME_SIZE = 64  # clients choose names, too: long names would fill the cache with megabytes
+    ROOM = 40  # variables: enough for what nginx, a browser and the environ add, so that the dict need not grow
 cdef list _names = [""] * CACHE_SIZE
-cdef list _values = [""] * CACHE_SIZE  # likewise, by their size and the name: GET, HTTP/1.1, the user agent
+cdef list _values = [""] * CACHE_SIZE  # likewise, found by size and name: GET, HTTP/1.1, the user agent
 
 
 cdef bint _same(str known, const unsigned char* first, Py_ssize_t size):
@@ -67,7 +68,7 @@ cdef str _value(const unsigned char* first, Py_ssize_t size, str name):
 
 
 def roomy(dict base not None):
-    # dict.copy keeps the size of the table, and costs next to nothing that way.
+    # dict.copy keeps the size of the table, and so costs little.
     cdef dict made = _PyDict_NewPresized(ROOM)
     for name, value in base.items():  # dict.update would take over the small table
         made[name] = value
