@@ -1,10 +1,10 @@
-"""The operator's application: imported once, with all that an import and a fork can leave behind.
+"""The operator's application: how it is imported, and what an import and a fork can leave behind.
 
-prepare.py        everything up to the first fork of a worker
-importer.py       find and import it
+prepare.py        everything before the first fork of a worker
+importer.py       find and import the application
 late_import.py    an import that takes longer than --boot-timeout
-import_watch.py   what the import has started or connected, which its workers miss or would share
-forks.py          what becomes of a process that the application forks
-whereabouts.py    a greenlet or a thread of the application in words
-check_child.py    the child of --check
+import_watch.py   threads and connections of the import, which workers would lose or share
+forks.py          processes that the application forks
+whereabouts.py    describes a greenlet or a thread of the application
+check_child.py    the child process of --check
 """

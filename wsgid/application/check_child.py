@@ -1,5 +1,8 @@
-"""Import the application as a template would, and exit: the child of --check.  The settings come as JSON on standard
-input; the exit code is 0 if the application could be imported, and 3 with a sentence if not."""
+"""The child process of --check: import the application as a template would, and exit.
+
+The settings arrive as JSON on standard input. The exit code is 0 if the import succeeds. Otherwise the code is 3, and
+standard error has a sentence.
+"""
 
 from gevent import monkey
 
@@ -18,6 +21,7 @@ from wsgid.errors import ApplicationImportError, ExitCode
 
 
 def main() -> ExitCode:
+    """Import the application. Returns the exit code."""
     settings = options.from_dict(json.load(sys.stdin))
     log.speak_as("check")
     late_import.watch(lambda error: log.error("%s", error), settings.boot_timeout)
@@ -35,4 +39,4 @@ if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # whatever threads the import has started
+    os._exit(code)  # not sys.exit: threads of the import may still run

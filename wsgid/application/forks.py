@@ -1,17 +1,17 @@
-"""What becomes of a template or a worker that the application forks.
+"""Processes that the application forks from a template or a worker.
 
-    os.fork, multiprocessing, pty.fork ... -> after_in_child: give up what is wsgid's -> the application's code goes on
+    os.fork, multiprocessing, pty.fork ... -> after_in_child: give up what belongs to wsgid -> the application's code
 
 Rules
-* The child is the greenlet that has forked, alone: as fork(2) copies one thread, and no other.  What waited in the hub
-  never wakes up in the child; else the requests of others would be carried out twice.
-* The child has none of wsgid's descriptors: no listener, no channel, no visitor's connection.  A connection that two
-  processes hold has no end for who reads from it.  Instead of each there is a dead socket under its number, so that no
-  object of ours ever writes into what the application opens later.
-* gevent works in the child as in any other: the hub is the same object, and sockets of the application's keep working.
-* A signal handler of wsgid's goes back to the default; one of the application's stays.
-* A child that is to become another program (gevent.subprocess) keeps nothing past execve(2), and is left alone.
-* os.register_at_fork cannot be undone: the hooks are registered once, and ask here whose fork it is.
+* In the child only the greenlet that has forked goes on, as fork(2) copies only one thread.  Other greenlets never wake
+  up there; otherwise their requests would be served twice.
+* The child has none of wsgid's descriptors: no listener, no channel, no connection of a visitor.  If two processes held
+  a connection, the peer would not see its end.  A dead socket takes the number of each descriptor, so that no object of
+  wsgid ever writes to a file that the application opens later.
+* gevent works in the child as usual: the hub is the same object, and the application's sockets keep working.
+* Signal handlers of wsgid are reset to the default; handlers of the application stay.
+* A child that only executes another program (gevent.subprocess) is left alone: it keeps nothing past execve(2).
+* Hooks of os.register_at_fork cannot be removed. They are registered once, and check whose fork it is.
 """
 
 import _socket
@@ -37,20 +37,20 @@ from wsgid.linux import forked_child, process
 
 _NEVER = object()
 _ALL_SIGNALS = signal.valid_signals()
-_SETTLE_S = 1.0  # for threads that were told to end
+_SETTLE_S = 1.0  # for threads that were asked to end
 _AGAIN_S = 0.002
 _CALLERS_MAX = 12  # frames between gevent.subprocess and our hook
 
 _sleep = monkey.get_original("time", "sleep")
 _thread_ident = monkey.get_original("_thread", "get_ident")
 
-_fds: dict[int, tuple[int, int]] = {}  # of wsgid's, that are no sockets of a listener's: which file each is
-_names: set[Any] = set()  # of the listeners: what they accept has the same
+_fds: dict[int, tuple[int, int]] = {}  # descriptors of wsgid, except sockets of listeners, and their files
+_names: set[Any] = set()  # the addresses of the listeners; accepted connections have the same
 _farewells: list[Callable[[], None]] = []
-_masks: dict[int, set[int]] = {}  # of threads that fork now: which signals they had blocked
+_masks: dict[int, set[int]] = {}  # for each thread that forks now: the signals that it had blocked
 _frozen: list[Any] = []  # locks, events and queues of the application's import
 _described = "template"
-_is_of_wsgid = False  # the fork that goes on now
+_is_of_wsgid = False  # whether wsgid itself forks now
 
 
 def watch() -> None:
@@ -59,39 +59,41 @@ def watch() -> None:
 
 
 def describe(text: str) -> None:
-    """Say who forks, for the title and the log lines of a child: 'worker 0'."""
+    """Set the name of this process, for title and log lines of its children: 'worker 0'."""
     global _described
     _described = text
 
 
 def own(fd: int) -> None:
-    """Let no child have this descriptor."""
+    """Mark a descriptor: children do not get it."""
     identity = _identity(fd)
     if identity:
         _fds[fd] = identity
 
 
 def own_listener(fd: int) -> None:
-    """Let no child have this listening socket, nor what is accepted from it."""
+    """Mark a listening socket: children get neither this socket nor connections that are accepted from it."""
     with _borrowed(fd) as listener:
         _names.add(_comparable(listener.getsockname()))
 
 
 def quiet() -> None:
-    """Before the first fork, and before gc.freeze(): let nothing of what the import has started go on by itself.
+    """Stop everything that the import has started in the hub. Called before the first fork and before gc.freeze().
 
-    The hub stays, for what the import has made belongs to it: sockets, the queues of executors. Each worker tells it
-    that there was a fork, as gevent does after its own os.fork.
+    The hub itself stays, because objects of the import belong to it: sockets, queues of executors. Each worker tells
+    the hub about the fork, as gevent does after its own os.fork.
     """
     hub = get_hub()
     _end_idle_threads(hub)
     _forget_others()
-    watcher = _watcher_class(hub)  # after gc.freeze() the collector does not show these any more
-    _frozen.extend(one for one in gc.get_objects() if issubclass(type(one), (AbstractLinkable, watcher)))
+    watcher = _watcher_class(hub)  # after gc.freeze() the collector does not list these objects
+    _frozen.extend(
+        candidate for candidate in gc.get_objects() if issubclass(type(candidate), (AbstractLinkable, watcher))
+    )
 
 
 def _end_idle_threads(hub: Any) -> None:
-    """Those of the hub's pool, in which the import has looked up a host."""
+    """End idle threads of the hub's pool. The import may have started them, for example to look up a host."""
     pool = hub._threadpool
     if pool is None:
         return
@@ -103,13 +105,17 @@ def _end_idle_threads(hub: Any) -> None:
 
 
 def on_fork(farewell: Callable[[], None]) -> None:
-    """Have this called in each child, where the hub does not run."""
+    """Call this function in each child. The hub does not run there.
+
+    Args:
+        farewell: gives up what belongs to wsgid.
+    """
     _farewells.append(farewell)
 
 
 @contextmanager
 def of_wsgid() -> Iterator[None]:
-    """What is forked here is no child of the application's."""
+    """While this context lasts, a fork is wsgid's own and makes no child of the application."""
     global _is_of_wsgid
     _is_of_wsgid = True
     try:
@@ -119,8 +125,8 @@ def of_wsgid() -> Iterator[None]:
 
 
 def _before() -> None:
-    """What the streams hold would be written twice. A signal that comes before the handlers are the child's would be
-    lost, and with it Process.terminate(): it waits until then."""
+    """Flush the streams, otherwise the child would write the same text again. Block signals: a signal that arrived
+    before the child has its own handlers would be lost, and Process.terminate() with it."""
     forked_child.flush()
     _masks[_thread_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
 
@@ -144,7 +150,7 @@ def _begin() -> None:
     global _is_of_wsgid
     if _is_of_wsgid:
         _is_of_wsgid = False
-        _forget_others()  # what hooks before the fork have started lives where they ran
+        _forget_others()  # greenlets that hooks have started before the fork live in the parent
         return
     if forked_child.is_one() or _is_before_exec():
         return
@@ -158,13 +164,13 @@ def _begin() -> None:
         for farewell in _farewells:
             farewell()
         _reset_signals()
-    except BaseException:  # Python would only write it to standard error and go on (PyOS_AfterFork_Child)
-        log.error("a process that the application has forked cannot be made its own", exc_info=True)
+    except BaseException:  # Python would print the exception and go on (PyOS_AfterFork_Child)
+        log.error("a process that the application has forked cannot give up what belongs to wsgid", exc_info=True)
         os._exit(1)
 
 
 def _is_before_exec() -> bool:
-    """Whether gevent's Popen forks: it executes a program next."""
+    """Whether gevent's Popen forks. Its child executes a program next."""
     frame = sys._getframe()
     for _ in range(_CALLERS_MAX):
         if frame.f_globals.get("__name__") == "gevent.subprocess":
@@ -179,8 +185,9 @@ def _is_before_exec() -> bool:
 
 
 def _give_up_descriptors() -> None:
-    """Put a dead socket in the place of each: reads find the end there, and writes a peer that has left."""
-    # One that was closed meanwhile has left its number to the application.
+    """Put a dead socket in the place of each descriptor: a read finds end-of-file, a write finds that the peer has
+    left."""
+    # A descriptor that was closed meanwhile has left its number to the application.
     owned = {fd for fd, identity in _fds.items() if _identity(fd) == identity}
     given_up = owned | set(_sockets_of_listeners())
     left, right = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
@@ -201,23 +208,24 @@ def _identity(fd: int) -> tuple[int, int] | None:
 
 def _sockets_of_listeners() -> Iterator[int]:
     for fd in process.open_fds():
-        with suppress(OSError):  # no socket, or that of the listing itself, which is closed
-            with _borrowed(fd) as one:
-                if _comparable(one.getsockname()) in _names:
+        with suppress(OSError):  # not a socket, or the descriptor of the listing itself, which is closed
+            with _borrowed(fd) as borrowed:
+                if _comparable(borrowed.getsockname()) in _names:
                     yield fd
 
 
 @contextmanager
 def _borrowed(fd: int) -> Iterator[Any]:
-    one = _socket.socket(fileno=fd)  # not gevent's, which would make the descriptor non-blocking
+    borrowed = _socket.socket(fileno=fd)  # not gevent's class, which would make the descriptor non-blocking
     try:
-        yield one
+        yield borrowed
     finally:
-        one.detach()
+        borrowed.detach()
 
 
 def _comparable(name: Any) -> Any:
-    """A TCP port: what a listener on all addresses accepts has the address that was asked for."""
+    """Return a comparable form of an address. For TCP only the port counts: a connection to a listener on all
+    interfaces has the address that the client has asked for."""
     return name[1] if isinstance(name, tuple) else name or _NEVER
 
 
@@ -225,7 +233,7 @@ def _comparable(name: Any) -> Any:
 
 
 def _forget_others() -> None:
-    """Stop what the hub waits for, and take who waits out of locks, events and queues, but for this greenlet."""
+    """Stop all watchers of the hub. Remove all waiting greenlets, except this one, from locks, events and queues."""
     hub = get_hub_if_exists()
     if hub is None:
         return
@@ -233,23 +241,23 @@ def _forget_others() -> None:
     for callback in hub.loop._callbacks:
         callback.stop()
     watcher = _watcher_class(hub)
-    for one in [*gc.get_objects(), *_frozen]:
-        kind = type(one)  # isinstance() would ask __class__, and wake up lazy objects
+    for candidate in [*gc.get_objects(), *_frozen]:
+        kind = type(candidate)  # isinstance() would ask __class__, which wakes up lazy objects
         if issubclass(kind, watcher):
-            _stop(one, hub.loop)
-        elif issubclass(kind, Waiter):  # in a queue, say; nobody switches to a greenlet that is None
-            one.clear()
+            _stop(candidate, hub.loop)
+        elif issubclass(kind, Waiter):  # for example in a queue; nobody switches to a waiter without a greenlet
+            candidate.clear()
         elif issubclass(kind, AbstractLinkable):
-            _unlink(one)
+            _unlink(candidate)
     current = greenlet.getcurrent()
     if isinstance(current, gevent.Greenlet):
         current.unlink_all()
-    reinit(hub)  # again if gevent does: it is told so twice without harm, and a plain posix.fork does not tell it
+    reinit(hub)  # gevent may do the same later: twice does no harm. A plain posix.fork does not do it
 
 
 def _forget_tasks() -> None:
-    """In a thread of gevent's pool: what else waits there is the worker's to do. The thread ends with this task, and
-    with it the process."""
+    """Drop all other tasks of this thread of gevent's pool: they are the worker's. The thread ends after the present
+    task, and the process with it."""
     queue = getattr(greenlet.getcurrent(), "_task_queue", None)
     if queue is not None:
         queue._queue.clear()
@@ -258,17 +266,17 @@ def _forget_tasks() -> None:
 
 
 def _watcher_class(hub: Any) -> type:
-    """Of all watchers of this loop, libev's or libuv's."""
+    """Return the base class of all watchers of this loop: libev's or libuv's."""
     return next(kind for kind in type(hub.loop.timer(0)).__mro__ if kind.__name__ == "watcher")
 
 
 def _stop(watcher: Any, loop: Any) -> None:
-    if watcher.active and watcher.loop is loop:  # that of a loop which is no more cannot be stopped
+    if watcher.active and watcher.loop is loop:  # a watcher of a destroyed loop cannot be stopped
         watcher.stop()
 
 
 def _unlink(linkable: Any) -> None:
-    """Take out all that wait: whoever did so before the fork is not here."""
+    """Remove all waiting callbacks: their greenlets do not exist in this process."""
     if not linkable.linkcount():
         return
     for links in gc.get_referents(linkable):

@@ -1,12 +1,12 @@
-"""What the import of the application has left that its workers will not have, or would share: named in the log, once.
+"""What the application's import leaves behind and workers would lose or share. Each finding is logged by name, once.
 
 Rules
-* fork(2) copies the thread that calls it, and of gevent's greenlets those that no hub runs any more.  So a thread and a
-  greenlet that the import has started are lost in the workers.
-* It copies descriptors too: a connection that was made before is one connection for all workers, and each reads what
-  the server has answered to another.  Datagrams do no harm: each is whole.
-* Looked at when the hub is quiet, and its idle threads have ended: the resolver's are made anew on use.
-* Threads of C libraries (OpenBLAS, jemalloc) are no matter of Python's: these libraries look after a fork themselves.
+* fork(2) copies only the calling thread, and gevent's greenlets do not run without their hub.  So threads and greenlets
+  that the import has started do not exist in the workers.
+* fork(2) copies descriptors. A connection that the import has made is one connection for all workers, and each worker
+  reads answers that are meant for another.  Datagram sockets are harmless: each datagram is complete.
+* The check runs when the hub is quiet and its idle threads have ended. The resolver's threads are started again on use.
+* Threads of C libraries (OpenBLAS, jemalloc) are not reported: these libraries handle a fork themselves.
 """
 
 import _socket
@@ -25,7 +25,8 @@ from wsgid.linux import process
 NAMED_MAX = 10
 _REMEDY = "in the worker, on first use or in a hook of os.register_at_fork(after_in_child=...); or use --lazy-apps"
 
-# Modules that wait in C, where gevent cannot let others go on; what helps, by the module that is there when it is done.
+# Modules that wait in C, so that gevent cannot switch. Key: module. Value: the module that is loaded when the remedy
+# was applied, and the remedy.
 _WAITS_IN_C = {
     "psycopg2": ("psycogreen", "install psycogreen"),
     "grpc": ("grpc.experimental.gevent", "call grpc.experimental.gevent.init_gevent() before the first channel"),
@@ -34,14 +35,14 @@ _WAITS_IN_C = {
 
 _thread_ident = monkey.get_original("_thread", "get_ident")
 
-Sockets = dict[int, str]  # descriptor -> the socket's name of the kernel's, 'socket:[12345]'
+Sockets = dict[int, str]  # descriptor -> the kernel's name of the socket, 'socket:[12345]'
 
 
 def sockets() -> Sockets:
-    """All sockets of this process."""
+    """Return all sockets of this process."""
     found = {}
     for fd in process.open_fds():
-        with suppress(OSError):  # of the listing itself, which is closed
+        with suppress(OSError):  # the descriptor of the listing itself, which is closed
             name = os.readlink(f"/proc/self/fd/{fd}")
             if name.startswith("socket:"):
                 found[fd] = name
@@ -49,16 +50,16 @@ def sockets() -> Sockets:
 
 
 def started() -> list[Any]:
-    """The greenlets that wait for their turn now; to be asked while there is a hub."""
+    """Return the greenlets that are scheduled to run. Call this while there is a hub."""
     return whereabouts.greenlets()
 
 
 def warn(before: Sockets, greenlets: list[Any]) -> None:
-    """Say what the import has left.
+    """Log what the import has left behind.
 
     Args:
-        before: the sockets that there were before it.
-        greenlets: those that it has started.
+        before: the sockets that existed before the import.
+        greenlets: those that the import has started.
     """
     _say("started threads, which the workers will not have", _threads(greenlets), "start them")
     _say("started greenlets, which the workers will not have", _greenlets(greenlets), "start them")
@@ -86,7 +87,7 @@ def _say(what: str, names: list[str], remedy: str) -> None:
 
 
 def _threads(greenlets: list[Any]) -> list[str]:
-    """Of `threading`, which are greenlets, and of Python's that are threads of the operating system, too."""
+    """Describe the threads: those of `threading`, which are greenlets, and Python threads of the operating system."""
     green = [
         whereabouts.of_thread(thread, greenlets)
         for thread in threading.enumerate()
@@ -98,28 +99,33 @@ def _threads(greenlets: list[Any]) -> list[str]:
 
 
 def _greenlets(greenlets: list[Any]) -> list[str]:
-    return [whereabouts.of_greenlet(one) for one in greenlets if whereabouts.thread_of(one) is None and bool(one)]
+    return [
+        whereabouts.of_greenlet(started)
+        for started in greenlets
+        if whereabouts.thread_of(started) is None and bool(started)
+    ]
 
 
 def _connected(before: Sockets) -> list[str]:
-    """The peers of stream sockets; one without a name is that of a pair, both of which are the application's."""
+    """Return the peers of connected stream sockets. A peer without an address is a socketpair inside the
+    application."""
     found = []
     for fd, name in sockets().items():
         if before.get(fd) == name:
             continue
-        one = _socket.socket(fileno=os.dup(fd))  # not gevent's, which would make the descriptor non-blocking
+        copy = _socket.socket(fileno=os.dup(fd))  # not gevent's class, which would make the descriptor non-blocking
         try:
-            if one.type != _socket.SOCK_DGRAM and (peer := _address(one.getpeername())):
+            if copy.type != _socket.SOCK_DGRAM and (peer := _address(copy.getpeername())):
                 found.append(f"{peer} (descriptor {fd})")
-        except OSError:  # it listens, or is not connected
+        except OSError:  # the socket listens, or is not connected
             continue
         finally:
-            one.close()
+            copy.close()
     return found
 
 
 def _address(peer: Any) -> str:
-    """As an operator writes it; empty if it has no name."""
+    """Return an address as an operator writes it; empty if there is none."""
     if isinstance(peer, tuple):
         host, port = peer[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

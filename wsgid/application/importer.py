@@ -1,9 +1,9 @@
 """Find and import the operator's application.
 
 Rules
-* Nothing is guessed: without a name, `application` and then `app` are tried, as the usage says.
-* An application that cannot be had is one ApplicationImportError sentence; the traceback, where the application's own
-  code raised, is its __cause__.
+* If the option names no callable, `application` and then `app` are tried, as the usage says.
+* A failed import is an ApplicationImportError with one sentence. If the application's own code has raised, its
+  exception is the __cause__.
 """
 
 import importlib
@@ -29,10 +29,13 @@ _DEFAULT_NAMES = ("application", "app")
 
 
 def load(settings: Settings) -> Application:
-    """Import the application that the settings name; sys.path must be ready (see prepare_path).
+    """Import the application that the settings name. sys.path must be ready (see prepare_path).
+
+    Args:
+        settings: of the server.
 
     Raises:
-        ApplicationImportError: it is not there, raises while it is imported, or is not callable.
+        ApplicationImportError: the application does not exist, raises during the import, or is not callable.
     """
     match = _NAME.fullmatch(settings.application)
     if settings.application and match is None:
@@ -53,7 +56,7 @@ def load(settings: Settings) -> Application:
 
 
 def _wrapped(application: Application, settings: Settings) -> Application:
-    """What the options put around the application."""
+    """Put the layers that the options ask for around the application."""
     if settings.static_map:
         application = StaticMaps(application, settings.static_map, settings.static_safe, settings.static_hidden)
     if settings.post_buffering:
@@ -62,7 +65,7 @@ def _wrapped(application: Application, settings: Settings) -> Application:
 
 
 def _run_module(name: str) -> None:
-    """--import: what the operator wants to be there beside the application."""
+    """Import a module of --import."""
     try:
         importlib.import_module(name)
     # SystemExit too: see _run.
@@ -73,12 +76,12 @@ def _run_module(name: str) -> None:
 
 
 def _run(called: str, function: Callable[[], Any]) -> Any:
-    """Run code of the application's."""
+    """Run code of the application."""
     try:
         return function()
     except ApplicationImportError:
         raise
-    # SystemExit too: an application that calls sys.exit() while it is imported has not been imported.
+    # SystemExit too: if the application calls sys.exit() during its import, the import has failed.
     except (Exception, SystemExit) as error:
         raise ApplicationImportError(
             f"the application {called!r} cannot be imported: {type(error).__name__}: {error}"
@@ -114,11 +117,14 @@ def _attribute(module: ModuleType, name: str, called: str) -> Any:
 
 
 def prepare_path(settings: Settings) -> None:
-    """Make sys.path what the application expects: --pythonpath, then the working directory (or that of --wsgi-file),
-    then the virtual environment's packages, then ours.
+    """Set up sys.path for the application: first --pythonpath, then the working directory (or that of --wsgi-file),
+    then the packages of the virtual environment, then the entries that wsgid started with.
+
+    Args:
+        settings: of the server.
 
     Raises:
-        ApplicationImportError: the virtual environment is of another Python.
+        ApplicationImportError: the virtual environment belongs to another Python.
     """
     if settings.virtualenv:
         _activate(Path(settings.virtualenv))
@@ -137,7 +143,7 @@ def _activate(virtualenv: Path) -> None:
             "install wsgid into that environment and start it from there"
         )
     before = list(sys.path)
-    site.addsitedir(os.fspath(packages))  # reads its .pth files, as the environment's own interpreter does
+    site.addsitedir(os.fspath(packages))  # also reads the .pth files there, as the environment's own interpreter does
     added = [entry for entry in sys.path if entry not in before]
     sys.path[:] = added + before
     os.environ["VIRTUAL_ENV"] = os.fspath(virtualenv)

@@ -1,10 +1,11 @@
-"""An import of the application that takes longer than --boot-timeout says where it is, and ends.
+"""Ends an import of the application that takes longer than --boot-timeout, and logs its stack.
 
     the master's deadline -> SIGXCPU: the handler here logs the stack -> SIGABRT: faulthandler's -> SIGKILL
 
 Rules
-* An import that waits, for a database say, waits in gevent's hub: what the signal interrupts is the hub, and where the
-  import is says the main greenlet.  An import that is in C runs no handler; then faulthandler has the word.
+* An import that waits, for example for a database, waits in gevent's hub. The signal then interrupts the hub; the stack
+  of the import is that of the main greenlet.  An import that is stuck in C runs no Python handler; there faulthandler
+  prints the stack.
 """
 
 import os
@@ -20,15 +21,15 @@ from wsgid import log
 from wsgid.errors import ApplicationImportError
 from wsgid.log import stdio
 
-_LAST_WORDS_S = 1.0  # for who reads standard error
+_LAST_WORDS_S = 1.0  # how long printed text waits for its reader
 
 
 def watch(report: Callable[[ApplicationImportError], None], limit_s: float) -> None:
     """End this process at SIGXCPU.
 
     Args:
-        report: tells whoever waits for the import.
-        limit_s: of --boot-timeout, for the sentence.
+        report: called with the error, before the process ends.
+        limit_s: the value of --boot-timeout, for the sentence.
     """
     importing: Any = greenlet.getcurrent()
 

@@ -1,8 +1,8 @@
-"""Everything between the settings and the first fork of a worker: rights, environment, sys.path, the import.
+"""Everything between the settings and the first fork of a worker: user, environment, sys.path, the import.
 
 Rules
-* It never runs a hub of its own.  A hub that the import has run is made quiet before the first fork.
-* One fork of a forked hub, thread or connection is one too many: what the import has left running is said by name.
+* No hub is created here.  If the import has run a hub, the hub is made quiet before the first fork.
+* A hub, thread or connection that is copied by fork(2) does harm. What the import has left running is logged by name.
 """
 
 import faulthandler
@@ -24,22 +24,25 @@ from wsgid.wsgi.types import Application
 
 
 def prepare(settings: Settings) -> Callable[[], Application]:
-    """Everything up to the first fork. Returns what gives a worker its application.
+    """Do everything before the first fork. Returns a function that gives a worker its application.
+
+    Args:
+        settings: of the server.
 
     Raises:
         ApplicationImportError: the application cannot be imported.
     """
     if settings.chdir:
         try:
-            os.chdir(settings.chdir)  # again for each generation: a reload follows a switched symlink
+            os.chdir(settings.chdir)  # again for each generation, so that a reload follows a switched symlink
         except OSError as error:
             raise ApplicationImportError(f"--chdir {settings.chdir}: {error.strerror}; put it back") from None
     for sentence in privileges.drop(settings.uid, settings.gid, settings.new_privileges):
         log.warning("%s", sentence)
-    os.environ.update(settings.env)  # again: HOME is now the user's, unless --env names another
+    os.environ.update(settings.env)  # again: HOME is the new user's now, unless --env names another
     if not settings.honour_stdin:
         stdio.close_input()
-    faulthandler.enable()  # this and the next are inherited by the workers, which keeps their pages shared
+    faulthandler.enable()  # the workers inherit this and the next setting, which keeps their pages shared
     memory.keep_freed()
     importer.prepare_path(settings)
     sys.argv[:] = ["wsgid", *settings.pyargv.split()]
@@ -50,16 +53,16 @@ def prepare(settings: Settings) -> Callable[[], Application]:
     loaded = _load(settings)
     started = import_watch.started()
     forks.quiet()
-    with suppress(OSError):  # without /proc nobody can tell, and it is only to warn
+    with suppress(OSError):  # unknown without /proc; this is only for a warning
         import_watch.warn(sockets, started)
     del started
     gc.collect()
-    gc.freeze()  # so that the collector does not write to, and thereby copy, the pages that the workers share
+    gc.freeze()  # otherwise the collector would write to pages that the workers share, and so copy them
     return lambda: loaded
 
 
 def _load(settings: Settings) -> Application:
-    """The application. Does not return in a process that the import has forked and that has come to its end."""
+    """Import the application. Does not return in a process that the import itself has forked."""
     try:
         loaded = importer.load(settings)
     except ApplicationImportError as error:
@@ -70,7 +73,7 @@ def _load(settings: Settings) -> Application:
 
 
 def _patch_drivers() -> None:
-    """psycopg2 waits in C, where the whole worker would stand still: psycogreen makes it wait in the hub."""
+    """Make psycopg2 wait in the hub (psycogreen). Without this it waits in C, and the whole worker stands still."""
     if importlib.util.find_spec("psycopg2") and importlib.util.find_spec("psycogreen"):
         from psycogreen.gevent import patch_psycopg
 

@@ -1,9 +1,9 @@
-"""A greenlet or a thread of the application's in words, for a sentence of the log: what it is called, and where it is.
+"""Describes a greenlet or a thread of the application in a few words for the log: its name, and where it is.
 
 Rules
-* The place is the innermost line that is neither gevent's nor of the standard library's waiting: whoever reads the log
-  looks for a line of the application's.
-* Only public attributes of gevent's, or none is said.
+* The place is the innermost line outside of gevent and of the standard library's waiting functions: the reader of the
+  log looks for a line of the application.
+* Only public attributes of gevent are used. Where there is none, nothing is said.
 """
 
 import gc
@@ -15,55 +15,57 @@ from typing import Any
 import greenlet
 from gevent.hub import Hub
 
-_WAITING = ("gevent", "threading", "queue", "concurrent", "importlib")  # packages whose lines say nothing
+_WAITING = ("gevent", "threading", "queue", "concurrent", "importlib")  # lines that say nothing
 
 
 def greenlets() -> list[Any]:
-    """All of the application's that have begun or will, threads among them: neither the hub, nor who asks."""
+    """Return all greenlets of the application that run or will run, threads included. Not the hub, and not the
+    caller."""
     current = greenlet.getcurrent()
-    main = _root(current)  # that of another thread's is not ours to look after
-    # Only type() is asked: isinstance() would ask __class__, and wake up lazy objects.
+    main = _root(current)  # greenlets of other threads do not count
+    # type() only: isinstance() would ask __class__, which wakes up lazy objects.
     return [
-        one
-        for one in gc.get_objects()
-        if issubclass(type(one), greenlet.greenlet)
-        and not issubclass(type(one), Hub)
-        and one is not current
-        and one.parent is not None
-        and bool(one)
-        and _root(one) is main
+        candidate
+        for candidate in gc.get_objects()
+        if issubclass(type(candidate), greenlet.greenlet)
+        and not issubclass(type(candidate), Hub)
+        and candidate is not current
+        and candidate.parent is not None
+        and bool(candidate)
+        and _root(candidate) is main
     ]
 
 
-def _root(one: Any) -> Any:
-    while one.parent is not None:
-        one = one.parent
-    return one
+def _root(candidate: Any) -> Any:
+    while candidate.parent is not None:
+        candidate = candidate.parent
+    return candidate
 
 
 def is_dummy(thread: threading.Thread) -> bool:
-    """Made by current_thread() for a greenlet that is no thread: it never ends (threading, dummy thread objects)."""
+    """Whether current_thread() has made this object for a greenlet that is no thread. Such a thread never ends
+    (`threading`, dummy thread objects)."""
     return isinstance(thread, threading._DummyThread)
 
 
 def of_thread(thread: threading.Thread, known: Iterable[Any]) -> str:
-    """A thread of `threading`, which is one of the `known` greenlets after patch_all."""
-    frame = next((one.gr_frame for one in known if thread_of(one) is thread), None)
+    """Describe a thread of `threading`; after patch_all it is one of the `known` greenlets."""
+    frame = next((candidate.gr_frame for candidate in known if thread_of(candidate) is thread), None)
     return f"the thread {thread.name!r}{_at(frame)}"
 
 
-def of_greenlet(one: Any) -> str:
-    """A greenlet that is no thread."""
-    return f"the greenlet {_function(one)}{_at(one.gr_frame)}"
+def of_greenlet(started: Any) -> str:
+    """Describe a greenlet that is no thread."""
+    return f"the greenlet {_function(started)}{_at(started.gr_frame)}"
 
 
 def of_native(frame: FrameType) -> str:
-    """A thread of the operating system's."""
+    """Describe a thread of the operating system."""
     return of_job(frame) if is_job(frame) else f"a thread{_at(frame)}"
 
 
 def of_job(frame: FrameType) -> str:
-    """What a thread of gevent's pool does now."""
+    """Describe what a thread of gevent's pool does now."""
     names = []
     inner: FrameType | None = frame
     while inner is not None:
@@ -74,7 +76,7 @@ def of_job(frame: FrameType) -> str:
 
 
 def is_job(frame: FrameType | None) -> bool:
-    """Whether a thread is one of gevent's pool."""
+    """Whether a thread belongs to gevent's pool."""
     while frame is not None:
         if frame.f_globals.get("__name__") == "gevent.threadpool":
             return True
@@ -87,24 +89,24 @@ def is_waiting(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _WAITING
 
 
-def thread_of(one: Any) -> threading.Thread | None:
-    """The thread that a greenlet is, if it is one."""
+def thread_of(candidate: Any) -> threading.Thread | None:
+    """Return the thread that a greenlet is, or None."""
     found: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
-    return found.get(id(one))  # gevent's get_ident is the greenlet's id
+    return found.get(id(candidate))  # gevent's get_ident is the greenlet's id
 
 
-def _function(one: Any) -> str:
-    run: Any = getattr(one, "_run", None)
+def _function(candidate: Any) -> str:
+    run: Any = getattr(candidate, "_run", None)
     while hasattr(run, "func"):  # functools.partial
         run = run.func
     name = getattr(run, "__qualname__", None)
     if name is None:
-        return type(one).__name__
+        return type(candidate).__name__
     return f"{getattr(run, '__module__', '?')}.{name}"
 
 
 def _at(frame: FrameType | None) -> str:
-    """' at FILE:LINE in FUNCTION'; nothing if it has not begun to run, or waits where no line of the application is."""
+    """Return ' at FILE:LINE in FUNCTION'. Empty if the code has not begun to run, or has no line of the application."""
     while frame is not None and is_waiting(frame):
         frame = frame.f_back
     return f" at {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}" if frame else ""

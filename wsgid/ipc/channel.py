@@ -1,11 +1,13 @@
 """A channel: one SOCK_SEQPACKET socketpair between the master and one of its processes.
 
 Rules
-* Datagram boundaries are kept and closing is seen (unix(7), SOCK_SEQPACKET): no framing of our own.
+* SOCK_SEQPACKET keeps message boundaries and reports that the other end has closed (unix(7)). No framing is needed.
 * Nothing here ever blocks: the master never waits for a child, and the workers wait in their hub.
-* File descriptors ride along as SCM_RIGHTS; those that arrive belong to the receiver.
-* The kernel says which process has sent a message to the master (SCM_CREDENTIALS, unix(7)): none can name another.
-* Only `_socket`, the C module: after patching, `socket.socket` is gevent's class, which would wait in the hub.
+* File descriptors are sent with a message (SCM_RIGHTS). The receiver owns the descriptors that arrive.
+* The kernel tells the master which process has sent a message (SCM_CREDENTIALS, unix(7)). No process can pretend to be
+  another one.
+* The module uses `_socket`, the C module. After patching, `socket.socket` is gevent's class, which would wait in the
+  hub.
 """
 
 import _socket
@@ -28,27 +30,35 @@ _CREDENTIALS = struct.Struct("iII")  # unix(7), struct ucred: pid, uid, gid
 
 
 class Channel:
-    """One end.
+    """One end of a channel.
 
     Args:
-        fd: a connected SOCK_SEQPACKET socket, owned by this object from now on.
+        fd: a connected SOCK_SEQPACKET socket; this object owns it from now on.
         kinds: the messages that the other end may send.
     """
 
     def __init__(self, fd: int, kinds: messages.Kinds = messages.ALL) -> None:
         self._kinds = kinds
-        self.sender_pid = 0  # of the message that was received last; 0 at the ends that are not the master's
+        self.sender_pid = 0  # of the message that was received last; always 0 outside of the master
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fileno=fd)
         self._socket.setblocking(False)
         self._unsent: list[tuple[messages.Message, Sequence[int]]] = []
-        self.refusal: OSError | None = None  # why the last message was not sent
+        self.refusal: OSError | None = None  # the reason why the last message was not sent
 
     def fileno(self) -> int:
+        """Return the descriptor, for a selector."""
         return self._socket.fileno()
 
     def send(self, message: messages.Message, fds: Sequence[int] = ()) -> bool:
-        """Send one message. Returns False, and leaves the reason in `refusal`, when the other end is gone or does not
-        read: its EOF or its deadline, and not this call, decide what happens to it; or when the kernel has no room."""
+        """Send one message. Returns False, with the reason in `refusal`, if the message could not be sent.
+
+        That happens when the other end is gone or does not read, and when the kernel has no room. The caller need not
+        act: the end-of-file or the deadline of the other process decides what happens to that process.
+
+        Args:
+            message: at most DATAGRAM_MAX_BYTES when encoded.
+            fds: descriptors that are sent with the message; the caller keeps its own copies.
+        """
         ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         self.refusal = None
         try:
@@ -58,40 +68,43 @@ class Channel:
         return self.refusal is None
 
     def order(self, message: messages.Message, fds: Sequence[int] = ()) -> None:
-        """Send a message that must not be lost: what cannot be sent now is sent by `flush`, in order.
+        """Send a message that must not be lost. If it cannot be sent now, `flush` sends it later, in order.
 
         Args:
-            fds: stay open until then.
+            message: at most DATAGRAM_MAX_BYTES when encoded.
+            fds: descriptors that are sent with the message; they stay open until then.
         """
         self._unsent.append((message, fds))
         self.flush()
 
     def flush(self) -> None:
-        """Send what waits, as far as it goes. What a process that has left would have got is dropped."""
+        """Send waiting messages, as far as possible. Messages for a process that is gone are dropped."""
         while self._unsent:
             if not self.send(*self._unsent[0]) and not isinstance(self.refusal, ConnectionError):
                 return
             del self._unsent[0]
 
     def unread_bytes(self) -> int:
-        """How much of what was sent has not been received (unix(7), SIOCOUTQ; the kernel counts its own buffers in)."""
+        """Return how many sent bytes have not been received (unix(7), SIOCOUTQ). The kernel counts its own buffers
+        too."""
         return int.from_bytes(fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
     def receive(self) -> tuple[messages.Message, list[int]] | None:
-        """One message with its file descriptors; `sender_pid` says whose it is.
+        """Receive one message with its file descriptors. `sender_pid` then has the sender.
+
+        Returns:
+            None at end-of-file.
 
         Raises:
-            BlockingIOError: nothing is there now.
-            ControlError: it is no message that the other end may send. Its descriptors are closed.
-
-        Returns None at end-of-file.
+            BlockingIOError: no message is there now.
+            ControlError: the other end may not send this message, or it is no message. Its descriptors are closed.
         """
         room = _socket.CMSG_SPACE(_FDS_MAX * array.array("i").itemsize) + _socket.CMSG_SPACE(_CREDENTIALS.size)
         try:
             datagram, ancillary, flags, _ = self._socket.recvmsg(
                 messages.DATAGRAM_MAX_BYTES, room, _socket.MSG_CMSG_CLOEXEC
             )
-        except ConnectionResetError:  # it has left, and something that we had sent unread (unix(7))
+        except ConnectionResetError:  # the other end is closed, and has left some of our messages unread (unix(7))
             return None
         fds = self._ridden_along(ancillary)
         try:
@@ -106,7 +119,7 @@ class Channel:
         return None
 
     def _ridden_along(self, ancillary: list[tuple[int, int, bytes]]) -> "array.array[int]":
-        """The descriptors; notes whose message it is."""
+        """Return the descriptors of a message, and record its sender."""
         fds = array.array("i")
         for level, kind, data in ancillary:
             if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
@@ -116,20 +129,20 @@ class Channel:
         return fds
 
     def close(self) -> None:
-        """Whatever the kernel says: on Linux the descriptor is gone even then (close(2))."""
+        """Close this end, and ignore errors: on Linux the descriptor is closed even then (close(2))."""
         with suppress(OSError):
             self._socket.close()
 
 
 def close_all(fds: Iterable[int]) -> None:
-    """Close descriptors that nobody wants."""
+    """Close descriptors that are not needed."""
     for fd in fds:
         with suppress(OSError):
             posix.close(fd)
 
 
 def pair() -> tuple[int, int]:
-    """Two connected raw descriptors, close-on-exec (PEP 446): the master's and the other's."""
+    """Return two connected descriptors, close-on-exec (PEP 446): the master's end and the other end."""
     left, right = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     left.setsockopt(_socket.SOL_SOCKET, _SO_PASSCRED, 1)  # now, before the other end can have sent anything
     return left.detach(), right.detach()

@@ -1,31 +1,31 @@
-"""Everything that master, template and worker say to each other, one message a datagram.
+"""The messages between master, template and workers. One message is one datagram.
 
-    master -> template   Boot            the settings; listeners, scoreboard and log files ride along as descriptors
-                         Spawn           fork a worker for this slot; its channel rides along
-    template -> master   Booting         wsgid is loaded, and Boot is read
+    master -> template   Boot            the settings, with listeners, scoreboard and log files as descriptors
+                         Spawn           fork a worker for this slot; its channel is sent along
+    template -> master   Booting         wsgid is loaded, and Boot was read
                          TemplateReady   the application is imported
                          SpawnFailed     fork was refused
-    worker -> master     Hello           I live; the kernel says with which pid (channel.py)
-                         Ready           I accept connections
-                         Dumps           here my stack is written when I am stuck (dump.py); the memfd rides along
-                         Notice          something to say once for the whole server, however many workers see it
-                         Tired           replace me
-                         SourceChanged   a module of the application is not what was imported (--py-autoreload)
+    worker -> master     Hello           this worker lives; the kernel tells its pid (channel.py)
+                         Ready           this worker accepts connections
+                         Dumps           the memfd for this worker's stack in case it gets stuck (stackdump.py)
+                         Notice          a sentence to log once for the whole server, whichever workers send it
+                         Tired           this worker wants to be replaced
+                         SourceChanged   a file of the application has changed since the import (--py-autoreload)
     either -> master     BootFailed      the application could not be imported
-    master -> worker     Share           accept from these sockets too; they ride along (--reuse-port)
-                         Unshare         leave these to others
+    master -> worker     LendSockets     also accept from these sockets, which are sent along (--reuse-port)
+                         ReturnSockets   stop accepting from these sockets
                          Drain           stop accepting, finish what is in flight, leave
-                         Question        wsgidctl's; who asks rides along and gets the answer from the worker itself
-    master -> either     Reopen          write to these log files from now on; they ride along
+                         Question        a question of wsgidctl; the connection is sent along, and the worker answers
+    master -> either     Reopen          from now on write to these log files, which are sent along
 
 Rules
-* A message is a frozen dataclass of what JSON keeps; the datagram is JSON with the class name as "type".
-* Bytes in, messages out, no I/O.  A datagram that is none of these is a ControlError: nothing is guessed.
-* The application can write to its worker's channel.  So each field is checked against its annotation before anybody
-  acts on the message: the type, the range of a number, the length of a text.  A message of a child names nothing that
-  the master knows by itself: which slot, generation or pid it is.
-* End-of-file is a message too: to a template "you are dismissed", to a worker "the master is gone", to the master
-  "that process is leaving".
+* A message is a frozen dataclass with fields that JSON can carry. The datagram is JSON with the class name as "type".
+* Bytes in, messages out, no I/O.  A datagram that is none of these messages is a ControlError.
+* The application can write to its worker's channel.  So each field is checked against its annotation before the message
+  is used: the type, the range of a number, the length of a text.  A child's message never contains what the master
+  knows itself: slot, generation or pid.
+* End-of-file has a meaning too. For a template: leave. For a worker: the master is gone. For the master: the process is
+  leaving.
 """
 
 import json
@@ -38,118 +38,142 @@ from wsgid.errors import ControlError
 
 DATAGRAM_MAX_BYTES = 128 * 1024  # below the kernel's default socket buffer (net.core.wmem_default, 208 KiB)
 NUMBER_MAX = (1 << 31) - 1
-LINE_MAX_CHARS = 8_000  # a sentence, which may have a path of PATH_MAX bytes in it
-TEXT_MAX_CHARS = 20_000  # JSON may make six of one; a datagram holds DATAGRAM_MAX_BYTES
+LINE_MAX_CHARS = 8_000  # one sentence, possibly with a path of PATH_MAX bytes
+TEXT_MAX_CHARS = 20_000  # in JSON one character may take six; a datagram holds DATAGRAM_MAX_BYTES
 
 Line = Annotated[str, LINE_MAX_CHARS]
 Text = Annotated[str, TEXT_MAX_CHARS]
-Limit = Literal["max-requests", "max-worker-lifetime", "reload-on-rss"]  # scoreboard.Cause knows them, too
+Limit = Literal["max-requests", "max-worker-lifetime", "reload-on-rss"]  # scoreboard.DeathCause has these values, too
 
 
 @dataclass(frozen=True, slots=True)
 class Boot:
+    """Become the template of this generation."""
+
     generation: int
     settings: dict[str, Any]
-    # The first descriptors, and what is spoken.Spoken there; the scoreboard follows, then the log files.
+    # For the first descriptors: a ListenSpec as a dict for each. Then come the scoreboard, and the log files.
     listeners: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
+    """Fork a worker."""
+
     slot: int
     generation: int
     wary: bool  # the last worker in this slot died
-    seat: int  # which of the workers that serve together it is
+    seat: int  # the number of this worker among those that serve together
 
 
 @dataclass(frozen=True, slots=True)
 class Booting:
-    pass
+    """The template has read Boot."""
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateReady:
-    pass
+    """The template has imported the application."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpawnFailed:
+    """The kernel has refused to fork a worker."""
+
     slot: int
     reason: Line
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    pass
+    """The worker lives."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    pass
+    """The worker accepts connections."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dumps:
-    pass
+    """The worker's memfd for its stack; sent along."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    key: Line  # said once per key
+    """A sentence to log once for the whole server."""
+
+    key: Line  # a sentence is logged once for each key
     text: Line
 
 
 @dataclass(frozen=True, slots=True)
 class BootFailed:
+    """The application could not be imported."""
+
     reason: Line
     traceback: Text  # of the application's exception; empty if it raised none
 
 
 @dataclass(frozen=True, slots=True)
 class Tired:
+    """The worker has reached a limit and wants to be replaced."""
+
     cause: Limit
     reason: Line
 
 
 @dataclass(frozen=True, slots=True)
 class SourceChanged:
+    """A file of the application has changed since the import."""
+
     path: Line
-    stamp: Line  # tells one change from the next
+    stamp: Line  # distinguishes one change from the next
 
 
 @dataclass(frozen=True, slots=True)
 class LendSockets:
+    """Also accept from these sockets, which are sent along."""
+
     number: int
-    spoken: list[dict[str, Any]]  # what spoken.Spoken of each file descriptor
+    spoken: list[dict[str, Any]]  # a sockets.listen_spec.ListenSpec as a dict, for each descriptor
 
 
 @dataclass(frozen=True, slots=True)
 class ReturnSockets:
+    """Stop accepting from the sockets of this share."""
+
     number: int
 
 
 class OnDrain(Enum):
     """What a draining worker does with connections that wait in the listener's backlog."""
 
-    LEAVE = "leave"  # siblings take them
-    EMPTY = "empty"  # nobody else will: accept until there are none
+    LEAVE = "leave"  # leave them to the siblings
+    EMPTY = "empty"  # accept until the backlog is empty: no other worker will
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
+    """Finish what is in flight, and leave."""
+
     backlog: str  # a value of OnDrain
     mercy_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
+    """A question of wsgidctl; the asker's connection is sent along."""
+
     kind: str
     arguments: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Reopen:
-    names: list[str]  # paths, or log.files.STREAMS; one for each descriptor
+    """Write to these log files, which are sent along."""
+
+    names: list[str]  # paths, or log.files.STREAMS; one name for each descriptor
 
 
 Message = (
@@ -178,17 +202,17 @@ ALL: Kinds = frozenset(get_args(Message))
 FROM_TEMPLATE: Kinds = frozenset({Booting, TemplateReady, SpawnFailed, BootFailed})
 FROM_WORKER: Kinds = frozenset({Hello, Ready, Dumps, Notice, Tired, SourceChanged, BootFailed})
 
-FDS: dict[type[Message], int] = {Dumps: 1}  # descriptors that ride along to the master; none with other messages
+FDS: dict[type[Message], int] = {Dumps: 1}  # descriptors that come with a message to the master; others have none
 
 _TYPES: dict[str, type[Message]] = {cls.__name__: cls for cls in get_args(Message)}
 _HINTS = {cls: get_type_hints(cls, include_extras=True) for cls in get_args(Message)}
 
 
 def encode(message: Message) -> bytes:
-    """The datagram for a message.
+    """Return the datagram of a message.
 
     Raises:
-        ControlError: it would be larger than DATAGRAM_MAX_BYTES.
+        ControlError: the datagram would be larger than DATAGRAM_MAX_BYTES.
     """
     datagram = json.dumps({"type": type(message).__name__, **asdict(message)}).encode()
     if len(datagram) > DATAGRAM_MAX_BYTES:
@@ -197,13 +221,14 @@ def encode(message: Message) -> bytes:
 
 
 def decode(datagram: bytes, kinds: Kinds = ALL) -> Message:
-    """The message in a datagram.
+    """Return the message in a datagram.
 
     Args:
-        kinds: what this sender may say.
+        datagram: as received.
+        kinds: the messages that this sender may send.
 
     Raises:
-        ControlError: it is none of these messages, or a field is not what its annotation says.
+        ControlError: the datagram is none of these messages, or a field does not fit its annotation.
     """
     try:
         values = json.loads(datagram)
@@ -223,21 +248,21 @@ def decode(datagram: bytes, kinds: Kinds = ALL) -> Message:
 
 
 def _printable(line: str) -> str:
-    """A line as it goes into the log: what a terminal or a log's reader could take for a command is escaped."""
+    """Return a line as it goes into the log: characters that could control a terminal or a log reader are escaped."""
     if line.isprintable():
         return line
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
 
 
 def _fits(hint: Any, value: Any) -> bool:
-    """Whether a value is what an annotation says. The elements of lists and dictionaries are not looked at: the master
-    alone sends these."""
+    """Whether a value fits an annotation. The elements of lists and dictionaries are not checked: only the master sends
+    those."""
     if get_origin(hint) is Annotated:
         return isinstance(value, str) and len(value) <= hint.__metadata__[0]
     if get_origin(hint) is Literal:
         return value in get_args(hint)
     if hint is int:
-        return type(value) is int and 0 <= value <= NUMBER_MAX  # a bool is an int, too
+        return type(value) is int and 0 <= value <= NUMBER_MAX  # bool is a subclass of int
     if hint is float:
         return type(value) in (int, float) and 0 <= value < inf
     return isinstance(value, get_origin(hint) or hint)

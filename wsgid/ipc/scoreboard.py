@@ -1,17 +1,17 @@
-"""The scoreboard: shared memory in which each worker keeps its own line of numbers, and the master the dead ones' sums.
+"""The scoreboard: shared memory with a line of numbers for each worker, and the sums of dead workers for each slot.
 
-    two memfds of SLOTS_MAX lines, of LINE_BYTES each; word W of a line is Word(W)
-           live line N: what the worker in slot N does now, and has counted since it lives
-           past line N: what all workers before it in slot N have counted, and what became of them
+    two memfds of SLOTS_MAX lines, LINE_BYTES each; word W of a line is Word(W)
+           live line N: the present values and the counters of the worker that lives in slot N
+           past line N: the counters of all earlier workers of slot N, and why they had to be replaced
 
 Rules
-* Each word has one writing process: of a live line the worker that lives in the slot, of a past line the master.  After
-  a worker was reaped, the master adds its counters to the past line and zeroes the live one: no count is lost.
-* The application can write to the live lines.  So no child has the past lines, the size of both is sealed (a shorter
-  file would end the master by SIGBUS; memfd_create(2), "File sealing"), and sums are modulo 2^64.
-* Words are read and written only through memoryview.cast("Q"): one aligned 8-byte access, which never tears
-  (struct.pack_into clears the bytes first, and a reader in another process sees that).
-* Times are CLOCK_MONOTONIC nanoseconds, which are the same in all processes of the machine.
+* Each word has exactly one writer: of a live line the worker in the slot, of a past line the master.  When a worker was
+  reaped, the master adds its counters to the past line and zeroes the live line. No count is lost.
+* The application can write to the live lines.  So no child gets the past lines, the size of both memfds is sealed (a
+  shorter file would end the master by SIGBUS; memfd_create(2), "File sealing"), and sums are modulo 2^64.
+* Words are read and written only through memoryview.cast("Q"): one aligned access of 8 bytes, which is atomic.
+  struct.pack_into is not: it clears the bytes first, and another process can see that.
+* Times are CLOCK_MONOTONIC nanoseconds. This clock is the same in all processes of the machine.
 """
 
 import fcntl
@@ -22,11 +22,11 @@ from enum import Enum, IntEnum
 LINE_BYTES = 512
 _WORD_BYTES = 8
 _WORDS_PER_LINE = LINE_BYTES // _WORD_BYTES
-SLOTS_MAX = 512  # the shared memory is made for so many, once
+SLOTS_MAX = 512  # the shared memory is made once, for so many slots
 SIZE_BYTES = SLOTS_MAX * LINE_BYTES
 _WORD_MAX = (1 << 64) - 1
 
-# The upper bounds of the histogram of durations; what took longer is in one bucket more.
+# The upper bounds of the histogram of durations. One bucket more holds the longer durations.
 DURATION_BOUNDS_US = (
     1_000,
     2_500,
@@ -46,11 +46,13 @@ DURATION_BOUNDS_US = (
 
 
 class Word(IntEnum):
-    # How things stand, in a live line.
+    """The words of a line, by their places."""
+
+    # Present values, in a live line.
     HEARTBEAT_NS = 0  # when the hub last ran
     IN_FLIGHT = 1  # connections that hold a place of --gevent
-    LAG_US = 2  # how late the hub's last heartbeat came
-    AVERAGE_US = 3  # of the durations: each new one counts for half, as in uWSGI's avg_rt
+    LAG_US = 2  # how late the last heartbeat of the hub was
+    AVERAGE_US = 3  # of the durations; each new duration counts for half, as in uWSGI's avg_rt
 
     # Counters, in both lines.
     REQUESTS = 4  # answered, whatever the status
@@ -66,36 +68,36 @@ class Word(IntEnum):
 
     # In a past line.
     SPAWNS = 32
-    SPAWNED_S = 33  # when the last of them began: seconds of time.time()
-    DEATHS = 34  # a word for each Cause, in its order
+    SPAWNED_S = 33  # start of the slot's newest worker: seconds of time.time()
+    DEATHS = 34  # a word for each DeathCause, in the order of the Enum
 
     # In a live line.
-    HELD_US = 48  # for how long its loop was held up, in all: deadlines move by that
+    HELD_US = 48  # how long the loop was held up since the worker's start; deadlines move by this time
 
 
 COUNTERS = range(Word.REQUESTS, Word.SPAWNS)
 
 
 class DeathCause(Enum):
-    """Why a worker had to be replaced; the value is its name in statistics."""
+    """Why a worker had to be replaced. The value is the name in statistics."""
 
-    RELOAD = "reload"  # it had older code
+    RELOAD = "reload"  # the worker had older code
     REQUESTS = "max-requests"
     LIFETIME = "max-worker-lifetime"
     RSS = "reload-on-rss"
     EVIL_RSS = "evil-reload-on-rss"
-    HUB = "hub-timeout"  # nothing but a signal could end what held its event loop
-    BOOT = "boot"  # it never became Ready
+    HUB = "hub-timeout"  # the event loop was held up, and only a signal could end that
+    BOOT = "boot"  # the worker never became Ready
     CRASH = "crash"
-    SURPLUS = "surplus"  # there were more than wanted
-    LEFT = "left"  # it left in peace, and the master had not asked
+    SURPLUS = "surplus"  # there were more workers than wanted
+    LEFT = "left"  # the worker left by itself, and the master had not asked for it
 
 
 class Lines:
     """One memfd, as one process sees it.
 
     Args:
-        fd: the memfd; stays the caller's.
+        fd: the memfd; the caller keeps it.
     """
 
     def __init__(self, fd: int) -> None:
@@ -103,12 +105,12 @@ class Lines:
         self._words = memoryview(self._memory).cast("Q")
 
     def line(self, slot: int) -> memoryview:
-        """The words of a slot, to be indexed by Word."""
+        """Return the words of a slot, indexed by Word."""
         start = slot * _WORDS_PER_LINE
         return self._words[start : start + _WORDS_PER_LINE]
 
     def column(self, word: int) -> memoryview:
-        """The same word of all slots."""
+        """Return the same word of all slots."""
         return self._words[word::_WORDS_PER_LINE]
 
 
@@ -116,8 +118,8 @@ class Scoreboard:
     """Both memfds, as the master sees them.
 
     Args:
-        fd: of the live lines; stays the caller's.
-        past_fd: of the past lines; likewise.
+        fd: of the live lines; the caller keeps it.
+        past_fd: of the past lines; the caller keeps it.
     """
 
     def __init__(self, fd: int, past_fd: int) -> None:
@@ -127,28 +129,29 @@ class Scoreboard:
         self._past = Lines(past_fd)
 
     def line(self, slot: int) -> memoryview:
-        """The words of the worker that lives in a slot, to be indexed by Word."""
+        """Return the words of the worker that lives in a slot, indexed by Word."""
         return self._live.line(slot)
 
     def past(self, slot: int) -> memoryview:
-        """The sums of those that have lived there."""
+        """Return the sums of the earlier workers of a slot, indexed by Word."""
         return self._past.line(slot)
 
     def total(self, slot: int, counter: int) -> int:
-        """What all workers of a slot have counted, dead or alive."""
+        """Return the count of all workers of a slot, dead or alive."""
         return (self.line(slot)[counter] + self.past(slot)[counter]) & _WORD_MAX
 
     def in_flight(self) -> int:
-        """How many requests all workers have now."""
+        """Return the number of requests that all workers have now."""
         return sum(self._live.column(Word.IN_FLIGHT))
 
     def slots_used(self) -> int:
-        """How many slots there are from the first to the last that a worker has ever lived in."""
+        """Return the number of slots up to the last slot that a worker has ever lived in."""
         spawns = self._past.column(Word.SPAWNS)
         return max((slot + 1 for slot, count in enumerate(spawns) if count), default=0)
 
     def clear(self, slot: int) -> None:
-        """Take a dead worker's counters into the past, and zero its line. Only the master does this, after waitpid."""
+        """Add a dead worker's counters to the past line, and zero its live line. Only the master calls this, after
+        waitpid."""
         line, past = self.line(slot), self.past(slot)
         for word in COUNTERS:
             past[word] = self.total(slot, word)
@@ -156,15 +159,22 @@ class Scoreboard:
             line[word] = 0
 
     def note_spawn(self, slot: int, now_s: int) -> None:
-        """A worker begins to live in this slot; `now_s` is of time.time()."""
+        """Record that a worker begins to live in this slot.
+
+        Args:
+            slot: the slot's number.
+            now_s: of time.time().
+        """
         past = self.past(slot)
         past[Word.SPAWNS] += 1
         past[Word.SPAWNED_S] = now_s
 
     def note_death(self, slot: int, cause: DeathCause) -> None:
+        """Count that a worker of this slot had to be replaced, for this cause."""
         self.past(slot)[Word.DEATHS + _CAUSES.index(cause)] += 1
 
     def deaths(self, slot: int) -> dict[DeathCause, int]:
+        """Return how often workers of this slot had to be replaced, by cause."""
         past = self.past(slot)
         return {cause: past[Word.DEATHS + place] for place, cause in enumerate(_CAUSES)}
 
@@ -173,7 +183,7 @@ _CAUSES = tuple(DeathCause)
 
 
 def create(name: str = "live") -> int:
-    """A new memfd of the right size, which nobody can change; close-on-exec."""
+    """Make a memfd of the right size, which nobody can change. Returns its descriptor (close-on-exec)."""
     fd = os.memfd_create(f"wsgid-scoreboard-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, SIZE_BYTES)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
@@ -193,5 +203,5 @@ def keep_or_create(fd: int = -1, past_fd: int = -1) -> Scoreboard:
 
 
 def fits(*fds: int) -> bool:
-    """Whether memfds that another version of wsgid has made have this layout; -1 stands for one that it had not."""
+    """Whether memfds that another version of wsgid has made have this layout. -1 stands for a missing memfd."""
     return all(fd >= 0 and os.fstat(fd).st_size == SIZE_BYTES for fd in fds)

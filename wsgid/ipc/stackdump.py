@@ -1,11 +1,13 @@
-"""The stack of a process that is stuck in C, where no signal handler of Python runs: faulthandler's handler, which is C
-too, writes it into a memfd that the master reads.
+"""The stack of a process that is stuck in C, where no Python signal handler runs.
+
+faulthandler's handler is written in C. At a signal it writes the stack into a memfd, and the master reads the memfd.
 
 Rules
-* A real-time signal, which no program uses by itself; its default is death.  So it is only sent to who has handed over
-  the memfd: then the handler stands.
-* The file's offset is common to both (memfd passed as SCM_RIGHTS, open(2)): the master sets it back before it asks.
-* It costs an empty memfd until somebody asks.
+* The signal is a real-time signal, which no program uses by default. Its default action ends the process.  So the
+  signal
+  is sent only after the worker has passed the memfd: then its handler is installed.
+* Both processes share the file's offset (memfd passed by SCM_RIGHTS, open(2)). The master sets it to 0 before it asks.
+* Until somebody asks, the cost is an empty memfd.
 """
 
 import faulthandler
@@ -16,7 +18,7 @@ import signal
 from wsgid.linux import process
 
 SIGNAL = signal.SIGRTMAX - 2
-WRITTEN_AFTER_S = 0.3  # the handler takes some microseconds, once the kernel has given it the processor
+WRITTEN_AFTER_S = 0.3  # the handler itself takes some microseconds, once it gets a processor
 _SIZE_MAX_BYTES = 256 * 1024
 
 
@@ -28,13 +30,13 @@ def prepare() -> int:
 
 
 def abandon() -> None:
-    """SIGNAL means nothing to this process any more: its default is death."""
+    """Remove the handler of SIGNAL from this process. From then on SIGNAL would end it."""
     faulthandler.unregister(SIGNAL)
 
 
 def is_memfd(fd: int) -> bool:
-    """Whether a descriptor is a memfd: reading another file could make the master wait for ever. Only files of memory
-    can be sealed (fcntl(2), F_GET_SEALS)."""
+    """Whether a descriptor is a memfd. Only files in memory can be sealed (fcntl(2), F_GET_SEALS). Another file must be
+    refused: reading it could make the master wait for ever."""
     try:
         fcntl.fcntl(fd, fcntl.F_GET_SEALS)
     except OSError:
@@ -43,12 +45,20 @@ def is_memfd(fd: int) -> bool:
 
 
 def request(pid: int, fd: int) -> None:
-    """Have a process write its stacks; they are there a moment later."""
+    """Ask a process to write its stacks. They are in the memfd a moment later.
+
+    Args:
+        pid: of a child.
+        fd: its memfd.
+
+    Raises:
+        OSError: the signal cannot be sent.
+    """
     os.ftruncate(fd, 0)
     os.lseek(fd, 0, os.SEEK_SET)
     process.send_signal(pid, SIGNAL)
 
 
 def read(fd: int) -> str:
-    """What has been written; empty if the process did not come to it."""
+    """Return what the process has written; empty if it has not run its handler yet."""
     return os.pread(fd, _SIZE_MAX_BYTES, 0).decode("utf-8", "replace")

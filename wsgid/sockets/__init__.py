@@ -1,7 +1,7 @@
-"""Listening sockets: what is spoken there, how they are bound, and their certificates.
+"""Listening sockets: their protocols, how they are bound, and their certificates.
 
-listen_spec.py   what is spoken on each socket
-listener.py      bind or inherit, mode and owner, unlink
+listen_spec.py   the protocol of each socket
+listener.py      bind or inherit, set mode and owner, unlink
 nginx_access.py  whether nginx's user may connect
-certificates.py  TLS's certificates and keys
+certificates.py  certificates and keys for TLS
 """

@@ -1,11 +1,12 @@
-"""TLS's certificates and keys: from PEM files to a context for connections.
+"""Certificates and keys for TLS: from PEM files to a context for connections.
 
 Rules
-* They are read twice: by the command, so that whatever is wrong is said at once, in one sentence; and by each template
-  as it starts, before privileges are dropped.  So a reload serves the renewed files, and a key may be root's alone.
-* Once read, they are kept: a worker that is lent a socket later (--reuse-port) could not read them any more.
-* TLS 1.2 and 1.3 (RFC 8996); what else is allowed is OpenSSL's business, and its configuration's.
-* Nobody is asked for a passphrase: servers start unattended.
+* The files are read twice. The command reads them first, so that an error is reported at once, in one sentence.  Each
+  template reads them again as it starts, before privileges are dropped.  So a reload serves renewed files, and only
+  root need be able to read the key.
+* The contents are kept in memory, because a worker that gets a socket later (--reuse-port) could not read the files.
+* Only TLS 1.2 and 1.3 are allowed (RFC 8996). OpenSSL and its configuration decide about everything else.
+* A key with a passphrase is refused: servers start unattended.
 """
 
 import ssl
@@ -20,10 +21,13 @@ from wsgid.sockets.listen_spec import ListenSocket, ListenSpec, WireProtocol
 
 
 def read(settings: Settings) -> None:
-    """Read all files of the options: to see whether they can be used, and for what is forked later.
+    """Read all files that the options name: to check them, and to keep them for processes that are forked later.
+
+    Args:
+        settings: of the server.
 
     Raises:
-        ConfigError: one of them cannot.
+        ConfigError: a file cannot be used.
     """
     for _, what in listen_spec.addresses(settings):
         if what.tls:
@@ -31,10 +35,11 @@ def read(settings: Settings) -> None:
 
 
 def shared(fd: int, values: dict[str, Any]) -> ListenSocket:
-    """A listening socket for a worker, with the files as `read` has found them.
+    """Return a listening socket for a worker, with the files as `read` has found them.
 
     Args:
-        values: a Spoken, as JSON has carried it.
+        fd: of the socket; the result owns it.
+        values: a ListenSpec as a dict, as JSON has carried it.
     """
     what = listen_spec.from_dict(values)
     return ListenSocket(fd, what, context(what) if what.tls else None)
@@ -42,10 +47,13 @@ def shared(fd: int, values: dict[str, Any]) -> ListenSocket:
 
 @cache
 def context(what: ListenSpec) -> ssl.SSLContext:
-    """What a socket's TLS connections are made with.
+    """Return the SSL context for connections of a socket.
+
+    Args:
+        what: the socket's ListenSpec, with TLS.
 
     Raises:
-        ConfigError: a file is missing, may not be read or has not what is expected.
+        ConfigError: a file is missing, cannot be read, or has the wrong content.
     """
     files, option = what.tls, what.option
     assert files
@@ -65,8 +73,8 @@ def context(what: ListenSpec) -> ssl.SSLContext:
             made.load_verify_locations(files.client_ca)
         except ssl.SSLError as error:
             raise ConfigError(
-                f"{option} finds no certificate in {files.client_ca}: it takes a PEM file of those who "
-                "sign the clients'"
+                f"{option} finds no certificate in {files.client_ca}: name a PEM file with the "
+                "certificates that sign the clients' certificates"
             ) from error
         made.verify_mode = ssl.CERT_REQUIRED
     if what.protocol is WireProtocol.HTTP:
@@ -86,14 +94,14 @@ def _see(path: str, option: str) -> None:
 
 def _no_passphrase(path: str, option: str) -> str:
     raise ConfigError(
-        f"{option} cannot use the key {path}: it has a passphrase, and nobody could be asked for it; "
-        "store it without one, for root's eyes only"
+        f"{option} cannot use the key {path}: it has a passphrase, and the server starts unattended; "
+        "store it without a passphrase, readable by root only"
     )
 
 
 def _reason(error: ssl.SSLError) -> str:
     if error.reason == "KEY_VALUES_MISMATCH":
-        return "the key is not this certificate's"
+        return "the key does not belong to the certificate"
     if error.reason in (None, "PEM lib", "NO_START_LINE", "PEM_LIB"):
-        return "one of them is no such PEM file; the first begins with the server's certificate"
+        return "one of them is no valid PEM file; the certificate file begins with the server's certificate"
     return str(error.reason or error).replace("_", " ").lower()

@@ -1,10 +1,10 @@
-"""What is spoken on each listening socket: the options say it, and it goes with the socket from the master to a worker.
+"""The protocol of each listening socket. The options define it; the master passes it with the socket to the workers.
 
-    option -> addresses -> listener.Listener -> (USR2: upgrade.HeldListener) -> control.Boot -> template -> pipeline
+    option -> addresses -> Listener -> (USR2: upgrade.HeldListener) -> messages.Boot -> template -> dispatcher
 
 Rules
-* One value says all of it; nobody asks the options again.
-* It is JSON by dataclasses.asdict, and comes back by `from_dict`.
+* One ListenSpec holds everything; no later code asks the options again.
+* A ListenSpec becomes JSON by dataclasses.asdict, and an object again by `from_dict`.
 """
 
 from collections.abc import Iterator
@@ -16,18 +16,21 @@ from wsgid.config.options import Settings
 
 
 class WireProtocol(StrEnum):
+    """The protocol of the requests."""
+
     UWSGI = "uwsgi"
     HTTP = "http"
 
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """PEM files.
+    """The PEM files of a socket.
 
     Args:
-        certificate: of the server, and those between it and the authority.
+        certificate: the server's certificate, followed by intermediate certificates.
         key: of the certificate.
-        client_ca: who signs the clients' certificates, which are demanded then; empty: none is asked for.
+        client_ca: certificates of those who sign client certificates; then clients must show one. Empty: clients need
+            none.
     """
 
     certificate: str
@@ -37,12 +40,12 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class ListenSpec:
-    """What the peers of a socket speak.
+    """What the peers of a socket send.
 
     Args:
         protocol: of the requests.
-        tls: what it is wrapped in, if it is.
-        proxied: whether a PROXY header comes before all that.
+        tls: the files, if connections are encrypted by TLS.
+        proxied: whether a PROXY header comes first.
     """
 
     protocol: WireProtocol = WireProtocol.UWSGI
@@ -51,7 +54,7 @@ class ListenSpec:
 
     @property
     def option(self) -> str:
-        """The option that asks for it, for the operator."""
+        """The option that asks for this protocol, as the operator knows it."""
         if self.protocol is WireProtocol.HTTP:
             return "--https" if self.tls else "--http"
         return "--ssl-socket" if self.tls else "--socket"
@@ -62,11 +65,11 @@ class ListenSocket(NamedTuple):
 
     fd: int
     spoken: ListenSpec
-    context: Any = None  # ssl.SSLContext, if it has TLS
+    context: Any = None  # ssl.SSLContext, for TLS
 
 
 def addresses(settings: Settings) -> Iterator[tuple[str, ListenSpec]]:
-    """Every address of the command line, and what is spoken there."""
+    """Yield every address of the settings with its ListenSpec."""
     proxied = settings.proxy_protocol
     for address in settings.socket:
         yield address, ListenSpec()
@@ -79,6 +82,6 @@ def addresses(settings: Settings) -> Iterator[tuple[str, ListenSpec]]:
 
 
 def from_dict(values: dict[str, Any]) -> ListenSpec:
-    """What `dataclasses.asdict` and JSON have carried to another process."""
+    """Return a ListenSpec from a dict that was made by `dataclasses.asdict` and carried by JSON."""
     tls = values["tls"]
     return ListenSpec(WireProtocol(values["protocol"]), TlsFiles(**tls) if tls else None, values["proxied"])

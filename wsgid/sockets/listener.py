@@ -1,11 +1,12 @@
-"""Listening sockets: bind or inherit them, give them mode and owner, unlink them when the server ends.
+"""Listening sockets: bind or inherit them, set mode and owner, unlink them when the server ends.
 
 Rules
-* A socket file is replaced only if nobody listens on it, and unlinked only if it is still the one that we made
-  (same device and inode): a newer server may have put its own there.
-* Inherited sockets (fd://N, systemd's LISTEN_FDS) belong to who made them: never chmod'ed, never unlinked.
-* Everything is bound by the master, before any privilege is dropped; workers only inherit file descriptors.
-* [::] serves IPv4 too, as with gunicorn and uWSGI, unless an IPv4 address of the same port is asked for beside it.
+* An existing socket file is replaced only if nobody listens on it. A file is unlinked only if it is still the file that
+  we have made (same device and inode), because a newer server may have replaced it.
+* Inherited sockets (fd://N, systemd's LISTEN_FDS) belong to the program that made them. They are never chmod'ed and
+  never unlinked.
+* The master binds all sockets before any privilege is dropped. Workers inherit only file descriptors.
+* [::] also serves IPv4, as with gunicorn and uWSGI, unless the options also name an IPv4 address with the same port.
 """
 
 import errno
@@ -33,7 +34,7 @@ _ALL_IPV6 = ("::", "0::0", "::0", "0:0:0:0:0:0:0:0")
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """What a new socket file shall be like; None leaves what umask and process make it."""
+    """Mode and owner of a new socket file; None leaves the result of umask and process."""
 
     mode: int | None = None
     uid: int = -1
@@ -42,20 +43,22 @@ class Ownership:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
+    """A listening socket, and what is known of it."""
+
     socket: socket.socket
-    address: str  # what it is bound to
-    spec: str  # as the operator said it
-    path: Path | None = None  # the socket file, if it is ours
+    address: str  # the address that it is bound to
+    spec: str  # as the operator wrote it
+    path: Path | None = None  # the socket file, if we have made one
     identity: tuple[int, int] = (0, 0)  # its device and inode
-    spoken: ListenSpec = ListenSpec()  # what its peers speak
-    reuse_port: bool = False  # one of several that share an address
+    spoken: ListenSpec = ListenSpec()  # the protocol of the peers
+    reuse_port: bool = False  # one of several sockets with the same address
 
     def queue(self) -> ListenQueue | None:
-        """How many connections wait to be accepted, and how many can; None if nobody can tell."""
+        """Return how many connections wait to be accepted, and how many can; None if unknown."""
         return listen_queue.of(self.socket)
 
     def unlink(self) -> None:
-        """Remove the socket file, if it is still ours. One that cannot be removed is named: the next start does it."""
+        """Remove the socket file, if it is still ours. A failure is logged; the next start then removes the file."""
         if self.path is None:
             return
         try:
@@ -80,7 +83,7 @@ def open_listener(address: str, backlog: int, ownership: Ownership, beside: Sequ
         address: a path, `host:port`, `:port` (all IPv4 interfaces), `[::]:port` (all interfaces), `[::1]:port`,
             `@name` (abstract), or `fd://N`.
         backlog: how many connections may wait to be accepted.
-        ownership: for a path only.
+        ownership: of the socket file, if the address is a path.
         beside: all addresses that this server listens on.
 
     Raises:
@@ -88,12 +91,12 @@ def open_listener(address: str, backlog: int, ownership: Ownership, beside: Sequ
     """
     try:
         return _open(address, backlog, ownership, beside)
-    except OSError as error:  # wherever it comes from: no descriptor left, say
+    except OSError as error:  # from any call: for example, no descriptor is left
         raise ListenerError(f"cannot listen on {address}: {_reason(error)}") from error
 
 
 def _open(address: str, backlog: int, ownership: Ownership, beside: Sequence[str]) -> Listener:
-    """Raises ListenerError and OSError."""
+    """Do the work of `open_listener`. Raises ListenerError and OSError."""
     if address.startswith("fd://"):
         return inherit(address.removeprefix("fd://"), backlog)
     tcp = _TCP.fullmatch(address)
@@ -105,15 +108,21 @@ def _open(address: str, backlog: int, ownership: Ownership, beside: Sequence[str
 
 
 def open_shares(address: str, backlog: int, count: int, beside: Sequence[str] = ()) -> list[Listener]:
-    """Bind and listen so many times on one TCP address: the kernel spreads the connections over them (socket(7),
+    """Bind and listen `count` times on one TCP address. The kernel spreads connections over the sockets (socket(7),
     SO_REUSEPORT).
 
+    Args:
+        address: `host:port` or one of its forms.
+        backlog: of each socket.
+        count: number of sockets.
+        beside: all addresses that this server listens on.
+
     Raises:
-        ListenerError: somebody else listens there, or the address is none of TCP.
+        ListenerError: another server listens there, or the address is not a TCP address.
     """
     if _TCP.fullmatch(address) is None:
         raise ListenerError(
-            f"--reuse-port cannot be had on {address}: SO_REUSEPORT is for TCP; name a host:port, or "
+            f"--reuse-port cannot be used on {address}: SO_REUSEPORT is for TCP; name a host:port, or "
             "leave --reuse-port out"
         )
     try:
@@ -123,17 +132,21 @@ def open_shares(address: str, backlog: int, count: int, beside: Sequence[str] = 
 
 
 def _open_shares(wanted: "_Wanted", backlog: int, count: int) -> list[Listener]:
-    """Raises ListenerError and OSError."""
+    """Do the work of `open_shares`. Raises ListenerError and OSError."""
     _probe(wanted)
     first = _open_tcp(replace(wanted, reuse_port=True), backlog)
     return [first, *(open_share(first, backlog) for _ in range(count - 1))]
 
 
 def open_share(other: Listener, backlog: int) -> Listener:
-    """One more socket on the address of one that has been opened with SO_REUSEPORT.
+    """Open one more socket on the address of a socket that was opened with SO_REUSEPORT.
+
+    Args:
+        other: the first socket.
+        backlog: of the new socket.
 
     Raises:
-        ListenerError: the kernel refuses it.
+        ListenerError: the kernel refused.
     """
     host, _, port = other.address.rpartition(":")
     try:
@@ -147,18 +160,22 @@ def open_share(other: Listener, backlog: int) -> Listener:
 
 
 def allowed_backlog() -> int:
-    """net.core.somaxconn: listen(2) silently cuts a larger backlog."""
+    """Return net.core.somaxconn: listen(2) silently cuts a larger backlog down to it."""
     try:
         return int(Path("/proc/sys/net/core/somaxconn").read_text())
-    except (OSError, ValueError, TypeError):  # TypeError: what Python's codecs make of EAGAIN
+    except (OSError, ValueError, TypeError):  # TypeError: Python's codecs raise it at EAGAIN
         return socket.SOMAXCONN
 
 
 def from_systemd(environ: MutableMapping[str, str], backlog: int) -> list[Listener]:
-    """The sockets that systemd passed to this very process (sd_listen_fds(3)); takes the variables out of `environ`.
+    """Return the sockets that systemd has passed to this process (sd_listen_fds(3)), and remove its variables.
+
+    Args:
+        environ: of this process; LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES are removed.
+        backlog: of each socket.
 
     Raises:
-        ListenerError: one of them cannot be used, or their number is none.
+        ListenerError: a socket cannot be used, or LISTEN_FDS is no number.
     """
     pid, count = environ.get("LISTEN_PID"), environ.get("LISTEN_FDS")
     if pid != str(os.getpid()) or count is None:
@@ -171,7 +188,7 @@ def from_systemd(environ: MutableMapping[str, str], backlog: int) -> list[Listen
 
 
 def inherited_fds(environ: Mapping[str, str], addresses: Iterable[str]) -> set[int]:
-    """The descriptors that somebody has opened for us: those of fd://N and of systemd."""
+    """Return the descriptors that another program has opened for us: those of fd://N and of systemd."""
     numbers = [address.removeprefix("fd://") for address in addresses if address.startswith("fd://")]
     count = environ.get("LISTEN_FDS", "") if environ.get("LISTEN_PID") == str(os.getpid()) else ""
     systemd = range(_SYSTEMD_FIRST_FD, _SYSTEMD_FIRST_FD + int(count)) if count.isdecimal() else ()
@@ -179,7 +196,11 @@ def inherited_fds(environ: Mapping[str, str], addresses: Iterable[str]) -> set[i
 
 
 def inherit(number: str, backlog: int) -> Listener:
-    """A socket that somebody else bound.
+    """Return a listener for a socket that another program has bound.
+
+    Args:
+        number: of the descriptor, as text.
+        backlog: of the socket.
 
     Raises:
         ListenerError: the descriptor is no stream socket.
@@ -200,14 +221,14 @@ def inherit(number: str, backlog: int) -> Listener:
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """An address of TCP.
+    """A TCP address that shall be bound.
 
     Args:
-        address: as the operator said it.
+        address: as the operator wrote it.
         host: a name or a number, without brackets.
-        port: 0 for any that is free.
-        v6_only: whether an IPv6 address leaves IPv4 to others (ipv6(7), IPV6_V6ONLY).
-        reuse_port: whether others may listen on it too (socket(7), SO_REUSEPORT).
+        port: 0 for any free port.
+        v6_only: whether an IPv6 address leaves IPv4 alone (ipv6(7), IPV6_V6ONLY).
+        reuse_port: whether other sockets may listen on it too (socket(7), SO_REUSEPORT).
     """
 
     address: str
@@ -229,7 +250,7 @@ def _split(address: str) -> tuple[str, int]:
 
 
 def _has_ipv4(port: int, addresses: Sequence[str]) -> bool:
-    """Whether one of these is an IPv4 address, or a name, of this port."""
+    """Whether one of these addresses is an IPv4 address, or a name, with this port."""
     split = [_split(address) for address in addresses if _TCP.fullmatch(address)]
     return port != 0 and any(other == port and ":" not in host for host, other in split)
 
@@ -251,14 +272,14 @@ def _bind_tcp(wanted: _Wanted) -> socket.socket:
     address = wanted.address
     if wanted.port > 65535:  # getaddrinfo would take it modulo 65536
         raise ListenerError(f"cannot listen on {address}: a port is at most 65535")
-    # As bytes: for text, a codec (idna) would be imported first, with all that can be refused thereby.
+    # As bytes: for text, Python would first import a codec (idna), and that import can fail.
     name = wanted.host.encode() if wanted.host.isascii() else wanted.host
     try:
         found = socket.getaddrinfo(name, wanted.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise ListenerError(f"cannot listen on {address}: {error.strerror}; check the host name") from error
-    # A name such as localhost may have addresses of both kinds: IPv4, as with gunicorn and uWSGI.
-    family, kind, protocol, _, target = min(found, key=lambda one: one[0] != socket.AF_INET)
+    # A name such as localhost may have addresses of both families. IPv4 is taken, as with gunicorn and uWSGI.
+    family, kind, protocol, _, target = min(found, key=lambda info: info[0] != socket.AF_INET)
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -266,7 +287,7 @@ def _bind_tcp(wanted: _Wanted) -> socket.socket:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(wanted.v6_only))
-        # Accepted sockets inherit it (tcp(7)): a response of several blocks must not wait for acknowledgements.
+        # Accepted sockets inherit this (tcp(7)). A response of several blocks must not wait for acknowledgements.
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         bound.bind(target)
     except OSError as error:
@@ -276,7 +297,8 @@ def _bind_tcp(wanted: _Wanted) -> socket.socket:
 
 
 def _probe(wanted: _Wanted) -> None:
-    """With SO_REUSEPORT, another server of the same user would not be refused: it would get its part of ours."""
+    """Check that no other server listens there. With SO_REUSEPORT the kernel would not refuse: another server of the
+    same user would get a part of our connections."""
     _bind_tcp(wanted).close()
 
 
@@ -286,7 +308,7 @@ def _open_unix(address: str, backlog: int, ownership: Ownership) -> Listener:
         raise ListenerError(f"cannot listen on {path}: the path is longer than {_PATH_MAX_BYTES} bytes; shorten it")
     _remove_stale(path)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # The file is made with its final mode: between bind and a chmod, anybody could connect.
+    # The file gets its final mode at once. Between bind and a later chmod, anybody could connect.
     umask = os.umask(0o777 & ~ownership.mode) if ownership.mode is not None else None
     made = False
     try:
@@ -308,8 +330,8 @@ def _open_unix(address: str, backlog: int, ownership: Ownership) -> Listener:
 
 
 def _open_abstract(address: str, backlog: int) -> Listener:
-    """A name without a file (unix(7)): nothing to unlink, and no mode or owner, so anybody of this network namespace
-    can connect."""
+    """Bind an abstract name (unix(7)). There is no file, so there is no mode or owner: every process in this network
+    namespace can connect."""
     name = b"\0" + os.fsencode(address[1:])
     if not 1 < len(name) <= _PATH_MAX_BYTES:
         raise ListenerError(f"cannot listen on {address}: a name has 1 to {_PATH_MAX_BYTES - 1} bytes")
@@ -347,13 +369,13 @@ def _remove_stale(path: Path) -> None:
     """Unlink a socket file on which nobody listens.
 
     Raises:
-        ListenerError: it is in use, or no socket.
+        ListenerError: the socket is in use, or the file is no socket.
     """
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise ListenerError(f"cannot listen on {path}: the file there is no socket; move it away")
     except OSError:
-        return  # nothing there, or bind will say it better
+        return  # nothing is there, or bind reports the error better
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)  # a full backlog answers EAGAIN: that is a live listener too
         try:

@@ -1,7 +1,7 @@
 """Whether nginx's workers may connect to a unix socket: a closed directory or mode shows as a 502 to every visitor.
 
 Rules
-* This only warns. Where this machine does not say enough, there is no warning.
+* This is only for a warning. If the machine does not tell enough, there is no warning.
 """
 
 import grp
@@ -15,7 +15,7 @@ _NGINX_USERS = ("www-data", "nginx", "http")  # Debian and Ubuntu; nginx.org, Re
 
 
 def nginx_user(config: Path = Path("/etc/nginx/nginx.conf")) -> str | None:
-    """The user that nginx's workers run as on this machine: its `user` directive, else a packager's default."""
+    """Return the user of nginx's workers on this machine: from its `user` directive, else a packager's default."""
     try:
         said = re.findall(r"^\s*user\s+([^\s;]+)", config.read_text("utf-8", "surrogateescape"), re.MULTILINE)
     except OSError:
@@ -29,14 +29,18 @@ def nginx_user(config: Path = Path("/etc/nginx/nginx.conf")) -> str | None:
 
 
 def keeps_out(path: Path, user: str) -> str | None:
-    """What keeps `user` from connecting to the socket at `path`: a sentence with the remedy; None if nothing does, or
-    this machine does not say.
+    """Return why `user` cannot connect to the socket at `path`, as a sentence with the remedy. None if nothing prevents
+    it, or if this machine does not tell.
 
-    connect(2) needs write permission on the socket and search permission on every directory above it.
+    connect(2) needs write permission on the socket, and search permission on every directory above it.
+
+    Args:
+        path: of the socket.
+        user: name of the user.
     """
     try:
         return _keeps_out(path, user)
-    except (OSError, KeyError):  # it was only to warn
+    except (OSError, KeyError):  # the caller only wanted to warn
         return None
 
 
@@ -62,7 +66,7 @@ def _keeps_out(path: Path, user: str) -> str | None:
 
 
 def _group_name(gid: int) -> str:
-    """Or its number, if the machine has no name for it: --chown-socket takes both."""
+    """Return the group's name, or its number if it has no name; --chown-socket takes both."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:
@@ -70,7 +74,8 @@ def _group_name(gid: int) -> str:
 
 
 def _may(path: Path, uid: int, gids: set[int], owner_bit: int) -> bool:
-    """Whether a user has a permission: the first class that fits decides (path_resolution(7))."""
+    """Whether a user has a permission. The first matching class decides: owner, group or others
+    (path_resolution(7))."""
     status = path.stat()
     if status.st_uid == uid:
         return bool(status.st_mode & owner_bit)

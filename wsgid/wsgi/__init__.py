@@ -1,5 +1,5 @@
-"""PEP 3333 over an abstract transport: environ, wsgi.input, start_response and what follows, wsgi.file_wrapper.
+"""PEP 3333 over an abstract transport: environ, wsgi.input, start_response and the response, wsgi.file_wrapper.
 
-Nothing in here knows a socket, a clock or gevent: the worker hands in the bytes that it has, and the functions that
-move more of them.
+The modules here know no socket, no clock and no gevent. The worker passes in the bytes that have arrived, and functions
+that read or write more bytes.
 """

@@ -1,17 +1,17 @@
-"""From the variables of a packet to the WSGI environ (PEP 3333, "environ Variables").
+"""From the variables of a request to the WSGI environ (PEP 3333, "environ Variables").
 
 Rules
-* What is the same for every request is made once, by `base_environ`.
-* The peer cannot replace what we say in `wsgi.*`: the protocol's decoder starts from the constant part, and keeps it.
-* Nothing that a client can send decides the scheme: headers arrive as HTTP_*, and none of those is asked.
-* What nginx leaves out or empty although PEP 3333 demands it is filled in; the worker tells the operator.
+* `base_environ` makes the part that is the same for all requests, once.
+* The peer cannot replace `wsgi.*` keys: the decoder starts from the constant part, and keeps its values.
+* A client cannot choose the scheme: headers arrive as HTTP_*, and none of those keys is used for it.
+* Keys that PEP 3333 demands, and that nginx leaves out or empty, are filled in. The worker then tells the operator.
 """
 
 import io
 from typing import Any, BinaryIO, TextIO
 from urllib.parse import unquote
 
-# What nginx's uwsgi_params always sends, and applications rely on (PEP 3333 lets a server leave QUERY_STRING out).
+# nginx's uwsgi_params always sends these, and applications rely on them. PEP 3333 lets a server omit QUERY_STRING.
 _REQUIRED = ("PATH_INFO", "QUERY_STRING", "REQUEST_METHOD", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL")
 
 _HTTPS_ON = frozenset({"on", "1"})
@@ -19,34 +19,34 @@ _PORTS = {"https": "443"}
 
 
 def base_environ(errors: io.TextIOBase | TextIO, multiprocess: bool, file_wrapper: type) -> dict[str, object]:
-    """The part that is the same for all requests of a worker.
+    """Return the part of the environ that is the same for all requests of a worker.
 
     Args:
         errors: the wsgi.errors stream.
         multiprocess: whether the application also runs in other processes.
-        file_wrapper: the class that `response.serve` knows how to send.
+        file_wrapper: the class for wsgi.file_wrapper, which `response.serve` knows how to send.
     """
     return {
         "wsgi.version": (1, 0),
         "wsgi.errors": errors,
-        "wsgi.multithread": True,  # several requests of one process interleave, and that is what PEP 3333 means by it
+        "wsgi.multithread": True,  # requests of one process interleave, which is what PEP 3333 means by it
         "wsgi.multiprocess": multiprocess,
         "wsgi.run_once": False,
-        # The input ends where the body does.  nginx passes HTTP_TRANSFER_ENCODING on although it has removed the
-        # chunks: an application that sees this key reads to the end, and does not look for chunks.
+        # The input ends at the end of the body.  nginx removes the chunks, but still passes HTTP_TRANSFER_ENCODING. An
+        # application that sees this key reads to the end, and does not look for chunks.
         "wsgi.input_terminated": True,
         "wsgi.file_wrapper": file_wrapper,
     }
 
 
 def complete(variables: dict[str, Any]) -> tuple[str, ...]:
-    """Fill in what `include uwsgi_params;` would have brought, and is not there.
+    """Fill in the variables that `include uwsgi_params;` sets in nginx, if they are missing.
 
     Args:
-        variables: of the packet; they are changed.
+        variables: of the request; they are changed.
 
     Returns:
-        The names of what was not there, so that the operator can be told.
+        The names of the missing variables, so that the operator can be told.
     """
     if (
         "PATH_INFO" in variables
@@ -58,7 +58,7 @@ def complete(variables: dict[str, Any]) -> tuple[str, ...]:
     ):
         return ()
     missing = tuple([name for name in _REQUIRED if name not in variables])
-    path, _, query = variables.get("REQUEST_URI", "").partition("?")  # as the client sent it, undecoded
+    path, _, query = variables.get("REQUEST_URI", "").partition("?")  # as the client sent it, not decoded
     variables.setdefault("REQUEST_METHOD", "GET")
     variables.setdefault("PATH_INFO", unquote(path, "latin-1") if path.startswith("/") else "/")
     variables.setdefault("QUERY_STRING", query)
@@ -67,18 +67,18 @@ def complete(variables: dict[str, Any]) -> tuple[str, ...]:
 
 
 def make_environ(variables: dict[str, Any], wsgi_input: BinaryIO) -> dict[str, Any]:
-    """The environ of one request; the application may change it as it likes.
+    """Return the environ of one request. The application may change it.
 
     Args:
-        variables: of the packet, complete, and with those of `base_environ`; they become the environ.
+        variables: of the request, complete, with those of `base_environ`; they become the environ.
         wsgi_input: the request body.
     """
     scheme = _url_scheme(variables)
-    if "SCRIPT_NAME" not in variables:  # uwsgi_params does not have it
+    if "SCRIPT_NAME" not in variables:  # uwsgi_params does not set it
         variables["SCRIPT_NAME"] = ""
-    if not variables.get("SERVER_NAME"):  # nginx sends '' for `server_name "";`, and PEP 3333 forbids it
+    if not variables.get("SERVER_NAME"):  # nginx sends '' for `server_name "";`, which PEP 3333 forbids
         variables["SERVER_NAME"] = _host_name(variables)
-    if not variables.get("SERVER_PORT"):  # '' if nginx itself listens on a unix socket
+    if not variables.get("SERVER_PORT"):  # nginx sends '' if it listens on a unix socket itself
         variables["SERVER_PORT"] = _PORTS.get(scheme, "80")
     variables["wsgi.url_scheme"] = scheme
     variables["wsgi.input"] = wsgi_input
@@ -86,7 +86,8 @@ def make_environ(variables: dict[str, Any], wsgi_input: BinaryIO) -> dict[str, A
 
 
 def _url_scheme(variables: dict[str, Any]) -> str:
-    """UWSGI_SCHEME, which the operator sets in nginx, then nginx's own HTTPS and REQUEST_SCHEME."""
+    """Return the scheme: from UWSGI_SCHEME, which the operator sets in nginx, then from nginx's HTTPS and
+    REQUEST_SCHEME."""
     scheme: str = variables.get("UWSGI_SCHEME", "")
     if scheme:
         return scheme
@@ -98,5 +99,5 @@ def _url_scheme(variables: dict[str, Any]) -> str:
 
 def _host_name(variables: dict[str, Any]) -> str:
     host: str = variables.get("HTTP_HOST", "")
-    end = host.find(":", host.find("]") + 1)  # of an IPv6 address, the colons are in brackets
+    end = host.find(":", host.find("]") + 1)  # the colons of an IPv6 address are inside of brackets
     return (host if end < 0 else host[:end]) or "localhost"

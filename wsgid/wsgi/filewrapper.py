@@ -1,9 +1,9 @@
-"""wsgi.file_wrapper: files as response bodies, sent by the kernel where that gives the same bytes.
+"""wsgi.file_wrapper: files as response bodies. The kernel sends them where that gives the same bytes.
 
 Rules
-* What cannot be sent by the kernel is read in blocks: slower, never wrong.
-* A fileno() proves nothing: that of a GzipFile is the compressed file.  Only objects whose exact type is known to hand
-  out the bytes of their descriptor, at the position that they tell, are sent by it.
+* A file that the kernel cannot send is read in blocks. That is slower, but always correct.
+* A fileno() proves nothing: the descriptor of a GzipFile has the compressed bytes.  The kernel sends only files of
+  types that are known to return the bytes of their descriptor from the position that they tell.
 """
 
 import io
@@ -20,9 +20,9 @@ class FileWrapper:
     """An iterable over a file-like object (PEP 3333, "Optional Platform-Specific File Handling").
 
     Args:
-        filelike: has read(size), and maybe close().
+        filelike: has read(size), and perhaps close().
         block_size: of one read, in bytes.
-        left_bytes: how much of the file is meant, from where it stands; None: all of it.
+        left_bytes: how many bytes to send from the present position; None: all of them.
     """
 
     def __init__(self, filelike: Any, block_size: int = _BLOCK_BYTES, left_bytes: int | None = None) -> None:
@@ -44,32 +44,32 @@ class FileWrapper:
         return block
 
     def close(self) -> None:
-        """Close the file, if it can be."""
+        """Close the file, if it has a close()."""
         close = getattr(self.filelike, "close", None)
         if close is not None:
             close()
 
 
 def sendable(wrapper: FileWrapper) -> tuple[int, int, int] | None:
-    """What of which descriptor holds the rest of the file: (fd, offset, size_bytes), or None if it has to be read."""
+    """Return what the kernel can send: (fd, offset, size_bytes). None if the file has to be read instead."""
     file = wrapper.filelike
     if type(file) is tempfile._TemporaryFileWrapper:
         file = file.file
     try:
         if not _is_plain(file):
             return None
-        file.flush()  # what a file opened for update has not written yet is not in the descriptor
+        file.flush()  # a file opened for update may hold bytes that are not in the descriptor yet
         fd, offset = file.fileno(), file.tell()
         size_bytes = os.fstat(fd).st_size - offset
         if wrapper.left_bytes is not None:
             size_bytes = min(size_bytes, wrapper.left_bytes)
-    except (OSError, ValueError):  # a pipe, or closed: reading it will work, or say so
+    except (OSError, ValueError):  # a pipe, or a closed file: reading it works, or reports the error
         return None
-    # Only regular files have a size; those of /proc have none, and can be read all the same.
+    # Only regular files have a size. Files of /proc report 0, but can be read.
     return (fd, offset, size_bytes) if size_bytes > 0 else None
 
 
 def _is_plain(file: Any) -> bool:
-    """Whether reading it gives the bytes of its descriptor: of nothing but these types is that known."""
+    """Whether reading this file gives the bytes of its descriptor. Only these types are known to do so."""
     raw = file.raw if type(file) in _BUFFERED else file
     return type(raw) is io.FileIO and raw.readable()

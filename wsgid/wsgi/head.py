@@ -1,11 +1,11 @@
-"""The head of a response: what start_response got, checked to the letter and rendered (PEP 3333).
+"""The head of a response: the arguments of start_response, checked strictly and rendered (PEP 3333).
 
     status, [(name, value), ...] -> render_head -> "HTTP/1.1 200 OK\\r\\nName: value\\r\\n..."
 
 Rules
-* A line break in a header would be a second response. So nothing is sent that RFC 9110 does not allow.
-* Headers between the server and its peer (Connection, Transfer-Encoding ...) are the server's, and are left out.
-* Statuses and names are few. So each is checked once, and remembered.
+* A line break in a header would begin a second response. So nothing that RFC 9110 forbids is sent.
+* Headers between the server and its peer (Connection, Transfer-Encoding ...) are set by the server, and are left out.
+* There are few different statuses and names. So each is checked once, and remembered.
 """
 
 import re
@@ -14,7 +14,7 @@ from enum import Enum, auto
 from wsgid.errors import ApplicationError
 from wsgid.protocol.fields import is_plain, parse_length
 
-_CACHE_MAX = 1024  # status lines and header names that are known to be valid
+_CACHE_MAX = 1024  # how many valid status lines and header names are remembered
 _STATUS = re.compile(r"(101|[2-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _CONTROL = re.compile(r"[\x00-\x08\n-\x1f\x7f]")  # RFC 9110, 5.5
@@ -22,13 +22,13 @@ _LENGTHLESS = frozenset({101, 204})  # RFC 9110, 8.6
 
 
 class _Role(Enum):
-    """What a response header is to a server."""
+    """The meaning of a response header for a server."""
 
-    PLAIN = auto()  # nothing
-    LENGTH = auto()  # sets the end of the body
-    DATE = auto()  # the server's, if the application has none (RFC 9110, 6.6.1)
-    CONNECTION = auto()  # between the server and nginx, and only a 101 needs it
-    HOP = auto()  # between the server and nginx (RFC 9110, 7.6.1): nobody but us has a say
+    PLAIN = auto()  # no meaning
+    LENGTH = auto()  # gives the length of the body
+    DATE = auto()  # set by the server, if the application has none (RFC 9110, 6.6.1)
+    CONNECTION = auto()  # between the server and nginx; only a 101 needs it
+    HOP = auto()  # between the server and nginx (RFC 9110, 7.6.1): only the server sets these
 
 
 _PLAIN, _LENGTH, _DATE, _CONNECTION, _HOP = _Role
@@ -43,19 +43,23 @@ _SPECIAL_ROLES = {
     "transfer-encoding": _HOP,
 }
 
-_roles: dict[str, _Role] = {}  # of header names that were seen and are valid
-_statuses: dict[str, tuple[int, str]] = {}  # of statuses that were seen and are valid, with their code
+_roles: dict[str, _Role] = {}  # valid header names that were seen
+_statuses: dict[str, tuple[int, str]] = {}  # valid statuses that were seen, with their codes
 
 
 def render_head(status: str, headers: list[tuple[str, str]]) -> tuple[int, str, int | None]:
-    """Check what start_response got, and make the head of it.
+    """Check the arguments of start_response, and render the head.
+
+    Args:
+        status: such as "200 OK".
+        headers: (name, value) pairs.
 
     Returns:
-        The status code; the head, all latin-1, without its end; the Content-Length that is in it.
+        The status code; the head in latin-1, without its end; the Content-Length in it, in bytes, or None.
 
     Raises:
-        TypeError: something is of another type than PEP 3333 demands.
-        ApplicationError: something has a value that HTTP does not allow.
+        TypeError: an argument has another type than PEP 3333 demands.
+        ApplicationError: a value is not allowed in HTTP.
     """
     statuses, roles = _statuses, _roles
     code, head = statuses.get(status) or _status(status)
@@ -87,8 +91,8 @@ def is_status(value: object) -> bool:
 
 
 def _special_line(name: str, value: str, role: _Role, code: int) -> str:
-    """What becomes of a header that is the server's business."""
-    if role is _DATE:  # in the one spelling for which Framing looks
+    """Return the line of a header that the server has to handle itself."""
+    if role is _DATE:  # in the spelling that Framing looks for
         return f"Date: {value}\r\n"
     return f"{name}: {value}\r\n" if role is _CONNECTION and code == 101 else ""
 
@@ -102,7 +106,7 @@ def _status(status: str) -> tuple[int, str]:
             f"{status!r} is no status for a response: "
             "it takes three digits, 101 or 200 to 599, and a reason, as in '200 OK'"
         )
-    # RFC 9112, 4: the space is there even if there is no reason.
+    # RFC 9112, 4: the space is there even without a reason.
     made = int(match[1]), f"HTTP/1.1 {status}{' ' if len(status) == 3 else ''}\r\n"
     if len(_statuses) < _CACHE_MAX:
         _statuses[status] = made

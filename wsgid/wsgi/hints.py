@@ -1,13 +1,13 @@
-"""What the operator is told beside the traceback of an exception that only a gevent worker raises: the remedy, once.
+"""Remedies for exceptions that only gevent workers raise. The remedy is logged beside the traceback, once.
 
 Rules
-* A hint is for a limit of gevent's that docs/applications.md describes, and that can be told by the exception alone.
-* It is said once in each worker: the traceback comes each time.
+* A remedy belongs to a limit of gevent that docs/applications.md describes. The exception alone must show the limit.
+* Each worker logs a remedy once; the traceback is logged each time.
 """
 
 from wsgid import log
 
-# What the message says, and the remedy.
+# A part of the exception's message, and the key of its remedy.
 _HINTS = {
     "cannot be called from a running event loop": "asyncio",
     "Cannot run the event loop while another loop is running": "asyncio",
@@ -22,7 +22,7 @@ _said: set[str] = set()
 
 
 def give(error: BaseException) -> None:
-    """Say the remedy if there is one for this exception, and it was not said yet."""
+    """Log the remedy for this exception, if there is one and it was not logged yet."""
     if not isinstance(error, RuntimeError):
         return
     text = str(error)

@@ -1,13 +1,13 @@
 """wsgi.input: the request body as a file (PEP 3333, "Input and Error Streams").
 
 Rules
-* A body that came with its head, or is empty, is an io.BytesIO; any other is read from the peer when the application
-  reads, through an io.BufferedReader: both behave as files do, and this module only counts.
-* What is read from the peer cannot seek, and says so in seekable(), in seek() and in tell(): an application that asks
-  for the position trusts that it can come back to it.
-* Never beyond CONTENT_LENGTH.  A body that ends early is a ClientDisconnected, then and at every later read: the
-  application never takes a part for the whole.
-* `Body.unread_bytes` stays true whatever the application does to the stream.
+* An empty body, or a body that arrived with its head, is an io.BytesIO. Any other body is read from the peer when the
+  application reads, through an io.BufferedReader. Both behave as files do; this module only counts bytes.
+* A body that is read from the peer cannot seek. seekable(), seek() and tell() say so: an application that calls tell()
+  expects to be able to seek back.
+* Never read beyond CONTENT_LENGTH.  A body that ends early raises ClientDisconnected, also at every later read. The
+  application must never take a part of a body for the whole body.
+* `Body.unread_bytes` stays correct whatever the application does to the stream.
 """
 
 import io
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _BUFFER_BYTES = 64 * 1024
-_AT_ONCE_BYTES = 1 << 20  # io.BufferedReader allocates what it is asked for before anything has come
+_AT_ONCE_BYTES = 1 << 20  # io.BufferedReader allocates the requested size before any byte has arrived
 
 
 class Peer(Protocol):
-    """Who sends the body."""
+    """The sender of the body."""
 
     def recv(self, size_bytes: int) -> bytes:
-        """What has come, at most `size_bytes`; empty at end-of-file."""
+        """Return bytes that have arrived, at most `size_bytes`; empty at end-of-file."""
 
 
 class _Over:
-    """Who sends the body of a request that is over."""
+    """Takes the place of the peer when the request is over."""
 
     def recv(self, size_bytes: int) -> bytes:
         raise ClientDisconnected("the request is over, and its body with it: read it before the response ends")
@@ -44,9 +44,9 @@ class Body:
     """The body of one request.
 
     Args:
-        first: what came in the same read as the head; anything beyond `content_length` is ignored.
+        first: bytes that arrived together with the head; bytes beyond `content_length` are ignored.
         content_length: of the whole body, in bytes.
-        peer: who sends the rest.
+        peer: the sender of the rest.
     """
 
     __slots__ = ("stream", "_wire")
@@ -63,18 +63,18 @@ class Body:
             self.stream = _InputStream(self._wire)
 
     def end(self) -> None:
-        """The request is over. A greenlet that it has left behind must not read what belongs to the next request."""
+        """The request is over. A greenlet that the request has left behind must not read bytes of the next request."""
         if self._wire is not None:
             self._wire.peer = _OVER
 
     @property
     def unread_bytes(self) -> int:
-        """How much of the body has not been taken from the peer yet."""
+        """How many bytes of the body have not been taken from the peer yet."""
         return self._wire.unread_bytes if self._wire is not None else 0
 
 
 class _Wire(io.RawIOBase):
-    """The unbuffered body: what came with the head, then what the peer sends."""
+    """The unbuffered body: first the bytes that arrived with the head, then what the peer sends."""
 
     def __init__(self, first: bytes, content_length: int, peer: Peer) -> None:
         self.unread_bytes = content_length - len(first)
@@ -109,8 +109,8 @@ class _Wire(io.RawIOBase):
     def _receive(self, size_bytes: int) -> bytes:
         if self._broken:
             raise ClientDisconnected(f"the request body broke off: {self._progress()}")
-        # Until this read has succeeded.  A time-out, say, may lose bytes that the io classes had gathered: reading on
-        # after it would skip them.
+        # Broken, until this read has succeeded. If a time-out interrupts the read, bytes that the io classes have
+        # gathered may be lost; a later read would skip them.
         self._broken = True
         block = self.peer.recv(min(size_bytes, self.unread_bytes))
         if not block:
@@ -124,10 +124,10 @@ class _Wire(io.RawIOBase):
 
 
 class ChunkedBody:
-    """The body of a request that says nothing of its size: HTTP's chunks, without their frames.
+    """The body of a request without a length: HTTP's chunks, already decoded.
 
     Args:
-        peer: who sends it; its `recv` is empty at the end of the body, and raises if the body breaks off.
+        peer: the sender. Its `recv` returns nothing at the end of the body, and raises if the body breaks off.
     """
 
     __slots__ = ("stream", "_chunks")
@@ -139,7 +139,7 @@ class ChunkedBody:
         self.stream = _InputStream(self._chunks)
 
     def end(self) -> None:
-        """As Body.end."""
+        """The same as Body.end."""
         self._chunks.peer = _OVER
 
 
@@ -163,7 +163,7 @@ class _ChunkReader(io.RawIOBase):
 
 
 class _InputStream(io.BufferedReader):
-    """A BufferedReader that never allocates much more than has come: read(2**40) would try to."""
+    """A BufferedReader that never allocates much more than has arrived. An io.BufferedReader would try read(2**40)."""
 
     def __init__(self, raw: io.RawIOBase) -> None:
         super().__init__(raw, _BUFFER_BYTES)
@@ -185,7 +185,7 @@ class _InputStream(io.BufferedReader):
             return super().readlines()
         lines: list[bytes] = []
         size_bytes = 0
-        while size_bytes < hint and (line := self.readline()):  # io.BufferedReader goes on to one byte more
+        while size_bytes < hint and (line := self.readline()):  # io.BufferedReader reads one byte further
             lines.append(line)
             size_bytes += len(line)
         return lines

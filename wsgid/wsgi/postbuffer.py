@@ -1,14 +1,14 @@
 """--post-buffering: the whole request body is read before the application is called, and wsgi.input is a file.
 
-    Body from the peer -> BytesIO up to the limit, a temporary file above it -> the application
+    body from the peer -> BytesIO up to the limit, a temporary file above it -> the application
 
 Rules
-* It is a WSGI application around the operator's: whoever does not ask for it pays nothing, and all that holds for a
-  body that the application reads holds here too.  A read that stands still ends after --socket-timeout, and a client
-  that leaves within its body is no request.
-* As in uWSGI, the time in which the body arrives is not the application's: --harakiri counts from the call.
-* A body that came in chunks has a length now: CONTENT_LENGTH takes the place of Transfer-Encoding (RFC 9112, 7.1.3).
-* The temporary file has no name, so that a worker that is killed leaves none.
+* This is a WSGI application around the operator's application. Without the option it costs nothing.  The time-outs for
+  bodies hold as usual: a read that waits longer than --socket-timeout ends, and a client that leaves within its body
+  causes no call.
+* As in uWSGI, the arrival of the body does not count as the application's time: --harakiri counts from the call.
+* A body in chunks has a length afterwards: CONTENT_LENGTH replaces Transfer-Encoding (RFC 9112, 7.1.3).
+* The temporary file has no name, so that a killed worker leaves no file behind.
 """
 
 import io
@@ -26,12 +26,12 @@ _BLOCK_BYTES = 64 * 1024
 
 
 class PostBuffer:
-    """An application that gets each body as a file that can seek.
+    """An application that gets each body as a seekable file.
 
     Args:
-        application: the operator's.
-        memory_bytes: up to this a body is kept in memory; a larger one goes into a file in TMPDIR.
-        harakiri_s: of --harakiri; 0 if there is none.
+        application: the operator's application.
+        memory_bytes: the largest body that is kept in memory; a larger body goes into a file in TMPDIR.
+        harakiri_s: the value of --harakiri in seconds; 0 without a limit.
     """
 
     def __init__(self, application: Application, memory_bytes: int, harakiri_s: float) -> None:
@@ -40,13 +40,14 @@ class PostBuffer:
         self._harakiri_s = harakiri_s or float("inf")
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """
+        """Read the body, then call the application.
+
         Raises:
             ClientDisconnected: the client left within the body, or was silent for too long.
             NoRoomForBody: the temporary file cannot be written.
         """
         source = environ["wsgi.input"]
-        if source.seekable():  # it has come with the head, or there is none
+        if source.seekable():  # the body arrived with the head, or there is none
             return self._application(environ, start_response)
         environ["wsgid.harakiri"](float("inf"))
         stream, size_bytes = self._read(source, environ)
@@ -62,14 +63,14 @@ class PostBuffer:
         return _closing(answer, stream)
 
     def _read(self, source: IO[bytes], environ: dict[str, Any]) -> tuple[IO[bytes], int]:
-        """The body as a file at its start, and its size."""
+        """Read the body. Returns it as a file at its start, and its size in bytes."""
         announced = int(environ.get("CONTENT_LENGTH") or 0)
         stream: IO[bytes] = _open_file() if announced > self._memory_bytes else io.BytesIO()
         size_bytes = 0
         try:
             while block := source.read1(_BLOCK_BYTES):  # type: ignore[attr-defined]
                 size_bytes += len(block)
-                if size_bytes > self._memory_bytes and isinstance(stream, io.BytesIO):  # chunks are not announced
+                if size_bytes > self._memory_bytes and isinstance(stream, io.BytesIO):  # chunks have no size in advance
                     stream = _moved(stream)
                 _write(stream, block)
             _write(stream, b"")
@@ -81,7 +82,8 @@ class PostBuffer:
 
 
 def _closing(answer: Iterable[bytes], stream: IO[bytes]) -> Iterable[bytes]:
-    """An answer whose end is that of the body too: what the application has left in cycles would keep the file."""
+    """Return the answer, which closes the body at its end. Reference cycles of the application would keep the file
+    open."""
     if type(answer) is list or (type(answer) is FileWrapper and answer.filelike is not stream):
         stream.close()
         return answer
@@ -89,7 +91,7 @@ def _closing(answer: Iterable[bytes], stream: IO[bytes]) -> Iterable[bytes]:
 
 
 class _Closing:
-    """Another iterable, with something to be closed after it."""
+    """Another iterable, and a file to close after it."""
 
     def __init__(self, answer: Iterable[bytes], stream: IO[bytes]) -> None:
         self._answer = answer
@@ -107,7 +109,7 @@ class _Closing:
 
 
 class _Sized(_Closing):
-    """From the length of an answer that has one block follows the Content-Length (PEP 3333)."""
+    """The same, with a length: a response with one block gets its Content-Length from len() (PEP 3333)."""
 
     def __len__(self) -> int:
         return len(self._answer)  # type: ignore[arg-type]
@@ -131,7 +133,8 @@ def _moved(memory: io.BytesIO) -> IO[bytes]:
 
 
 def _write(stream: IO[bytes], block: bytes | memoryview) -> None:
-    """A full disk is met here, and not by a read of the application's; an empty block writes what is still buffered."""
+    """Write a block; an empty block writes buffered bytes. A full disk is detected here, not in a read of the
+    application."""
     try:
         if block:
             stream.write(block)
@@ -142,7 +145,7 @@ def _write(stream: IO[bytes], block: bytes | memoryview) -> None:
 
 
 def _close(stream: IO[bytes]) -> None:
-    with suppress(OSError):  # it tries once more to write what is buffered
+    with suppress(OSError):  # close() tries once more to write buffered bytes
         stream.close()
 
 

@@ -1,14 +1,14 @@
-"""From the application's answer to the bytes that nginx gets (PEP 3333).
+"""From the application's answer to the bytes for nginx (PEP 3333).
 
-    start_response -> head, kept back -> the first non-empty block: head and block leave in one send -> blocks
+    start_response -> the head is kept back -> first non-empty block: head and block in one send -> blocks
 
 Rules
-* Until the head is out, every failure becomes a whole error response.  After it, a failure tears the response: the
-  caller has to cut the connection, so that nobody takes the part for the whole.
-* nginx reads a plain HTTP/1.1 response up to the end of the stream.  Chunks would reach the client as body, a 1xx would
-  be taken for the final status: neither is ever sent.
-* Bytes on the wire are what Content-Length says: more are cut off, fewer tear the response.
-* What the application hands in is checked to the letter: its head in head.py, its blocks here.
+* Until the head is sent, every failure becomes a complete error response.  After that, a failure tears the response:
+  the caller has to cut the connection, so that nobody takes a part for the whole.
+* nginx reads a plain HTTP/1.1 response up to the end of the stream.  It would pass chunks to the client as the body,
+  and take a 1xx for the final status. So neither is ever sent.
+* The body has as many bytes as Content-Length says: more bytes are cut off, fewer bytes tear the response.
+* The application's values are checked strictly: the head in head.py, the blocks here.
 """
 
 import os
@@ -33,67 +33,69 @@ _BODILESS = frozenset({204, 304})  # RFC 9110, 6.4.1
 
 
 class Transport(Protocol):
-    """Where the response goes."""
+    """The way of the response to the peer."""
 
     def send(self, first: bytes, second: bytes = b"") -> None:
-        """All of both. Raises ClientDisconnected."""
+        """Send both blocks completely. Raises ClientDisconnected."""
 
     def sendfile(self, fd: int, offset: int, size_bytes: int) -> int:
-        """Returns the bytes sent: fewer if the file is shorter. Raises ClientDisconnected."""
+        """Send a part of a file. Returns the bytes sent: fewer if the file is shorter. Raises ClientDisconnected."""
 
     def give_way(self) -> None:
-        """Let the others go on, if this response has held the loop for long."""
+        """Let other requests run, if this response has held the loop for long."""
 
 
 class Framing(Protocol):
-    """How the other end learns where a response ends; without one, it ends with the connection."""
+    """How the peer learns where a response ends. Without a framing, the response ends with the connection."""
 
-    chunked: bool  # whether blocks have to be framed
-    taken: bool  # the application has the socket, and answers there
+    chunked: bool  # whether blocks are sent as chunks
+    taken: bool  # whether the application uses the socket, and answers there
 
     def head_lines(self, code: int, head: str, length: int | None, bodiless: bool) -> str:
-        """What the server adds to the head, which decides on `chunked`."""
+        """Return the lines that the server adds to the head. Also decides about `chunked`."""
 
 
 class Outcome(Enum):
+    """The end of a response."""
+
     COMPLETE = auto()  # the whole response was sent
-    FAILED = auto()  # the application failed before its head was out: a whole error response was sent
-    TORN = auto()  # it failed, or sent too little, after its head: the connection has to be cut
+    FAILED = auto()  # the application failed before the head was sent: a complete error response was sent
+    TORN = auto()  # the application failed, or sent too little, after the head: the connection has to be cut
     DISCONNECTED = auto()  # the client left
 
 
 @dataclass
 class Served:
-    """What became of one request."""
+    """The result of a request."""
 
     __slots__ = ("outcome", "status", "sent_bytes", "head_bytes", "headers", "interrupted")
 
     outcome: Outcome
-    status: int  # its code; 0 if there was none
+    status: int  # the code; 0 if there was none
     sent_bytes: int  # of the body
     head_bytes: int  # of the head that was sent
-    headers: int  # that the application has given
-    interrupted: bool  # the application did not come to an end of its own: what it left behind may be half done
+    headers: int  # headers from the application
+    interrupted: bool  # whether the application was interrupted, so that work of it may be half done
 
 
 class ResponseStage(Enum):
-    """How far a response is: SILENT, STARTED, STREAMING, FULL, CLOSED; or TORN or GONE, from any of them."""
+    """The progress of a response: SILENT, STARTED, STREAMING, FULL, CLOSED; or TORN or GONE, from any of these."""
 
     SILENT = auto()  # start_response was not called
-    STARTED = auto()  # the head is known and not sent
+    STARTED = auto()  # the head is known, but not sent
     STREAMING = auto()  # the head is sent, and the body goes on
-    FULL = auto()  # as many bytes as Content-Length says are sent
-    CLOSED = auto()  # blocks are dropped: there were more than that, or the response has no body
-    TORN = auto()  # a send was interrupted, and nobody knows after which byte
+    FULL = auto()  # all bytes of the Content-Length are sent
+    CLOSED = auto()  # further blocks are dropped: there were too many bytes, or the response has no body
+    TORN = auto()  # a send was interrupted, after an unknown number of bytes
     GONE = auto()  # the client left
 
 
-# Reading a member through its class costs several times as much, on Python 3.11.
+# Looking a member up through its class costs several times as much, on Python 3.11.
 _SILENT, _STARTED, _STREAMING, _FULL, _CLOSED, _TORN, _GONE = ResponseStage
 _COMPLETE = Outcome.COMPLETE
 _HEADLESS = (_SILENT, _STARTED)
 
-# What the response is if the application has nothing more to say, and what it is if it raises.
+# The outcome at each stage: if the application has finished, and if it raises.
 _ENDED = {
     ResponseStage.STREAMING: Outcome.COMPLETE,
     ResponseStage.FULL: Outcome.COMPLETE,
@@ -105,7 +107,7 @@ _RAISED = {**_ENDED, ResponseStage.STREAMING: Outcome.TORN}
 
 
 class _Response:
-    """The response to one request, on its way out."""
+    """The response to a request, while it is sent."""
 
     __slots__ = (
         "stage",
@@ -136,7 +138,7 @@ class _Response:
         self._path = environ["PATH_INFO"]
         self._length: int | None = None
 
-    # --- what the application calls ---
+    # --- called by the application ---
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
@@ -168,16 +170,19 @@ class _Response:
         if block:
             self._put(block, False)
 
-    # --- what the server calls ---
+    # --- called by the server ---
 
     def send_body(self, iterable: Iterable[bytes]) -> None:
-        """All that the application returned.
+        """Send everything that the application has returned.
+
+        Args:
+            iterable: of blocks.
 
         Raises:
             ClientDisconnected: the client left.
             BaseException: whatever the application raises.
         """
-        # PEP 3333, "Handling the Content-Length Header": known from the first block if there is no other.
+        # PEP 3333, "Handling the Content-Length Header": if there is only one block, the length is known.
         if type(iterable) is list:
             alone = len(iterable) == 1
         elif type(iterable) is FileWrapper and self._send_file(iterable):
@@ -194,7 +199,7 @@ class _Response:
                 break
 
     def finish(self) -> Outcome:
-        """The application has nothing more to say."""
+        """The application has finished."""
         if self._framing is not None and self._framing.taken:
             self.code = 101
             return _COMPLETE
@@ -218,12 +223,12 @@ class _Response:
         return _ENDED[self.stage]
 
     def fail(self, error: BaseException) -> Outcome:
-        """The application raised this, or broke PEP 3333."""
+        """The application has raised this error, or broken PEP 3333."""
         forked_child.end_if_one(error)
         self._note(error)
         if self._framing is not None and self._framing.taken:
             self.stage = _STREAMING
-        if not isinstance(error, RequestTimeout):  # who raises that one has said where the request was
+        if not isinstance(error, RequestTimeout):  # the code that raises a RequestTimeout has logged it
             log.error("%s: the application failed", self._request(), exc_info=error)
             hints.give(error)
         if self.stage not in _HEADLESS:
@@ -249,16 +254,18 @@ class _Response:
             log.error("%s: close() of the response failed", self._request(), exc_info=error)
 
     def _note(self, error: BaseException) -> None:
-        """A time-out, a kill or an exit: drivers clean up after an Exception, and not after these."""
+        """Note whether the application was interrupted: drivers clean up after an Exception, but not after a time-out
+        or exit."""
         if not isinstance(error, Exception):
             self.interrupted = True
 
-    # --- bytes out ---
+    # --- sending ---
 
     def _put(self, block: bytes, alone: bool) -> bool:
-        """Send one block, with the head if it is the first. Returns whether the body may go on.
+        """Send a block, with the head if it is the first block. Returns whether the body may go on.
 
         Args:
+            block: not empty.
             alone: whether there is no other block.
         """
         if self._framing is not None and self._framing.taken:
@@ -284,7 +291,7 @@ class _Response:
         return self._settle(len(block) - len(sent))
 
     def _settle(self, excess_bytes: int) -> bool:
-        """The stage after a part of the body was sent. Returns whether the body may go on."""
+        """Set the stage after a part of the body was sent. Returns whether the body may go on."""
         if self.sent_bytes == self._length:
             self.stage = _FULL
         return self._refuse() if excess_bytes else True
@@ -298,7 +305,7 @@ class _Response:
             self._settle(0)
 
     def _end_head(self, size_bytes: int | None) -> bytes:
-        """The whole head; the Content-Length is `size_bytes` if the application gave none and that is known."""
+        """Return the whole head. If the application gave no Content-Length, and `size_bytes` is known, it is added."""
         if size_bytes is not None and self._length is None and self.code != 101:
             self._length = size_bytes
             self._head += f"Content-Length: {size_bytes}\r\n"
@@ -309,7 +316,7 @@ class _Response:
         return head
 
     def _send(self, first: bytes, second: bytes = b"") -> None:
-        if self.stage is _STREAMING:  # a fast reader never makes a response wait
+        if self.stage is _STREAMING:  # with a fast reader, a response never waits
             self._transport.give_way()
         try:
             self._transport.send(first, second)
@@ -324,7 +331,7 @@ class _Response:
         self.stage = _STREAMING
 
     def _send_file(self, wrapper: FileWrapper) -> bool:
-        """Have the kernel send the file, if it can. Returns whether it could."""
+        """Let the kernel send the file, if possible. Returns whether it was."""
         if self.stage is not _STREAMING and (self.stage is not _STARTED or self._bodiless):
             return False
         if self._framing is not None and self._framing.chunked:
@@ -337,7 +344,7 @@ class _Response:
             first_bytes = self._send_first(fd, offset, size_bytes)
             offset, size_bytes = offset + first_bytes, size_bytes - first_bytes
         elif self._length is None:
-            self._length = self.sent_bytes + size_bytes  # the head is out: only to notice that the file gets shorter
+            self._length = self.sent_bytes + size_bytes  # the head is sent: this only detects a shrinking file
         room = size_bytes if self._length is None else min(size_bytes, self._length - self.sent_bytes)
         if room:
             self.sent_bytes += self._transport.sendfile(fd, offset, room)
@@ -345,8 +352,8 @@ class _Response:
         return True
 
     def _send_first(self, fd: int, offset: int, size_bytes: int) -> int:
-        """The head with the first block of a file, in one send: a small file is whole then, and as long as nginx has
-        nothing of a response it may ask another worker (uwsgi_next_upstream). Returns the bytes of the block."""
+        """Send the head with the first block of a file. A small file is complete then. As long as nginx has nothing of
+        a response, it may ask another worker (uwsgi_next_upstream). Returns the size of the block in bytes."""
         head = self._end_head(size_bytes)
         assert self._length is not None
         block = os.pread(fd, min(size_bytes, self._length, _FIRST_BLOCK_MAX_BYTES), offset)
@@ -355,7 +362,7 @@ class _Response:
         return len(block)
 
     def _send_error(self, status_hint: object) -> None:
-        """A whole response that says no more than its status."""
+        """Send a complete response that has only its status."""
         status = str(status_hint) if is_status(status_hint) else "500 Internal Server Error"
         text = f"{status}\n".encode("latin-1")
         self.code, self._head, _ = render_head(status, [("Content-Type", "text/plain; charset=latin-1")])
@@ -370,7 +377,7 @@ class _Response:
             self.sent_bytes = len(text)
 
     def _refuse(self) -> bool:
-        """A block at a stage that takes none. Returns False: the body must not go on."""
+        """Refuse a block at a stage that takes none. Returns False: the body must not go on."""
         if self.stage is _SILENT:
             raise ApplicationError("the application has to call start_response before the first block of its response")
         if self.stage is _TORN:
@@ -387,7 +394,7 @@ class _Response:
         return False
 
     def _request(self) -> str:
-        """Method and path for the log; a path may have any character."""
+        """Return method and path for the log; a path may have any character."""
         return ascii(f"{self._method} {self._path}")[1:-1]
 
 
@@ -399,13 +406,13 @@ def _check_block(block: object) -> None:
 def serve(
     application: Callable[..., Any], environ: dict[str, Any], transport: Transport, framing: Framing | None = None
 ) -> Served:
-    """Call the application and send what it answers. Raises nothing: what happened is logged, and in the result.
+    """Call the application and send its answer. Raises nothing: errors are logged, and the result has the outcome.
 
     Args:
         application: the WSGI callable.
         environ: made by `environ.make_environ`.
         transport: to the client.
-        framing: of the response; None for nginx's uwsgi_pass, where the end of the connection is the end.
+        framing: of the response; None for nginx's uwsgi_pass, where the connection ends the response.
     """
     response = _Response(environ, transport, framing)
     iterable = None
@@ -413,10 +420,10 @@ def serve(
         iterable = application(environ, response.start_response)
         response.send_body(iterable)
         outcome = response.finish()
-    except ClientDisconnected:  # of the response, or of the request body: nobody is there to be told
+    except ClientDisconnected:  # in the response or in the request body: nobody needs an answer
         outcome = Outcome.DISCONNECTED
         response.interrupted = iterable is not None and type(iterable) is not list  # it has not come to its end
-    except BaseException as error:  # SystemExit and time-outs too: one request's end is not the worker's
+    except BaseException as error:  # SystemExit and time-outs too: the end of a request must not end the worker
         outcome = response.fail(error)
     if type(iterable) is not list:
         response.close(iterable)

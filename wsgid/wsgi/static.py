@@ -1,13 +1,14 @@
 """Files beside the application: --static-map /static=DIR.
 
 Rules
-* What is no file there, or no GET or HEAD, is the application's, as in uWSGI.
-* Nothing outside of DIR is ever sent: `..` is refused, and the file is opened before it is asked where it really lies
-  (proc(5), /proc/self/fd), so that no symbolic link can be switched in between.  --static-safe names other directories
-  into which links may lead.
-* A name that begins with a dot is hidden: editors, git and deployments leave secrets under such names.  Hidden files
-  are sent with --static-hidden only.  /.well-known/ is meant for the public (RFC 8615).
-* Validators and ranges are RFC 9110's: 304 (13.1), 206 and 416 (14), one range at a time.
+* A request for something else than a file there, or with another method than GET or HEAD, goes to the application, as
+  in uWSGI.
+* No file outside of DIR is ever sent. `..` is refused. The file is opened first, and only then its real place is looked
+  up (proc(5), /proc/self/fd), so that no symbolic link can be switched in between.  --static-safe names more
+  directories into which links may lead.
+* A name that begins with a dot is hidden, because editors, git and deployments leave secrets under such names.  Hidden
+  files are sent with --static-hidden only.  /.well-known/ is meant for the public (RFC 8615), and is not hidden.
+* Validators and ranges follow RFC 9110: 304 (13.1), 206 and 416 (14), one range in each request.
 """
 
 import mimetypes
@@ -32,13 +33,13 @@ _PUBLIC = ".well-known"
 
 
 class StaticMaps:
-    """An application that sends files, and leaves everything else to another.
+    """An application that sends files, and passes all other requests to another application.
 
     Args:
-        application: the other.
-        maps: (prefix of PATH_INFO, directory) pairs; the first one that has the file counts.
+        application: the other application.
+        maps: (prefix of PATH_INFO, directory) pairs; the first pair that has the file counts.
         safe: further directories into which symbolic links may lead.
-        hidden: whether to send what lies under names that begin with a dot.
+        hidden: whether to send files under names that begin with a dot.
     """
 
     def __init__(
@@ -60,29 +61,32 @@ class StaticMaps:
         return self._application(environ, start_response)
 
     def _open(self, directory: str, rest: str) -> int:
-        """The file's descriptor, or -1 if there is none to be sent."""
+        """Return the descriptor of the file; -1 if there is no file that may be sent."""
         parts = rest.split("/")
         if "\0" in rest or not all(parts) or "." in parts or ".." in parts:
             return -1
         if any(self._is_hidden(part) for part in parts):
             return -1
         try:
-            name = rest.encode("latin-1")  # as PEP 3333 has it; the file system's names are bytes
+            name = rest.encode("latin-1")  # latin-1 as PEP 3333 demands; file names are bytes
             fd = os.open(os.fsencode(directory) + b"/" + name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         except (OSError, UnicodeEncodeError):
             return -1
         try:
             if stat.S_ISREG(os.fstat(fd).st_mode) and self._may_be_sent(os.readlink(f"/proc/self/fd/{fd}")):
                 return fd
-        except OSError as error:  # nobody can say where it lies: it is not sent
+        except OSError as error:  # the file's real place is unknown, so it is not sent
             posix.close(fd)
             raise ApplicationError(f"--static-map needs /proc to see where a file lies: {error.strerror}") from error
         posix.close(fd)
         return -1
 
     def _may_be_sent(self, path: str) -> bool:
-        """Whether a file lies inside the directories, and is not hidden there. `path` is where it really lies: a link
-        with a harmless name may lead to it."""
+        """Whether a file lies inside of the directories, and is not hidden there.
+
+        Args:
+            path: the file's real place; a link with a harmless name may lead to it.
+        """
         while path != "/":
             path, name = os.path.split(path)
             if self._is_hidden(name):
@@ -137,7 +141,7 @@ def _send(fd: int, path: str, environ: dict[str, Any], start_response: Callable[
 
 def _type(path: str) -> str:
     kind, encoding = mimetypes.guess_type(path)
-    if encoding:  # a file that is compressed, not a response that is: nobody has asked for an encoding
+    if encoding:  # the file itself is compressed; the client has not asked for a content coding
         return _COMPRESSED.get(encoding, _DEFAULT_TYPE)
     if kind and kind.startswith("text/"):
         return f"{kind}; charset=utf-8"
@@ -145,30 +149,30 @@ def _type(path: str) -> str:
 
 
 def _not_modified(environ: dict[str, Any], etag: str, modified_s: int) -> bool:
-    """RFC 9110, 13.2.2: If-None-Match, and only without it If-Modified-Since."""
+    """RFC 9110, 13.2.2: If-None-Match decides. If-Modified-Since counts only without it."""
     known = environ.get("HTTP_IF_NONE_MATCH")
     if known is not None:
-        return known.strip() == "*" or etag in [one.strip().removeprefix("W/") for one in known.split(",")]
+        return known.strip() == "*" or etag in [tag.strip().removeprefix("W/") for tag in known.split(",")]
     since: str = environ.get("HTTP_IF_MODIFIED_SINCE", "")
     try:
         return bool(since) and parsedate_to_datetime(since).timestamp() >= modified_s
-    except ValueError:  # no date: RFC 9110, 13.1.3 has it ignored
+    except ValueError:  # an invalid date is ignored: RFC 9110, 13.1.3
         return False
 
 
 def _span(environ: dict[str, Any], etag: str, modified: str, size_bytes: int) -> tuple[int, int] | None:
-    """What of the file is asked for: (start, length); all of it if nothing that we understand; None if nothing of the
-    file is in the range."""
+    """Return the part of the file that the client wants, as (start, length). The whole file, if the range is not
+    understood; None if the range has no byte of the file."""
     wanted = _RANGE.fullmatch(environ.get("HTTP_RANGE", "").strip())
     if wanted is None or (wanted[1], wanted[2]) == (None, None):
         return 0, size_bytes
     if environ.get("HTTP_IF_RANGE", etag) not in (etag, modified):
         return 0, size_bytes
-    if wanted[1] is None:  # the last so many
+    if wanted[1] is None:  # the last bytes of the file
         length = min(int(wanted[2]), size_bytes)
         return (size_bytes - length, length) if length else None
     first, last = int(wanted[1]), int(wanted[2]) if wanted[2] else size_bytes - 1
-    if wanted[2] and last < first:  # invalid: RFC 9110, 14.1.1 has it ignored
+    if wanted[2] and last < first:  # an invalid range is ignored: RFC 9110, 14.1.1
         return 0, size_bytes
     if first >= size_bytes:
         return None

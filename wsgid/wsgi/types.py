@@ -3,4 +3,4 @@
 from collections.abc import Callable
 from typing import Any
 
-Application = Callable[..., Any]  # takes environ and start_response, gives an iterable of bytes
+Application = Callable[..., Any]  # takes environ and start_response, returns an iterable of bytes

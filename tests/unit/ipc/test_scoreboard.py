@@ -1,0 +1,25 @@
+"""The layout of the scoreboard: each word has a place of its own, and every counter is kept when its worker dies."""
+
+from itertools import pairwise
+
+from wsgid.ipc import scoreboard
+from wsgid.ipc.scoreboard import COUNTERS, DURATION_BOUNDS_US, DeathCause, Word
+
+WIDTHS = {Word.STATUS_1XX: 5, Word.DURATIONS: len(DURATION_BOUNDS_US) + 1, Word.DEATHS: len(DeathCause)}  # else 1
+
+
+def test_no_word_lies_on_another_and_all_fit_the_line() -> None:
+    ends = [word + WIDTHS.get(word, 1) for word in Word]
+    assert all(end <= following for end, following in zip(ends, list(Word)[1:]))
+    assert max(ends) * 8 <= scoreboard.LINE_BYTES
+
+
+def test_words_are_declared_in_the_order_of_their_places() -> None:
+    assert all(first < second for first, second in pairwise(Word))
+
+
+def test_what_a_worker_counts_is_among_the_counters() -> None:
+    present = {Word.HEARTBEAT_NS, Word.IN_FLIGHT, Word.LAG_US, Word.AVERAGE_US, Word.HELD_US}
+    of_the_master = {Word.SPAWNS, Word.SPAWNED_S, Word.DEATHS}
+    for word in set(Word) - present - of_the_master:
+        assert word in COUNTERS and word + WIDTHS.get(word, 1) - 1 in COUNTERS
