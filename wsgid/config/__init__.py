@@ -1,11 +1,12 @@
-"""What the operator wants: from all sources to one frozen Settings.
+"""The operator's options: from all sources to one frozen Settings object.
 
 options.py        every option, declared once, and Settings
-values.py         kinds of values: text to value and back
+values.py         kinds of values: parse a text, show a value
 commandline.py    the command line and --help
-ini.py expand.py  uWSGI's ini, and what stands for something else in it
-uwsgi_options.py  uWSGI's options that need nothing here, and those that have no counterpart
-sources.py        the environment, TOML, and what an ini says
-merge.py          all sources together: who wins
-check.py          --check: what the options come to, and whether the application can be imported
+ini.py            uWSGI's ini files
+expand.py         placeholders and variables in uWSGI's ini files
+uwsgi_options.py  uWSGI's options that have no effect here, and those that wsgid refuses
+sources.py        the environment, TOML files and ini files as lists of option values
+merge.py          merges all sources; the higher source wins
+check.py          --check: print the resulting settings, and try to import the application
 """

@@ -1,10 +1,10 @@
-"""--check: say what the options come to, and try whether the application can be imported.
+"""--check: print the resulting settings, and try to import the application.
 
 Rules
-* Nothing of a running server is touched: no socket is bound, no file written, no process left.
-* The application is imported by a process of its own (check_child.py), as the template would: the master's program
-  imports neither it nor gevent.
-* The report goes to standard output, what is wrong to standard error.
+* A running server is not affected: no socket is bound, no file is written, no process is left behind.
+* A process of its own (application/check_child.py) imports the application, as the template would. The master's program
+  imports neither the application nor gevent.
+* The report goes to standard output, errors go to standard error.
 """
 
 import json
@@ -24,7 +24,10 @@ _LAST_WORDS_S = 3.0  # for the stack of an import that takes too long
 
 
 def run(configuration: Configuration) -> ExitCode:
-    """Returns what `wsgid` exits with: APPLICATION if the application cannot be imported.
+    """Print the report and try the import. Returns the exit code: APPLICATION if the import fails.
+
+    Args:
+        configuration: from `merge.read`.
 
     Raises:
         ConfigError: a log file cannot be written.
@@ -39,8 +42,8 @@ def run(configuration: Configuration) -> ExitCode:
 
 
 def report(configuration: Configuration) -> str:
-    """The settings with where each comes from, the usual ones that nobody gave, and the notes, as lines."""
-    rows = [row for one in declared() if one.name != "check" for row in _rows(one, configuration)]
+    """Return lines with each setting and its source, common settings with their defaults, and the remarks."""
+    rows = [row for option in declared() if option.name != "check" for row in _rows(option, configuration)]
     width = max((len(f"{key} = {value}") for key, value, _ in rows), default=0)
     width = min(width, 60)
     lines = [f"{f'{key} = {value}':{width}}   {place}" for key, value, place in rows]
@@ -50,15 +53,17 @@ def report(configuration: Configuration) -> str:
     return "\n".join([*lines, "", *remarks]).strip("\n")
 
 
-def _rows(one: Option, configuration: Configuration) -> list[tuple[str, str, str]]:
-    if one.name in configuration.given:
+def _rows(option: Option, configuration: Configuration) -> list[tuple[str, str, str]]:
+    if option.name in configuration.given:
         rows = []
-        for given in configuration.given[one.name]:
+        for given in configuration.given[option.name]:
             value = given.value()
-            rows += [(one.key, one.show(item), given.origin) for item in (value if one.repeatable else [value])]
+            rows += [
+                (option.key, option.show(item), given.origin) for item in (value if option.repeatable else [value])
+            ]
         return rows
-    shown = one.common and one.default not in ((), "", None, 0, -1)
-    return [(one.key, one.show(one.default), "default")] if shown else []
+    shown = option.common and option.default not in ((), "", None, 0, -1)
+    return [(option.key, option.show(option.default), "default")] if shown else []
 
 
 def _try_application(settings: Settings) -> ExitCode:
@@ -78,7 +83,7 @@ def _try_application(settings: Settings) -> ExitCode:
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
-    """As the master ends a template: it says where it is (lateimport.py)."""
+    """End the process as the master ends a template: it logs the stack of the import (application/late_import.py)."""
     for signo in (signal.SIGXCPU, signal.SIGABRT, signal.SIGKILL):
         child.send_signal(signo)
         try:

@@ -1,8 +1,8 @@
-"""The command line: flags to what they say of which option, and the two helps.
+"""The command line: from flags to option values; and the two help texts.
 
 Rules
-* Every flag comes from a declaration in options.py; of a flag without value there is also its denial, --no-X.
-* What the command line says is not judged here but where all sources meet (merge.py).
+* Every flag comes from a declaration in options.py. A flag without a value also has a negative form, --no-X.
+* Values of the command line are not checked here but in merge.py, together with those of all other sources.
 """
 
 import argparse
@@ -21,26 +21,27 @@ from wsgid.errors import ConfigError
 _USAGE = "wsgid [OPTIONS] [FILE.ini] [MODULE:CALLABLE]"
 _EPILOG = """example: wsgid --socket app.sock --workers 4 app:application
 
-Every option can also be a variable of the environment (WSGID_WORKERS=4), a key of a TOML file (--config) or, under
-uWSGI's names, of a uWSGI ini (--ini). The command line wins over the environment, that over the file."""
+Every option can also be an environment variable (WSGID_WORKERS=4), a key in a TOML file (--config), or a key in an
+ini file of uWSGI (--ini), under uWSGI's names. The command line wins over the environment, and the environment over
+files."""
 _EPILOG_ALL = (
     _EPILOG
     + """
 
---no-X denies an option X without value that a file has set. @FILE stands for the arguments in FILE, one a line, which
-USR2 reads again. A value that begins with @, such as the name of an abstract socket, follows its option."""
+--no-X switches off an option X that a file has switched on. @FILE stands for the arguments in FILE, one on each line;
+USR2 reads FILE again. A value that begins with @, such as the name of an abstract socket, must follow its option."""
 )
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, but for how it complains."""
+    """argparse, with errors as ConfigError."""
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"the command line: {message}")
 
 
 class _Collect(argparse.Action):
-    """Keeps what was said, in the order of the command line and under the flag that was used."""
+    """Keeps each value with the flag that was used, in the order of the command line."""
 
     def __init__(self, *args: Any, declared_option: Option, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -63,16 +64,19 @@ class _Collect(argparse.Action):
 
 
 def parse(argv: Sequence[str]) -> list[Given]:
-    """What a command line says; of a repeatable option once for each time.
+    """Return the option values of a command line. A repeated option is returned once for each time.
+
+    Args:
+        argv: without the program's name.
 
     Raises:
         ConfigError: a flag is unknown, a value is missing, or two applications are named.
-        SystemExit: the help or the version was asked for, and is printed.
+        SystemExit: the help or the version was asked for, and was printed.
     """
     namespace = argparse.Namespace(given=[])
     _, others = build_parser(everything=False).parse_known_args(_with_files(argv), namespace)
     unknown = [argument.partition("=")[0] for argument in others if argument.startswith("-") and argument != "--"]
-    if unknown:  # all of them: a line that was uWSGI's may have many
+    if unknown:  # all at once: a command line for uWSGI may have many
         raise ConfigError("; ".join(map(_unknown, dict.fromkeys(unknown))))
     given: list[Given] = namespace.given
     positionals = [argument for argument in others if argument != "--"]
@@ -81,7 +85,7 @@ def parse(argv: Sequence[str]) -> list[Given]:
         del positionals[0]
     if len(positionals) > 1:
         raise ConfigError(f"{positionals[0]!r} and {positionals[1]!r} both name an application: leave one of them out")
-    given += [_positional("application", one) for one in positionals]
+    given += [_positional("application", text) for text in positionals]
     return given
 
 
@@ -90,8 +94,8 @@ def _positional(name: str, text: str) -> Given:
 
 
 def _as_file(text: str) -> Given | None:
-    """The first argument as uWSGI takes it: what ends in .ini is a file of options; here .toml too. Of uWSGI's other
-    kinds of files ini.py says that they are none."""
+    """Treat the first argument as uWSGI does: a name that ends in .ini is a file of options. Here .toml is one too. For
+    uWSGI's other kinds of files, ini.py raises an error."""
     match = re.fullmatch(r"(.+\.ini|.+\.xml|.+\.ya?ml|.+\.json)(:[^:]*)?", text)
     if match and (match[2] is None or Path(match[1]).is_file()):
         return _positional("ini", text)
@@ -107,12 +111,12 @@ def _unknown(flag: str) -> str:
 
 
 def _flags(options: Iterable[Option]) -> Iterable[str]:
-    return (flag for one in options for flag in _flags_of(one))
+    return (flag for option in options for flag in _flags_of(option))
 
 
 def _with_files(argv: Sequence[str], within: tuple[str, ...] = ()) -> list[str]:
-    """Each @FILE replaced by the arguments in it, unless it is the value of the flag before it."""
-    taking = set(_flags(one for one in declared() if one.kind is not values.FLAG and one.bare is None))
+    """Replace each @FILE by the arguments in the file, unless @FILE is the value of the flag before it."""
+    taking = set(_flags(option for option in declared() if option.kind is not values.FLAG and option.bare is None))
     expanded: list[str] = []
     for argument in argv:
         if argument.startswith("@") and not (expanded and expanded[-1] in taking):
@@ -129,7 +133,7 @@ def _with_files(argv: Sequence[str], within: tuple[str, ...] = ()) -> list[str]:
 def _arguments_in(path: str) -> list[str]:
     try:
         return Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:  # no such file, no text, no path
+    except (OSError, ValueError) as error:  # no such file, no text, or no path
         raise ConfigError(
             f"the arguments in @{path} cannot be read: {error}; correct the path, or write --socket "
             "before an address that begins with @"
@@ -150,9 +154,10 @@ class _ShowHelp(argparse.Action):
 
 
 def build_parser(everything: bool) -> argparse.ArgumentParser:
-    """
+    """Return the parser.
+
     Args:
-        everything: whether its help shows all options, by their groups, or the usual ones.
+        everything: whether the help shows all options by their groups, or the common ones.
     """
     parser = _Parser(
         prog="wsgid",
@@ -161,13 +166,13 @@ def build_parser(everything: bool) -> argparse.ArgumentParser:
         add_help=False,
         epilog=_EPILOG_ALL if everything else _EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Serve a WSGI application behind nginx's uwsgi_pass. MODULE:CALLABLE names it; MODULE:FACTORY() "
-        "calls a factory.",
+        description="Serve a WSGI application behind nginx's uwsgi_pass. MODULE:CALLABLE names the "
+        "application; MODULE:FACTORY() calls a factory.",
     )
     usual = parser.add_argument_group("options" if everything else "the usual options")
     for name, all_of_them, text in (
-        ("--help", False, "show the usual options and exit"),
-        ("--help-all", True, "show all options and exit"),
+        ("--help", False, "Show the usual options, and exit."),
+        ("--help-all", True, "Show all options, and exit."),
     ):
         usual.add_argument(
             *(("-h", name) if name == "--help" else (name,)),
@@ -179,49 +184,50 @@ def build_parser(everything: bool) -> argparse.ArgumentParser:
     usual.add_argument(
         "--version",
         action="version",
-        help="show the version and exit",
+        help="Show the version, and exit.",
         version=f"wsgid {__version__} ({compiled.described()})",
     )
     groups = {group: parser.add_argument_group(group.value) if everything else usual for group in Group}
-    for one in declared():
-        _add_flags(groups[one.group], one, everything)
+    for option in declared():
+        _add_flags(groups[option.group], option, everything)
     return parser
 
 
-def _add_flags(group: Any, one: Option, everything: bool) -> None:
-    flags = list(_flags_of(one))
-    usual = [flag for flag in flags if flag is flags[0] or len(flag) == 2] if one.common else []
+def _add_flags(group: Any, option: Option, everything: bool) -> None:
+    flags = list(_flags_of(option))
+    usual = [flag for flag in flags if flag is flags[0] or len(flag) == 2] if option.common else []
     shown = flags if everything else usual
     hidden = [flag for flag in flags if flag not in shown]
-    for some, text in ((shown, help_of(one).replace("%", "%%")), (hidden, argparse.SUPPRESS)):
+    for some, text in ((shown, help_of(option).replace("%", "%%")), (hidden, argparse.SUPPRESS)):
         if some:
-            _add_argument(group, one, some, text)
+            _add_argument(group, option, some, text)
 
 
-def _flags_of(one: Option) -> Iterable[str]:
-    """The application is an argument without a flag, but uWSGI's flags for it are taken too."""
-    return one.flags if one.name == "application" else (one.flag, *one.flags)
+def _flags_of(option: Option) -> Iterable[str]:
+    """Yield the flags of an option. The application is an argument without a flag, but uWSGI's flags for it are
+    accepted."""
+    return option.flags if option.name == "application" else (option.flag, *option.flags)
 
 
-def _add_argument(group: Any, one: Option, flags: Sequence[str], help_text: str) -> None:
+def _add_argument(group: Any, option: Option, flags: Sequence[str], help_text: str) -> None:
     common: dict[str, Any] = {
-        "dest": one.name,
+        "dest": option.name,
         "action": _Collect,
-        "declared_option": one,
+        "declared_option": option,
         "default": argparse.SUPPRESS,
     }
-    if one.kind is values.FLAG:
+    if option.kind is values.FLAG:
         group.add_argument(*flags, nargs=0, help=help_text, **common)
         denials = ["--no-" + flag[2:] for flag in flags if flag.startswith("--")]
         if denials:
             group.add_argument(*denials, nargs=0, help=argparse.SUPPRESS, **common)
-    elif one.bare is not None:
-        group.add_argument(*flags, nargs="?", const=one.bare, metavar=one.metavar, help=help_text, **common)
+    elif option.bare is not None:
+        group.add_argument(*flags, nargs="?", const=option.bare, metavar=option.metavar, help=help_text, **common)
     else:
-        group.add_argument(*flags, metavar=one.metavar, help=help_text, **common)
+        group.add_argument(*flags, metavar=option.metavar, help=help_text, **common)
 
 
-def help_of(one: Option) -> str:
-    """The help with the default, where that is a value and the text does not say it."""
-    said = one.default in ((), "", None, 0, -1, (-1, -1)) or "(default:" in one.text
-    return one.text if said else f"{one.text} (default: {one.show(one.default)})"
+def help_of(option: Option) -> str:
+    """Return the help with the default, if the default is a value and the text does not name it."""
+    said = option.default in ((), "", None, 0, -1, (-1, -1)) or "(default:" in option.text
+    return option.text if said else f"{option.text.removesuffix('.')} (default: {option.show(option.default)})."

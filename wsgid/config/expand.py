@@ -1,11 +1,11 @@
-"""What uWSGI puts in place of %n, $(NAME), @(FILE) and %(key) in a configuration.
+"""Variables and placeholders in uWSGI's ini files: %n, $(NAME), @(FILE) and %(key).
 
 Rules
-* The magic variables (%d and the like) are replaced in the raw text of a file, before anything is read from it.
-* In a value the environment comes first, then files, then other keys: $(NAME), @(FILE), %(key).
-* A key that nobody has set stays as it is, so that %(pid) of a log format survives; so does $(NAME) of a variable that
-  is not set.
-* Whatever cannot be is a ValueError, which says it in words; who reads the file adds the place.
+* Magic variables (such as %d) are replaced in the raw text of a file, before it is parsed.
+* In a value, environment variables are replaced first, then files, then other keys: $(NAME), @(FILE), %(key).
+* A key that nobody has set stays as it is, so that %(pid) of a log format survives. The same holds for $(NAME) if the
+  variable is not set.
+* An error is a ValueError with a description. The caller adds the file and the line.
 """
 
 import os
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from wsgid import __version__
 
-TEXT_MAX_CHARS = 1 << 20  # of a file or an expanded value: a configuration is never so long
+TEXT_MAX_CHARS = 1 << 20  # of a file or an expanded value; real configurations are far shorter
 
 _ENVIRONMENT = re.compile(r"\$\(([^()]+?)(?:(:?-)([^()]*))?\)")
 _FILE = re.compile(r"@\(([^()]+)\)")
@@ -26,7 +26,7 @@ _MAGIC = re.compile("%(.)", re.DOTALL)
 
 
 def magic_of_machine() -> dict[str, str]:
-    """The magic variables that are the same in all files."""
+    """Return the magic variables that are the same in all files."""
     now_s = time.time()
     return {
         "%": "%",
@@ -56,7 +56,7 @@ def _name(database: str, number: int) -> str:
 
 
 def magic_of_file(path: str, section: str) -> dict[str, str]:
-    """The magic variables of one file; that they stand for the first file too, in upper case, is the reader's task."""
+    """Return the magic variables of one file. The caller adds the upper-case ones, which stand for the first file."""
     whole = os.path.abspath(path) if os.path.islink(path) else os.path.realpath(path)
     directory, _, name = whole.rpartition("/")
     stem, dot, extension = name.rpartition(".")
@@ -81,7 +81,7 @@ def magic_of_file(path: str, section: str) -> dict[str, str]:
 
 
 def _hash(text: str) -> str:
-    """Bernstein's hash, with xor, of 32 bits, in the byte order of the machine, as uWSGI writes it."""
+    """Return Bernstein's hash (the xor form) with 32 bits, in the byte order of the machine, as uWSGI writes it."""
     number = 5381
     for byte in os.fsencode(text):
         number = (number * 33 ^ byte) & 0xFFFFFFFF
@@ -89,8 +89,8 @@ def _hash(text: str) -> str:
 
 
 def substitute_magic(text: str, magic: Mapping[str, str]) -> tuple[str, list[str]]:
-    """A file's text with its magic variables replaced, and the letters that stand for nothing: those stay, where uWSGI
-    would drop them."""
+    """Replace the magic variables in a file's text. Returns the text, and letters that are no magic variables: these
+    stay in the text, where uWSGI would drop them."""
     unknown: list[str] = []
 
     def replacement(match: re.Match[str]) -> str:
@@ -104,14 +104,17 @@ def substitute_magic(text: str, magic: Mapping[str, str]) -> tuple[str, list[str
 
 
 def references(text: str) -> set[str]:
-    """The keys to which a value refers: %(key), and %(key other + 1)."""
+    """Return the keys that a value refers to: %(key), and %(key other + 1)."""
     return {word for inner in _KEY.findall(text) for word in [inner, *inner.split()]}
 
 
 def expand(text: str, environ: Mapping[str, str], keys: Mapping[str, str], above: tuple[str, ...] = ()) -> str:
-    """
+    """Expand a value.
+
     Args:
-        keys: what has been set, not expanded.
+        text: the value as it is written.
+        environ: for $(NAME).
+        keys: the keys that are set, with values that are not expanded.
         above: the keys that are being expanded already.
 
     Raises:
@@ -132,7 +135,7 @@ def expand(text: str, environ: Mapping[str, str], keys: Mapping[str, str], above
 
 
 def _variable(match: re.Match[str], environ: Mapping[str, str]) -> str:
-    """$(NAME), $(NAME-text if it is not set), $(NAME:-text if it is not set or empty)."""
+    """$(NAME); $(NAME-text) for a default if it is not set; $(NAME:-text) for a default if it is not set or empty."""
     name, operator, fallback = match.groups()
     found = environ.get(name)
     if operator and (found is None or (operator == ":-" and not found)):
@@ -153,8 +156,8 @@ def _value(
 
 
 def _calculated(expression: str, environ: Mapping[str, str], keys: Mapping[str, str], above: tuple[str, ...]) -> str:
-    """uWSGI's pipeline: words from left to right; two values beside each other are joined; + - * / take the next one;
-    ++ and -- add and subtract one; what is not set is empty, and what is no number counts as 0."""
+    """Calculate as uWSGI does: words from left to right. Two values side by side are joined; + - * / apply to the next
+    word; ++ and -- add and subtract 1. A key that is not set is empty, and a word that is no number counts as 0."""
     result, operator = "", ""
     for word in expression.split():
         if word in ("+", "-", "*", "/"):
@@ -170,10 +173,10 @@ def _calculated(expression: str, environ: Mapping[str, str], keys: Mapping[str, 
 def _applied(operator: str, left: str, right: str) -> str:
     if not operator:
         return left + right
-    one, other = _number(left), _number(right)
+    first, second = _number(left), _number(right)
     if operator == "/":
-        return str(int(one / other)) if other else "0"
-    return str(one + other if operator == "+" else one - other if operator == "-" else one * other)
+        return str(int(first / second)) if second else "0"
+    return str(first + second if operator == "+" else first - second if operator == "-" else first * second)
 
 
 def _number(text: str) -> int:
@@ -182,9 +185,10 @@ def _number(text: str) -> int:
 
 
 def read_text(path: str) -> str:
-    """
+    """Read a file of a configuration.
+
     Raises:
-        ValueError: it cannot be read, is no text, or is too long for a configuration.
+        ValueError: the file cannot be read, is no text, or is too long for a configuration.
     """
     if re.match(r"[a-z][a-z0-9]*://", path):
         raise ValueError(f"{path} is no file of this machine: fetch it before wsgid starts")

@@ -1,12 +1,12 @@
-"""uWSGI's ini: its files, sections, includes, loops and conditions, as a list of keys and values with their places.
+"""uWSGI's ini files with sections, includes, loops and conditions: parsed to a list of keys and values with their
+places.
 
 Rules
-* As in uWSGI (core/ini.c, core/config.c): only the section that is asked for counts; a line whose first character is
-  ; or # is a comment, and nothing else is; there are no quotes and no continued lines; a key without = has an empty
-  value.
+* The grammar is uWSGI's (core/ini.c, core/config.c). Only the requested section counts. A comment is a line whose first
+  character is ; or #. There are no quotes and no continued lines. A key without = has an empty value.
 * Some keys act at once and are not in the result: include, if-..., for..., set, print.
-* What uWSGI would pass over in silence is a ConfigError that names file and line.
-* Pure, but that files are read.
+* Where uWSGI silently ignores a mistake, wsgid raises a ConfigError with file and line.
+* There is no I/O except reading files.
 """
 
 import glob
@@ -26,6 +26,8 @@ _ENDS = ("end", "endfor", "end-for", "endif", "end-if")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
+    """A key and its value, with the place in the file."""
+
     key: str
     value: str
     file: str
@@ -33,18 +35,19 @@ class Entry:
 
     @property
     def place(self) -> str:
+        """The place as an operator writes it: `uwsgi.ini:7`."""
         return f"{self.file}:{self.line}"
 
 
 @dataclass(slots=True)
 class Ini:
-    """What some files come to.
+    """The contents of ini files.
 
     Args:
-        entries: in the order in which they count.
+        entries: keys and values, in the order in which they count.
         references: the keys that are used as %(key).
-        warnings: what is not as it looks.
-        prints: what the files ask to be said.
+        warnings: about lines that may not mean what they seem to mean.
+        prints: texts that the files want to have printed.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -55,22 +58,22 @@ class Ini:
 
 @dataclass(slots=True)
 class _Block:
-    """An open loop or condition: each of its lines counts once for each of `values`, which %(_) stands for."""
+    """An open loop or condition. Each line inside counts once for each of `values`, and %(_) stands for the value."""
 
     opener: Entry
     values: tuple[str, ...]
-    holds: bool = True  # for `else`
+    holds: bool = True  # whether the condition holds, for `else`
 
 
 def read(
     files: Iterable[str], environ: Mapping[str, str], keys: Iterable[tuple[str, str]] = (), restarted: bool = False
 ) -> Ini:
-    """Read one file after the other, as if they were one.
+    """Read files one after the other, as if they were one.
 
     Args:
-        files: paths, each may have a :SECTION.
+        files: paths; each may have a :SECTION.
         environ: for $(NAME) and if-env.
-        keys: placeholders that are set from elsewhere.
+        keys: placeholders from outside.
         restarted: whether if-reload holds.
 
     Raises:
@@ -85,17 +88,17 @@ def read(
 class _Reader:
     def __init__(self, environ: Mapping[str, str], keys: Iterable[tuple[str, str]], restarted: bool) -> None:
         self._environ = dict(environ)
-        self._keys = dict(keys)  # the first value of a key is the one that %(key) means
+        self._keys = dict(keys)  # %(key) means the first value of a key
         self._restarted = restarted
         self._ini = Ini()
         self._read: list[Entry] = []
         self._magic = expand.magic_of_machine()
-        self._open: list[tuple[str, str]] = []  # files that are being read, with the section
+        self._open: list[tuple[str, str]] = []  # the files that are being read, each with its section
         self._inherited: list[Entry] = []
         self._count = 0
 
     def result(self) -> Ini:
-        while self._inherited:  # uWSGI reads these behind everything else
+        while self._inherited:  # uWSGI reads these after everything else
             entry = self._inherited.pop(0)
             self.include(self._expanded(entry), entry)
         for entry in self._read:
@@ -103,7 +106,7 @@ class _Reader:
         return self._ini
 
     def include(self, name: str, by: Entry) -> None:
-        """Read a file, or for `:section` another section of the same one, in place."""
+        """Read another file in this place, or another section of the same file for `:section`."""
         path, colon, section = name.rpartition(":") if ":" in name else (name, "", "")
         section = section or "uwsgi"
         if not path and colon:
@@ -113,10 +116,10 @@ class _Reader:
         if path.endswith((".xml", ".yaml", ".yml", ".json", ".js")):
             raise ConfigError(f"{_place(by)}{path} is no ini: write the options into an ini or into a TOML file")
         identity = (os.path.realpath(path), section)
-        if identity in [(os.path.realpath(one), part) for one, part in self._open] or len(self._open) > 50:
+        if identity in [(os.path.realpath(opened), part) for opened, part in self._open] or len(self._open) > 50:
             raise ConfigError(
                 f"{_place(by)}{by.key} = {name!r} goes round in a circle: "
-                f"{' -> '.join([*(one for one, _ in self._open), path])}"
+                f"{' -> '.join([*(opened for opened, _ in self._open), path])}"
             )
         text = self._text(path, section if colon else "", by)
         self._open.append((path, section))
@@ -147,7 +150,7 @@ class _Reader:
     # --- lines ---
 
     def _take(self, entry: Entry, block: _Block | None) -> _Block | None:
-        """One line; returns the block that is open behind it."""
+        """Process one line. Returns the block that is open after it."""
         self._ini.references |= expand.references(entry.value)
         if entry.key in _ENDS:
             return None
@@ -184,7 +187,7 @@ class _Reader:
         return _Block(entry, (found or "",) if holds else (), holds)
 
     def _answer(self, question: str, argument: str) -> str | None:
-        """What %(_) stands for if a condition holds; None if it does not."""
+        """Return what %(_) stands for if a condition holds; None if the condition does not hold."""
         if question in ("env", "opt"):
             name, equals, wanted = argument.partition("=")
             found = self._environ.get(name) if question == "env" else self._keys.get(name)
@@ -197,7 +200,7 @@ class _Reader:
         return argument if test(argument) else None
 
     def _act(self, entry: Entry) -> None:
-        """An ordinary line, once."""
+        """Process an ordinary line once."""
         self._count += 1
         if self._count > _REPEATS_MAX:
             raise ConfigError(f"{entry.place}: more than {_REPEATS_MAX} options: a loop is too long")
@@ -216,13 +219,13 @@ class _Reader:
         key, equals, value = entry.value.partition("=")
         if not (key and equals):
             raise ConfigError(f"{entry.place}: {entry.key} = {entry.value!r} sets nothing: expected KEY=VALUE")
-        if entry.key == "set":  # may be an option too
+        if entry.key == "set":  # `set` may also set an option
             self._add(Entry(key, value, entry.file, entry.line))
         self._ini.references.add(key)
         self._keys.setdefault(key, value)
 
     def _add(self, entry: Entry) -> None:
-        if entry.key == "env":  # acts at once: $(NAME) and if-env see it
+        if entry.key == "env":  # at once, because $(NAME) and if-env use it
             entry = Entry(entry.key, self._expanded(entry), entry.file, entry.line)
             name, equals, value = entry.value.partition("=")
             if equals:
@@ -242,10 +245,10 @@ def _place(by: Entry) -> str:
 
 
 def _section(text: str, path: str, asked: str) -> Iterator[Entry]:
-    """The lines of one section.
+    """Yield the lines of one section.
 
     Raises:
-        ConfigError: there is none, but other sections, or keys outside of all.
+        ConfigError: the section does not exist, but other sections or keys outside of sections do.
     """
     section, found, others = "", False, False
     for number, line in enumerate(text.split("\n"), 1):
@@ -265,7 +268,7 @@ def _section(text: str, path: str, asked: str) -> Iterator[Entry]:
 
 
 def _condition(key: str) -> tuple[bool, str] | None:
-    """Of a condition: whether it is negated, and its question."""
+    """Split the key of a condition: whether the condition is negated, and its question."""
     match = re.fullmatch("if-?(not-)?(env|opt|exists|file|dir|directory|reload|hostname)", key)
     return None if match is None else (match[1] is not None, match[2])
 

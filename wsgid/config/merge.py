@@ -1,11 +1,10 @@
-"""The options of all sources, merged: the command line before the environment before a file before the defaults.
+"""Merges the options of all sources: the command line wins over the environment, then come files, then defaults.
 
 Rules
-* A repeatable option is whole in one source: the highest that names it decides; only --env adds up.
-* A wrong value is a ConfigError that names where it stands, the value and what was expected, even if another source
-  overrules it.
-* How each source is read is the business of commandline.py, sources.py and ini.py; what options there are, that of
-  options.py.
+* The values of a repeatable option come from one source: the highest that names the option. Only --env adds up.
+* An invalid value is a ConfigError, even if a higher source overrides the value. The error names the place, the value
+  and what was expected.
+* commandline.py, sources.py and ini.py read the sources; options.py has the list of options.
 """
 
 import os
@@ -26,12 +25,13 @@ _APPLICATION = re.compile(r"[\w.]+:[\w.]+(\(\))?")
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """
+    """The merged options.
+
     Args:
-        settings: what holds.
-        given: who has said so, by the option's name; of a repeatable option all that count.
-        notes: what of a file needs nothing here.
-        warnings: what is not as it looks.
+        settings: the resulting values.
+        given: for each option's name, the sources that count; several for a repeatable option.
+        notes: about options of a file that have no effect.
+        warnings: about options that may not mean what they seem to mean.
     """
 
     settings: Settings
@@ -40,20 +40,21 @@ class Configuration:
     warnings: Sequence[str] = ()
 
     def sources(self) -> Mapping[str, str]:
-        """Where each option comes from that somebody gave, by its name: `uwsgi.ini:7`."""
-        return {name: ", ".join(dict.fromkeys(one.origin for one in given)) for name, given in self.given.items()}
+        """Return the source of each option that is not a default, by the option's name: `uwsgi.ini:7`."""
+        return {name: ", ".join(dict.fromkeys(value.origin for value in given)) for name, given in self.given.items()}
 
 
 def read(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = False) -> Configuration:
-    """All sources.
+    """Read and merge all sources.
 
     Args:
         argv: without the program's name.
-        restarted: whether if-reload of an ini holds.
+        environ: the environment.
+        restarted: whether if-reload of an ini file holds.
 
     Raises:
-        ConfigError: an option is unknown or has a wrong value, or one that is needed is missing.
-        SystemExit: the help or the version was asked for, and is printed.
+        ConfigError: an option is unknown or has an invalid value, or a required option is missing.
+        SystemExit: the help or the version was asked for, and was printed.
     """
     line = commandline.parse(argv)
     environment = sources.from_environment(environ)
@@ -67,7 +68,7 @@ def read(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = Fals
 
 
 def _file(values: Mapping[str, Any], environ: Mapping[str, str], restarted: bool) -> Said:
-    """What the file says that the command line or the environment has named."""
+    """Read the file that the command line or the environment names."""
     files, toml = values.get("ini", ()), values.get("config", "")
     if files and toml:
         raise ConfigError(f"both --ini {files[0]} and --config {toml} are given: put the options into one of them")
@@ -78,41 +79,41 @@ def _file(values: Mapping[str, Any], environ: Mapping[str, str], restarted: bool
 
 
 def _based(given: Sequence[Given], chdir: str | None) -> list[Given]:
-    """uWSGI takes some relative paths of an ini from the directory that chdir names."""
-    own = [one.texts[-1] for one in given if one.option.name == "chdir"]
+    """Make relative paths absolute where uWSGI does: some paths in an ini start from the directory of chdir."""
+    own = [value.texts[-1] for value in given if value.option.name == "chdir"]
     directory = chdir or (own[-1] if own else "")
     return [
-        replace(one, texts=tuple(os.path.join(directory, text) for text in one.texts))
-        if directory and one.option.after_chdir
-        else one
-        for one in given
+        replace(value, texts=tuple(os.path.join(directory, text) for text in value.texts))
+        if directory and value.option.after_chdir
+        else value
+        for value in given
     ]
 
 
 def _merged(lowest_first: Sequence[Sequence[Given]]) -> dict[str, list[Given]]:
-    """What counts, by the option's name."""
+    """Return the values that count, by the option's name."""
     merged: dict[str, list[Given]] = {}
     for source in lowest_first:
         own: dict[str, list[Given]] = {}
-        for one in source:
-            _require_value(one)
-            own[one.option.name] = [*own.get(one.option.name, []), one] if one.option.repeatable else [one]
+        for value in source:
+            _require_value(value)
+            own[value.option.name] = [*own.get(value.option.name, []), value] if value.option.repeatable else [value]
         for name, given in own.items():
             merged[name] = [*merged.get(name, []), *given] if given[0].option.adds else given
     return merged
 
 
-def _require_value(one: Given) -> None:
-    """A wrong value is an error, even if another one counts."""
+def _require_value(given: Given) -> None:
+    """Raise an error for an invalid value, even if another value counts."""
     try:
-        one.value()
+        given.value()
     except ConfigError as error:
-        raise ConfigError(f"{error}{_swallowed(one)}") from error
+        raise ConfigError(f"{error}{_swallowed(given)}") from error
 
 
 def _values(merged: Mapping[str, Sequence[Given]]) -> dict[str, Any]:
     return {
-        name: tuple(value for one in given for value in one.value())
+        name: tuple(value for source in given for value in source.value())
         if given[0].option.repeatable
         else given[-1].value()
         for name, given in merged.items()
@@ -120,13 +121,13 @@ def _values(merged: Mapping[str, Sequence[Given]]) -> dict[str, Any]:
 
 
 def _decide_rivals(merged: dict[str, list[Given]], highest_first: Sequence[Sequence[Given]]) -> None:
-    """The application is named by its module or by its file: the higher source decides.
+    """Decide between the application's module and its file: the higher source wins.
 
     Raises:
         ConfigError: one source names both.
     """
     for source in highest_first:
-        named = {one.option.name: one for one in source if one.option.name in ("application", "wsgi_file")}
+        named = {value.option.name: value for value in source if value.option.name in ("application", "wsgi_file")}
         if len(named) == 2:
             module, file = (named[name].texts[0] for name in ("application", "wsgi_file"))
             raise ConfigError(f"both {module!r} and --wsgi-file {file!r} name an application: leave one of them out")
@@ -144,12 +145,12 @@ def _require_application(settings: Settings, line: Sequence[Given]) -> None:
     )
 
 
-def _swallowed(one: Given) -> str:
-    """What to say if an option whose value is optional has taken what looks like the application; empty if not."""
-    if one.option.bare is None or not _APPLICATION.fullmatch(one.texts[0]):
+def _swallowed(given: Given) -> str:
+    """Return an explanation if an option with an optional value has taken the application's name as its value."""
+    if given.option.bare is None or not _APPLICATION.fullmatch(given.texts[0]):
         return ""
-    flag = one.said.split()[0]
+    flag = given.said.split()[0]
     return (
-        f"; {one.said} has taken the application for its value: write {flag}={one.option.bare}, or the application "
+        f"; {given.said} has taken the application for its value: write {flag}={given.option.bare}, or the application "
         "first"
     )

@@ -1,11 +1,11 @@
-"""The options, each declared once: from its declaration come the command line, the environment, the keys of
-configuration files, the help, docs/options.md and the typed setting.
+"""All options, each declared once. The declaration defines the flag, the environment variable, the key in files, the
+help, the row in docs/options.md and the typed setting.
 
 Rules
-* A Settings object is complete, valid and frozen; whoever has one never checks it again.
-* The unit is in the name or in the help, and every limit of the server is an option here.
-* uWSGI's spellings are those of its own documentation. What wsgid takes without an effect, or refuses, is in
-  uwsgi_options.py.
+* A Settings object is complete, valid and frozen; code that has one need not check it again.
+* The unit is in the option's name or in its help. Every limit of the server is an option here.
+* uWSGI's spellings are those of its own documentation. uwsgi_options.py lists uWSGI's options that wsgid accepts
+  without an effect, and those that it refuses.
 """
 
 from collections.abc import Iterable, Mapping
@@ -57,11 +57,13 @@ G = Group
 
 @dataclass(frozen=True, slots=True)
 class Settings:
+    """All options with their values; frozen."""
+
     application: str = option(
         "",
         values.TEXT,
         "MODULE:CALLABLE",
-        "the WSGI application; MODULE:FACTORY() calls a factory",
+        "The WSGI application. MODULE:FACTORY() calls a factory.",
         G.APPLICATION,
         uwsgi=("module", "wsgi"),
         flags=("--module", "--wsgi", "-w"),
@@ -70,7 +72,7 @@ class Settings:
         "",
         values.TEXT,
         "PATH",
-        "load the application from this file",
+        "Load the application from this file.",
         G.APPLICATION,
         uwsgi=("wsgi-file", "file"),
         flags=("--file",),
@@ -79,7 +81,7 @@ class Settings:
         "",
         values.TEXT,
         "NAME",
-        "the application's name in its module (default: application, then app)",
+        "The name of the application in its module (default: application, then app).",
         G.APPLICATION,
         uwsgi=("callable",),
     )
@@ -87,7 +89,7 @@ class Settings:
         "",
         values.DIRECTORY,
         "DIR",
-        "change to this directory before anything else",
+        "Change to this directory before anything else.",
         G.APPLICATION,
         uwsgi=("chdir",),
         common=True,
@@ -96,7 +98,7 @@ class Settings:
         "",
         values.DIRECTORY,
         "DIR",
-        "use the packages of this virtual environment",
+        "Use the packages of this virtual environment.",
         G.APPLICATION,
         common=True,
         uwsgi=("virtualenv", "venv", "home", "pyhome"),
@@ -106,7 +108,7 @@ class Settings:
         (),
         values.DIRECTORIES,
         "DIR",
-        "put this in front of sys.path; a pattern of paths is expanded; repeatable",
+        "Put this directory in front of sys.path. A pattern stands for all directories that match. May be repeated.",
         G.APPLICATION,
         uwsgi=("pythonpath", "pp", "early-pythonpath"),
         flags=("--pp",),
@@ -116,7 +118,7 @@ class Settings:
         (),
         values.ENVIRONMENT,
         "NAME=VALUE",
-        "set an environment variable; repeatable",
+        "Set an environment variable. May be repeated.",
         G.APPLICATION,
         uwsgi=("env",),
         adds=True,
@@ -126,7 +128,7 @@ class Settings:
         (),
         values.TEXT,
         "MODULE",
-        "import this after the application; repeatable",
+        "Import this module after the application. May be repeated.",
         G.APPLICATION,
         uwsgi=(
             "import",
@@ -144,7 +146,7 @@ class Settings:
         "",
         values.TEXT,
         "ARGUMENTS",
-        "what the application finds in sys.argv, separated by blanks",
+        "The arguments that the application finds in sys.argv, separated by blanks.",
         G.APPLICATION,
         uwsgi=("pyargv",),
     )
@@ -152,28 +154,28 @@ class Settings:
         False,
         values.FLAG,
         "",
-        "import the application in each worker instead of once before the fork",
+        "Import the application in each worker, instead of once before the workers are forked.",
         G.APPLICATION,
         uwsgi=("lazy-apps", "lazy", "lazy-app"),
     )
     boot_timeout: float = option(
-        60.0, values.SECONDS, "SECONDS", "how long importing the application may take", G.APPLICATION
+        60.0, values.SECONDS, "SECONDS", "How long the import of the application may take.", G.APPLICATION
     )
 
     ini: tuple[str, ...] = option(
         (),
         values.TEXT,
         "FILE[:SECTION]",
-        "take options from uWSGI's ini; repeatable; as the first argument, a file that ends in .ini needs no --ini",
+        "Read options from this ini file of uWSGI. May be repeated. A first argument that ends in .ini needs no --ini.",
         G.SOURCES,
         common=True,
     )
-    config: str = option("", values.TEXT, "FILE", "take options from this TOML file", G.SOURCES, common=True)
+    config: str = option("", values.TEXT, "FILE", "Read options from this TOML file.", G.SOURCES, common=True)
     set_placeholder: tuple[tuple[str, str], ...] = option(
         (),
         values.ENVIRONMENT,
         "KEY=VALUE",
-        "what %(KEY) stands for in the ini; repeatable",
+        "The text that %(KEY) stands for in ini files. May be repeated.",
         G.SOURCES,
         flags=("--set-ph", "--set"),
     )
@@ -181,7 +183,7 @@ class Settings:
         False,
         values.FLAG,
         "",
-        "only see whether these options are right and the application can be imported; say what they come to, and exit",
+        "Only check these options and the import of the application. Print the resulting settings, and exit.",
         G.SOURCES,
         common=True,
     )
@@ -190,7 +192,8 @@ class Settings:
         (),
         values.TEXT,
         "ADDRESS",
-        "listen here: a path, host:port, :port, [::1]:port, @name (abstract) or fd://N; repeatable",
+        "Listen here for nginx's uwsgi_pass: a path, host:port, :port, [::1]:port, @name (abstract) or "
+        "fd://N. May be repeated.",
         G.SOCKETS,
         uwsgi=("socket", "uwsgi-socket"),
         flags=("-s", "--uwsgi-socket"),
@@ -200,7 +203,7 @@ class Settings:
         None,
         values.MODE,
         "MODE",
-        "mode of the socket file; without a value 666",
+        "The mode of the socket file. Without a value, the mode is 666.",
         G.SOCKETS,
         uwsgi=("chmod-socket", "chmod"),
         flags=("-C",),
@@ -208,13 +211,14 @@ class Settings:
         common=True,
     )
     chown_socket: tuple[int, int] = option(
-        (-1, -1), values.OWNER, "USER:GROUP", "owner of the socket file", G.SOCKETS, uwsgi=("chown-socket",)
+        (-1, -1), values.OWNER, "USER:GROUP", "The owner of the socket file.", G.SOCKETS, uwsgi=("chown-socket",)
     )
     listen: int = option(
         0,
         values.LIMIT,
         "N",
-        "backlog: connections that may wait to be accepted (default: as many as the kernel allows, up to 4096)",
+        "The backlog: how many connections may wait to be accepted (default: as many as the kernel allows, up "
+        "to 4096).",
         G.SOCKETS,
         uwsgi=("listen",),
         flags=("-l",),
@@ -224,7 +228,7 @@ class Settings:
         False,
         values.FLAG,
         "",
-        "each worker has a listening socket of its own (SO_REUSEPORT): for TCP",
+        "Give each worker a listening socket of its own (SO_REUSEPORT). Only for TCP.",
         G.SOCKETS,
         uwsgi=("reuse-port",),
     )
@@ -233,7 +237,7 @@ class Settings:
         (),
         values.TEXT,
         "ADDRESS",
-        "speak HTTP/1.1 here, without nginx; as in --socket; repeatable",
+        "Speak HTTP/1.1 here, without nginx. Addresses are those of --socket. May be repeated.",
         G.HTTP,
         uwsgi=("http", "http-socket", "http11-socket"),
         flags=("--http-socket",),
@@ -243,40 +247,42 @@ class Settings:
         65.0,
         values.SECONDS,
         "SECONDS",
-        "how long a connection without a request is kept: longer than by the load balancer",
+        "How long a connection without a request stays open. Choose a longer time than the load balancer does.",
         G.HTTP,
     )
-    http_keepalive_requests: int = option(1000, values.COUNT, "N", "requests of one connection", G.HTTP)
+    http_keepalive_requests: int = option(1000, values.COUNT, "N", "How many requests one connection may send.", G.HTTP)
     http_idle: int = option(
         1000,
         values.COUNT,
         "N",
-        "connections without a whole request, per worker; beyond that, the one that has waited longest is closed",
+        "How many connections of a worker may be without a whole request. Beyond that, the worker closes the "
+        "connection that has waited longest.",
         G.HTTP,
     )
     http_head_timeout: float = option(
-        10.0, values.SECONDS, "SECONDS", "how long a request's head may take to arrive", G.HTTP
+        10.0, values.SECONDS, "SECONDS", "How long the head of a request may take to arrive.", G.HTTP
     )
     body_rate: int = option(
         240,
         values.LIMIT,
         "BYTES",
-        "how much of a request's body has to come a second, on average of the time that is "
-        "spent waiting for it, once that is longer than --socket-timeout; a slower client gets a 408; 0: no limit",
+        "How many bytes of a request's body must arrive each second. This is an average over the time that a "
+        "worker has waited for the body, and counts once that time is longer than --socket-timeout. A slower "
+        "client gets a 408. 0 means no limit.",
         G.HTTP,
     )
     http_line_size: int = option(
-        8190, values.SIZE, "BYTES", "of a request line; longer ones are refused with a 414", G.HTTP
+        8190, values.SIZE, "BYTES", "The largest request line. A longer line gets a 414.", G.HTTP
     )
     http_head_size: int = option(
-        64 << 10, values.SIZE, "BYTES", "of a request's headers; more are refused with a 431", G.HTTP
+        64 << 10, values.SIZE, "BYTES", "The most bytes of headers in a request. A larger head gets a 431.", G.HTTP
     )
     https: tuple[tuple[str, ...], ...] = option(
         (),
         values.TLS_SOCKET,
         "ADDRESS,CERT,KEY[,CA]",
-        "speak HTTP/1.1 over TLS here; with CA, clients have to show a "
-        "certificate that it has signed; PEM files; repeatable",
+        "Speak HTTP/1.1 over TLS here, with these PEM files. With CA, clients must show a certificate that CA "
+        "has signed. May be repeated.",
         G.HTTP,
         uwsgi=("https", "https-socket"),
         flags=("--https-socket",),
@@ -285,7 +291,7 @@ class Settings:
         (),
         values.TLS_SOCKET,
         "ADDRESS,CERT,KEY[,CA]",
-        "take nginx's `uwsgi_pass suwsgi://` here, files as in --https; repeatable",
+        "Listen here for nginx's `uwsgi_pass suwsgi://`, with PEM files as in --https. May be repeated.",
         G.HTTP,
         uwsgi=("suwsgi-socket",),
         flags=("--suwsgi-socket",),
@@ -294,8 +300,8 @@ class Settings:
         False,
         values.FLAG,
         "",
-        "--http and --https connections begin with a PROXY header, version 1 or 2, from a peer "
-        "that --forwarded-allow-ips names",
+        "Connections of --http and --https must begin with a PROXY header (version 1 or 2), from a peer that "
+        "--forwarded-allow-ips names.",
         G.HTTP,
         uwsgi=("enable-proxy-protocol",),
     )
@@ -303,17 +309,17 @@ class Settings:
         "127.0.0.1,::1,unix",
         values.PEERS,
         "LIST",
-        "whose --forwarded-headers and PROXY headers count, on --http and "
-        "--https: addresses, networks, 'unix' for unix sockets, '*' for everybody; '' for nobody",
+        "The trusted peers on --http and --https: their --forwarded-headers and PROXY headers count. Name "
+        "addresses, networks, 'unix' for unix sockets, '*' for all peers, or '' for none.",
         G.HTTP,
     )
     forwarded_headers: str = option(
         USUAL_HEADERS,
         values.FORWARDED_HEADERS,
         "LIST",
-        "which headers of these peers count: x-forwarded-for, "
-        "x-forwarded-proto, x-forwarded-host, x-forwarded-port, or forwarded alone; name those that your proxy "
-        "overwrites",
+        "The headers of trusted peers that count: some of x-forwarded-for, x-forwarded-proto, "
+        "x-forwarded-host and x-forwarded-port, or forwarded alone. Name only headers that your proxy "
+        "overwrites.",
         G.HTTP,
     )
 
@@ -321,7 +327,8 @@ class Settings:
         (),
         values.STATIC_MAP,
         "/PREFIX=DIR",
-        "send files of this directory by ourselves, where nginx does not; repeatable",
+        "Send files from this directory for paths with this prefix. Use it where nginx does not send them. "
+        "May be repeated.",
         G.HTTP,
         uwsgi=("static-map",),
     )
@@ -329,7 +336,7 @@ class Settings:
         (),
         values.PATH,
         "DIR",
-        "symbolic links of a --static-map may lead into this directory too; repeatable",
+        "Allow symbolic links of a --static-map to lead into this directory, too. May be repeated.",
         G.HTTP,
         uwsgi=("static-safe",),
     )
@@ -337,8 +344,8 @@ class Settings:
         False,
         values.FLAG,
         "",
-        "a --static-map also sends what lies under a name that begins with a dot, such as .env "
-        "and .git; without this option, of such names only .well-known is sent",
+        "Let a --static-map also send files under names that begin with a dot, such as .env and .git. Without "
+        "this option, only .well-known is sent.",
         G.HTTP,
     )
 
@@ -346,7 +353,7 @@ class Settings:
         1,
         values.WORKERS,
         "N",
-        "worker processes, or 'auto' for one per processor",
+        "The number of worker processes, or 'auto' for one per processor.",
         G.WORKERS,
         uwsgi=("workers", "processes"),
         flags=("-p", "--processes"),
@@ -356,8 +363,7 @@ class Settings:
         0,
         values.LIMIT,
         "N",
-        "bind each worker to N processors, one worker after the other, of those that wsgid "
-        "itself may use (default: to all of them)",
+        "Bind each worker to N processors, in turn, out of those that wsgid itself may use (default: all of them).",
         G.WORKERS,
         uwsgi=("cpu-affinity",),
     )
@@ -365,31 +371,31 @@ class Settings:
         1000,
         values.COUNT,
         "N",
-        "requests in flight per worker; at this limit it stops accepting",
+        "How many requests a worker handles at once. A worker at this limit stops accepting.",
         G.WORKERS,
         uwsgi=("gevent",),
         common=True,
     )
     uid: int = option(
-        -1, values.USER, "USER", "run the application as this user", G.WORKERS, uwsgi=("uid",), common=True
+        -1, values.USER, "USER", "Run the application as this user.", G.WORKERS, uwsgi=("uid",), common=True
     )
     gid: int = option(
-        -1, values.GROUP, "GROUP", "run the application as this group", G.WORKERS, uwsgi=("gid",), common=True
+        -1, values.GROUP, "GROUP", "Run the application as this group.", G.WORKERS, uwsgi=("gid",), common=True
     )
     new_privileges: bool = option(
         False,
         values.FLAG,
         "",
-        "after --uid, programs that the application starts may gain privileges by their "
-        "set-user-ID bit, as sudo and some sendmails do",
+        "After --uid, allow programs that the application starts to gain privileges by their set-user-ID bit. "
+        "sudo and some sendmails need this.",
         G.WORKERS,
     )
-    umask: int = option(-1, values.MODE, "MODE", "the umask of all processes", G.WORKERS, uwsgi=("umask",))
+    umask: int = option(-1, values.MODE, "MODE", "The umask of all processes.", G.WORKERS, uwsgi=("umask",))
     pidfile: str = option(
         "",
         values.PATH,
         "PATH",
-        "write the master's pid to this file",
+        "Write the master's pid to this file.",
         G.WORKERS,
         common=True,
         uwsgi=("pidfile", "pidfile2", "safe-pidfile", "safe-pidfile2"),
@@ -399,7 +405,7 @@ class Settings:
         "",
         values.PATH,
         "PATH",
-        "go to the background once the application serves, and log to this file",
+        "Go to the background once the application serves, and log to this file.",
         G.WORKERS,
         uwsgi=("daemonize", "daemonize2"),
         flags=("-d", "--daemonize2"),
@@ -408,7 +414,7 @@ class Settings:
         False,
         values.FLAG,
         "",
-        "leave standard input to the application, for a debugger; without this it is empty",
+        "Leave standard input to the application, for a debugger. Without this option standard input is empty.",
         G.WORKERS,
         uwsgi=("honour-stdin",),
     )
@@ -416,7 +422,7 @@ class Settings:
         "",
         values.TEXT,
         "TEXT",
-        "begin the processes' titles with this",
+        "Begin the titles of all processes with this text.",
         G.WORKERS,
         uwsgi=("procname-prefix", "procname-prefix-spaced"),
         flags=("--procname-prefix-spaced",),
@@ -427,7 +433,8 @@ class Settings:
         0.0,
         values.SECONDS_OR_NONE,
         "SECONDS",
-        "how long a request may take; it alone is ended, with a 504 (default: as long as it likes)",
+        "How long a request may take. An overdue request is ended, with a 504; other requests go on (default: "
+        "no limit).",
         G.TIMES,
         uwsgi=("harakiri",),
         flags=("-t",),
@@ -437,17 +444,21 @@ class Settings:
         0.0,
         values.SECONDS_OR_NONE,
         "SECONDS",
-        "what has held a worker's event loop for this long is ended (default: --harakiri, or 30)",
+        "How long code may hold a worker's event loop before it is ended (default: --harakiri, or 30).",
         G.TIMES,
     )
     hub_warn: float = option(
-        1.0, values.SECONDS, "SECONDS", "what has held it for this long is shown in the log", G.TIMES
+        1.0,
+        values.SECONDS,
+        "SECONDS",
+        "How long code may hold a worker's event loop before the log shows its stack.",
+        G.TIMES,
     )
     socket_timeout: float = option(
         30.0,
         values.SECONDS,
         "SECONDS",
-        "how long a read from or a write to nginx may stand still",
+        "How long a read from a peer, or a write to a peer, may make no progress.",
         G.TIMES,
         uwsgi=("socket-timeout",),
         flags=("-z",),
@@ -456,7 +467,7 @@ class Settings:
         60.0,
         values.SECONDS,
         "SECONDS",
-        "what a leaving worker gets to finish the requests in flight",
+        "How long a leaving worker may take to finish its requests.",
         G.TIMES,
         uwsgi=("worker-reload-mercy", "reload-mercy"),
         flags=("--reload-mercy",),
@@ -465,7 +476,7 @@ class Settings:
         0.0,
         values.SECONDS_OR_NONE,
         "SECONDS",
-        "after TERM go on accepting for this long, for load balancers that need it",
+        "How long to go on accepting after TERM. Some load balancers need this.",
         G.TIMES,
     )
 
@@ -473,7 +484,7 @@ class Settings:
         0,
         values.LIMIT,
         "N",
-        "replace a worker that has served this many requests",
+        "Replace a worker after this many requests.",
         G.RECYCLING,
         uwsgi=("max-requests",),
         flags=("-R",),
@@ -483,7 +494,8 @@ class Settings:
         0,
         values.LIMIT,
         "N",
-        "up to this many more, by chance, so that not all are replaced at once (default: a tenth)",
+        "Add up to this many requests to --max-requests, at random, so that workers are not all replaced at "
+        "once (default: a tenth).",
         G.RECYCLING,
         uwsgi=("max-requests-delta",),
     )
@@ -491,7 +503,7 @@ class Settings:
         0.0,
         values.SECONDS_OR_NONE,
         "SECONDS",
-        "replace a worker that has lived this long",
+        "Replace a worker after this time.",
         G.RECYCLING,
         uwsgi=("max-worker-lifetime",),
     )
@@ -499,18 +511,23 @@ class Settings:
         0.0,
         values.SECONDS_OR_NONE,
         "SECONDS",
-        "up to this much longer, by chance (default: a tenth)",
+        "Add up to this time to --max-worker-lifetime, at random (default: a tenth).",
         G.RECYCLING,
         uwsgi=("max-worker-lifetime-delta",),
     )
     reload_on_rss: int = option(
-        0, values.MEGABYTES, "MB", "replace a worker that has grown to this", G.RECYCLING, uwsgi=("reload-on-rss",)
+        0,
+        values.MEGABYTES,
+        "MB",
+        "Replace a worker that has grown to this size.",
+        G.RECYCLING,
+        uwsgi=("reload-on-rss",),
     )
     evil_reload_on_rss: int = option(
         0,
         values.MEGABYTES,
         "MB",
-        "kill a worker that has grown to this, whatever it is doing",
+        "Kill a worker that has grown to this size, whatever it is doing.",
         G.RECYCLING,
         uwsgi=("evil-reload-on-rss",),
     )
@@ -518,7 +535,7 @@ class Settings:
         (),
         values.PATH,
         "PATH",
-        "reload when this file changes, appears or is switched; repeatable",
+        "Reload when this file appears or changes, or when the symbolic link is switched. May be repeated.",
         G.RECYCLING,
         uwsgi=("touch-reload", "touch-chain-reload", "touch-workers-reload"),
         flags=("--touch-chain-reload",),
@@ -529,7 +546,7 @@ class Settings:
         False,
         values.FLAG,
         "",
-        "reload when a module of the application changes: for development",
+        "Reload when a module of the application changes. For development only.",
         G.RECYCLING,
         uwsgi=("py-autoreload", "py-auto-reload", "python-autoreload", "python-auto-reload"),
     )
@@ -538,21 +555,25 @@ class Settings:
         "",
         values.PATH,
         "PATH",
-        "write the log, and what the application prints, to this file; USR1 reopens it",
+        "Write the log, and what the application prints, to this file. USR1 reopens the file.",
         G.LOG,
         uwsgi=("logto", "logto2"),
         flags=("--logto2",),
         common=True,
     )
-    log_json: bool = option(False, values.FLAG, "", "write the server log as JSON, one object a line", G.LOG)
+    log_json: bool = option(False, values.FLAG, "", "Write the server log as JSON, one object a line.", G.LOG)
     log_level: str = option(
-        "info", values.LEVEL, "LEVEL", "the least that the server log says: debug, info, warning, error", G.LOG
+        "info",
+        values.LEVEL,
+        "LEVEL",
+        "The lowest level that the server log shows: debug, info, warning or error.",
+        G.LOG,
     )
     logger: tuple[str, ...] = option(
         (),
         values.LOGGER,
         "WHERE",
-        "write the server log there: syslog:TAG,FACILITY, rsyslog:HOST:PORT,TAG, file:PATH or stdio; repeatable",
+        "Write the server log there: syslog:TAG,FACILITY, rsyslog:HOST:PORT,TAG, file:PATH or stdio. May be repeated.",
         G.LOG,
         uwsgi=("logger",),
     )
@@ -560,7 +581,7 @@ class Settings:
         (),
         values.PATH,
         "PATH",
-        "reopen the logs when this file changes; repeatable",
+        "Reopen the logs when this file changes. May be repeated.",
         G.LOG,
         uwsgi=("touch-logreopen",),
         after_chdir=True,
@@ -570,8 +591,8 @@ class Settings:
         "",
         values.REQUEST_LOG,
         "FILE",
-        "write a line for each request, to this file, or without a value where the log "
-        "goes; syslog: and rsyslog: as in --logger",
+        "Write a line for each request to this file. Without a value, the line goes where the log goes. "
+        "syslog: and rsyslog: work as in --logger.",
         G.REQUEST_LOG,
         uwsgi=("req-logger", "logger-req"),
         flags=("--req-logger",),
@@ -582,7 +603,7 @@ class Settings:
         "",
         values.LOG_FORMAT,
         "FORMAT",
-        "of these lines: uwsgi, combined, json, or a text with uWSGI's %(variables) (default: uwsgi)",
+        "The format of a request's line: uwsgi, combined, json, or a text with uWSGI's %(variables) (default: uwsgi).",
         G.REQUEST_LOG,
         uwsgi=("log-format", "logformat"),
         flags=("--logformat",),
@@ -591,7 +612,7 @@ class Settings:
         False,
         values.FLAG,
         "",
-        "%(ftime) in --log-format is as --log-date says",
+        "Make %(ftime) in --log-format follow --log-date.",
         G.REQUEST_LOG,
         uwsgi=("logformat-strftime", "log-format-strftime"),
     )
@@ -599,7 +620,7 @@ class Settings:
         "",
         values.TEXT,
         "FORMAT",
-        "of strftime, for %(ftime)",
+        "The format of %(ftime), as for strftime.",
         G.REQUEST_LOG,
         uwsgi=("log-date", "logdate"),
         bare="%Y-%m-%d %H:%M:%S",
@@ -608,22 +629,22 @@ class Settings:
         False,
         values.FLAG,
         "",
-        "write no line for a request, but those of --log-4xx, --log-5xx and --log-slow",
+        "Write lines only for requests that --log-4xx, --log-5xx or --log-slow name.",
         G.REQUEST_LOG,
         uwsgi=("disable-logging",),
         flags=("-L",),
     )
     log_4xx: bool = option(
-        False, values.FLAG, "", "write a line for each request with a status of 4xx", G.REQUEST_LOG, uwsgi=("log-4xx",)
+        False, values.FLAG, "", "Write a line for each request with a status of 4xx.", G.REQUEST_LOG, uwsgi=("log-4xx",)
     )
     log_5xx: bool = option(
-        False, values.FLAG, "", "write a line for each request with a status of 5xx", G.REQUEST_LOG, uwsgi=("log-5xx",)
+        False, values.FLAG, "", "Write a line for each request with a status of 5xx.", G.REQUEST_LOG, uwsgi=("log-5xx",)
     )
     log_slow: int = option(
         0,
         values.MILLISECONDS,
         "MS",
-        "write a line for each request that took this many milliseconds",
+        "Write a line for each request that took this many milliseconds or more.",
         G.REQUEST_LOG,
         uwsgi=("log-slow",),
     )
@@ -631,7 +652,7 @@ class Settings:
         False,
         values.FLAG,
         "",
-        "in these lines, the client is whom X-Forwarded-For names first",
+        "In these lines, show the first address of X-Forwarded-For as the client.",
         G.REQUEST_LOG,
         uwsgi=("log-x-forwarded-for",),
     )
@@ -639,7 +660,7 @@ class Settings:
         False,
         values.FLAG,
         "",
-        "begin each line with the worker's memory",
+        "Begin each line with the worker's memory.",
         G.REQUEST_LOG,
         uwsgi=("memory-report",),
         flags=("-m",),
@@ -649,30 +670,32 @@ class Settings:
         "",
         values.TEXT,
         "ADDRESS",
-        "serve uWSGI's statistics there, as JSON",
+        "Serve uWSGI's statistics there, as JSON.",
         G.STATISTICS,
         uwsgi=("stats", "stats-server"),
     )
-    stats_http: bool = option(False, values.FLAG, "", "serve them over HTTP", G.STATISTICS, uwsgi=("stats-http",))
+    stats_http: bool = option(
+        False, values.FLAG, "", "Serve the statistics over HTTP.", G.STATISTICS, uwsgi=("stats-http",)
+    )
     metrics: str = option(
         "",
         values.TEXT,
         "ADDRESS",
-        "serve Prometheus's /metrics, and /healthz and /readyz, there over HTTP",
+        "Serve Prometheus's /metrics, and /healthz and /readyz, there over HTTP.",
         G.STATISTICS,
     )
     control: str = option(
         "",
         values.TEXT,
         "PATH",
-        "the socket of wsgidctl, or 'off' (default: beside the first unix socket, with .ctl as its suffix)",
+        "The socket for wsgidctl, or 'off' (default: beside the first unix socket, with .ctl as its suffix).",
         G.STATISTICS,
     )
     master_fifo: tuple[str, ...] = option(
         (),
         values.PATH,
         "PATH",
-        "take uWSGI's one-letter commands from this FIFO; repeatable",
+        "Follow uWSGI's one-letter commands from this FIFO. May be repeated.",
         G.STATISTICS,
         uwsgi=("master-fifo",),
     )
@@ -681,7 +704,7 @@ class Settings:
         2000,
         values.COUNT,
         "N",
-        "variables of one request; more are refused with a 431",
+        "The most variables of one request. More get a 431.",
         G.LIMITS,
         uwsgi=("max-vars",),
         flags=("-v",),
@@ -690,9 +713,9 @@ class Settings:
         0,
         values.SIZE,
         "BYTES",
-        "read the whole body of a request before the application is called, so that "
-        "wsgi.input can seek: in memory up to this, above it in a temporary file (default: the application reads from "
-        "the peer)",
+        "Read the whole body of a request before the application is called, so that wsgi.input can seek. A "
+        "body up to this size is kept in memory, a larger body in a temporary file (default: the application "
+        "reads from the peer).",
         G.LIMITS,
         uwsgi=("post-buffering",),
     )
@@ -700,26 +723,30 @@ class Settings:
         64 << 20,
         values.SIZE,
         "BYTES",
-        "request body that is read and thrown away after a response that ignored it",
+        "How much of a request's body is read and thrown away, after a response that has ignored the body.",
         G.LIMITS,
     )
-    drain_timeout: float = option(10.0, values.SECONDS, "SECONDS", "how long that may take", G.LIMITS)
+    drain_timeout: float = option(
+        10.0, values.SECONDS, "SECONDS", "How long the reading for --drain-size may take.", G.LIMITS
+    )
 
     @property
     def hub_timeout_s(self) -> float:
+        """How long code may hold the event loop: --hub-timeout, else --harakiri, else 30 s."""
         return self.hub_timeout or self.harakiri or 30.0
 
     @property
     def log_path(self) -> str:
-        """The file that standard output and error are; empty if they stay what they were."""
+        """The file that standard output and error go to; empty if they stay unchanged."""
         return self.logto or self.daemonize
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the settings as a dict that JSON can carry; see from_dict."""
         return asdict(self)
 
 
 def from_dict(carried: dict[str, Any]) -> Settings:
-    """The settings that `as_dict` and JSON (which makes tuples lists) have carried to another process."""
+    """Return the settings that `as_dict` and JSON have carried from another process. JSON turns tuples into lists."""
     return Settings(**{name: _tuples(value) for name, value in carried.items()})
 
 
@@ -727,12 +754,12 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-# --- the declarations, as objects ---
+# --- the declarations as objects ---
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One declaration; see `option`."""
+    """One declaration; `option` describes the fields."""
 
     name: str
     default: Any
@@ -750,23 +777,26 @@ class Option:
 
     @property
     def key(self) -> str:
-        """Its name in files: with hyphens."""
+        """The option's name in files, with hyphens."""
         return self.name.replace("_", "-")
 
     @property
     def flag(self) -> str:
+        """The flag on the command line."""
         return "--" + self.key
 
     @property
     def variable(self) -> str:
+        """The name of the environment variable."""
         return "WSGID_" + self.name.upper()
 
     @property
     def repeatable(self) -> bool:
+        """Whether the option may be repeated."""
         return bool(self.default == ())
 
     def show(self, value: Any) -> str:
-        """A value as one text; of a repeatable option, one of its values."""
+        """Return a value as text. For a repeatable option, the value is one of its values."""
         return self.kind.show(value)
 
 
@@ -775,9 +805,10 @@ class Given:
     """What one source says of one option.
 
     Args:
-        texts: one value; of a repeatable option, all of them that this place gives.
-        said: as the operator has written it, for complaints: `--workers '0'`.
-        origin: where: `uwsgi.ini:7`.
+        option: the option.
+        texts: one value; for a repeatable option, all values that this place gives.
+        said: the option and its value as the operator has written them, for errors: `--workers '0'`.
+        origin: the place: `uwsgi.ini:7`.
     """
 
     option: Option
@@ -786,9 +817,10 @@ class Given:
     origin: str
 
     def value(self) -> Any:
-        """
+        """Return the value of the setting.
+
         Raises:
-            ConfigError: a text is no value of this option.
+            ConfigError: a text is no valid value of this option.
         """
         parsed: list[Any] = []
         for text in self.texts:
@@ -804,20 +836,20 @@ class Given:
 
 @cache
 def declared() -> tuple[Option, ...]:
-    """All options, in the order of their declarations."""
-    return tuple(Option(one.name, one.default, **one.metadata) for one in fields(Settings))
+    """Return all options, in the order of their declarations."""
+    return tuple(Option(entry.name, entry.default, **entry.metadata) for entry in fields(Settings))
 
 
 @cache
 def by_key() -> Mapping[str, Option]:
-    """All spellings in files: ours, with - or _, and uWSGI's."""
-    found = {spelling: one for one in declared() for spelling in (one.name, one.key)}
-    return found | {spelling: one for one in declared() for spelling in one.uwsgi}
+    """Return all spellings in files: wsgid's own, with - or _, and uWSGI's."""
+    found = {spelling: declaration for declaration in declared() for spelling in (declaration.name, declaration.key)}
+    return found | {spelling: declaration for declaration in declared() for spelling in declaration.uwsgi}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The most similar name, as a question to add to a complaint; empty if there is none."""
-    import difflib  # the server itself has no use for it
+    """Return the most similar name, as a question for the end of an error; empty if no name is similar."""
+    import difflib  # the server itself does not need it
 
     found = difflib.get_close_matches(name, list(known), n=1)
     return f": did you mean {found[0]!r}?" if found else ""

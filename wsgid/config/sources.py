@@ -1,9 +1,10 @@
-"""What the environment and files say of the options: each source as a list of Given, in the order of its lines.
+"""The environment and files as sources of options: each source becomes a list of Given, in the order of its lines.
 
 Rules
-* A name that is no option is an error that names the place and the most similar name; only in the environment, where
-  others write too (Kubernetes makes WSGID_PORT of a service called wsgid), one that resembles nothing is a warning.
-* All mistakes of a source are named at once, a line each: who brings a uwsgi.ini has several.
+* An unknown name is an error with the place and the most similar name. The environment is different, because other
+  programs write there (Kubernetes makes WSGID_PORT for a service called wsgid): a name that resembles no option is only
+  a warning.
+* All errors of a source are reported at once, one line each: a new uwsgi.ini often has several.
 """
 
 import re
@@ -17,8 +18,8 @@ from wsgid.config.options import Given, Option, by_key, declared, nearest
 from wsgid.config.uwsgi_options import Verdict
 from wsgid.errors import ConfigError
 
-_OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER")  # forms.py, upgrade.py
-_OF_KUBERNETES = re.compile("WSGID_(.*_)?(PORT|SERVICE)(_.*)?")  # of a service called wsgid or wsgid-x
+_OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER")  # compiled.py, supervisor/upgrade.py
+_OF_KUBERNETES = re.compile("WSGID_(.*_)?(PORT|SERVICE)(_.*)?")  # for a service called wsgid or wsgid-x
 _COMMAND_LINE_ONLY = ("check", "ini", "config", "set_placeholder")
 _FALSE = ("false", "off", "no", "0")
 
@@ -28,12 +29,12 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Said:
-    """What a source has said.
+    """The contents of one source.
 
     Args:
-        given: of the options.
-        notes: what needs nothing here, for --check.
-        warnings: what is not as it looks.
+        given: the option values.
+        notes: for --check, about options that have no effect.
+        warnings: about options that may not mean what they seem to mean.
     """
 
     given: list[Given] = field(default_factory=list)
@@ -42,17 +43,17 @@ class Said:
 
 
 def _take_each(items: Iterable[T], take: Callable[[T], Given | None], said: Said) -> Said:
-    """What all items say.
+    """Add the option values of all items to `said`.
 
     Raises:
-        ConfigError: with the complaints about all of them.
+        ConfigError: with the errors of all items.
     """
     complaints: list[str] = []
     for item in items:
         try:
             given = take(item)
             if given is not None:
-                given.value()  # a wrong one is an error, even if another counts
+                given.value()  # an invalid value is an error, even if another value counts
                 said.given.append(given)
         except ConfigError as error:
             complaints.append(str(error))
@@ -65,14 +66,15 @@ def _take_each(items: Iterable[T], take: Callable[[T], Given | None], said: Said
 
 
 def from_environment(environ: Mapping[str, str]) -> Said:
-    """WSGID_WORKERS=4 and the like, by any of an option's names. An empty value counts as none. Values of a repeatable
-    option are separated by line breaks or, if there are none, by semicolons.
+    """Read variables such as WSGID_WORKERS=4, under any name of the option. An empty variable is ignored.
+
+    The values of a repeatable option are separated by line breaks or, if there is no line break, by semicolons.
 
     Raises:
-        ConfigError: a name is nearly that of an option, or two names are the same option's.
+        ConfigError: a name resembles an option's name, or two names mean the same option.
     """
     said = Said()
-    known = {"WSGID_" + key.upper().replace("-", "_"): one for key, one in by_key().items()}
+    known = {"WSGID_" + key.upper().replace("-", "_"): option for key, option in by_key().items()}
 
     def take(name: str) -> Given | None:
         if name in known and environ[name]:
@@ -84,18 +86,18 @@ def from_environment(environ: Mapping[str, str]) -> Said:
     return _take_each(environ, take, said)
 
 
-def _from_variable(one: Option, name: str, value: str, said: Said) -> Given | None:
-    rivals = [given.origin for given in said.given if given.option is one]
+def _from_variable(option: Option, name: str, value: str, said: Said) -> Given | None:
+    rivals = [given.origin for given in said.given if given.option is option]
     if rivals:
         raise ConfigError(f"the environment's {rivals[0]} and {name} are the same option: leave one of them out")
     separator = "\n" if "\n" in value else ";"
-    texts = tuple(filter(None, value.split(separator))) if one.repeatable else (value,)
-    form = one.formats.get(name.removeprefix("WSGID_").lower().replace("_", "-"), "{}")
-    return Given(one, tuple(map(form.format, texts)), f"{name}={value!r}", name) if texts else None
+    texts = tuple(filter(None, value.split(separator))) if option.repeatable else (value,)
+    form = option.formats.get(name.removeprefix("WSGID_").lower().replace("_", "-"), "{}")
+    return Given(option, tuple(map(form.format, texts)), f"{name}={value!r}", name) if texts else None
 
 
 def _foreign_variable(name: str) -> str:
-    guess = nearest(name.removeprefix("WSGID_"), (one.variable.removeprefix("WSGID_") for one in declared()))
+    guess = nearest(name.removeprefix("WSGID_"), (option.variable.removeprefix("WSGID_") for option in declared()))
     if guess and not _OF_KUBERNETES.fullmatch(name):
         raise ConfigError(f"the environment's {name} is no option" + guess.replace("mean '", "mean 'WSGID_"))
     return f"the environment's {name} is no option: ignored"
@@ -105,12 +107,15 @@ def _foreign_variable(name: str) -> str:
 
 
 def from_toml(path: str) -> Said:
-    """A flat table, or one under [wsgid]; a list for several values.
+    """Read a TOML file: a flat table, or a table [wsgid]. A list gives several values.
+
+    Args:
+        path: of the file.
 
     Raises:
-        ConfigError: it cannot be read, or a key or the type of a value is none of an option's.
+        ConfigError: the file cannot be read, a key is unknown, or a value has the wrong type.
     """
-    import tomllib  # only who has such a file needs it
+    import tomllib  # needed only with such a file
 
     try:
         with open(path, "rb") as file:
@@ -125,18 +130,18 @@ def from_toml(path: str) -> Said:
 
 
 def _from_pair(path: str, key: str, value: Any) -> Given:
-    one = by_key().get(key)
-    if one is None:
+    option = by_key().get(key)
+    if option is None:
         raise ConfigError(f"{path}: unknown option {key!r}{nearest(key, by_key())}")
-    if one.name in _COMMAND_LINE_ONLY:
+    if option.name in _COMMAND_LINE_ONLY:
         raise ConfigError(f"{path}: {key} belongs on the command line")
     said = f"{path}: {key} = {value!r}"
-    items = value if isinstance(value, list) and one.repeatable else [value]
+    items = value if isinstance(value, list) and option.repeatable else [value]
     if not all(isinstance(item, (str, int, float)) for item in items):
-        expected = "a text, a number, or a list of them" if one.repeatable else "one text, number, true or false"
+        expected = "a text, a number, or a list of them" if option.repeatable else "one text, number, true or false"
         raise ConfigError(f"{said} cannot be used: expected {expected}")
-    texts = tuple(one.formats.get(key, "{}").format(_text_of(item)) for item in items)
-    return Given(one, texts or ("",) * (not one.repeatable), said, f"{path}: {key}")
+    texts = tuple(option.formats.get(key, "{}").format(_text_of(item)) for item in items)
+    return Given(option, texts or ("",) * (not option.repeatable), said, f"{path}: {key}")
 
 
 def _text_of(item: str | int | float) -> str:
@@ -151,7 +156,7 @@ def _text_of(item: str | int | float) -> str:
 def from_ini(
     files: Iterable[str], environ: Mapping[str, str], keys: Iterable[tuple[str, str]] = (), restarted: bool = False
 ) -> Said:
-    """See ini.read; what is neither an option nor in uwsgi_options has to be used as %(key).
+    """Read ini files; see ini.read. An unknown key must be used as %(key), otherwise it is an error.
 
     Raises:
         ConfigError: with file and line.
@@ -164,9 +169,9 @@ def from_ini(
     said = Said(warnings=list(read.warnings), notes=list(read.prints))
 
     def take(entry: Entry) -> Given | None:
-        one = _option(entry, read)
-        if one is not None:
-            return _from_entry(one, entry, said)
+        option = _option(entry, read)
+        if option is not None:
+            return _from_entry(option, entry, said)
         _take_foreign(entry, read, said)
         return None
 
@@ -174,36 +179,36 @@ def from_ini(
 
 
 def _option(entry: Entry, read: Ini) -> Option | None:
-    """The option of a key; none if it is a name of ours alone that the file uses for a placeholder of its own."""
-    one = by_key().get(entry.key)
-    if one is None or one.name in _COMMAND_LINE_ONLY or "_" in entry.key:
+    """Return the option of a key. None for a name that only wsgid knows, if the file uses it as its own placeholder."""
+    option = by_key().get(entry.key)
+    if option is None or option.name in _COMMAND_LINE_ONLY or "_" in entry.key:
         return None
-    return one if entry.key in one.uwsgi or entry.key not in read.references else None
+    return option if entry.key in option.uwsgi or entry.key not in read.references else None
 
 
-def _from_entry(one: Option, entry: Entry, said: Said) -> Given:
+def _from_entry(option: Option, entry: Entry, said: Said) -> Given:
     text = entry.value
-    if not text or (one.bare is not None and text.lower() in ("true", "1")):
-        text = one.bare if one.bare is not None else "true" if one.kind is values.FLAG else ""
-    stripped = re.sub(r"\s+[;#].*", "", text) if one.kind.is_number else text
+    if not text or (option.bare is not None and text.lower() in ("true", "1")):
+        text = option.bare if option.bare is not None else "true" if option.kind is values.FLAG else ""
+    stripped = re.sub(r"\s+[;#].*", "", text) if option.kind.is_number else text
     if stripped != text:
         said.warnings.append(
-            f"{entry.place}: what follows {stripped!r} is taken for a comment; uWSGI's ini has none "
-            "behind a value: put it on a line of its own"
+            f"{entry.place}: the text after {stripped!r} is taken for a comment; uWSGI's ini has no comments "
+            "after a value: put the comment on a line of its own"
         )
-    elif re.search(r"\s[;#](\s|$)", text) and one.name != "log_format":
+    elif re.search(r"\s[;#](\s|$)", text) and option.name != "log_format":
         said.warnings.append(
             f"{entry.place}: {entry.key} = {text!r}: all of it is the value, as in uWSGI, which has "
             "no comments there: put a comment on a line of its own"
         )
     shown = f"{entry.place}: {entry.key} = {entry.value!r}"
-    if not stripped and one.kind is not values.FLAG:
+    if not stripped and option.kind is not values.FLAG:
         raise ConfigError(f"{shown} cannot be used: a value is missing")
-    return Given(one, (one.formats.get(entry.key, "{}").format(stripped),), shown, entry.place)
+    return Given(option, (option.formats.get(entry.key, "{}").format(stripped),), shown, entry.place)
 
 
 def _take_foreign(entry: Entry, read: Ini, said: Said) -> None:
-    """A key that is no option: uWSGI's, a placeholder, or a mistake."""
+    """Handle a key that is no option: an option of uWSGI, a placeholder, or a mistake."""
     is_used = entry.key in read.references
     row = uwsgi_options.find(entry.key, entry.value, is_used)
     if row is None:

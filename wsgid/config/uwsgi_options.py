@@ -1,11 +1,11 @@
-"""uWSGI's options that are no options of wsgid's, in one table: those that need nothing here, and those that are
-refused, with what to use instead.
+"""uWSGI's options that wsgid does not have, in one table: those without an effect, and those that are refused.
 
 Rules
-* The first row whose pattern fits (fnmatch) and whose `when` fits the value (a regular expression, the whole value,
-  without regard to case) counts.
-* A text is said behind the option's name: "master: there always is one".  Of a refusal it names the remedy.
-* What only tunes uWSGI, or asks for what wsgid does anyway, needs nothing; whatever a site would miss is refused.
+* The first matching row counts: its pattern (fnmatch) matches the name, and its `when` matches the whole value (a
+  regular expression that ignores case).
+* The text is shown after the option's name: "master: there always is one".  The text of a refusal is the remedy.
+* An option has no effect if it only tunes uWSGI, or asks for something that wsgid always does. An option that a site
+  would miss is refused.
 """
 
 import re
@@ -15,12 +15,16 @@ from fnmatch import fnmatchcase
 
 
 class Verdict(Enum):
-    NEEDLESS = auto()  # taken, with a note at --check
+    """What happens to an option of uWSGI that wsgid does not have."""
+
+    NEEDLESS = auto()  # accepted, with a note at --check
     REFUSED = auto()  # an error that names the remedy
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
+    """A family of uWSGI's options, and what happens to it."""
+
     patterns: str  # names or patterns, separated by blanks
     verdict: Verdict
     text: str
@@ -42,7 +46,7 @@ _LOG_ROUTES = "one log for the server and one for the requests: use logger and r
 _COMMAND = "a command of uWSGI's, not of a configuration; send the master a signal, as in kill -TERM $(cat PIDFILE)"
 
 TABLE: tuple[Row, ...] = (
-    # What wsgid does anyway.
+    # Things that wsgid always does.
     Row("master", N, "there always is one"),
     Row("vacuum", N, "wsgid always removes its sockets and its pidfile"),
     Row("die-on-term", N, "TERM always stops, and gracefully"),
@@ -79,7 +83,7 @@ TABLE: tuple[Row, ...] = (
         "let the browser show it (the progress event of XMLHttpRequest.upload), or use nginx's upload progress module",
     ),
     Row("offload-thread offload-threads", N, "a file is sent by the worker, while other requests go on"),
-    Row("disable-sendfile", N, "whether a file is sent by sendfile is wsgid's business"),
+    Row("disable-sendfile", N, "wsgid itself decides whether to use sendfile"),
     Row(
         "ignore-sigpipe ignore-write-errors disable-write-exception write-errors-tolerance write-errors-exception-only",
         N,
@@ -137,7 +141,7 @@ TABLE: tuple[Row, ...] = (
     Row(
         "manage-script-name ignore-script-name",
         N,
-        "SCRIPT_NAME is nginx's to say: uwsgi_param SCRIPT_NAME /x; uwsgi_modifier1 30;",
+        "nginx sets SCRIPT_NAME: uwsgi_param SCRIPT_NAME /x; uwsgi_modifier1 30;",
     ),
     Row(
         "honour-range skip-zero safe-fd fd-safe heartbeat notify-socket check-interval pcre-jit profiler "
@@ -155,9 +159,9 @@ TABLE: tuple[Row, ...] = (
         N,
         "--socket-timeout is for writing too",
     ),
-    Row("stats-min stats-minified stats-no-cores stats-no-metrics", N, "the statistics are whole"),
-    Row("memory-report-* ksm never-swap mem-collector-freq clock forkbomb-delay", N, "the kernel does well by itself"),
-    Row("websocket* websockets*", N, "of uWSGI's own websockets"),
+    Row("stats-min stats-minified stats-no-cores stats-no-metrics", N, "the statistics are always complete"),
+    Row("memory-report-* ksm never-swap mem-collector-freq clock forkbomb-delay", N, "the kernel needs no help here"),
+    Row("websocket* websockets*", N, "these belong to uWSGI's own websockets"),
     Row("max-apps no-default-app", N, "there is one application"),
     Row("show-config", N, "--check shows it"),
     Row("start-time", N, "a variable that nothing uses"),
@@ -297,19 +301,21 @@ TABLE: tuple[Row, ...] = (
         "declare-option declare-option2 blacklist whitelist end-blacklist end-whitelist resolve if-plugin "
         "if-not-plugin ifplugin if-hostname-match if-not-hostname-match",
         R,
-        "write what it comes to",
+        "write the resulting options",
     ),
     Row("stop reload pause suspend resume signal-* connect-and-read extract exit get dump-options", R, _COMMAND),
 )
 
 
 def find(name: str, value: str, is_placeholder: bool = False) -> Row | None:
-    """The row for an option; None if the table does not know it.
+    """Return the row for an option; None if the table does not have the option.
 
     Args:
-        is_placeholder: whether something refers to it as %(name): then it is uWSGI's only if a row has this very name.
+        name: of the option.
+        value: of the option; empty if it has none.
+        is_placeholder: whether something refers to it as %(name). Then a row counts only if it has this very name.
     """
-    whole = is_placeholder or "_" in name  # no family of uWSGI's has names with underscores
+    whole = is_placeholder or "_" in name  # no pattern matches names with underscores
     for row in TABLE:
         patterns = row.patterns.split()
         fits = name in patterns if whole else any(fnmatchcase(name, pattern) for pattern in patterns)
@@ -319,5 +325,5 @@ def find(name: str, value: str, is_placeholder: bool = False) -> Row | None:
 
 
 def names() -> list[str]:
-    """All names of the table, patterns left out: to find what somebody may have meant."""
+    """Return all names in the table, without patterns: candidates for similar names."""
     return [name for row in TABLE for name in row.patterns.split() if "*" not in name]

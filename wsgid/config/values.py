@@ -1,9 +1,10 @@
-"""Kinds of values: from the text that somebody has written to what a setting holds, and back.
+"""Kinds of values: from the text that an operator has written to the value of a setting, and back.
 
 Rules
-* `parse` raises ValueError, whose message says what was expected: "a whole number from 1 on".
-* `show` is its inverse: parse(show(value)) == value.
-* Nothing here knows an option or a source; what depends on this machine (users, directories, processors) is asked for.
+* `parse` raises ValueError; its message says what was expected: "a whole number from 1 on".
+* `show` is the inverse: parse(show(value)) == value.
+* Nothing here knows an option or a source. Questions about this machine (users, directories, processors) are asked when
+  a value is parsed.
 """
 
 import glob
@@ -27,9 +28,9 @@ class ValueKind:
 
     Args:
         name: for the docs, with the unit.
-        parse: text to value; ValueError says what was expected.
+        parse: text to value; its ValueError says what was expected.
         show: value to text.
-        is_number: in uWSGI's ini, a comment may follow it, because atoi(3) ends there.
+        is_number: whether uWSGI's ini may have a comment after the value, because atoi(3) stops there.
     """
 
     name: str
@@ -99,7 +100,7 @@ def _mode(text: str) -> int:
     return int(text, 8)
 
 
-_NUMBER_MAX = (1 << 32) - 2  # of users and groups; the one above means "leave it" (chown(2))
+_NUMBER_MAX = (1 << 32) - 2  # user and group numbers; the next number means "leave it" (chown(2))
 
 
 def _user(text: str) -> int:
@@ -138,7 +139,7 @@ def _path(text: str) -> str:
 def _directory(text: str) -> str:
     if not os.path.isdir(text):
         raise ValueError("a directory that exists")
-    return os.path.abspath(text)  # not resolved: a reload has to follow a symlink that was switched
+    return os.path.abspath(text)  # not resolved, because a reload has to follow a switched symlink
 
 
 def _directories(text: str) -> tuple[str, ...]:
@@ -160,7 +161,7 @@ def _static_map(text: str) -> tuple[str, str]:
 
 
 def _tls_socket(text: str) -> tuple[str, ...]:
-    """Address, certificate, key, and the authority of client certificates if there is one."""
+    """Return address, certificate, key and, if given, the authority of client certificates."""
     address, *files = text.split(",")
     if len(files) not in (2, 3) or not all((address, *files)):
         raise ValueError("ADDRESS,CERTIFICATE,KEY or ADDRESS,CERTIFICATE,KEY,CA, the last three being PEM files")
@@ -214,7 +215,7 @@ OWNER = ValueKind("user:group", _owner, _show_owner)
 DIRECTORY = ValueKind("directory", _directory)
 DIRECTORIES = ValueKind(
     "directory, or a pattern of some", _directories
-)  # the one kind of which a text makes several values
+)  # the only kind in which one text gives several values
 PATH = ValueKind("path", _path)
 ENVIRONMENT = ValueKind("NAME=VALUE", _environment, "=".join)
 TLS_SOCKET = ValueKind("address,certificate,key[,CA]", _tls_socket, ",".join)

@@ -43,8 +43,8 @@ def test_the_report_says_what_holds_and_where_it_is_from(tmp_path: Path) -> None
         "harakiri = 2.5                  command line",
         "log-level = debug               WSGID_LOG_LEVEL",
         "",
-        "uwsgi.ini:5: what follows '4' is taken for a comment; uWSGI's ini has none behind a value: put it on a line "
-        "of its own",
+        "uwsgi.ini:5: the text after '4' is taken for a comment; uWSGI's ini has no comments after a value: "
+        "put the comment on a line of its own",
         "uwsgi.ini:2: master: there always is one",
         "the options are right, and the application can be imported",
     ]
@@ -139,7 +139,7 @@ def test_an_upgrade_to_a_broken_application_does_not_happen(start: Start, tmp_pa
     before = server.worker_pids()
     (tmp_path / "app.py").write_text("import no_such_thing")
     server.send_signal(Signals.SIGUSR2)
-    server.wait_for("wsgid cannot be started anew: its rehearsal exited with code 3; this one goes on serving")
+    server.wait_for("wsgid cannot be started anew: its rehearsal exited with code 3; this server keeps serving")
     server.wait_for("wsgid check ERROR: the application 'app:application' cannot be imported: ModuleNotFoundError")
     assert server.worker_pids() == before and client.get(tmp_path / "app.sock").body == b"fine"
     assert server.stop() == 0
@@ -152,7 +152,7 @@ def test_an_upgrade_to_a_wrong_file_does_not_happen(start: Start, tmp_path: Path
     (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = app:application\nsocket = app.sock\nworker = 2\n")
     server.send_signal(Signals.SIGUSR2)
     server.wait_for("uwsgi.ini:4: unknown option 'worker': did you mean 'workers'?")
-    server.wait_for("its rehearsal exited with code 2; this one goes on serving")
+    server.wait_for("its rehearsal exited with code 2; this server keeps serving")
     (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = app:application\nsocket = app.sock\nworkers = 2\n")
     server.send_signal(Signals.SIGUSR2)
     server.wait_for("listens on .* with 2 workers")

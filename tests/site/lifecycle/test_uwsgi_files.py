@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Start
-from tests.support import client
+from tests.support import ROOT, client
 from wsgid.config import merge, uwsgi_options
 from wsgid.config.merge import Configuration
 from wsgid.config.options import by_key, declared
@@ -193,7 +193,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FILES.glob("*.ini")))
 def test_a_file_of_a_real_site_is_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(FILES.parent.parent)
+    monkeypatch.chdir(ROOT)  # with_include.ini names the other file from there
     assert of(read(name, INSTALL_DIR="/tmp", LOCAL_DIR="/tmp")) == EXPECTED[name]
 
 
@@ -209,8 +209,9 @@ def test_what_needs_nothing_here_is_noted_with_its_place() -> None:
 def test_a_comment_behind_a_number_is_no_part_of_it_and_warned_of() -> None:
     warnings = read("django_behind_nginx.ini").warnings
     assert [warning.partition(": ")[2] for warning in warnings] == [
-        "what follows '60' is taken for a comment; uWSGI's ini has none behind a value: put it on a line of its own",
-        "what follows '5000' is taken for a comment; uWSGI's ini has none behind a value: put it on a line of its own",
+        f"the text after '{number}' is taken for a comment; uWSGI's ini has no comments after a value: put the comment "
+        "on a line of its own"
+        for number in (60, 5000)
     ]
 
 
@@ -484,7 +485,7 @@ def test_a_container_like_file_with_includes_serves_and_upgrades(start: Start, t
     )
     server = start("--ini", "site.ini", app=APP, environ={"PLACE": str(tmp_path)}).wait_ready(2)
     assert client.get(tmp_path / "app.sock").body.decode() == f"{tmp_path}/deploy green ['wsgid']"
-    server.wait_for(r"WARNING: site.ini:8: what follows '2' is taken for a comment")
+    server.wait_for(r"WARNING: site.ini:8: the text after '2' is taken for a comment")
     (tmp_path / "base.ini").write_text("[uwsgi]\nenv = COLOUR=blue\n")
     server.send_signal(Signals.SIGUSR2)
     server.wait_for(r"worker \d+ \(generation 0, .* exited with code 0", 2)
