@@ -1,9 +1,9 @@
-"""What a running worker says of itself.
+"""What a running worker can tell about itself.
 
-queries.py         wsgidctl's questions, and who answers
-stacks.py          where all greenlets and threads are
+queries.py         wsgidctl's questions, and their answers
+stacks.py          the stacks of all greenlets and threads
 heap.py            what fills the memory
-profiler.py        where the time goes
-samplers.py        who runs or waits, asked again and again
-profile_stacks.py  the stacks that were seen, counted
+profiler.py        a profile: where the time is spent
+samplers.py        take the samples: what runs, or what waits
+profile_stacks.py  the stacks of the samples, counted
 """

@@ -1,8 +1,8 @@
-"""What fills this worker's memory: the kernel's sums, objects by type, and what tracemalloc has traced.
+"""What fills the memory of this worker: the kernel's numbers, objects by type, and what tracemalloc has traced.
 
 Rules
-* Counting takes turns with the requests: after SLICE objects, whoever waits in the hub has its turn.
-* Only type() is asked of an object: isinstance() would ask __class__, and wake up lazy objects.
+* Counting takes turns with the requests: after each SLICE objects the hub runs.
+* Only type() of an object is used: isinstance() would ask __class__, which wakes up lazy objects.
 """
 
 import gc
@@ -16,20 +16,23 @@ from wsgid.linux import memory
 
 TYPES_SHOWN = 20
 LINES_SHOWN = 20
-OBJECTS_MAX = 1_000_000  # more are not looked at
+OBJECTS_MAX = 1_000_000  # further objects are not counted
 SLICE = 20_000
 
 
 class Heap:
-    """One worker's answers; remembers the last of them, for what has grown since."""
+    """Makes the reports of one worker. Remembers the last report, to tell what has grown since."""
 
     def __init__(self) -> None:
-        self._traced: dict[str, int] = {}  # bytes by line of code, at the last question
+        self._traced: dict[str, int] = {}  # bytes for each line of code, at the last report
 
     def report(self) -> dict[str, Any]:
-        """`parts`: see memory.parts. `objects`: {tracked, counted, frozen, types}; those of the template are frozen,
-        and not counted. `traced`: None without tracemalloc, or {total_bytes, first, lines}: what has grown since the
-        last question, or what there is at the first."""
+        """Return one report.
+
+        `parts`: see linux.memory.parts. `objects`: {tracked, counted, frozen, types}; objects of the template are
+        frozen, and are not counted. `traced`: None without tracemalloc, otherwise {total_bytes, first, lines}: what has
+        grown since the last report, or everything in the first report.
+        """
         return {"parts": memory.parts("self"), "objects": _objects(), "traced": self._growth()}
 
     def _growth(self) -> dict[str, Any] | None:
@@ -37,7 +40,7 @@ class Heap:
             return None
         first = not self._traced
         statistics = tracemalloc.take_snapshot().statistics("lineno")
-        before, self._traced = self._traced, {str(one.traceback): one.size for one in statistics}
+        before, self._traced = self._traced, {str(statistic.traceback): statistic.size for statistic in statistics}
         grown = {line: size - (0 if first else before.get(line, 0)) for line, size in self._traced.items()}
         largest = sorted(grown, key=lambda line: -grown[line])[:LINES_SHOWN]
         return {
@@ -58,7 +61,7 @@ def _objects() -> dict[str, Any]:
         counts.update(map(type, tracked[start : min(start + SLICE, counted)]))
         gevent.sleep(0)
     types = [
-        {"type": f"{one.__module__}.{one.__qualname__}", "count": count}
-        for one, count in counts.most_common(TYPES_SHOWN)
+        {"type": f"{kind.__module__}.{kind.__qualname__}", "count": count}
+        for kind, count in counts.most_common(TYPES_SHOWN)
     ]
     return {"tracked": len(tracked), "counted": counted, "frozen": gc.get_freeze_count(), "types": types}

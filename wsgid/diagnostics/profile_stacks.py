@@ -3,8 +3,8 @@
     see(root, frame, weight) ... -> encoded()
 
 Rules
-* All that is gathered has a bound, and what was cut off is named.
-* A stack's outermost entry says whose it is: the request's, by a label of which there are few, or the greenlet's.
+* Everything that is collected has a limit, and a cut is visible by name.
+* The outermost entry of a stack is its root: a label of the request (there are few labels), or of the greenlet.
 """
 
 import dis
@@ -15,12 +15,12 @@ import gevent
 
 from wsgid.errors import WsgidError
 
-STACKS_MAX = 4000  # distinct ones
-DEPTH_MAX = 250  # frames, the innermost
+STACKS_MAX = 4000  # distinct stacks
+DEPTH_MAX = 250  # the innermost frames
 LABELS_MAX = 100
-_ENCODE_BATCH = 50  # stacks, then others have their turn
+_ENCODE_BATCH = 50  # so many stacks at a time, then other greenlets run
 
-# What stands in a stack and is no function.
+# Entries in a stack that are no functions.
 OTHERS = "(other requests)"
 WSGID = "(wsgid, compiled)"
 DEEPER = "(deeper frames were cut off)"
@@ -30,14 +30,14 @@ _RESUME = dis.opmap["RESUME"]
 
 
 class ProfileRefused(WsgidError):
-    """There will be no profile; the message is one sentence for the operator."""
+    """The profile is refused. The message is one sentence for the operator."""
 
 
 class Samples:
-    """Stacks, each with its weight and how often it was seen.
+    """Stacks, each with its weight and the number of its samples.
 
-    A stack is a tuple, innermost first, of a root's name and id()s: of code objects, and of names of what has none.
-    Code objects themselves would be hashed by their contents, each time.
+    A stack is a tuple, innermost entry first: id()s of code objects, or of names of entries without code, and at the
+    end the root's name. Code objects themselves would be hashed by their contents each time.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Samples:
         known = self._known
         stack: list[str | int] = []
         if frame is None or (frame.f_back is None and _is_entered(frame)):
-            stack.append(id(WSGID))  # what called the outermost function has no frame, but has had the time
+            stack.append(id(WSGID))  # the caller of the outermost function has no frame, but has used the time
             frame = None
         while frame is not None:
             if len(stack) == DEPTH_MAX:
@@ -68,6 +68,7 @@ class Samples:
         self.add(tuple(stack), weight_ns)
 
     def add(self, stack: tuple[str | int, ...], weight_ns: int) -> None:
+        """Count a stack."""
         count = self._counts.get(stack)
         if count is None:
             if len(self._counts) >= STACKS_MAX:
@@ -77,15 +78,16 @@ class Samples:
         count[1] += 1
 
     def encoded(self) -> dict[str, Any]:
-        """{"frames": [[function, file, line]], "stacks": [[[indexes into frames, outermost first], us, samples]]}.
+        """Return {"frames": [[function, file, line]], "stacks": [[[indexes into frames, outermost first], us,
+        samples]]}.
 
-        The first of a stack is its root's name, with neither file nor line. Lets others run meanwhile.
+        The first entry of a stack is its root's name, with neither file nor line. Other greenlets run meanwhile.
         """
         places: dict[str | int, int] = {}
         frames: list[tuple[str, str, int]] = []
         stacks = []
         for number, (stack, (weight_ns, samples)) in enumerate(self._counts.items()):
-            if weight_ns < 1000:  # it is told in microseconds
+            if weight_ns < 1000:  # weights are told in microseconds
                 continue
             for entry in stack:
                 if entry not in places:
@@ -102,5 +104,5 @@ class Samples:
 
 
 def _is_entered(frame: FrameType) -> bool:
-    """Whether it has run nothing yet: CPython looks for signals when a function begins, and this one came before."""
+    """Whether the function has run no code yet. CPython checks for signals when a function begins, before its code."""
     return frame.f_lasti < 0 or frame.f_code.co_code[frame.f_lasti] == _RESUME

@@ -1,4 +1,4 @@
-"""A profile of this worker: in which stacks its processor time is spent, or what its requests wait for.
+"""A profile of this worker: which stacks use its processor time, or what its requests wait for.
 
     wsgidctl's order -> Profiler.run -> a sampler (samplers.py) for so many seconds -> its stacks (profile_stacks.py)
 
@@ -23,19 +23,19 @@ SECONDS_MIN, SECONDS_MAX = 1, 300
 HZ_MIN, HZ_MAX = 1, 1000
 _LOOK_S = 0.1
 
-THREADS = "(native threads)"  # in a stack, and no function
+THREADS = "(native threads)"  # stands in a stack, but is no function
 
 
 class ProfileClock(Enum):
-    """Which time is shared out among the stacks."""
+    """The time that a profile measures."""
 
-    CPU = "cpu"  # of the processor, in the interpreter's thread
-    WALL = "wall"  # each request's own, while it is in the application
+    CPU = "cpu"  # processor time of the interpreter's thread
+    WALL = "wall"  # the time of each request, while it is in the application
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the asker wants."""
+    """The asker's wishes."""
 
     seconds: float
     hz: int
@@ -43,18 +43,18 @@ class Order:
 
 
 class Profiler:
-    """Profiles of one worker, one at a time.
+    """Makes the profiles of a worker, one at a time.
 
     Args:
-        greenlets: those that serve requests, as they are at any time.
+        greenlets: returns the greenlets that serve requests now.
     """
 
     def __init__(self, greenlets: Callable[[], Iterable[RequestGreenlet]]) -> None:
         self._greenlets = greenlets
-        self._ended: Event | None = None  # of the profile that runs
+        self._ended: Event | None = None  # set at the end of the running profile
 
     def run(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Sample for as long as the asker says; the greenlet that calls this waits.
+        """Sample for as long as the asker wants. The calling greenlet waits.
 
         Args:
             arguments: "seconds", "hz" and "clock", from the asker.
@@ -94,13 +94,13 @@ class Profiler:
         }
 
     def end(self) -> None:
-        """End the profile that runs, if any; its asker gets what there is."""
+        """End the running profile, if any. Its asker gets the samples so far."""
         if self._ended is not None:
             self._ended.set()
 
 
 def parse(arguments: dict[str, Any]) -> Order:
-    """Raises ProfileRefused for what cannot be done."""
+    """Return the order. Raises ProfileRefused for impossible wishes."""
     seconds: Any = arguments.get("seconds")
     hz: Any = arguments.get("hz", 100)
     if type(seconds) not in (int, float) or not SECONDS_MIN <= seconds <= SECONDS_MAX:
@@ -116,7 +116,7 @@ def parse(arguments: dict[str, Any]) -> Order:
 
 
 class _Spent:
-    """Clocks, read together."""
+    """Clocks that are read together."""
 
     def __init__(self) -> None:
         self.seconds = time.monotonic()

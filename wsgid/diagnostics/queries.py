@@ -1,10 +1,10 @@
-"""What a worker says of itself when wsgidctl asks: one JSON object, to the connection that came with the question.
+"""Answers to wsgidctl's questions in a worker: one JSON object, sent to the connection that came with the question.
 
 Rules
-* Nothing of this runs, or costs anything, until somebody asks.
-* Each question is answered in a greenlet of its own: whoever is slow to read holds up nobody.
-* Whoever leaves gets no answer: its greenlet ends at once.
-* While the hub is held up, the master's signal has those of AT_ONCE answered in its handler, without the hub.
+* Nothing here runs, or costs anything, until somebody asks.
+* A greenlet of its own answers each question: a slow reader holds up nobody.
+* If the asker leaves, the greenlet of the question ends at once.
+* While the hub is held up, the master's signal makes the signal handler answer questions of AT_ONCE without the hub.
 """
 
 import _socket
@@ -29,31 +29,37 @@ from wsgid.errors import WsgidError
 from wsgid.serving.greenlets import RequestGreenlet
 from wsgid.serving.syscalls import poll
 
-ANSWER_S = 10.0  # how long the asker may take to read
-LAST_ANSWER_S = 0.5  # the same, when the worker has nothing else to do any more
-LOOK_S = 0.1  # how often we look whether the asker is still there
-HELD_UP_ANSWER_S = 1.0  # while everything waits for it
-REQUESTS_MAX = 10_000  # in an answer
+ANSWER_S = 10.0  # how long the asker may take to read the answer
+LAST_ANSWER_S = 0.5  # the same, when the worker has nothing else left to do
+LOOK_S = 0.1  # how often the worker checks whether the asker is still connected
+HELD_UP_ANSWER_S = 1.0  # the same, while the signal handler answers and everything else waits
+REQUESTS_MAX = 10_000  # the most requests in an answer
 
 
 class Queries:
-    """Answers for one worker.
+    """Answers the questions to one worker.
 
     Args:
-        slot: the worker's.
-        greenlets: those that serve requests, as they are at any time.
+        slot: the worker's slot.
+        greenlets: returns the greenlets that serve requests now.
     """
 
     def __init__(self, slot: int, greenlets: Callable[[], Iterable[RequestGreenlet]]) -> None:
         self.slot = slot
         self.greenlets = greenlets
         self.profiler = Profiler(greenlets)
-        self._answering: dict[gevent.Greenlet, Any] = {}  # with who has asked
+        self._answering: dict[gevent.Greenlet, Any] = {}  # each with the connection of its asker
         self.heap = Heap()
-        self.held_up_at: FrameType | None = None  # in the signal handler: what holds the hub
+        self.held_up_at: FrameType | None = None  # in the signal handler: the frame that holds the hub
 
     def take(self, kind: str, arguments: dict[str, Any], fd: int) -> None:
-        """Answer later; owns `fd` from now on."""
+        """Answer a question soon, in a new greenlet.
+
+        Args:
+            kind: of the question.
+            arguments: of the question.
+            fd: the asker's connection; this object owns it from now on.
+        """
         asker = socket.socket(fileno=fd)
         answering = gevent.spawn(self._answer, kind, arguments, asker)
         self._answering[answering] = asker
@@ -63,21 +69,21 @@ class Queries:
         self._answering.pop(answering, None)
 
     def abandon(self) -> None:
-        """In a process that was forked from the worker: the worker answers."""
+        """Close the connections in a process that was forked from the worker. The worker itself answers."""
         for asker in self._answering.values():
             if asker.fileno() >= 0:
                 posix.close(asker.detach())
 
     def close(self) -> None:
-        """The worker ends: say what is known by now."""
+        """The worker ends: send the answers that are ready."""
         self.profiler.end()
         gevent.joinall(list(self._answering), LAST_ANSWER_S)
 
     def answer_held_up(self, kind: str, arguments: dict[str, Any], fd: int, frame: FrameType | None) -> None:
-        """Answer now, while the hub is held up at `frame`; owns `fd`. Only for the kinds of AT_ONCE."""
+        """Answer now, while the hub is held up at `frame`. Only for the kinds of AT_ONCE. Owns `fd` from now on."""
         self.held_up_at = frame
         try:
-            asker = _socket.socket(fileno=fd)  # not gevent's, which would wait in the hub
+            asker = _socket.socket(fileno=fd)  # not gevent's class, which would wait in the hub
             asker.settimeout(HELD_UP_ANSWER_S)
             asker.sendall(self._said(kind, arguments))
             asker.close()
@@ -108,16 +114,16 @@ class Queries:
 
 
 def _end_if_left(asker: Any, answering: gevent.Greenlet) -> None:
-    if poll(asker.fileno(), 0):  # POLLHUP: it has closed both ways
+    if poll(asker.fileno(), 0):  # POLLHUP: the asker has closed both directions
         answering.kill(block=False)
 
 
 def _requests(questions: Queries, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The oldest requests that the application has now, and how many there are."""
-    running = [one for one in questions.greenlets() if one.environ is not None]
+    """Return the oldest requests that the application works on, and how many there are."""
+    running = [serving for serving in questions.greenlets() if serving.environ is not None]
     limit = min(arguments.get("limit", REQUESTS_MAX), REQUESTS_MAX)
-    oldest = heapq.nsmallest(limit, running, key=lambda one: one.started_s)
-    return {"requests": [one.facts() for one in oldest], "total": len(running)}
+    oldest = heapq.nsmallest(limit, running, key=lambda serving: serving.started_s)
+    return {"requests": [serving.facts() for serving in oldest], "total": len(running)}
 
 
 def _stacks(questions: Queries, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +137,7 @@ def _memory(questions: Queries, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _profile(questions: Queries, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Where the time goes, in the next few seconds."""
+    """Profile the next few seconds, and return where the time was spent."""
     return questions.profiler.run(arguments)
 
 
@@ -141,4 +147,4 @@ KINDS: dict[str, Callable[[Queries, dict[str, Any]], dict[str, Any]]] = {
     "stacks": _stacks,
     "memory": _memory,
 }
-AT_ONCE = frozenset({"requests", "stacks"})  # those that need no hub
+AT_ONCE = frozenset({"requests", "stacks"})  # questions that need no hub

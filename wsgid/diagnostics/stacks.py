@@ -1,9 +1,9 @@
-"""Where everything in this process is: the Python stacks of all greenlets and threads.
+"""The Python stacks of all greenlets and threads of this process.
 
 Rules
-* Only type() is asked of what the collector knows: isinstance() would ask __class__, and wake up lazy objects.
-* The same stack of many is one entry with a count, so that ten thousand requests at one place are one stack.
-* Nothing here waits in the hub: it also runs in a signal handler, while the hub is held up.
+* Only type() of collected objects is used: isinstance() would ask __class__, which wakes up lazy objects.
+* Equal stacks are one entry with a count. Ten thousand requests at the same place are one stack.
+* Nothing here waits in the hub, because this code also runs in a signal handler while the hub is held up.
 """
 
 import gc
@@ -20,16 +20,16 @@ from gevent.hub import get_hub
 
 from wsgid.serving.greenlets import RequestGreenlet
 
-STACKS_MAX = 200  # different ones in an answer
-FRAMES_MAX = 200  # of a stack, the innermost
-NAMED_MAX = 10  # of a stack's requests or greenlets, that many are named
+STACKS_MAX = 200  # different stacks in an answer
+FRAMES_MAX = 200  # the innermost frames of a stack
+NAMED_MAX = 10  # requests or greenlets that are named for each stack
 
 _Place = tuple[CodeType, int]
 _thread_ident = monkey.get_original("_thread", "get_ident")  # of the operating system's thread
 
 
 class _StackWriter:
-    """Entries, the same stacks together."""
+    """Collects entries; equal stacks become one entry."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, tuple[_Place, ...]], dict[str, Any]] = {}
@@ -52,28 +52,30 @@ class _StackWriter:
 
 
 def report(requests: Iterable[RequestGreenlet], held: FrameType | None = None) -> dict[str, Any]:
-    """The stacks of this process.
+    """Return the stacks of this process.
 
     Args:
         requests: the greenlets that serve requests.
-        held: where the hub is held up, if this runs in the signal handler that has met it there.
+        held: the frame that holds the hub, if this runs in the signal handler.
 
-    Returns: `stacks`, a list of {kind, count, named, frames}, the innermost frame last; kind is 'holder' (it holds the
-    hub), 'request', 'greenlet' or 'thread'. `idle`: how many greenlets wait for a request, or for its rest. `omitted`:
-    how many greenlets and threads did not fit.
+    Returns:
+        `stacks`: a list of {kind, count, named, frames}, with the innermost frame last. kind is 'holder' (this code
+        holds the hub), 'request', 'greenlet' or 'thread'.
+        `idle`: the number of greenlets that wait for a request, or for the rest of a request.
+        `omitted`: the number of greenlets and threads that did not fit.
     """
     stacks = _StackWriter()
     current = greenlet.getcurrent()
     if held is not None:
         stacks.add("holder", held, _named(current))
     idle = 0
-    for one in sorted(requests, key=_age_key):
-        if one is current:
+    for serving in sorted(requests, key=_age_key):
+        if serving is current:
             continue
-        if one.environ is None:
+        if serving.environ is None:
             idle += 1
         else:
-            stacks.add("request", one.gr_frame, one.facts())
+            stacks.add("request", serving.gr_frame, serving.facts())
     hub = get_hub()
     for other in _others((current, hub, hub.parent)):
         stacks.add("greenlet", other.gr_frame, _named(other))
@@ -83,36 +85,43 @@ def report(requests: Iterable[RequestGreenlet], held: FrameType | None = None) -
     return {"stacks": stacks.entries(), "idle": idle, "omitted": stacks.omitted}
 
 
-def _age_key(one: RequestGreenlet) -> float:
-    return one.started_s if one.environ is not None else 0.0
+def _age_key(serving: RequestGreenlet) -> float:
+    return serving.started_s if serving.environ is not None else 0.0
 
 
 def _others(known: tuple[Any, ...]) -> Iterable[Any]:
-    """The greenlets that the application has started."""
-    for one in gc.get_objects():
-        if not issubclass(type(one), greenlet.greenlet) or isinstance(one, RequestGreenlet):
+    """Yield the greenlets that the application has started."""
+    for candidate in gc.get_objects():
+        if not issubclass(type(candidate), greenlet.greenlet) or isinstance(candidate, RequestGreenlet):
             continue
-        if one.gr_frame is not None and not any(one is other for other in known) and not _is_ours(one):
-            yield one
+        if (
+            candidate.gr_frame is not None
+            and not any(candidate is other for other in known)
+            and not _is_ours(candidate)
+        ):
+            yield candidate
 
 
-def _is_ours(one: Any) -> bool:
-    """Whether it answers a question, as this one does, or is that with which a thread begins: threads are shown too."""
-    return str(getattr(getattr(one, "_run", None), "__module__", "")).startswith("wsgid.") or one.parent is None
+def _is_ours(candidate: Any) -> bool:
+    """Whether this greenlet answers a question, as the present greenlet does, or is the main greenlet of a thread.
+    Threads are shown separately."""
+    return str(getattr(getattr(candidate, "_run", None), "__module__", "")).startswith("wsgid.") or (
+        candidate.parent is None
+    )
 
 
-def _named(one: Any) -> Any:
-    """A request's facts, or what a greenlet is called."""
-    if isinstance(one, RequestGreenlet):
-        return one.facts() if one.environ is not None else "a greenlet between two requests"
-    if isinstance(one, gevent.Greenlet):
-        run = getattr(one, "_run", None)
-        return f"{one.name}: {getattr(run, '__module__', '?')}.{getattr(run, '__qualname__', '?')}"
-    return "the event loop" if one is get_hub() else type(one).__name__
+def _named(named: Any) -> Any:
+    """Return a request's facts, or a greenlet's name."""
+    if isinstance(named, RequestGreenlet):
+        return named.facts() if named.environ is not None else "a greenlet between two requests"
+    if isinstance(named, gevent.Greenlet):
+        run = getattr(named, "_run", None)
+        return f"{named.name}: {getattr(run, '__module__', '?')}.{getattr(run, '__qualname__', '?')}"
+    return "the event loop" if named is get_hub() else type(named).__name__
 
 
 def _places(frame: FrameType | None) -> tuple[_Place, ...]:
-    """From the outermost to the innermost."""
+    """Return the places from the outermost to the innermost."""
     places: list[_Place] = []
     while frame is not None and len(places) < FRAMES_MAX:
         places.append((frame.f_code, frame.f_lineno))

@@ -3,10 +3,10 @@
     listener readable -> `_wake` in the hub -> GreenletPool.run -> the greenlet calls `accept_next` until it is None
 
 Rules
-* Nothing is accepted beyond --gevent: what waits, waits in the backlog, where siblings find it.
+* At most --gevent connections are accepted. Further connections wait in the backlog, where other workers find them.
 * A wake-up takes a batch of connections, within a slice of time: see docs/decisions/009-accept.md.
-* A connection whose request has not come yet is served after those whose request is there.
-* When descriptors or memory are used up, accepting pauses. The connections wait in the backlog.
+* Connections whose request has arrived are served before the others.
+* When descriptors or memory are used up, accepting pauses. Meanwhile connections wait in the backlog.
 """
 
 import errno
@@ -22,28 +22,28 @@ from wsgid.serving.syscalls import NOTHING, AcceptSocket, poll
 from wsgid.serving.tally import Tally
 from wsgid.sockets.listen_spec import ListenSocket, WireProtocol
 
-ACCEPT_BATCH = 16  # connections that a wake-up takes, at most
-ACCEPT_SLICE_S = 0.001  # after this, those who wait in this worker have their turn
+ACCEPT_BATCH = 16  # the most connections that a wake-up takes
+ACCEPT_SLICE_S = 0.001  # after this time, requests that wait in this worker run
 OUT_OF_FDS_PAUSE_S = 0.1
 
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _monotonic = time.monotonic
 
-Wrap = Callable[[int], Connection]  # an accepted descriptor -> its connection, where this is no plain one
+Wrap = Callable[[int], Connection]  # makes the connection of an accepted descriptor, if it is not a plain one
 
 
 class Acceptor:
-    """The listeners of one worker, and its places of --gevent.
+    """The listeners of a worker, and its places of --gevent.
 
     Args:
-        settings: the operator's.
+        settings: the operator's settings.
         hub: gevent's.
-        listeners: shared with all siblings, and what is spoken there.
-        wrapping: says for a listener how its connections are made; None: they are plain ones.
-        pool: whose greenlets take what has come.
-        tally: where it is shown how many places are taken.
-        say_once: takes a key and a sentence, for what the operator has to be told once.
+        listeners: the sockets that all workers share, with their protocols.
+        wrapping: returns for a listener how its connections are made; None: they are plain ones.
+        pool: its greenlets serve the connections.
+        tally: shows how many places are taken.
+        say_once: takes a key and a sentence that the operator has to be told once.
     """
 
     def __init__(
@@ -66,22 +66,29 @@ class Acceptor:
         self._tally = tally
         self._say_once = say_once
         self._listeners = [self._watched(listener) for listener in listeners]
-        self._lent: dict[int, list[WatchedListener]] = {}  # those among them that are lent to this worker, by number
-        self._batch_left = 0  # of this wake-up
+        self._lent: dict[
+            int, list[WatchedListener]
+        ] = {}  # the listeners that are lent to this worker, by the number of their share
+        self._batch_left = 0  # how many connections this wake-up may still take
         self._slice_ends_s = 0.0
-        self._early: list[Connection] = []  # accepted, and their requests had not come yet
+        self._early: list[Connection] = []  # accepted connections whose requests had not arrived yet
         self._pause = hub.loop.timer(OUT_OF_FDS_PAUSE_S, OUT_OF_FDS_PAUSE_S)
 
     # --- listeners ---
 
     def open(self) -> None:
-        """Accept, as long as there are places."""
+        """Accept connections, as long as there are free places."""
         if not self.is_closed and self.in_flight < self._places:
             for listener in self._listeners:
                 listener.open(self._wake)
 
     def take_share(self, number: int, listeners: Sequence[ListenSocket]) -> None:
-        """Accept from these too (--reuse-port); they are as in __init__, but for this worker."""
+        """Also accept from these sockets (--reuse-port), which are lent to this worker alone.
+
+        Args:
+            number: of the share.
+            listeners: as in __init__.
+        """
         self.leave_share(number)
         lent = [self._watched(listener) for listener in listeners]
         if self.is_closed:
@@ -93,7 +100,7 @@ class Acceptor:
         self.open()
 
     def leave_share(self, number: int) -> None:
-        """Accept from these no more: somebody else does."""
+        """Stop accepting from these sockets: another worker does it."""
         for listener in self._lent.pop(number, ()):
             self._listeners.remove(listener)
             listener.close()
@@ -103,7 +110,7 @@ class Acceptor:
         return any(listener.has_waiting() for listener in self._listeners)
 
     def close(self) -> None:
-        """Accept nothing any more; what is in flight goes on."""
+        """Accept nothing any more. Requests in flight go on."""
         self.is_closed = True
         self._batch_left = 0
         for listener in self._listeners:
@@ -121,18 +128,18 @@ class Acceptor:
     # --- a wake-up ---
 
     def _wake(self, listener: AcceptSocket) -> None:
-        """A listener is readable. Runs in the hub, and lets idle greenlets take what waits: one takes connection after
-        connection, until it has to wait within a request; then it is the next one's turn."""
+        """A listener is readable: let idle greenlets take its connections. Runs in the hub. A greenlet takes one
+        connection after the other, until it has to wait within a request. Then the next greenlet takes over."""
         self._batch_left = ACCEPT_BATCH
         self.start_slice()
         while self._batch_left > 0 or self._early:
             self._pool.run(listener)
 
     def accept_next(self, listener: AcceptSocket) -> Connection | None:
-        """A connection for the greenlet that runs; None if there is none, or no place for it.
+        """Return a connection for the running greenlet; None if no connection waits, or no place is free.
 
-        Between nginx's connect and its write there are some microseconds. Whose request is not there yet comes last:
-        by then it may be, and waiting for it in the hub costs as much as a request.
+        nginx needs some microseconds between its connect and its write. So a connection whose request has not arrived
+        is served last. By then the request may have arrived. Waiting for it in the hub would cost as much as a request.
         """
         while self._batch_left > 0:
             fd = self._accept(listener)
@@ -157,8 +164,8 @@ class Acceptor:
         return fd
 
     def _accept_failed(self, error: OSError) -> None:
-        """Out of descriptors or memory: the listener stays readable, so pause instead of spinning. The peer may also
-        have gone between its connect and our accept (accept(2), ECONNABORTED), which is nothing."""
+        """Handle an error of accept(2). If descriptors or memory are used up, pause: the listener stays readable, and
+        the worker would spin. If the peer has left between its connect and our accept (ECONNABORTED), do nothing."""
         if error.errno not in _OUT_OF_RESOURCES:
             return
         self._shut()
@@ -170,7 +177,7 @@ class Acceptor:
         self._pause.start(self._open_again)
 
     def _open_again(self) -> None:
-        self._pause.stop()  # it repeats: libev waits only for the first start of a timer that does not
+        self._pause.stop()  # a timer that does not repeat would wait only after its first start (libev)
         self.open()
 
     # --- the slice of time ---
@@ -180,14 +187,14 @@ class Acceptor:
         self._slice_ends_s = _monotonic() + ACCEPT_SLICE_S
 
     def is_slice_over(self, now_s: float) -> bool:
-        """Whether others have waited for long enough; if so, this wake-up accepts no more."""
+        """Whether other requests have waited for long enough. If so, this wake-up accepts no more."""
         if now_s > self._slice_ends_s:
             self._batch_left = 0
             return True
         return False
 
     def end_batch(self) -> None:
-        """This wake-up accepts no more."""
+        """Let this wake-up accept no more."""
         self._batch_left = 0
 
     # --- places ---
@@ -197,7 +204,7 @@ class Acceptor:
         return self.in_flight >= self._places
 
     def take_place(self) -> None:
-        """A connection holds a place from now on."""
+        """A connection begins to hold a place."""
         self.in_flight += 1
         self._tally.show_in_flight(self.in_flight)
         if self.in_flight >= self._places:
@@ -205,7 +212,7 @@ class Acceptor:
             self._shut()
 
     def free_place(self) -> None:
-        """A connection is over, or waits for its next request."""
+        """A connection has ended, or waits for its next request."""
         self.in_flight -= 1
         self._tally.show_in_flight(self.in_flight)
         if self.in_flight == self._places - 1:
@@ -220,15 +227,19 @@ class WatchedListener:
         self._watcher = hub.loop.io(shared.fd, READ)
 
     def open(self, callback: Callable[[AcceptSocket], None]) -> None:
+        """Call `callback` in the hub when a connection waits."""
         if not self._watcher.active:
             self._watcher.start(callback, self._listener)
 
     def shut(self) -> None:
+        """Stop watching."""
         self._watcher.stop()
 
     def has_waiting(self) -> bool:
+        """Whether a connection waits in the backlog."""
         return bool(poll(self._listener.fd, select.POLLIN))
 
     def close(self) -> None:
+        """Stop watching, and close the socket."""
         self._watcher.close()
         self._listener.close()

@@ -1,12 +1,12 @@
-"""The access log: which requests get a line, and when the lines of a worker are written.
+"""The access log: which requests get a line, and when a worker writes its lines.
 
-    pipeline: note() a request -> lines in memory -> the worker's round, or 64 KiB: flush() -> outlet
+    dispatcher: note() a request -> lines in memory -> the worker's round, or 64 KiB: flush() -> outlet
 
 Rules
-* A line costs a request no system call: lines are written by the worker's round (ten times a second), so that what a
-  killed worker takes along is younger than that; at 64 KiB; when the event loop is held up; and at the worker's end.
-* Nothing here ever fails a request, or waits: lines that cannot be written are dropped and counted (outlet.py).
-* What a request looked like is read from its environ after it, as the application has left it.
+* A line costs a request no system call. Lines are written by the worker's round (ten times a second), at 64 KiB, when
+  the event loop is held up, and at the worker's end. So a killed worker loses only lines that are younger than a round.
+* Nothing here makes a request fail, or waits. Lines that cannot be written are dropped and counted (log_outlet.py).
+* A request's facts are read from its environ after the request, as the application has left it.
 """
 
 import os
@@ -25,8 +25,8 @@ from wsgid.log.syslog_socket import Syslog
 from wsgid.serving.log_outlet import Outlet, SyslogOutlet
 
 FLUSH_BYTES = 64 * 1024
-TELL_S = 60.0  # how often it is said that lines were dropped
-CLOSE_S = 1.0  # how long a worker that leaves waits for who reads its last lines
+TELL_S = 60.0  # how often dropped lines are reported
+CLOSE_S = 1.0  # how long a leaving worker waits for the reader of its last lines
 
 _MOMENTS_MAX = 64
 
@@ -34,7 +34,7 @@ _monotonic = time.monotonic
 
 
 class MemoryNow:
-    """Of this process, as of the last flush."""
+    """The memory of this process at the last flush."""
 
     __slots__ = ("vsz_bytes", "rss_bytes")
 
@@ -42,17 +42,18 @@ class MemoryNow:
         self.look()
 
     def look(self) -> None:
+        """Read the sizes anew."""
         size = memory.size()
         self.vsz_bytes, self.rss_bytes = size.vsz_bytes, size.rss_bytes
 
 
 class AccessLog:
-    """The lines of one worker.
+    """The lines of a worker.
 
     Args:
-        settings: the operator's.
+        settings: the operator's settings.
         slot: of the worker.
-        outlet: where they go.
+        outlet: writes the lines.
     """
 
     def __init__(self, settings: Settings, slot: int, outlet: Outlet) -> None:
@@ -70,14 +71,18 @@ class AccessLog:
         self._is_flushing = False
         self._size_bytes = 0
         self._requests = 0
-        self._epoch_s = time.time() - _monotonic()  # when the monotonic clock was 0
+        self._epoch_s = time.time() - _monotonic()  # the time of day when the monotonic clock was 0
         self._moments: dict[int, Moment] = {}
-        self._told = 0  # dropped lines
+        self._told = 0  # number of dropped lines that were reported
         self._tell_at_s = 0.0
         self._has_failed = False
 
     def note(self, record: RequestRecord) -> None:
-        """One request is over."""
+        """A request has ended.
+
+        Args:
+            record: its facts; `memory`, `request` and `moment` are added here.
+        """
         self._requests += 1
         if not self._all and not self._is_wanted(record.served.status, record.took_s):
             return
@@ -88,7 +93,7 @@ class AccessLog:
         try:
             record.moment = self._moments.get(second) or self._moment(second)
             line = self._render(record)
-        except Exception:  # of an object that the application has put into the environ
+        except Exception:  # an object of the application in the environ fails
             self._fail()
             return
         self._lines.append(line)
@@ -97,8 +102,8 @@ class AccessLog:
             self.flush()
 
     def flush(self) -> None:
-        """Write what has gathered, as far as somebody takes it."""
-        if self._is_flushing:  # the signal of a held-up event loop has come in the middle of it
+        """Write the lines, as far as the outlet takes them."""
+        if self._is_flushing:  # the signal about a held-up event loop has interrupted a flush
             return
         self._is_flushing = True
         try:
@@ -109,7 +114,7 @@ class AccessLog:
             self._tell()
 
     def close(self) -> None:
-        """The worker leaves: write everything."""
+        """The worker leaves: write all lines."""
         self.flush()
         self._outlet.close(CLOSE_S)
         if self._outlet.dropped != self._told:
@@ -142,7 +147,7 @@ class AccessLog:
         self._tell_at_s = _monotonic() + TELL_S
 
     def _fail(self) -> None:
-        if not self._has_failed:  # once a worker: it would be said for each request
+        if not self._has_failed:  # once for each worker, because otherwise each request would log it
             self._has_failed = True
             log.error("a line of the access log could not be made; more are left out without a word", exc_info=True)
 
@@ -152,16 +157,18 @@ def _wants_all(settings: Settings) -> bool:
 
 
 def prepare(settings: Settings) -> None:
-    """In the template: what a worker would have to wait for."""
+    """Do in the template what a worker would have to wait for."""
     to = destination.parse_file(settings.access_log or "-")
     if to.kind is DestinationType.RSYSLOG:
-        Syslog(to)  # looks the host up
+        Syslog(to)  # looks up the host
 
 
 def open_for(settings: Settings, slot: int, files: Mapping[str, int]) -> AccessLog | None:
-    """The access log of a worker; None if no request is to have a line.
+    """Return the access log of a worker; None if no request gets a line.
 
     Args:
+        settings: the operator's settings.
+        slot: of the worker.
         files: path -> open descriptor.
     """
     if not (_wants_all(settings) or settings.log_4xx or settings.log_5xx or settings.log_slow):

@@ -1,12 +1,12 @@
-"""What a request leaves behind when it ends, so that the next visitor never meets it.
+"""Destroys what a request leaves behind, so that the next visitor never meets it.
 
 Rules
-* A gevent.Timeout belongs to the request in which it was started.  If it was not cancelled and expires later, it is
-  named in the log and ends nothing.
-* What belongs to a greenlet that has ended (thread-locals, and the connections in them) is destroyed within a round, in
-  a greenlet of its own: destroying may wait, and the hub must not.
-* Connections in reference cycles, as Django's are, are found by the collector alone, which an idle worker never calls.
-  So it is called after greenlets have ended: as soon as the worker is quiet, or after COLLECT_WITHIN_S if it never is.
+* A gevent.Timeout belongs to the request that has started it.  If the request does not cancel it, and it expires after
+  the request, it is named in the log and ends nothing.
+* Objects of an ended greenlet (thread-locals, and connections in them) are destroyed within a round, in a greenlet of
+  their own: destroying may wait, and the hub must not wait.
+* Only the garbage collector finds connections in reference cycles, such as Django's. An idle worker never runs the
+  collector.  So it is run after greenlets have ended: when the worker is quiet, or after COLLECT_WITHIN_S otherwise.
 """
 
 import gc
@@ -21,7 +21,7 @@ from wsgid import log
 from wsgid.log.rate_limit import RateLimit
 from wsgid.serving.greenlets import RequestGreenlet
 
-COLLECT_PAUSE_S = 1.0  # between two collections, at the least
+COLLECT_PAUSE_S = 1.0  # the shortest time between two collections
 COLLECT_WITHIN_S = 30.0
 WARNINGS_PER_S, WARNINGS_BURST = 1.0, 5
 
@@ -31,7 +31,7 @@ _warnings = RateLimit(WARNINGS_PER_S, WARNINGS_BURST)
 
 
 class Cleanup:
-    """What ended greenlets have left behind, in one worker."""
+    """What ended greenlets of a worker have left behind."""
 
     def __init__(self) -> None:
         self._ended: list[RequestGreenlet] = []
@@ -39,11 +39,16 @@ class Cleanup:
         self._collect_by_s = math.inf
 
     def add(self, ended: RequestGreenlet) -> None:
-        """This greenlet serves nobody any more."""
+        """Add a greenlet that serves no more requests."""
         self._ended.append(ended)
 
     def clear(self, now_s: float, quiet: bool) -> None:
-        """Destroy what there is. Called now and then; `quiet` says that no request is in flight."""
+        """Destroy what was added. Called now and then.
+
+        Args:
+            now_s: by the monotonic clock.
+            quiet: whether no request is in flight.
+        """
         ended, self._ended = self._ended, []
         if ended:
             self._collect_by_s = min(self._collect_by_s, now_s + COLLECT_WITHIN_S)
@@ -59,12 +64,12 @@ class Cleanup:
 
 def _destroy(ended: list[RequestGreenlet], collect: bool) -> None:
     ended.clear()
-    if collect and gc.isenabled():  # an application that has disabled it does not want it
+    if collect and gc.isenabled():  # an application that has disabled the collector does not want it
         gc.collect()
 
 
 def tie_time_outs() -> None:
-    """From now on a gevent.Timeout ends nothing but the request in which it was started."""
+    """From now on a gevent.Timeout can only end the request in which it was started."""
     gevent.Timeout.start = _start_tied
     gevent.Timeout._on_expiration = _expire_tied  # gevent's hook for subclasses
 

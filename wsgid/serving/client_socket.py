@@ -1,10 +1,11 @@
-"""The client's socket itself, for an application that takes up an Upgrade (WebSockets): environ["wsgid.socket"].
+"""The client's own socket for an application that accepts an Upgrade (WebSockets): environ["wsgid.socket"].
 
 Rules
-* Whoever uses it answers on it, from the status line on: from then on wsgid sends nothing, and --harakiri is over.
-* It is there only in requests with an Upgrade, also as environ["werkzeug.socket"], where simple-websocket and with it
-  Flask-Sock and Flask-SocketIO look for it.
-* It is closed when the application returns.
+* An application that uses the socket writes the whole answer to it, from the status line on. From then on wsgid sends
+  nothing, and --harakiri no longer counts.
+* The socket exists only in requests with an Upgrade. It is also environ["werkzeug.socket"], where simple-websocket (and
+  so Flask-Sock and Flask-SocketIO) looks for it.
+* The socket is closed when the application returns.
 """
 
 import errno
@@ -20,12 +21,11 @@ from wsgid.serving.turns import give_way
 
 
 class ClientSocket(socket.socket):  # type: ignore[misc]  # gevent has no types
-    """A gevent socket.
+    """A gevent socket for the client's connection.
 
     Args:
-        fd: the connection's; stays the caller's.
-        on_use: called when the application first sends or receives; returns what has been read of it already, behind
-            the request.
+        fd: of the connection; the caller keeps it.
+        on_use: called when the application first sends or receives. Returns bytes that were read after the request.
     """
 
     def __init__(self, fd: int, on_use: Callable[[], bytes]) -> None:
@@ -61,16 +61,17 @@ class ClientSocket(socket.socket):  # type: ignore[misc]  # gevent has no types
 
 
 class TlsClientSocket(ClientSocket):
-    """The same over TLS, which only the connection knows.
+    """The same over TLS. Only the connection object can encrypt and decrypt.
 
     Args:
-        connection: whose socket it is.
+        connection: of the client.
+        on_use: as for ClientSocket.
     """
 
     def __init__(self, connection: Connection, on_use: Callable[[], bytes]) -> None:
         super().__init__(connection.fd, on_use)
         self._connection = connection
-        self._sending = Semaphore()  # one greenlet's records must not get between those of another
+        self._sending = Semaphore()  # records of different greenlets must not mix
 
     def send(self, data: Any, flags: int = 0, timeout: Any = None) -> int:
         self._used()
@@ -90,7 +91,7 @@ class TlsClientSocket(ClientSocket):
             if block == b"":
                 return b""
             if block is None:
-                self._wait(self._read_event)  # of gevent's socket: with its timeout, and ended by its close
+                self._wait(self._read_event)  # gevent's wait: with its timeout, ended by its close
             else:
                 self._first = block
         received, self._first = self._first[:size_bytes], self._first[size_bytes:]
@@ -98,7 +99,7 @@ class TlsClientSocket(ClientSocket):
 
 
 def raw_socket(connection: Connection, on_use: Callable[[], bytes]) -> ClientSocket:
-    """What an application gets of this connection; `on_use` as of a RawSocket."""
+    """Return the socket of a connection for an application. `on_use` is as for ClientSocket."""
     if connection.is_secret:
         return TlsClientSocket(connection, on_use)
     return ClientSocket(connection.fd, on_use)

@@ -1,13 +1,13 @@
 """The worker's clock: how long its event loop was held up, and by which greenlets.
 
-    the worker's timers -> look: late? -> held_s grows -> every deadline moves by as much, but for who held the loop
+    the worker's timers -> look: late? -> held_s grows -> all deadlines move by as much, except those of the holder
 
 Rules
-* Time in which a request could not run is not its own time: time-outs of requests, heads, sockets and the mercy do not
-  count it.  A greenlet that holds the loop pays for the time that it has run itself.
-* Who never holds the loop up pays nothing: the greenlets' own times are taken (greenlet.settrace) only after the loop
-  was late, for WATCH_S.  Before that, the master's signal names who holds the loop (timeouts.py).
-* The loop is late if a timer of ROUND_S was called LATE_S too late.  Shorter holds are everyday work.
+* A request does not pay for time in which it could not run. Time-outs of requests, heads, sockets and the mercy time do
+  not count that time.  A greenlet that holds the loop pays for the time that it has run itself.
+* As long as nobody holds the loop, this costs nothing. The running times of greenlets are measured (greenlet.settrace)
+  only for WATCH_S after the loop was late.  Before that, the master's signal finds the holder (timeouts.py).
+* The loop is late if a timer of ROUND_S was called LATE_S too late.  Shorter delays are normal.
 """
 
 import math
@@ -27,26 +27,26 @@ _start = gevent.Timeout.start
 
 
 class Clock:
-    """What is known of the loop of this process."""
+    """The state of the loop of this process."""
 
     def __init__(self) -> None:
-        self.held_s = 0.0  # in all
-        self._looked_s = math.inf  # nobody looks yet
-        self._named = 0  # the greenlet that was seen holding the loop, by its id
-        self._ran: dict[int, float] = {}  # since the last look, by the greenlets' ids
-        self._own: dict[int, float] = {}  # while the loop was held up
+        self.held_s = 0.0  # in total
+        self._looked_s = math.inf  # `start` was not called yet
+        self._named = 0  # id of the greenlet that was seen holding the loop
+        self._ran: dict[int, float] = {}  # seconds since the last look, by the ids of greenlets
+        self._own: dict[int, float] = {}  # seconds while the loop was held up, by the ids of greenlets
         self._watch_until_s = 0.0
         self._watching = self._installed = False
-        self._before: Any = None  # the application's tracer
+        self._before: Any = None  # the application's own tracer
         self._hub: Any = None
         self._switched_s = 0.0
 
     def start(self) -> None:
-        """The loop runs from now on."""
+        """The loop begins to run."""
         self._looked_s = _monotonic()
 
     def now_s(self) -> float:
-        """A time that stands still while the loop does."""
+        """Return a time in seconds that stands still while the loop is held up."""
         return _monotonic() - self.held_s
 
     def look(self) -> None:
@@ -64,12 +64,12 @@ class Clock:
         self._ran.clear()
 
     def name(self, holder: object) -> None:
-        """This greenlet holds the loop now."""
+        """Record that this greenlet holds the loop now."""
         self._named = id(holder)
 
     def take_own(self) -> dict[int, float]:
-        """The seconds that greenlets have run themselves while they held the loop up, by their ids; since the last
-        call of this."""
+        """Return how many seconds greenlets have run themselves while they held up the loop, by their ids. Counts from
+        the last call."""
         own, self._own = self._own, {}
         return own
 
@@ -94,25 +94,25 @@ class Clock:
 
     def _stop_watching(self) -> None:
         self._watching = False
-        if greenlet.gettrace() == self._on_switch:  # else the application's tracer may call this one
+        if greenlet.gettrace() == self._on_switch:  # else a tracer of the application is active
             self._installed = False
             greenlet.settrace(self._before)
             self._before = None
 
     def _on_switch(self, event: str, args: Any) -> None:
-        """greenlet's tracer: the loop goes from one greenlet to another. Nothing here may raise."""
+        """greenlet's tracer: called when the loop switches from one greenlet to another. It must not raise."""
         now_s = _monotonic()
         if event == "switch" or event == "throw":
             origin = args[0]
             if origin is not self._hub and self._watching:
-                number = id(origin)  # not the greenlet itself: this must not keep it alive
+                number = id(origin)  # not the greenlet itself, which this dict would keep alive
                 self._ran[number] = self._ran.get(number, 0.0) + now_s - self._switched_s
         self._switched_s = now_s
         if self._before is not None:
             self._before(event, args)
 
 
-CLOCK = Clock()  # of this process, as its hub
+CLOCK = Clock()  # one for each process, as the hub
 
 
 class Patience(gevent.Timeout):  # type: ignore[misc]  # gevent has no types

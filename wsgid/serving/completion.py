@@ -1,8 +1,8 @@
-"""What follows each call of the application, whatever the protocol of the request.
+"""What follows each call of the application, for both protocols.
 
 Rules
 * In a process that the application has forked, nothing follows: the process ends (docs/decisions/016).
-* What follows may wait for the peer, and is no matter of --harakiri: the greenlet has no request any more.
+* This work may wait for the peer, and does not count for --harakiri: the greenlet has no request any more.
 """
 
 import time
@@ -16,18 +16,18 @@ _monotonic = time.monotonic
 
 
 class Completion:
-    """The ends of one worker's requests.
+    """The ends of a worker's requests.
 
     Args:
-        tally: where they are counted.
+        tally: counts them.
     """
 
     def __init__(self, tally: Tally) -> None:
-        self.serves_nobody = False  # in a process that the application has forked
+        self.serves_nobody = False  # True in a process that the application has forked
         self._tally = tally
 
     def finish(self, served: Served, me: RequestGreenlet) -> float:
-        """The application has returned, or failed. Returns how long the request took, in seconds."""
+        """The application has returned, or failed. Returns the duration of the request in seconds."""
         if self.serves_nobody:
             forked_child.end_if_one()
         me.environ = None

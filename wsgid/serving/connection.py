@@ -1,11 +1,11 @@
 """One accepted connection: raw reads and writes that wait in the hub.
 
 Rules
-* A raw file descriptor, no socket object: a request costs accept, recv, send, close and nothing else.
-* Every wait has a time-out.  A peer that is gone or silent is a ClientDisconnected; what was sent before stays sent.
-* It ends in exactly one of two ways: `close`, after which the peer has a whole response, or `cut`, after which it has
-  to notice that it hasn't.
-* No loop over the socket holds the event loop: each calls `give_way` (turns.py) before it reads or writes again.
+* A connection is a raw file descriptor, not a socket object. A request costs only accept, recv, send and close.
+* Every wait has a time-out.  A peer that is gone or silent raises ClientDisconnected; bytes that were sent stay sent.
+* A connection ends in one of two ways. `close`: the peer has a whole response. `cut`: the peer must notice that the
+  response is incomplete.
+* No loop over the socket may hold the event loop: each calls `give_way` (turns.py) before the next read or write.
 """
 
 import _socket
@@ -26,20 +26,20 @@ from wsgid.serving.turns import give_way
 
 READ, WRITE = 1, 2  # libev's event mask, as loop.io takes it
 
-_TAKE_BYTES = 32 * 1024  # what a connection without a request may hold here; the rest waits in the kernel
-_GLUE_MAX_BYTES = 16 * 1024  # up to this, copying blocks together is cheaper than writev
+_TAKE_BYTES = 32 * 1024  # the limit for bytes of a connection without a request; further bytes wait in the kernel
+_GLUE_MAX_BYTES = 16 * 1024  # up to this size, joining two blocks is cheaper than writev
 _LINGER_OFF = struct.pack("ii", 1, 0)
-_SIOCOUTQ = 0x5411  # <linux/sockios.h>; the socket module does not have it
+_SIOCOUTQ = 0x5411  # <linux/sockios.h>; the socket module lacks it
 _DELIVERY_ROUND_S = 0.01
 
 
 class Connection:
-    """What the protocol, the request body and the response see of a peer.
+    """A peer, as seen by the protocol, the request body and the response.
 
     Args:
-        fd: an accepted, non-blocking stream socket; owned by this object.
-        timeout_s: how long a single read or write may stand still.
-        http: whether the peer speaks HTTP, and not uwsgi.
+        fd: an accepted, non-blocking stream socket; this object owns it.
+        timeout_s: how long a read or write may make no progress.
+        http: whether the peer speaks HTTP instead of uwsgi.
     """
 
     __slots__ = ("fd", "http", "watcher", "_timeout_s", "_begun")
@@ -47,32 +47,32 @@ class Connection:
     def __init__(self, fd: int, timeout_s: float, http: bool = False) -> None:
         self.fd = fd
         self.http = http
-        self.watcher: Any = None  # of the hub, that waits for its next request (parking.py); closed with it
+        self.watcher: Any = None  # the hub's watcher for its next request (keepalive.py); closed together with it
         self._timeout_s = timeout_s
         self._begun: bytes | None = None
 
     # --- reading ---
 
     def has_begun(self) -> bool:
-        """Whether something has arrived, or the end; the next `begin` returns it at once."""
+        """Whether bytes or end-of-file have arrived. Then the next `begin` returns at once."""
         self._begun = recv(self.fd, _TAKE_BYTES if self.http else RECV_BYTES)
         return self._begun is not None
 
     def begin(self) -> bytes:
-        """The first bytes, as `recv` gives them."""
+        """Return the first bytes, as `recv` does."""
         begun, self._begun = self._begun, None
         return self.recv(RECV_BYTES) if begun is None else begun
 
     def take(self) -> bytes | None:
-        """What has arrived, or a part of it: None if nothing has, empty at end-of-file. Never waits."""
+        """Return bytes that have arrived: None if there are none, empty at end-of-file. Never waits."""
         begun, self._begun = self._begun, None
         return recv(self.fd, _TAKE_BYTES) if begun is None else begun
 
     def recv(self, size_bytes: int = RECV_BYTES) -> bytes:
-        """What has arrived, at most `size_bytes`; empty at end-of-file.
+        """Wait for bytes, and return at most `size_bytes`; empty at end-of-file.
 
         Raises:
-            ClientDisconnected: nothing came for `timeout_s`.
+            ClientDisconnected: nothing arrived for `timeout_s`.
         """
         give_way()
         while (block := recv(self.fd, size_bytes)) is None:
@@ -80,9 +80,16 @@ class Connection:
         return block
 
     def drain(self, size_bytes: int, timeout_s: float) -> bool:
-        """Throw away what the peer still sends: closing a TCP socket with unread data in it sends a reset, which can
-        destroy the response on its way (RFC 9112, 9.6); nginx then says 502. Returns whether the peer has ended it."""
-        self._socket_call(lambda one: one.shutdown(_socket.SHUT_WR))
+        """Read and discard what the peer still sends. Returns whether the peer has finished.
+
+        Closing a TCP socket with unread bytes sends a reset, which can destroy the response on its way (RFC 9112, 9.6);
+        nginx then answers with a 502.
+
+        Args:
+            size_bytes: the most bytes to read.
+            timeout_s: the longest time.
+        """
+        self._socket_call(lambda plain: plain.shutdown(_socket.SHUT_WR))
         with Patience(timeout_s, False), suppress(OSError):
             while size_bytes > 0:
                 received = self.recv(size_bytes)
@@ -92,8 +99,8 @@ class Connection:
         return False
 
     def deliver(self) -> None:
-        """Wait until the peer's kernel has all that was sent; after that, no reset destroys it. What still comes is
-        thrown away. A peer that takes nothing for `timeout_s` is given up."""
+        """Wait until the peer's kernel has all bytes that were sent. After that, a reset cannot destroy them. Bytes
+        that arrive meanwhile are discarded. Gives up when the peer takes nothing for `timeout_s`."""
         unsent_bytes, until_s = self._unsent_bytes(), CLOCK.now_s() + self._timeout_s
         while unsent_bytes and CLOCK.now_s() < until_s and not self.is_abandoned():
             gevent.sleep(_DELIVERY_ROUND_S)
@@ -104,7 +111,7 @@ class Connection:
                 unsent_bytes, until_s = left_bytes, CLOCK.now_s() + self._timeout_s
 
     def _unsent_bytes(self) -> int:
-        """What the kernel has and the peer's has not confirmed (tcp(7), SIOCOUTQ)."""
+        """Return how many sent bytes the peer's kernel has not confirmed (tcp(7), SIOCOUTQ)."""
         try:
             (size_bytes,) = struct.unpack("i", fcntl.ioctl(self.fd, _SIOCOUTQ, bytes(4)))
         except OSError:
@@ -114,7 +121,7 @@ class Connection:
     # --- writing ---
 
     def send(self, first: bytes, second: bytes = b"") -> None:
-        """Both of these, in one system call if the kernel takes them.
+        """Send both blocks, in one system call if the kernel takes them.
 
         Raises:
             ClientDisconnected: the peer is gone, or took nothing for `timeout_s`.
@@ -155,21 +162,25 @@ class Connection:
             rest = rest[sent:]
 
     def give_way(self) -> None:
-        """Between two blocks of a response: see turns.py."""
+        """Called between two blocks of a response: see turns.py."""
         give_way()
 
     def try_send(self, block: bytes) -> None:
-        """As much as the kernel takes at once. Never waits, and does not say how much that was."""
-        with suppress(OSError):  # it has left
+        """Send as much as the kernel takes at once. Never waits, and does not tell how much was sent."""
+        with suppress(OSError):  # the peer has left
             send(self.fd, block)
 
     def sendfile(self, fd: int, offset: int, size_bytes: int) -> int:
-        """A part of a file, without copying it through this process.
+        """Send a part of a file, without copying it through this process. Returns the number of bytes sent, which is
+        smaller than `size_bytes` if the file is shorter now.
 
-        Returns the bytes sent: fewer than asked for if the file is shorter now.
+        Args:
+            fd: of the file.
+            offset: where to begin.
+            size_bytes: how much to send.
 
         Raises:
-            ClientDisconnected: as `send` does.
+            ClientDisconnected: as `send`.
         """
         start, end = offset, offset + size_bytes
         while offset < end:
@@ -189,7 +200,7 @@ class Connection:
     # --- ending ---
 
     def close(self) -> None:
-        """Once: a second time would close whatever connection has the number by then."""
+        """Close the descriptor. Must be called once: the number may soon belong to another connection."""
         fd, self.fd = self.fd, NOTHING
         if fd != NOTHING:
             if self.watcher is not None:
@@ -197,37 +208,38 @@ class Connection:
             close(fd)
 
     def cut(self) -> None:
-        """Close so that the peer does not take what it has for a whole response: on TCP with a reset.
+        """Close so that the peer notices that the response is incomplete: on TCP by a reset.
 
-        A unix socket has no reset; there, nginx notices a cut only by the missing rest of a Content-Length.
+        A unix socket has no reset. There, nginx notices the cut only if the response has a Content-Length.
         """
         if self.fd != NOTHING:
-            self._socket_call(lambda one: one.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _LINGER_OFF))
+            self._socket_call(lambda plain: plain.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _LINGER_OFF))
         self.close()
 
-    # --- the slow paths ---
+    # --- rarely used ---
 
     @property
     def is_secret(self) -> bool:
-        """Whether what is on the socket is not what is read and written here."""
+        """Whether the bytes on the socket differ from those that are read and written here (TLS)."""
         return False
 
     def opening(self) -> str:
-        """What has to come before the protocol itself, if it has not come whole; there is nothing of the kind here."""
+        """Return the name of what has to come before the protocol and is incomplete. A plain connection has no such
+        thing."""
         return ""
 
     def holds(self) -> bool:
-        """Whether the next `take` has something even if nothing more arrives; a plain connection keeps nothing back."""
+        """Whether the next `take` returns bytes even if no more arrive. A plain connection keeps no bytes back."""
         return False
 
     def is_abandoned(self) -> bool:
-        """Whether nobody waits for the response. A peer that has only ended its request is still there."""
-        return bool(poll(self.fd, 0))  # POLLHUP: it has closed both ways
+        """Whether nobody waits for the response. A peer that has only finished its request still waits."""
+        return bool(poll(self.fd, 0))  # POLLHUP: the peer has closed both directions
 
     def names(self) -> dict[str, str]:
-        """What the environ says of both ends (RFC 3875, 4.1); nothing of the peer on a unix socket."""
+        """Return the environ variables of both ends (RFC 3875, 4.1). A unix socket has none for the peer."""
         said: list[Any] = []
-        self._socket_call(lambda one: said.extend((one.getpeername(), one.getsockname())))
+        self._socket_call(lambda plain: said.extend((plain.getpeername(), plain.getsockname())))
         if not said or not isinstance(said[0], tuple):
             return {"REMOTE_ADDR": "", "SERVER_NAME": "", "SERVER_PORT": ""}
         (address, port, *_), (_, own_port, *_) = said
@@ -239,10 +251,12 @@ class Connection:
         }
 
     def peer(self) -> str:
-        """Who is at the other end, for the log: an address, or the process behind a unix socket (unix(7))."""
+        """Describe the peer for the log: by its address, or by the process behind a unix socket (unix(7))."""
         said: list[Any] = []
         self._socket_call(
-            lambda one: said.extend((one.getpeername(), one.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)))
+            lambda plain: said.extend(
+                (plain.getpeername(), plain.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12))
+            )
         )
         if not said:
             return "a peer that has left"
@@ -253,7 +267,7 @@ class Connection:
         return f"process {pid} of user {uid}"
 
     def _socket_call(self, call: Any) -> None:
-        """Do what only a socket object can. A peer that is already gone is no error here."""
+        """Call something that only a socket object can do. If the peer is gone already, nothing happens."""
         borrowed = _socket.socket(fileno=self.fd)
         try:
             call(borrowed)
@@ -265,7 +279,7 @@ class Connection:
     def _wait(self, events: int) -> None:
         hub = get_hub()
         watcher = hub.loop.io(self.fd, events)
-        # The exception is made only when the time is over.
+        # The exception is created only if the time runs out.
         timeout = Patience.start_new(self._timeout_s, ClientDisconnected)
         try:
             hub.wait(watcher)

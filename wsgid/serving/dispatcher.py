@@ -1,14 +1,14 @@
-"""What happens to a connection in a worker: the way from accept to close.
+"""The way of a connection through a worker, from accept to close.
 
     uwsgi: listener readable -> idle greenlet: accept, recv, decode, call the application, send, close; accept ...
-    HTTP:  listener readable -> idle greenlet: accept, park; head has come -> idle greenlet: call, send, park ...
+    HTTP:  listener readable -> idle greenlet: accept, park; head complete -> idle greenlet: call, send, park ...
 
-Each part of the way is an object of its own: Acceptor, GreenletPool, UwsgiRequests, HttpRequests, Refusals, Tally.
+Each part of the way is an object: Acceptor, GreenletPool, UwsgiRequests, HttpRequests, Refusals, Tally.
 
 Rules
-* Each of these objects owns its state, and is made once, here in __init__.  docs/decisions/022-the-dispatcher.md says
-  what that costs.
-* However a request ends, its connection is closed or parked, and its place is freed, here.
+* Each of these objects owns its state, and is made once, here in __init__.  docs/decisions/022-the-dispatcher.md has
+  the cost of that.
+* However a request ends, this module closes or parks its connection, and frees its place.
 * Each request begins with an empty context (contextvars).
 """
 
@@ -44,17 +44,17 @@ from wsgid.wsgi.types import Application
 
 
 class Dispatcher:
-    """The listeners of one worker, and the greenlets that serve what comes.
+    """The listeners of a worker, and the greenlets that serve its connections.
 
     Args:
-        settings: the operator's.
+        settings: the operator's settings.
         application: the WSGI callable.
-        listeners: listening sockets, shared with all siblings, and what is spoken there.
+        listeners: the listening sockets, which all workers share, with their protocols.
         line: the worker's own words of the scoreboard.
-        say_once: takes a key and a sentence, for what the operator has to be told once.
-        on_empty: called when it is closed and nothing is in flight any more.
-        wary: whether to look, at first, if clients still wait.
-        access_log: gets every request; None if nobody wants it.
+        say_once: takes a key and a sentence that the operator has to be told once.
+        on_empty: called when the dispatcher is closed and nothing is in flight.
+        wary: whether to check, for a while, that clients still wait for their answers.
+        access_log: gets every request; None without an access log.
     """
 
     def __init__(
@@ -87,21 +87,26 @@ class Dispatcher:
 
     @property
     def greenlets(self) -> set[RequestGreenlet]:
-        """All, with or without a request."""
+        """All greenlets, with or without a request."""
         return self._pool.greenlets
 
-    # --- what the worker asks for ---
+    # --- called by the worker ---
 
     def open(self) -> None:
-        """Accept, as long as there are places."""
+        """Accept connections, as long as there are free places."""
         self._acceptor.open()
 
     def take_share(self, number: int, listeners: Sequence[ListenSocket]) -> None:
-        """Accept from these too (--reuse-port); they are as in __init__, but for this worker."""
+        """Also accept from these sockets (--reuse-port), which are lent to this worker alone.
+
+        Args:
+            number: of the share.
+            listeners: as in __init__.
+        """
         self._acceptor.take_share(number, listeners)
 
     def leave_share(self, number: int) -> None:
-        """Accept from these no more: somebody else does."""
+        """Stop accepting from these sockets: another worker does it."""
         self._acceptor.leave_share(number)
 
     def has_waiting(self) -> bool:
@@ -109,17 +114,17 @@ class Dispatcher:
         return self._acceptor.has_waiting()
 
     def close(self) -> None:
-        """Accept nothing any more; what is in flight goes on."""
+        """Accept nothing any more. Requests in flight go on."""
         self._acceptor.close()
         self._http.leave()
         self._look_whether_empty()
 
     def serve_nobody(self) -> None:
-        """This process is one that the application has forked: it ends with its request."""
+        """The application has forked this process: it ends with its request."""
         self._completion.serves_nobody = True
 
     def trim(self, now_s: float) -> None:
-        """Give back what a crowd has left behind. Called now and then."""
+        """Free what a crowd has left behind. Called now and then."""
         self._cleanup.clear(now_s, not self._acceptor.in_flight)
         self._pool.trim(now_s)
 
@@ -133,10 +138,10 @@ class Dispatcher:
         if self._acceptor.is_closed and not self._acceptor.in_flight and self._http.is_idle():
             self._on_empty()
 
-    # --- what a greenlet does ---
+    # --- run by a greenlet ---
 
     def _serve(self, source: AcceptSocket | HttpConnection, me: RequestGreenlet) -> None:
-        """One connection after the other, or one that was parked."""
+        """Serve one connection after the other, or one that was parked."""
         if isinstance(source, HttpConnection):
             self._serve_one(source.connection, source, me)
         else:
@@ -144,7 +149,7 @@ class Dispatcher:
                 self._serve_one(connection, None, me)
 
     def _serve_one(self, connection: Connection, exchange: HttpConnection | None, me: RequestGreenlet) -> None:
-        me.gr_context = None  # an empty context, made when the application first sets a variable (PEP 567)
+        me.gr_context = None  # an empty context is made when the application first sets a variable (PEP 567)
         parked = False
         try:
             if connection.http:
@@ -153,7 +158,7 @@ class Dispatcher:
                 self._uwsgi.serve(connection, me)
         except ClientDisconnected:
             self._tally.count(Word.DISCONNECTED)
-        except BaseException:  # a time-out or kill that the application has left behind; nobody above us could tell
+        except BaseException:  # the application has left a time-out or a kill behind; no caller could handle it
             log.error("a connection was cut by an exception outside of its application call", exc_info=True)
             me.environ = None
             me.spend()
@@ -166,7 +171,7 @@ class Dispatcher:
     def _close(self, connection: Connection, me: RequestGreenlet) -> None:
         try:
             connection.close()
-        except BaseException:  # TLS says goodbye, and may wait for that
+        except BaseException:  # TLS sends its close_notify, and may wait for that
             log.error("a connection was cut by an exception at its end", exc_info=True)
             me.spend()
             connection.cut()

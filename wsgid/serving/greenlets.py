@@ -1,13 +1,13 @@
-"""The greenlets that serve requests, and are reused.
+"""The greenlets that serve requests. A greenlet is used again for later requests.
 
     run -> an idle greenlet, or a new one -> serve -> idle again, or spent -> ended
 
 Rules
-* A greenlet serves one request at a time, and is reused: a new greenlet that runs Python maps and unmaps its own frame
-  stack (CPython 3.11 and newer), and reuse gives thread-locals the life time that thread pools give them, which
-  Django's persistent database connections rely on.
-* A greenlet whose request was interrupted, by whatever is no Exception, ends with it: see RequestGreenlet.spend.
-* After a crowd, greenlets are let go, and memory comes back.
+* A greenlet serves one request at a time, and is used again. A new greenlet that runs Python maps and unmaps its own
+  frame stack (CPython 3.11 and newer).  Besides, thread-locals then live as long as in a thread pool, which Django's
+  persistent database connections need.
+* If a request was interrupted by something that is no Exception, its greenlet ends: see RequestGreenlet.spend.
+* After a crowd, idle greenlets end, and their memory becomes free.
 """
 
 import time
@@ -18,39 +18,39 @@ import greenlet
 
 from wsgid import log
 
-TRIM_S = 10.0  # how often idle greenlets are let go
+TRIM_S = 10.0  # how often idle greenlets are ended
 
 _SHOWN_MAX_CHARS = 500
-_THE_END = object()  # what an idle greenlet gets instead of work
+_THE_END = object()  # an idle greenlet gets this instead of work
 
 
 class RequestGreenlet(greenlet.greenlet):
-    """A reusable greenlet; while it serves a request, what can be said of that request."""
+    """A greenlet for requests; while it serves one, it has the facts of the request."""
 
     __slots__ = ("environ", "started_s", "deadline_s", "all_spent")
 
-    environ: dict[str, Any] | None  # None: it is idle, or still reads the head
+    environ: dict[str, Any] | None  # None while it is idle, or still reads the head
     started_s: float
-    deadline_s: float  # --harakiri
-    all_spent: set["RequestGreenlet"]  # of this worker: a set, since asking whether it is empty costs nothing
+    deadline_s: float  # by --harakiri
+    all_spent: set["RequestGreenlet"]  # of this worker; a set, because asking whether it is empty costs nothing
 
     def spend(self) -> None:
-        """It serves no other request: nobody knows in the middle of what it was interrupted."""
+        """Serve no other request: the application was interrupted at an unknown point."""
         self.all_spent.add(self)
 
     @property
     def request(self) -> float | None:
-        """What tells its requests apart; None if it has none."""
+        """A number that differs for each request; None without a request."""
         return self.started_s if self.environ is not None else None
 
     def described(self) -> str:
-        """The request, for the log."""
+        """Describe the request, for the log."""
         environ = self.environ or {}  # the application may have changed it
         text = ascii(f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')}")[1:-1]
         return f"{text}, {time.monotonic() - self.started_s:.1f} s old"
 
     def facts(self) -> dict[str, Any]:
-        """The request, for wsgidctl: strings as they came, cut to _SHOWN_MAX_CHARS."""
+        """Return the request for wsgidctl: strings as they arrived, cut to _SHOWN_MAX_CHARS."""
         environ = self.environ or {}
         return {
             "age_s": round(time.monotonic() - self.started_s, 3),
@@ -61,12 +61,12 @@ class RequestGreenlet(greenlet.greenlet):
 
 
 class GreenletPool:
-    """The greenlets of one worker.
+    """The greenlets of a worker.
 
     Args:
         hub: gevent's.
-        serve: does the work of one wake-up; takes what `run` got, and the greenlet. It raises nothing.
-        kinds: what `run` takes. Whatever else reaches an idle greenlet comes from an earlier request.
+        serve: does the work of one wake-up. It takes the argument of `run` and the greenlet, and raises nothing.
+        kinds: the types that `run` takes. Anything else that reaches an idle greenlet comes from an earlier request.
         ended: takes each greenlet that has ended.
     """
 
@@ -77,18 +77,18 @@ class GreenletPool:
         kinds: tuple[type, ...],
         ended: Callable[[RequestGreenlet], None],
     ) -> None:
-        self.greenlets: set[RequestGreenlet] = set()  # all, with or without a request
+        self.greenlets: set[RequestGreenlet] = set()  # with or without a request
         self._hub = hub
         self._serve = serve
         self._kinds = kinds
         self._ended = ended
         self._spent: set[RequestGreenlet] = set()
         self._idle: list[RequestGreenlet] = []
-        self._unused = 0  # how many of them were idle at any time since the last trim
+        self._unused = 0  # how many of them were idle all the time since the last trim
         self._trim_at_s = 0.0
 
     def run(self, source: Any) -> None:
-        """Have a greenlet serve this. Runs in the hub, and returns when that greenlet waits or is done."""
+        """Let a greenlet serve this source. Runs in the hub. Returns when that greenlet waits or is done."""
         idle = self._idle.pop() if self._idle else self._new()
         idle.switch(source)
 
@@ -97,8 +97,8 @@ class GreenletPool:
         return bool(self._spent) and me in self._spent
 
     def trim(self, now_s: float) -> None:
-        """End half of the greenlets that were idle all the time since the last trim: after a crowd, memory comes back.
-        The oldest go; the last one used is the next to be used."""
+        """End half of the greenlets that were idle all the time since the last trim, so that the memory of a crowd
+        becomes free. The oldest ones end; the greenlet that was used last is used next."""
         self._unused = min(self._unused, len(self._idle))
         if now_s < self._trim_at_s:
             return
@@ -126,12 +126,12 @@ class GreenletPool:
         self._ended(me)
 
     def _wait(self, me: RequestGreenlet) -> Any:
-        """Wait until there is something to do; returns that, or _THE_END."""
+        """Wait for work. Returns the work, or _THE_END."""
         self._idle.append(me)
         while True:
             try:
                 source = self._hub.switch()
-            except BaseException as error:  # kill(), say, by what an earlier request has left running
+            except BaseException as error:  # for example kill() by code that an earlier request has left running
                 log.warning("an idle greenlet got %r from an earlier request, and ends", error)
                 self._idle.remove(me)
                 return _THE_END
@@ -143,10 +143,13 @@ class GreenletPool:
 
 
 def set_harakiri(seconds: float) -> None:
-    """environ["wsgid.harakiri"]: give this request that many seconds from now on, whatever --harakiri says.
+    """environ["wsgid.harakiri"]: give this request so many seconds from now on, whatever --harakiri says.
+
+    Args:
+        seconds: float("inf") for no limit.
 
     Raises:
-        RuntimeError: it is called outside of the greenlet that serves a request.
+        RuntimeError: called outside of the greenlet that serves a request.
     """
     current = greenlet.getcurrent()
     if not isinstance(current, RequestGreenlet):
@@ -155,6 +158,6 @@ def set_harakiri(seconds: float) -> None:
 
 
 def _shown(environ: dict[str, Any], name: str) -> str:
-    """The application may have put anything there."""
+    """Return a value as text: the application may have put any object there."""
     value = environ.get(name, "")
     return value[:_SHOWN_MAX_CHARS] if isinstance(value, str) else f"<{type(value).__name__}>"

@@ -1,4 +1,4 @@
-# The types with which exchange.py is compiled.
+# The types with which http_connection.py is compiled.
 cimport cython
 
 from wsgid.serving.connection cimport Connection

@@ -1,16 +1,17 @@
-"""One HTTP connection in a worker: requests in order, one response each, as long as both sides want.
+"""One HTTP connection in a worker: requests in order, each with one response, as long as both sides want.
 
     advance -> next_head -> the application reads the body with recv, and answers -> settle -> advance ... -> close
 
 Rules
-* `advance` never waits: while a head is on its way, the connection needs no greenlet and holds no place (parking.py).
-* A response without a Content-Length is chunked; where the client is too old for that, the connection ends it.  A
-  response that fails after its head is cut without its last chunk, so that nobody takes the part for the whole.
-* What the head of a response promises is kept.  So its head says `Connection: close` unless it is sure that the end of
-  the request will be found: the rest of it is here, or its Content-Length says that not much is left.  That rest is
-  thrown away by `advance`, so it costs no greenlet and no place either.
-* No `100 Continue` once the head of the response is on its way: the client would take it for a part of the body.
-* Requests are answered in their order; what has to be refused comes after all that came before it.
+* `advance` never waits. While a head is incomplete, the connection needs no greenlet and no place (keepalive.py).
+* A response without a Content-Length is chunked. For an old client that cannot read chunks, closing the connection ends
+  the response.  A chunked response that fails is cut without its last chunk, so that nobody takes it for complete.
+* The head of a response must not promise too much. It says `Connection: close` unless the end of the request will
+  surely
+  be found: the rest of the request is here, or its Content-Length says that little is left.  `advance` discards that
+  rest, without a greenlet and without a place.
+* No `100 Continue` is sent once the head of the response is on its way: the client would take it for the body.
+* Requests are answered in order. A refusal comes after the responses to all earlier requests.
 """
 
 import math
@@ -29,41 +30,41 @@ from wsgid.serving.connection import Connection
 from wsgid.serving.turns import give_way
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_LEFT_MAX_BYTES = 256 * 1024  # of an ignored body: more, and a new connection costs less
-_TAKEN_MAX = 8  # blocks that are looked at, at most, for the end of a request, before a response begins
-_RECV_MIN_BYTES = 16 * 1024  # of a body at a time, however little the application asks for
-_RECV_MAX_BYTES = 64 * 1024  # of a body at a time: with one byte in each chunk it still takes less than a slice
+_LEFT_MAX_BYTES = 256 * 1024  # of an ignored body; for a larger rest, a new connection is cheaper
+_TAKEN_MAX = 8  # the most blocks that are searched for the end of a request before a response begins
+_RECV_MIN_BYTES = 16 * 1024  # the least that is read of a body, however little the application asks for
+_RECV_MAX_BYTES = 64 * 1024  # of one read of a body; even with one byte in each chunk, decoding takes less than a slice
 
 _date_line = ""
 _date_of_s = 0
 
 
 class Arrival(Enum):
-    """What there is of the next request."""
+    """How much of the next request has arrived."""
 
     NOTHING = auto()
-    PART = auto()  # of its head
-    HEAD = auto()  # all of it, or what has to be refused
+    PART = auto()  # a part of its head
+    HEAD = auto()  # the whole head, or something that has to be refused
     END = auto()  # the client has closed
 
 
-_NOTHING, _PART, _HEAD, _END = Arrival  # reading a member through its class costs several times as much
+_NOTHING, _PART, _HEAD, _END = Arrival  # looking a member up through its class costs several times as much
 
 
 @dataclass(slots=True)
 class Leaving:
-    """Whether the worker leaves: then each connection ends with the last request that has come by `until_s`."""
+    """Whether the worker leaves. Then each connection ends with the last request that arrives before `until_s`."""
 
     until_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class BodyRate:
-    """How slowly a body may come: a client that drips keeps its place of --gevent for ever otherwise.
+    """The lowest rate of a body. Without it, a client that sends very slowly would keep its place of --gevent for ever.
 
     Args:
-        bytes_per_s: at least; 0: there is no limit.
-        grace_s: so long, nothing is counted.
+        bytes_per_s: the lowest rate; 0 for no limit.
+        grace_s: how long nothing is counted.
     """
 
     bytes_per_s: int
@@ -71,14 +72,14 @@ class BodyRate:
 
 
 class HttpConnection:
-    """The state of one connection between its requests.
+    """The state of a connection between its requests.
 
     Args:
         connection: accepted; this object is its only user.
         decoder: of its requests.
-        trusted: the peers who speak for others.
+        trusted: the peers that may speak for other clients.
         leaving: of the worker.
-        least: of bodies.
+        least: the lowest rate of bodies.
     """
 
     def __init__(
@@ -86,33 +87,35 @@ class HttpConnection:
     ) -> None:
         self.connection = connection
         self._least = least
-        self._waited_s = 0.0  # for the body
-        self._came_bytes = 0  # meanwhile
+        self._waited_s = 0.0  # time that was spent waiting for the body
+        self._came_bytes = 0  # bytes of the body that arrived in that time
         self._leaving = leaving
         self.keep_alive = False
-        self.chunked = False  # response.Framing
-        self.taken = False  # likewise
-        self.served = 0  # requests
-        self.is_trusted = False  # whether forwarded.py is to be asked
+        self.chunked = False  # see response.Framing
+        self.taken = False  # see response.Framing
+        self.served = 0  # number of requests
+        self.is_trusted = False  # whether headers about the client are read (protocol/forwarded.py)
         self._decoder = decoder
         self._trusted = trusted
         self._introduced = False
         self._next: HttpHead | bytes | End | None = None
-        self.refused: PeerError | None = None  # nothing more is read then
-        self._expects = False  # a 100, before the body
-        self.head_out = False  # the response has begun
-        self._ended = True  # the body of the last request has come whole
-        self._left_bytes = 0  # of the body, that have not come; below 0: it is chunked, and nobody knows
-        self._broken = False  # a read of it was interrupted, and what it had read is lost
-        self._over = False  # the request is answered; nobody reads its body any more
-        self._rest = b""  # of a block of it
+        self.refused: PeerError | None = None  # when set, nothing more is read
+        self._expects = False  # whether the client waits for a 100 before the body
+        self.head_out = False  # whether the response has begun
+        self._ended = True  # whether the body of the last request is complete
+        self._left_bytes = (
+            0  # bytes of the body that have not arrived; negative for a chunked body, whose size is unknown
+        )
+        self._broken = False  # whether a read of the body was interrupted, and its bytes are lost
+        self._over = False  # whether the request is answered, so that nobody reads its body any more
+        self._rest = b""  # the unread rest of a block of the body
         self.close_delimited = False
         self._old = False  # HTTP/1.0
 
     # --- the request ---
 
     def advance(self) -> Arrival:
-        """Take in what has come of the next request, one block at most, without waiting."""
+        """Read and decode at most one block of the next request, without waiting. Returns how much has arrived."""
         while not self._find_next():
             arrival = self._take_in()
             if arrival is not None:
@@ -122,7 +125,7 @@ class HttpConnection:
         return _HEAD
 
     def _find_next(self) -> bool:
-        """Whether the next head is there, or nothing more will be read. Throws away what is left of the last body."""
+        """Whether the next head is complete, or nothing more will be read. Discards the rest of the last body."""
         while self._next is None:
             event = self._event()
             if event is None:
@@ -134,7 +137,7 @@ class HttpConnection:
         return True
 
     def _event(self) -> HttpHead | bytes | End | None:
-        """The decoder's next. What is refused comes behind all that is whole, and is remembered."""
+        """Return the decoder's next event. An error comes after all complete events, and is remembered."""
         event = self._decoder.take()
         if isinstance(event, PeerError):
             self.refused = event
@@ -142,7 +145,7 @@ class HttpConnection:
         return event
 
     def _take_in(self) -> Arrival | None:
-        """None: something has come, and is to be looked at."""
+        """Read a block. Returns None if something has arrived and must be looked at."""
         try:
             block = self.connection.take()
             if block:
@@ -151,19 +154,19 @@ class HttpConnection:
         except PeerError as error:
             self.refused = error
             return None
-        except OSError:  # the client has left, whatever the kernel calls it
+        except OSError:  # the client has left, whatever the error is
             return _END
         if block is not None:
             return _END
         return self._state()
 
     def _state(self) -> Arrival:
-        """How far the next request is, if it is not whole."""
+        """Return how much has arrived of an incomplete request."""
         between = not self._ended or (self._decoder.is_between and not self.connection.opening())
         return _NOTHING if between else _PART
 
     def _feed(self, block: bytes) -> None:
-        if not self._introduced:  # at the first byte of HTTP everything is known about the connection
+        if not self._introduced:  # now, at the first byte of HTTP, everything about the connection is known
             self._introduced = True
             names = self.connection.names()
             self.is_trusted = self._trusted.includes(names["REMOTE_ADDR"])
@@ -171,15 +174,15 @@ class HttpConnection:
         self._decoder.feed(block)
 
     def late(self) -> HeadTimeout:
-        """What is said if it takes too long."""
+        """Return the error for a head that takes too long."""
         awaited = self.connection.opening() or "head of a request"
         return HeadTimeout(f"the {awaited} did not arrive within --http-head-timeout")
 
     def next_head(self) -> HttpHead:
-        """The request of which `advance` has said that it is there.
+        """Return the request that `advance` has announced.
 
         Raises:
-            PeerError: it is refused, and so is all that follows it.
+            PeerError: the request is refused, and everything that follows it.
         """
         head, self._next = self._next, None
         if head is None and self.refused is not None:
@@ -197,13 +200,13 @@ class HttpConnection:
         return head
 
     def recv(self, size_bytes: int) -> bytes:
-        """A part of the body; empty at its end.
+        """Return a part of the body, at most `size_bytes`; empty at the end of the body.
 
         Raises:
-            ClientDisconnected: it broke off, or is no valid HTTP.
+            ClientDisconnected: the body broke off, or is no valid HTTP.
         """
-        give_way()  # a block may have thousands of chunks
-        self._broken = True  # until this read has succeeded: a time-out may end it at any place
+        give_way()  # decoding a block with thousands of chunks takes time
+        self._broken = True  # until this read has succeeded: a time-out may interrupt it anywhere
         request = self.served
         while not self._rest:
             if self._ended:
@@ -221,7 +224,7 @@ class HttpConnection:
         return block
 
     def _taken(self, event: HttpHead | bytes | End) -> bytes:
-        """A part of the body; empty at its end."""
+        """Return the bytes of an event; empty at the end of the body."""
         if event is END:
             self._ended = True
             return b""
@@ -251,17 +254,17 @@ class HttpConnection:
             raise ClientDisconnected(f"the request body is refused: {self.refused}")
 
     def _will_end(self) -> bool:
-        """Whether the end of this request is sure to be found, even if the application reads no more of it."""
+        """Whether the end of this request will surely be found, even if the application reads no more of it."""
         if self._left_bytes > 0 and not self._expects:
             return self._left_bytes <= _LEFT_MAX_BYTES
         self._gather()
         if self._ended:
             return True
-        # A client that waits for a 100 may send its body now, or never: RFC 9110, 10.1.1 has us close.
+        # A client that waits for a 100 may send its body now, or never. RFC 9110, 10.1.1 then demands to close.
         return 0 < self._left_bytes <= _LEFT_MAX_BYTES and self._rest != b""
 
     def _gather(self) -> None:
-        """Take in what has come of the body, within limits and without waiting."""
+        """Read what has arrived of the body, within limits and without waiting."""
         blocks, taken = [self._rest], 0
         while not self._ended:
             event = self._event()
@@ -274,24 +277,25 @@ class HttpConnection:
         self._rest = b"".join(blocks)
 
     def settle(self) -> bool:
-        """After a whole response: whether the connection goes on, as its head has promised."""
+        """After a whole response: return whether the connection stays open, as its head has promised."""
         self._over = True
         return self.keep_alive and not self.close_delimited and not self.taken and not self._broken
 
     def _has_next(self) -> bool:
-        """Whether another request follows the one that is being answered: a client that pipelines has sent it by now.
-        Who is told that the connection ends would have to ask again (RFC 9112, 9.3.2)."""
+        """Whether another request has arrived after the present one. A client that pipelines has sent it by now. If the
+        connection were closed, the client would have to send that request again (RFC 9112, 9.3.2)."""
         if not self._decoder.has_next and self.refused is None:
             self._take_in()
         return self._decoder.has_next or self.refused is not None
 
     def raw_socket(self, on_use: Callable[[], None]) -> ClientSocket:
-        """The socket, for an application that takes up an Upgrade; `on_use` is called when it does."""
+        """Return the socket for an application that accepts an Upgrade. `on_use` is called when the application uses
+        it."""
 
         def used() -> bytes:
             self.taken = True
             on_use()
-            while self.recv(_LEFT_MAX_BYTES):  # RFC 9110, 7.8: the request ends before the other protocol begins
+            while self.recv(_LEFT_MAX_BYTES):  # the request has to end before the other protocol begins: RFC 9110, 7.8
                 pass
             return self._decoder.beyond
 
@@ -300,7 +304,14 @@ class HttpConnection:
     # --- the response ---
 
     def head_lines(self, code: int, head: str, length: int | None, bodiless: bool) -> str:
-        """response.Framing: RFC 9112, 6.3 and 9.3; RFC 9110, 6.6.1."""
+        """Add the header lines of the framing (response.Framing): RFC 9112, 6.3 and 9.3; RFC 9110, 6.6.1.
+
+        Args:
+            code: the status.
+            head: the head so far.
+            length: of the body in bytes; None if it is unknown.
+            bodiless: whether the response has no body, whatever its headers say.
+        """
         lines = "" if "\r\nDate: " in head else date_line()
         self.head_out = True
         if code == 101:
@@ -324,7 +335,7 @@ class HttpConnection:
 
 
 def date_line() -> str:
-    """The Date header, made once a second."""
+    """Return the Date header's line. It is rendered once a second."""
     global _date_line, _date_of_s
     now_s = int(time.time())
     if now_s != _date_of_s:

@@ -1,11 +1,11 @@
-"""Requests over HTTP/1.1: one connection has many, and between two of them no greenlet.
+"""Requests over HTTP/1.1. A connection has many requests, and no greenlet between two of them.
 
-    head has come -> idle greenlet: call the application, send -> the next head is here: call ...; it is not: park
+    head complete -> idle greenlet: call the application, send -> next head is here: call ...; it is not: park
 
 Rules
-* A parked connection holds no place of --gevent. Its next request takes one, or waits for one in `_ready`.
-* A connection that always has a next request gives way to the others after each slice of time.
-* A worker that leaves waits for all of them: `is_idle`.
+* A parked connection holds no place of --gevent. Its next request takes a place, or waits for one in `_ready`.
+* A connection that always has a next request gives way to others after each slice of time.
+* A leaving worker waits for all connections: `is_idle`.
 """
 
 import math
@@ -36,30 +36,30 @@ from wsgid.wsgi.input import Body, ChunkedBody
 from wsgid.wsgi.response import Outcome, Served, serve
 from wsgid.wsgi.types import Application
 
-PARKED_GRACE_S = 1.0  # when the worker leaves, quiet connections have this long to say something
+PARKED_GRACE_S = 1.0  # when the worker leaves, quiet connections may still send a request within this time
 
-# Reading a member through its class costs several times as much, on Python 3.11.
+# Looking a member up through its class costs several times as much, on Python 3.11.
 _COMPLETE, _FAILED, _, _DISCONNECTED = Outcome
 _HEAD, _END = Arrival.HEAD, Arrival.END
-_NO_PACKET = bytes(HEADER_SIZE_BYTES)  # what the access log shows of modifiers
+_NO_PACKET = bytes(HEADER_SIZE_BYTES)  # for modifiers in the access log
 
 _monotonic = time.monotonic
 
 
 class HttpRequests:
-    """The requests of one worker.
+    """The requests of a worker.
 
     Args:
-        settings: the operator's.
+        settings: the operator's settings.
         application: the WSGI callable.
-        base: of each environ.
+        base: the constant part of each environ.
         hub: gevent's.
-        trusted: the peers who speak for others.
-        pool: whose greenlets serve the next requests of parked connections.
-        acceptor: whose places and slice of time they share.
+        trusted: the peers that may speak for other clients.
+        pool: its greenlets serve the next requests of parked connections.
+        acceptor: has the places and the slice of time.
         completion: follows each call of the application.
         refusals, lingering: other ends of a connection.
-        access_log: gets every request; None if nobody wants it.
+        access_log: gets every request; None without an access log.
     """
 
     def __init__(
@@ -92,25 +92,25 @@ class HttpRequests:
         self._parking = IdleConnections(
             hub, settings.http_keepalive, settings.http_head_timeout, settings.http_idle, self._resume
         )
-        self._ready: deque[HttpConnection] = deque()  # parked once; their next requests wait for a place
-        self._resuming = 0  # have their turn soon
+        self._ready: deque[HttpConnection] = deque()  # their next requests wait for a place
+        self._resuming = 0  # connections that the hub resumes soon
         self._leaving = Leaving()
-        self._held_s = CLOCK.held_s  # for so much, deadlines have been moved
+        self._held_s = CLOCK.held_s  # by how much deadlines have been moved
 
     # --- between requests ---
 
     def is_idle(self) -> bool:
-        """Whether no connection is parked or has a request that waits."""
+        """Whether no connection is parked or has a waiting request."""
         return not (self._ready or self._resuming or len(self._parking))
 
     def leave(self) -> None:
-        """The worker leaves: quiet connections have PARKED_GRACE_S to say something."""
+        """The worker leaves: quiet connections may still send a request within PARKED_GRACE_S."""
         now_s = _monotonic()
         self._parking.hurry(now_s, PARKED_GRACE_S)
         self._leaving.until_s = now_s + PARKED_GRACE_S
 
     def look_after_parked(self, now_s: float) -> None:
-        """Close the connections whose time is over; the time in which the loop was held up does not count."""
+        """Close connections whose time is over. Time in which the loop was held up does not count."""
         held_s = CLOCK.held_s - self._held_s
         if held_s:
             self._held_s += held_s
@@ -120,12 +120,13 @@ class HttpRequests:
             self._refusals.refuse_late(exchange)
 
     def resume_waiting(self) -> None:
-        """A place is free."""
+        """A place is free: resume a waiting connection."""
         if self._ready:
             self._resume_soon(self._ready.popleft())
 
     def _resume_soon(self, exchange: HttpConnection) -> None:
-        """In the hub's next turn; until then it is neither in flight nor parked, and yet the worker may not leave."""
+        """Resume in the hub's next turn. Until then the connection is neither in flight nor parked, and the worker must
+        not leave."""
         self._resuming += 1
         turns.later(self._resume_now, exchange)
 
@@ -134,7 +135,7 @@ class HttpRequests:
         self._resume(exchange)
 
     def _resume(self, exchange: HttpConnection) -> None:
-        """The next request of a parked connection is there. Runs in the hub."""
+        """The next request of a parked connection has arrived. Runs in the hub."""
         if self._acceptor.is_full():
             self._ready.append(exchange)
             return
@@ -150,17 +151,21 @@ class HttpRequests:
     # --- requests ---
 
     def begin(self, connection: Connection) -> HttpConnection:
-        """The state of a connection that was just accepted."""
+        """Return the state of a connection that was just accepted."""
         return HttpConnection(
             connection, Decoder(self._limits, self._base.copy()), self._trusted, self._leaving, self._body_rate
         )
 
     def serve(self, exchange: HttpConnection, me: RequestGreenlet) -> bool:
-        """The requests of one connection, as long as they are there already. Returns whether it is parked.
+        """Serve the requests of a connection that have arrived already. Returns whether the connection is parked.
+
+        Args:
+            exchange: the connection.
+            me: the running greenlet.
 
         Raises:
             ClientDisconnected: the client has left.
-            BaseException: what was thrown into this greenlet outside of its application call.
+            BaseException: whatever was thrown into this greenlet outside of its application call.
         """
         while True:
             arrival = exchange.advance()
@@ -177,14 +182,14 @@ class HttpRequests:
             if not self._answer(exchange, head, me):
                 return False
             me.gr_context = None  # for the next request
-            # Others have waited, the heartbeat too.
+            # Other requests have waited, and so has the heartbeat.
             if self._pool.is_spent(me) or self._acceptor.is_slice_over(_monotonic()):
                 self._acceptor.end_batch()
                 self._resume_soon(exchange)
                 return True
 
     def _answer(self, exchange: HttpConnection, head: HttpHead, me: RequestGreenlet) -> bool:
-        """One request. Returns whether the connection can go on."""
+        """Serve one request. Returns whether the connection stays open."""
         exchange.keep_alive = head.keep_alive and exchange.served < self._requests_max
         started_s = me.started_s = _monotonic()
         self._acceptor.is_slice_over(started_s)
@@ -208,17 +213,18 @@ class HttpRequests:
         return self._settle(exchange, served)
 
     def _settle(self, exchange: HttpConnection, served: Served) -> bool:
-        """After a response. Returns whether the connection can go on."""
+        """Finish a response. Returns whether the connection stays open."""
         outcome, connection = served.outcome, exchange.connection
         if (outcome is _COMPLETE or outcome is _FAILED) and exchange.settle():
             return True
         if outcome is _DISCONNECTED and exchange.refused and not exchange.head_out:
             self._refusals.refuse(connection, exchange.refused)
         elif outcome is not _COMPLETE and outcome is not _FAILED and exchange.close_delimited:
-            # Only a reset tells this client that there is more; but it must not destroy what was sent before.
+            # Only a reset tells this client that the response is incomplete. It must not destroy bytes that were sent
+            # before.
             connection.deliver()
             connection.cut()
-        elif outcome is not _DISCONNECTED or exchange.refused:  # the last chunk, or the rest of a length, is missing
+        elif outcome is not _DISCONNECTED or exchange.refused:  # the last chunk, or a part of the length, is missing
             self._lingering.close(connection)
         return False
 

@@ -1,4 +1,4 @@
-# The types with which parking.py is compiled.
+# The types with which keepalive.py is compiled.
 cimport cython
 
 from wsgid.serving.connection cimport Connection

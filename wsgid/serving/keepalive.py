@@ -1,10 +1,10 @@
-"""HTTP connections between two requests: each has a watcher in the hub, and neither a greenlet nor a place.
+"""HTTP connections between two requests. Each has a watcher in the hub, but no greenlet and no place of --gevent.
 
 Rules
-* A client that is quiet, or sends its head drop by drop (slowloris), costs a descriptor and some bytes.
-* At most so many are kept: beyond that, the one that has been here longest is closed.
-* A quiet one is closed without a word after --http-keepalive; one that has begun a head is late after
-  --http-head-timeout, and is told so.
+* A quiet client, or a client that sends its head very slowly (slowloris), costs a descriptor and some bytes.
+* Only so many connections are kept. Beyond that, the connection that has been kept longest is closed.
+* A quiet connection is closed without an answer after --http-keepalive. A connection whose head has begun is late after
+  --http-head-timeout, and gets an answer.
 """
 
 import time
@@ -15,7 +15,7 @@ from typing import Any
 from wsgid.serving.connection import READ
 from wsgid.serving.http_connection import Arrival, HttpConnection
 
-_NOTHING, _PART, _HEAD, _END = Arrival  # see exchange.py
+_NOTHING, _PART, _HEAD, _END = Arrival  # see http_connection.py
 
 
 @dataclass
@@ -23,18 +23,18 @@ class _Parked:
     __slots__ = ("until_s", "begun")
 
     until_s: float
-    begun: bool  # a head, or what has to come before
+    begun: bool  # whether a head has begun, or what has to come before a head
 
 
 class IdleConnections:
-    """The quiet connections of one worker.
+    """The connections of one worker that wait for a request.
 
     Args:
         hub: gevent's.
-        quiet_s: --http-keepalive.
-        head_s: --http-head-timeout.
-        places: how many are kept at most.
-        resume: called in the hub with a connection whose next request, or whose end, is there.
+        quiet_s: the value of --http-keepalive.
+        head_s: the value of --http-head-timeout.
+        places: the most connections that are kept.
+        resume: called in the hub with a connection, when its next request or its end has arrived.
     """
 
     def __init__(
@@ -51,10 +51,16 @@ class IdleConnections:
         return len(self._parked)
 
     def keep(self, exchange: HttpConnection, arrival: Arrival, now_s: float) -> None:
-        """Wait for the next request of this connection; `arrival` is NOTHING or PART."""
+        """Keep a connection until its next request arrives.
+
+        Args:
+            exchange: the connection.
+            arrival: NOTHING or PART.
+            now_s: by the worker's clock.
+        """
         begun = arrival is _PART
         connection = exchange.connection
-        if connection.watcher is None:  # one for all its requests: stopped and started again, libev tells epoll nothing
+        if connection.watcher is None:  # one watcher for all its requests: restarting it costs no epoll_ctl(2)
             connection.watcher = self._hub.loop.io(connection.fd, READ)
         self._parked[exchange] = _Parked(now_s + (self._head_s if begun else self._quiet_s), begun)
         connection.watcher.start(self._wake, exchange)
@@ -62,7 +68,7 @@ class IdleConnections:
             self._close(next(iter(self._parked)))
 
     def expire(self, now_s: float) -> list[HttpConnection]:
-        """Close those whose time is over; but for the late ones, which are the caller's from now on."""
+        """Close quiet connections whose time is over. Returns the late ones, which the caller has to answer."""
         late = []
         for exchange, parked in list(self._parked.items()):
             if now_s < parked.until_s:
@@ -75,12 +81,12 @@ class IdleConnections:
         return late
 
     def delay(self, more_s: float) -> None:
-        """Each has this much longer."""
+        """Give each connection this many seconds more."""
         for parked in self._parked.values():
             parked.until_s += more_s
 
     def hurry(self, now_s: float, grace_s: float) -> None:
-        """The worker leaves: from now on, who has something to say has this long to say it."""
+        """The worker leaves: from now on, each client has `grace_s` to send a request."""
         self._quiet_s, self._head_s = min(self._quiet_s, grace_s), min(self._head_s, grace_s)
         for parked in self._parked.values():
             parked.until_s = min(parked.until_s, now_s + grace_s)
@@ -94,7 +100,7 @@ class IdleConnections:
                 parked.until_s = time.monotonic() + self._head_s
             return
         if arrival is _NOTHING:
-            if parked.begun:  # a handshake, which is over
+            if parked.begun:  # a TLS handshake has ended
                 parked.begun = False
                 parked.until_s = time.monotonic() + self._quiet_s
             return

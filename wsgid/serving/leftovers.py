@@ -1,15 +1,15 @@
-"""Work that answered requests have left behind: a worker that leaves waits for it, within its mercy time.
+"""Work that answered requests have left behind. A leaving worker waits for it, within its mercy time.
 
-    all requests answered -> wait: threads, executors' jobs, greenlets, processes -> atexit -> the worker is gone
+    all requests answered -> wait for threads, jobs of executors, greenlets, processes -> atexit -> the worker is gone
 
 Rules
-* As in any Python program that ends, threads are waited for that are no daemons, and jobs of executors; so are
-  processes of multiprocessing's that are no daemons.
-* Jobs in threads of gevent's pool are waited for; idle threads are not.
-* A greenlet knows no daemons.  One that a request has started, or what it has started in its turn, is waited for until
-  it is as old as the mercy time: what has not ended by then is a loop in the background, and has no end.
-  A greenlet that no request has started, but a hook or a timer, is one too.
-* What is cut is named.  What nobody has left behind costs nothing: a greenlet is noted where it is spawned.
+* As at the end of any Python program, the worker waits for threads that are no daemons and for jobs of executors. It
+  also waits for processes of multiprocessing that are no daemons.
+* The worker waits for jobs in threads of gevent's pool, but not for idle threads.
+* There are no daemon greenlets.  The worker waits for a greenlet that a request has started (also indirectly) until the
+  greenlet is as old as the mercy time: an older greenlet is a background loop without an end.  A greenlet that a hook
+  or a timer has started counts as such a loop.
+* Work that is cut is named in the log.  The only cost is at the start of a greenlet, which is recorded.
 """
 
 import sys
@@ -27,27 +27,27 @@ from wsgid import log
 from wsgid.application import whereabouts
 from wsgid.serving.greenlets import RequestGreenlet
 
-LOOK_S = 0.05  # how often it is looked whether it has ended
+LOOK_S = 0.05  # how often the worker checks whether the work has ended
 NAMED_MAX = 10
 
 _thread_ident = monkey.get_original("_thread", "get_ident")
 
 
 class Leftovers:
-    """What the requests of one worker have left behind.
+    """The work that the requests of one worker have left behind.
 
     Args:
         hub: the worker's.
-        mercy_s: how long a worker that leaves waits for its requests.
+        mercy_s: how long a leaving worker waits for its requests.
     """
 
     def __init__(self, hub: Any, mercy_s: float) -> None:
         self._hub = hub
         self._mercy_s = mercy_s
-        self._spawned: WeakKeyDictionary[Any, float] = WeakKeyDictionary()  # by a request: and when
+        self._spawned: WeakKeyDictionary[Any, float] = WeakKeyDictionary()  # started by requests, and when
         gevent.Greenlet.add_spawn_callback(self._note)
-        # A thread is a daemon if the one that starts it is, unless it says otherwise. Within a request that is a dummy
-        # thread of gevent's, which is a daemon; in other servers a request runs in a thread that is none.
+        # A new thread is a daemon if the thread that starts it is a daemon. Within a request that thread is a dummy
+        # thread of gevent, which is a daemon. In other servers a request runs in a thread that is no daemon.
         threading._DummyThread.daemon = property(lambda _: False)  # type: ignore[assignment]
 
     def _note(self, spawned: gevent.Greenlet) -> None:
@@ -56,8 +56,12 @@ class Leftovers:
             self._spawned[spawned] = time.monotonic()
 
     def wait(self, until_s: float) -> None:
-        """Wait until there is nothing left, but not beyond this time of the monotonic clock; then say what is cut. To
-        be called in the main greenlet, when no request is in flight."""
+        """Wait until all work has ended, but not beyond `until_s`; then log what is cut. Called in the main greenlet
+        when no request is in flight.
+
+        Args:
+            until_s: by the monotonic clock.
+        """
         _end_executors()
         greenlets = self._young()
         remaining = self._remaining(greenlets)
@@ -74,19 +78,19 @@ class Leftovers:
         _release_processes()
 
     def _young(self) -> list[Any]:
-        """The greenlets, no threads, that may still end."""
+        """Return the greenlets, except threads, that may still end."""
         young_s = time.monotonic() - self._mercy_s
         return [
-            one
-            for one, since_s in list(self._spawned.items())
-            if since_s > young_s and whereabouts.thread_of(one) is None and not _is_ours(one)
+            spawned
+            for spawned, since_s in list(self._spawned.items())
+            if since_s > young_s and whereabouts.thread_of(spawned) is None and not _is_ours(spawned)
         ]
 
     def _remaining(self, greenlets: list[Any]) -> list[str]:
-        """What is waited for, in words."""
+        """Describe the work that the worker waits for."""
         return [
             *self._threads(),
-            *(whereabouts.of_greenlet(one) for one in greenlets if bool(one)),
+            *(whereabouts.of_greenlet(spawned) for spawned in greenlets if bool(spawned)),
             *_jobs(),
             *_queued(self._hub),
             *_processes(),
@@ -103,11 +107,11 @@ def _say_cut(names: list[str]) -> None:
     for name in names[:NAMED_MAX]:
         log.error("cut after the mercy time, left behind by a request: %s", name)
     if len(names) > NAMED_MAX:
-        log.error("cut after the mercy time: %d more of such", len(names) - NAMED_MAX)
+        log.error("cut after the mercy time: %d more like these", len(names) - NAMED_MAX)
 
 
-def _is_ours(one: Any) -> bool:
-    return str(getattr(getattr(one, "_run", None), "__module__", "")).startswith("wsgid.")
+def _is_ours(spawned: Any) -> bool:
+    return str(getattr(getattr(spawned, "_run", None), "__module__", "")).startswith("wsgid.")
 
 
 def _listed(names: list[str]) -> str:
@@ -116,29 +120,29 @@ def _listed(names: list[str]) -> str:
 
 
 def _end_executors() -> None:
-    """Have idle threads of executors end, and busy ones after their jobs, as at the end of any Python program:
-    concurrent.futures registers that with threading, and it joins them. So it has a greenlet of its own."""
+    """Let threads of executors end: idle ones at once, busy ones after their jobs, as at the end of any Python program.
+    concurrent.futures registers this with `threading`. It joins the threads, so it needs a greenlet of its own."""
 
     def run() -> None:
         for call in reversed(list(getattr(threading, "_threading_atexits", ()))):
             try:
                 call()
             except Exception:
-                log.error("what a library does at the end of its threads has failed", exc_info=True)
+                log.error("a library's function for the end of its threads has failed", exc_info=True)
 
     gevent.spawn(run).join(LOOK_S)
 
 
 def _jobs() -> Iterator[str]:
-    """What threads of gevent's pools do now. Not what is C alone, such as the wait for a host's address: whoever needs
-    the result of that waits for it, and is waited for."""
+    """Describe what threads of gevent's pools do now. Jobs that are C code only, such as a lookup of a host, are left
+    out: the code that needs their result waits for them anyway."""
     for ident, frame in sys._current_frames().items():
         if ident != _thread_ident() and whereabouts.is_job(frame) and not whereabouts.is_waiting(frame):
             yield whereabouts.of_job(frame)
 
 
 def _queued(hub: Any) -> Iterator[str]:
-    """Jobs that wait for a thread of the hub's pool."""
+    """Describe jobs that wait for a thread of the hub's pool."""
     pool = hub._threadpool
     if pool is not None and (count := pool.task_queue.qsize()):
         yield f"{count} jobs that wait for a thread of gevent's pool"
@@ -151,10 +155,10 @@ def _processes() -> Iterator[str]:
 
 def _children() -> list[Any]:
     module = sys.modules.get("multiprocessing")
-    return [one for one in module.active_children() if not one.daemon] if module is not None else []
+    return [child for child in module.active_children() if not child.daemon] if module is not None else []
 
 
 def _release_processes() -> None:
-    """multiprocessing's own function for atexit would wait for them without an end."""
+    """Remove multiprocessing's own atexit function, which would wait for the processes without a limit."""
     for process in _children():
         sys.modules["multiprocessing.process"]._children.discard(process)

@@ -1,6 +1,4 @@
-"""The lines of requests out of a worker, to a descriptor (stream.py) or a syslog, without ever waiting for who reads
-them.
-"""
+"""Writes the lines of requests to a descriptor (log/stream.py) or to a syslog, without ever waiting for the reader."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,20 +7,20 @@ from wsgid.log.syslog_socket import INFO, Syslog
 
 
 class Outlet(Protocol):
-    """Where lines go."""
+    """A place that takes lines."""
 
-    dropped: int  # lines, so far
-    reason: str  # of the last of them
+    dropped: int  # number of dropped lines so far
+    reason: str  # why the last line was dropped
 
     def put(self, lines: Sequence[str] = ()) -> None:
-        """Write these, after those that wait."""
+        """Write lines, after those that wait."""
 
     def close(self, timeout_s: float) -> None:
-        """Write what waits, for at most so long."""
+        """Write waiting lines, but wait at most `timeout_s`."""
 
 
 class SyslogOutlet:
-    """A syslog: a datagram a line, which it takes at once or never."""
+    """A syslog. Each line is a datagram, which the syslog takes at once or never."""
 
     def __init__(self, syslog: Syslog) -> None:
         self._syslog = syslog
@@ -38,4 +36,4 @@ class SyslogOutlet:
                 self.reason = error.strerror or str(error)
 
     def close(self, timeout_s: float) -> None:
-        """Nothing waits."""
+        """Do nothing: no line waits."""

@@ -1,8 +1,8 @@
-"""A connection that begins with a PROXY header, by which a load balancer says whom it speaks for (--proxy-protocol).
+"""A connection that begins with a PROXY header, in which a load balancer names its client (--proxy-protocol).
 
 Rules
-* Who is not trusted is not read.  Who is has to send the header: without a valid one there is no answer.
-* From the header on, the connection is the client's, for the application and for the log.
+* Untrusted peers are not read. Trusted peers must send a valid header; without one they get no answer.
+* After the header, the application and the log see the client's address as the peer's.
 """
 
 from wsgid.errors import BadProxyHeader
@@ -12,18 +12,18 @@ from wsgid.serving.connection import Connection
 
 
 class ProxyConnection(Connection):
-    """As a Connection.
+    """A Connection with a PROXY header.
 
     Args:
-        fd, timeout_s, http: as there.
-        trusted: whose header counts; None if no header is expected.
+        fd, timeout_s, http: as for Connection.
+        trusted: the peers that may send a header; None if no header is expected.
     """
 
     __slots__ = ("_trusted", "_gathered", "_ends")
 
     def __init__(self, fd: int, timeout_s: float, http: bool, trusted: Trusted | None) -> None:
         super().__init__(fd, timeout_s, http)
-        self._trusted = trusted  # until the header is there
+        self._trusted = trusted  # None, once the header has arrived
         self._gathered = b""
         self._ends: Ends | None = None
 
@@ -31,7 +31,11 @@ class ProxyConnection(Connection):
         return "PROXY header" if self._trusted else super().opening()
 
     def take(self) -> bytes | None:
-        """Raises BadProxyHeader."""
+        """Return bytes after the header, as Connection.take does.
+
+        Raises:
+            BadProxyHeader: the peer is not trusted, or its header is invalid.
+        """
         block = super().take()
         if not block or not self._trusted:
             return block

@@ -1,8 +1,8 @@
-"""When a worker has done enough: --max-requests, --max-worker-lifetime, --reload-on-rss.
+"""When a worker has to be replaced: --max-requests, --max-worker-lifetime, --reload-on-rss.
 
 Rules
-* The worker only asks to be replaced; when it leaves is the fleet's business, so that never all leave at once.
-* Chance spreads what would else come due in all workers in the same moment.
+* The worker only asks to be replaced. The master decides when it leaves, so that workers never leave all at once.
+* Random amounts are added to the limits. Otherwise all workers would reach them in the same moment.
 """
 
 import random
@@ -14,7 +14,7 @@ from wsgid.linux import memory
 
 
 class Recycling:
-    """One worker's limits. Says once that one is reached."""
+    """The limits of one worker. Reports once that a limit is reached."""
 
     def __init__(self, settings: Settings) -> None:
         requests, delta = settings.max_requests, settings.max_requests_delta
@@ -26,7 +26,12 @@ class Recycling:
         self._said = False
 
     def reason(self, now_s: float, requests: int) -> tuple[Limit, str] | None:
-        """Why the worker shall be replaced, the first time that there is a reason; and in words."""
+        """Return the limit that is reached, with a sentence; None if there is none, or if it was returned before.
+
+        Args:
+            now_s: by the monotonic clock.
+            requests: how many requests the worker has served.
+        """
         if self._said:
             return None
         found: tuple[Limit, str] | None = None

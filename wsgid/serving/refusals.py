@@ -1,8 +1,8 @@
-"""What a peer is told whose packet or request is refused, and what the operator is told of that.
+"""The answers to refused packets and requests, and the log lines about them.
 
 Rules
-* Each refusal is counted. It is logged at a limited rate, however many there are: docs/decisions/018-refusals.md.
-* The answer is one that nginx can show: a status, and one sentence.
+* Each refusal is counted. The log has them at a limited rate, whatever their number: docs/decisions/018-refusals.md.
+* The answer is a status and one sentence, which nginx can show.
 """
 
 import time
@@ -16,15 +16,15 @@ from wsgid.serving.http_connection import HttpConnection, date_line
 from wsgid.serving.lingering_close import LingeringClose
 from wsgid.serving.tally import Tally
 
-REFUSALS_PER_S = 1.0  # refused packets are logged at this rate, however many there are
+REFUSALS_PER_S = 1.0  # the rate of log lines about refused packets
 REFUSALS_BURST = 50
 
 
 class Refusals:
-    """The refusals of one worker.
+    """The refusals of a worker.
 
     Args:
-        tally: where they are counted.
+        tally: counts them.
         lingering: closes the connection after the answer.
     """
 
@@ -36,18 +36,23 @@ class Refusals:
     def refuse(self, connection: Connection, error: PeerError) -> None:
         """Answer, and close the connection.
 
+        Args:
+            connection: of the peer.
+            error: the reason.
+
         Raises:
             ClientDisconnected: the peer has left before the answer was sent.
         """
         answer = self._answer(connection, error)
-        if connection.opening():  # what we said would not be understood
+        if connection.opening():  # the peer could not understand the answer
             connection.close()
             return
         connection.send(*answer)
         self._lingering.close(connection)
 
     def refuse_late(self, exchange: HttpConnection) -> None:
-        """Without a greenlet: nothing of this client is unread, and what the kernel does not take at once is lost."""
+        """Refuse without a greenlet. All bytes of this client are read. Bytes that the kernel does not take at once are
+        lost."""
         connection = exchange.connection
         answer = self._answer(connection, exchange.late())
         if not connection.opening():
@@ -55,7 +60,7 @@ class Refusals:
         connection.close()
 
     def _answer(self, connection: Connection, error: PeerError) -> tuple[bytes, bytes]:
-        """Head and body; counts and logs that there is one."""
+        """Return head and body of the answer; count and log the refusal."""
         self._tally.count(Word.REJECTED)
         self._log(connection, error)
         text = f"{error}\n".encode("latin-1", "replace")

@@ -1,11 +1,11 @@
 """The system calls of a request, on raw file descriptors.
 
-Two sources, one behaviour: this one, and syscalls.pyx, which is compiled where a compiler is.
+There are two sources with the same behaviour: this module, and syscalls.pyx, which is compiled where a compiler is.
 
 Rules
-* Nothing here waits, and nothing is made but the bytes: no socket object, no exception for "try again later".
-* They come from `posix`, the C module: gevent's os.close waits for the loop's next turn, in case a watcher is left;
-  here none is.
+* Nothing here waits. No objects are created except the bytes: no socket object, no exception for "try again later".
+* The functions come from `posix`, the C module. gevent's os.close waits for the loop's next turn, in case a watcher
+  exists; here no watcher exists.
 """
 
 import _socket
@@ -17,20 +17,21 @@ from typing import Any
 from gevent.monkey import get_original
 
 NOTHING = -1  # no file descriptor
-RECV_BYTES = 64 * 1024  # malloc gets so much from its heap; 128 KiB it would map and unmap each time (mallopt(3))
-# Of one call: while a fast reader takes what the kernel has, the kernel goes on copying, and nobody else has the loop.
+RECV_BYTES = 64 * 1024  # malloc takes this from its heap; it would map and unmap 128 KiB each time (mallopt(3))
+# Of one call. While a fast reader empties the kernel's buffer, the kernel goes on copying, and nobody else has the
+# loop.
 SEND_MAX_BYTES = 1 << 20
 
-_poll = get_original("select", "poll")  # asks the kernel at once; gevent's would go through the hub
+_poll = get_original("select", "poll")  # asks the kernel at once; gevent's poll would go through the hub
 
 
 class AcceptSocket:
     """A listening socket, made non-blocking.
 
     Args:
-        fd: the descriptor; owned by this object.
-        http: what its peers speak, if not uwsgi.
-        wrap: makes a connection of a descriptor, where there is more to it than that.
+        fd: the descriptor; this object owns it.
+        http: whether its peers speak HTTP instead of uwsgi.
+        wrap: makes a connection object of a descriptor, if it has to be another class than Connection.
     """
 
     __slots__ = ("fd", "http", "wrap", "_socket")
@@ -40,18 +41,18 @@ class AcceptSocket:
         self.http = http
         self.wrap = wrap
         self._socket = _socket.socket(fileno=fd)
-        # Explicitly: after a socket.setdefaulttimeout() of the application's, accept would wait that long, in C.
+        # Explicitly: after socket.setdefaulttimeout() in the application, accept would wait that long, in C.
         self._socket.setblocking(False)
 
     def close(self) -> None:
-        """Give the descriptor back; it may still be open in other processes."""
+        """Close the descriptor; it may still be open in other processes."""
         self._socket.close()
 
     def accept(self) -> int:
-        """The next connection, non-blocking and close-on-exec; NOTHING if nobody waits.
+        """Return the next connection, non-blocking and close-on-exec; NOTHING if no connection waits.
 
         Raises:
-            OSError: accept(2) has failed otherwise.
+            OSError: accept(2) failed for another reason.
         """
         try:
             fd: int = self._socket._accept()[0]  # type: ignore[attr-defined]  # accept4, without a socket object
@@ -62,11 +63,11 @@ class AcceptSocket:
 
 
 def recv(fd: int, size_bytes: int = RECV_BYTES) -> bytes | None:
-    """What has arrived, at most `size_bytes` and RECV_BYTES; None if there is nothing yet, empty at the end: the peer
-    has sent everything, or has left.
+    """Return bytes that have arrived, at most `size_bytes` and RECV_BYTES. None if there are none yet; empty at
+    end-of-file, when the peer has sent everything or has left.
 
     Raises:
-        OSError: recv(2) has failed otherwise.
+        OSError: recv(2) failed for another reason.
     """
     try:
         return posix.read(fd, min(size_bytes, RECV_BYTES))
@@ -77,10 +78,10 @@ def recv(fd: int, size_bytes: int = RECV_BYTES) -> bytes | None:
 
 
 def send(fd: int, block: bytes | memoryview) -> int:
-    """How many bytes of the block the kernel took, at most SEND_MAX_BYTES: 0 if it takes none now.
+    """Send a block. Returns how many bytes the kernel took, at most SEND_MAX_BYTES; 0 if it takes none now.
 
     Raises:
-        OSError: send(2) has failed otherwise. SIGPIPE has to be ignored.
+        OSError: send(2) failed for another reason. SIGPIPE has to be ignored.
     """
     try:
         return posix.write(fd, block if len(block) <= SEND_MAX_BYTES else memoryview(block)[:SEND_MAX_BYTES])
@@ -89,7 +90,7 @@ def send(fd: int, block: bytes | memoryview) -> int:
 
 
 def poll(fd: int, events: int) -> int:
-    """Which of these events are there now, or POLLHUP, POLLERR (poll(2)); 0 if none is."""
+    """Return which of these events are present now, or POLLHUP, POLLERR (poll(2)); 0 if there are none."""
     asked = _poll()
     asked.register(fd, events)
     found = asked.poll(0)
@@ -97,7 +98,7 @@ def poll(fd: int, events: int) -> int:
 
 
 def close(fd: int) -> None:
-    """Close it, whatever the kernel says: on Linux the descriptor is gone even then (close(2))."""
+    """Close a descriptor, and ignore errors: on Linux it is closed even then (close(2))."""
     try:
         posix.close(fd)
     except OSError:

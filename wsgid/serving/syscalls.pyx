@@ -1,4 +1,4 @@
-"""The system calls of a request, compiled; syscalls.py says what they do."""
+"""The system calls of a request, compiled. syscalls.py describes the behaviour."""
 
 import os
 
@@ -27,7 +27,7 @@ SEND_MAX_BYTES = 1 << 20
 cdef enum:
     _SEND_MAX_BYTES = 1 << 20
 
-# One for the process: between recv(2) and the copy of what came, nothing else can run.
+# One buffer for the process: between recv(2) and the copy of the bytes, nothing else can run.
 cdef char _buffer[256 * 1024]
 
 

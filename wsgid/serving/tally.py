@@ -1,8 +1,9 @@
-"""What a worker counts of its connections and requests, in its own line of the scoreboard.
+"""The counters of a worker for its connections and requests, in its own line of the scoreboard.
 
 Rules
-* Nobody else writes this line, so that a count needs no lock.
-* The indexes of the words are made once, here: Word is an Enum, and asking it for each request costs too much.
+* Only this worker writes the line, so counting needs no lock.
+* The indexes of the words are taken once, here: Word is an Enum, and looking a member up for each request costs too
+  much.
 """
 
 from bisect import bisect_left
@@ -10,7 +11,7 @@ from bisect import bisect_left
 from wsgid.ipc.scoreboard import DURATION_BOUNDS_US, Word
 from wsgid.wsgi.response import Outcome, Served
 
-# Reading a member through its class costs several times as much, on Python 3.11.
+# Looking a member up through its class costs several times as much, on Python 3.11.
 _COMPLETE, _FAILED, _TORN, _DISCONNECTED = Outcome
 _COUNTED = {_FAILED: Word.FAILED, _TORN: Word.TORN, _DISCONNECTED: Word.DISCONNECTED}
 _IN_FLIGHT, _REQUESTS, _SENT_BYTES = int(Word.IN_FLIGHT), int(Word.REQUESTS), int(Word.SENT_BYTES)
@@ -30,11 +31,11 @@ class Tally:
         self._line = line
 
     def count(self, word: Word) -> None:
-        """One more of this."""
+        """Add one to this counter."""
         self._line[word] += 1
 
     def show_in_flight(self, connections: int) -> None:
-        """So many connections hold a place of --gevent now."""
+        """Show how many connections hold a place of --gevent."""
         self._line[_IN_FLIGHT] = connections
 
     def record(self, served: Served, duration_us: int) -> None:
@@ -44,7 +45,7 @@ class Tally:
         line[_SENT_BYTES] += served.sent_bytes
         line[_BUSY_US] += duration_us
         line[_AVERAGE_US] = (line[_AVERAGE_US] + duration_us) >> 1
-        # Most are in the first bucket, and bisect costs more than all the rest here.
+        # Most requests are in the first bucket, and bisect costs more than the rest of this function.
         line[_DURATIONS + (bisect_left(DURATION_BOUNDS_US, duration_us) if duration_us > _FIRST_BOUND_US else 0)] += 1
         if served.status:
             line[_STATUS_0XX + served.status // 100] += 1

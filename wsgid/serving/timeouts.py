@@ -1,12 +1,14 @@
-"""Time-outs that end the request that is to blame, and nobody else's.
+"""Time-outs that end the request that is to blame, and no other request.
 
 Rules
-* A slow request: the worker asks now and then which are overdue; the time-out is raised inside that one greenlet.
-* A held-up hub: the master signals; the handler runs in the greenlet that holds the hub, shows it, and raises there.
-* A time-out is a BaseException (errors.RequestTimeout); one that the application swallows is raised again.
+* A slow request: the worker checks now and then which requests are overdue, and raises the time-out in their greenlets.
+* A held-up hub: the master sends a signal. The handler runs in the greenlet that holds the hub, logs its stack, and
+  raises there.
+* A time-out is a BaseException (errors.RequestTimeout). If the application swallows it, it is raised again.
 * A greenlet in which a time-out was raised is spent: it ends with its request.  Drivers clean up after an Exception,
-  but not after this: connections in thread-locals may hold half an answer (docs/decisions/015-spent-greenlets.md).
-* Deadlines move by the time in which the loop was held up, but for the request that held it (clock.py).
+  but not after a time-out. So connections in thread-locals may hold a part of an answer
+  (docs/decisions/015-spent-greenlets.md).
+* Deadlines move by the time in which the loop was held up, except that of the request which held it (clock.py).
 """
 
 import time
@@ -23,17 +25,19 @@ from wsgid.ipc.scoreboard import Word
 from wsgid.serving.clock import CLOCK
 from wsgid.serving.greenlets import RequestGreenlet
 
-AGAIN_S = 1.0  # a time-out that was swallowed is raised again after this
-STALE_S = 1.0  # a hub that has not run for this long is held up, whatever --hub-warn says
+AGAIN_S = 1.0  # after this time, a swallowed time-out is raised again
+STALE_S = 1.0  # a hub without a heartbeat for this long is held up, whatever --hub-warn says
 
 
 class Timeouts:
-    """The time-outs of one worker.
+    """The time-outs of a worker.
 
     Args:
-        hub: ends nothing while this, or the greenlet that makes this object, holds the loop: then nobody is to blame.
+        settings: the operator's settings.
+        hub: while the hub, or the greenlet that makes this object, holds the loop, no request is ended.
         line: the worker's words of the scoreboard.
-        answer: answers the questions that wait for the hub; takes where it is held up, returns whether there were any.
+        answer: answers the questions that wait for the hub. Takes the frame that holds the hub, and returns whether
+            there were questions.
     """
 
     def __init__(self, settings: Settings, hub: Any, line: memoryview, answer: Callable[[Any], bool]) -> None:
@@ -41,10 +45,10 @@ class Timeouts:
         self._answer = answer
         self._spared = (hub, greenlet.getcurrent())
         self._line = line
-        self._held_s = CLOCK.held_s  # for so much, deadlines have been moved
+        self._held_s = CLOCK.held_s  # by how much deadlines have been moved
 
     def end_overdue(self, greenlets: Iterable[RequestGreenlet], now_s: float) -> None:
-        """Raise the time-out inside each greenlet whose deadline is over; again later if it was swallowed."""
+        """Raise the time-out in each overdue greenlet; again later if it was swallowed."""
         if CLOCK.held_s > self._held_s:
             self._move_deadlines(greenlets, now_s)
         for serving in list(greenlets):
@@ -56,7 +60,7 @@ class Timeouts:
             _end(serving, "the request took longer than it may (--harakiri)")
 
     def _move_deadlines(self, greenlets: Iterable[RequestGreenlet], now_s: float) -> None:
-        """The loop was held up: nobody pays for that time but who has held it."""
+        """The loop was held up: move all deadlines, except that of the request that has held it."""
         held_s, self._held_s = CLOCK.held_s - self._held_s, CLOCK.held_s
         own = CLOCK.take_own()
         for serving in greenlets:
@@ -65,17 +69,17 @@ class Timeouts:
                 serving.deadline_s += max(lost_s, 0.0)
 
     def end_all(self, greenlets: Iterable[RequestGreenlet]) -> None:
-        """The mercy time is over: each request ends now, and can clean up what it holds."""
+        """The mercy time is over: end each request now. The requests can clean up."""
         for serving in list(greenlets):
             if serving.environ is not None:
                 log.error("cut after the mercy time: %s", serving.described())
                 _end(serving, "the worker leaves, and the request has taken longer than --worker-reload-mercy")
 
     def on_stall(self, _signo: int, frame: Any) -> None:
-        """SIGXCPU from the master: the hub has not run for too long; after --hub-timeout, its holder ends here. The
-        signal also comes when an operator asks what the worker does."""
+        """Handle SIGXCPU from the master. The hub has not run for too long: after --hub-timeout, the code that holds
+        the hub is ended here. The signal also comes when an operator asks what the worker does."""
         held_s = (time.monotonic_ns() - self._line[Word.HEARTBEAT_NS]) / 1e9
-        if held_s < min(self._settings.hub_warn, STALE_S) / 2:  # it runs again
+        if held_s < min(self._settings.hub_warn, STALE_S) / 2:  # the hub runs again
             return
         holder = greenlet.getcurrent()
         CLOCK.name(holder)
@@ -102,7 +106,7 @@ def _end(serving: RequestGreenlet, why: str) -> None:
 
 
 def _is_between_requests(holder: object) -> bool:
-    """Whether this is our own code, and no application's."""
+    """Whether this greenlet runs code of wsgid, and no application."""
     return isinstance(holder, RequestGreenlet) and holder.environ is None
 
 

@@ -1,13 +1,13 @@
-"""A TLS connection: OpenSSL between two buffers in memory, and the plain connection's own reads, writes and waits.
+"""A TLS connection: OpenSSL between two buffers in memory, and the reads, writes and waits of the plain connection.
 
     in:  Connection.take -> incoming -> SSLObject -> take, recv
     out: send -> SSLObject -> outgoing -> Connection.send
 
 Rules
-* `take` never waits, not even in a handshake: a client that is slow with it costs no greenlet and no place, as
-  parking.py has it.
-* Whoever has sent no handshake but plain HTTP or uwsgi is told so, in plain.
-* The stream ends by close_notify (RFC 8446, 6.1), or by a cut without one: nobody takes the part for the whole.
+* `take` never waits, not even in a handshake. A client with a slow handshake costs no greenlet and no place
+  (keepalive.py).
+* A peer that sends plain HTTP or uwsgi instead of a handshake gets a plain answer that says so.
+* The stream ends with close_notify (RFC 8446, 6.1), or is cut without one, so that nobody takes a part for the whole.
 """
 
 import os
@@ -31,10 +31,10 @@ from wsgid.serving.syscalls import NOTHING, RECV_BYTES
 from wsgid.serving.turns import give_way
 from wsgid.sockets.listen_spec import ListenSocket, WireProtocol
 
-_HANDSHAKE = b"\x16"  # RFC 8446, 5.1: the type of a connection's first record
-_PIECE_BYTES = 32 * 1024  # so much is encrypted before it is sent: OpenSSL never gives back what its buffers have had
+_HANDSHAKE = b"\x16"  # RFC 8446, 5.1: the content type of a connection's first record
+_PIECE_BYTES = 32 * 1024  # encrypted at a time before it is sent: OpenSSL never shrinks its buffers
 _RECORD_BYTES = 16 * 1024  # RFC 8446, 5.1
-# RFC 4514, 3; the others go by their long names, as nobody has agreed on shorter ones.
+# RFC 4514, 3. Other attributes go by their long names, because no short names are standard.
 _SHORT = {
     "commonName": "CN",
     "localityName": "L",
@@ -46,28 +46,30 @@ _SHORT = {
     "domainComponent": "DC",
     "userId": "UID",
 }
-_ESCAPED = str.maketrans({one: f"\\{one}" for one in '"+,;<>\\'})
+_ESCAPED = str.maketrans({char: f"\\{char}" for char in '"+,;<>\\'})
 
 
 class TlsStage(Enum):
-    SILENT = auto()  # nothing has come
-    OPENING = auto()  # the handshake is on its way
+    """The progress of a TLS connection."""
+
+    SILENT = auto()  # nothing has arrived
+    OPENING = auto()  # the handshake is under way
     OPEN = auto()
-    PLAIN = auto()  # the peer speaks no TLS; what is said from now on is for its eyes
-    FAILED = auto()  # the handshake has; there is nothing to be said
-    CLOSED = auto()  # we have said, or will not say, that it is over; what still comes is not looked at
+    PLAIN = auto()  # the peer speaks no TLS; the answer is sent in plain
+    FAILED = auto()  # the handshake has failed; nothing can be sent
+    CLOSED = auto()  # the stream has ended on our side; bytes that still arrive are ignored
 
 
 _UNSHAKEN = (TlsStage.SILENT, TlsStage.OPENING)
-_SECRET = (*_UNSHAKEN, TlsStage.OPEN)  # the bytes on the socket are OpenSSL's
+_SECRET = (*_UNSHAKEN, TlsStage.OPEN)  # in these stages OpenSSL encrypts and decrypts the bytes on the socket
 
 
 class TlsConnection(ProxyConnection):
-    """As a Connection.
+    """A Connection with TLS.
 
     Args:
-        fd, timeout_s, http, trusted: as of a ProxiedConnection.
-        context: the server's certificate and all that.
+        fd, timeout_s, http, trusted: as for ProxyConnection.
+        context: with the server's certificate.
         opening_s: how long `begin` waits for the first bytes, handshake included.
     """
 
@@ -81,9 +83,9 @@ class TlsConnection(ProxyConnection):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._unsent = b""  # what the kernel has not taken where nobody could wait
+        self._unsent = b""  # bytes that the kernel has not taken, where waiting was not possible
         self._opening_s = opening_s
-        self._ended = False  # the end has come in one block with what is before it
+        self._ended = False  # whether the end has arrived in the same block as the bytes before it
 
     @property
     def is_secret(self) -> bool:
@@ -95,11 +97,11 @@ class TlsConnection(ProxyConnection):
     # --- reading ---
 
     def begin(self) -> bytes:
-        """The first bytes within the TLS.
+        """Return the first decrypted bytes.
 
         Raises:
-            PeerError: there is no handshake, or too late.
-            ClientDisconnected: as `recv` does.
+            PeerError: there is no handshake, or it is too late.
+            ClientDisconnected: as `recv`.
         """
         late = HeadTimeout(f"no TLS handshake and first byte within {self._opening_s:g} s (--http-head-timeout)")
         with Patience(self._opening_s, late):
@@ -113,7 +115,8 @@ class TlsConnection(ProxyConnection):
         return block
 
     def take(self) -> bytes | None:
-        """All that one block from the socket has in it: the event loop says nothing of what OpenSSL would keep."""
+        """Return everything that one block from the socket contains. The event loop knows nothing of bytes inside
+        OpenSSL."""
         if self._ended:
             return b""
         blocks = []
@@ -127,7 +130,7 @@ class TlsConnection(ProxyConnection):
         return b"".join(blocks)
 
     def _read(self, size_bytes: int) -> bytes | None:
-        """At most one block is taken from the socket: many records, or none that is complete, may be in it."""
+        """Take at most one block from the socket: it may contain many records, or no complete one."""
         if self._stage not in _SECRET:
             return super().take()
         block = self._decrypt(size_bytes)
@@ -158,12 +161,12 @@ class TlsConnection(ProxyConnection):
         )
 
     def _decrypt(self, size_bytes: int) -> bytes | None:
-        """What there is in clear; None if more has to come first."""
+        """Return decrypted bytes; None if more has to arrive first."""
         try:
             if self._stage is not TlsStage.OPEN:
                 self._tls.do_handshake()
                 self._stage = TlsStage.OPEN
-            return self._tls.read(min(size_bytes, _RECORD_BYTES))  # Python allocates what is asked for
+            return self._tls.read(min(size_bytes, _RECORD_BYTES))  # Python allocates the requested size
         except ssl.SSLWantReadError:
             return None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
@@ -205,7 +208,7 @@ class TlsConnection(ProxyConnection):
 
     def _encrypt(self, block: memoryview) -> None:
         while block:
-            block = block[self._tls.write(block) :]  # a record at a time
+            block = block[self._tls.write(block) :]  # one record at a time
 
     def try_send(self, block: bytes) -> None:
         if self._stage is TlsStage.OPEN:
@@ -214,7 +217,7 @@ class TlsConnection(ProxyConnection):
             self._try_flush()
 
     def sendfile(self, fd: int, offset: int, size_bytes: int) -> int:
-        """Without the kernel's help: it does not know the keys."""
+        """Read and send the file. The kernel cannot help: it does not have the keys."""
         start, end = offset, offset + size_bytes
         while offset < end:
             give_way()
@@ -232,9 +235,9 @@ class TlsConnection(ProxyConnection):
             super().send(block)
 
     def _try_flush(self) -> None:
-        """Without waiting: a new connection's buffer takes a handshake (tcp(7), tcp_wmem)."""
+        """Send without waiting. The buffer of a new connection has room for a handshake (tcp(7), tcp_wmem)."""
         block = self._unsent + self._outgoing.read()
-        with suppress(OSError):  # a peer that has left is noticed where it is read from
+        with suppress(OSError):  # a read will notice that the peer has left
             self._unsent = block[syscalls.send(self.fd, block) :] if block else b""
 
     # --- ending ---
@@ -253,7 +256,7 @@ class TlsConnection(ProxyConnection):
         stage, self._stage = self._stage, TlsStage.CLOSED
         if stage is not TlsStage.OPEN or self.fd == NOTHING:
             return
-        with suppress(ssl.SSLError):  # the peer has not said the same, or goes on talking
+        with suppress(ssl.SSLError):  # the peer has not sent its close_notify, or goes on sending
             self._tls.unwrap()
         if greenlet.getcurrent() is get_hub():
             self._try_flush()
@@ -264,7 +267,8 @@ class TlsConnection(ProxyConnection):
     # --- for the environ ---
 
     def names(self) -> dict[str, str]:
-        """With what nginx's and Apache's users expect; of a client certificate if there was one to be shown."""
+        """Add the variables that users of nginx and Apache expect, and those of a client certificate, if one was
+        shown."""
         cipher = self._tls.cipher()
         names = {
             **super().names(),
@@ -287,7 +291,7 @@ class TlsConnection(ProxyConnection):
 
 
 def _distinguished_name(parts: tuple[tuple[tuple[str, str], ...], ...]) -> str:
-    """As nginx's $ssl_client_s_dn has it (RFC 4514), its UTF-8 in PEP 3333's latin-1."""
+    """Return the name as nginx's $ssl_client_s_dn has it (RFC 4514), with its UTF-8 as latin-1 (PEP 3333)."""
     said = ",".join(
         "+".join(f"{_SHORT.get(name, name)}={_escaped(value)}" for name, value in part) for part in reversed(parts)
     )
@@ -301,11 +305,11 @@ def _escaped(value: str) -> str:
     return f"{text[:-1]}\\ " if text.endswith(" ") and len(value) > 1 else text
 
 
-# --- which connection a socket's are ---
+# --- the class of a socket's connections ---
 
 
 def wrapping(shared: ListenSocket, settings: Settings, trusted: Trusted) -> Callable[[int], Connection] | None:
-    """What makes a connection of an accepted descriptor; None if a plain Connection does."""
+    """Return the function that makes a connection of an accepted descriptor; None for a plain Connection."""
     _, what, context = shared
     http, whose = what.protocol is WireProtocol.HTTP, trusted if what.proxied else None
     timeout_s = settings.socket_timeout

@@ -1,12 +1,12 @@
-"""Turns at the event loop: no loop over one socket holds it for longer than a slice of time.
+"""Turns at the event loop: no loop over a socket holds the event loop for longer than a slice of time.
 
-A socket that always has something ready never makes its reader wait: gevent goes to the hub only when a read or a write
-would block. So everything that reads or writes one socket again and again calls `give_way` before it goes on.
+gevent goes to the hub only when a read or a write would block. A socket that is always ready never makes its reader
+wait. So code that reads or writes one socket again and again calls `give_way` before it goes on.
 
 Rules
-* A slice is counted from the moment at which the event loop last looked at all sockets.
-* Those who give way wait in one queue. The event loop looks at all sockets before each of them goes on.
-* gevent's own `sleep(0)` and `run_callback` are not enough: fifty of those callbacks run before a socket is looked at.
+* A slice begins when the event loop has last looked at all sockets.
+* Greenlets that give way wait in one queue. The event loop looks at all sockets before each of them goes on.
+* gevent's own `sleep(0)` and `run_callback` are not enough: fifty such callbacks run before a socket is looked at.
 """
 
 import time
@@ -22,11 +22,11 @@ SLICE_S = 0.001
 _monotonic = time.monotonic
 _time = time.time
 
-_ends_s = 0.0  # the slice of whoever runs
+_ends_s = 0.0  # when the slice of the running greenlet ends
 
 
 class _Queue:
-    """Those who have given way in one hub."""
+    """The greenlets of one hub that have given way."""
 
     def __init__(self, hub: Any) -> None:
         self.hub = hub
@@ -49,7 +49,7 @@ _queue: _Queue | None = None
 
 
 def later(call: Callable[..., object], *arguments: Any) -> None:
-    """Have the hub of this worker call it, after the event loop has looked at all sockets."""
+    """Let the hub of this worker call a function, after the event loop has looked at all sockets."""
     global _queue
     hub = get_hub()
     if _queue is None or _queue.hub is not hub:
@@ -58,16 +58,16 @@ def later(call: Callable[..., object], *arguments: Any) -> None:
 
 
 def give_way() -> None:
-    """Let the others go on if the slice is over. Not to be called in the hub.
+    """Let other greenlets run if the slice is over. Must not be called in the hub.
 
     Raises:
-        BaseException: whatever is thrown into this greenlet meanwhile, a time-out for example.
+        BaseException: whatever is thrown into this greenlet meanwhile, for example a time-out.
     """
     global _ends_s
     now_s = _monotonic()
     if now_s < _ends_s:
         return
-    # The loop keeps the time at which it has looked at the sockets. An operator may have put the clock back since.
+    # The loop stores the time at which it has looked at the sockets. An operator may have set the clock back since.
     left_s = min(SLICE_S - (_time() - get_hub().loop.now()), SLICE_S)
     if left_s <= 0.0:
         _wait()
@@ -77,7 +77,7 @@ def give_way() -> None:
 
 def _wait() -> None:
     hub = get_hub()
-    if _queue is not None and _queue.hub is not hub:  # a thread of the application's
+    if _queue is not None and _queue.hub is not hub:  # a thread of the application
         gevent.sleep(0)
         return
     turn = Waiter(hub)

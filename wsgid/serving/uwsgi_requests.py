@@ -1,8 +1,8 @@
 """Requests that nginx sends with uwsgi_pass: recv, decode, call the application, send, close.
 
 Rules
-* One connection, one request: nginx never keeps uwsgi connections alive.
-* A head has --socket-timeout to arrive as a whole: dripping does not extend it.
+* One connection has one request: nginx never keeps uwsgi connections open.
+* A head has to arrive within --socket-timeout. Sending it slowly does not extend this time.
 """
 
 import math
@@ -27,7 +27,7 @@ from wsgid.wsgi.input import Body
 from wsgid.wsgi.response import Outcome, serve
 from wsgid.wsgi.types import Application
 
-WARY_S = 5.0  # for so long, who replaces a worker that has died looks whether clients still wait
+WARY_S = 5.0  # how long the successor of a dead worker checks whether clients still wait
 
 _TORN, _DISCONNECTED = Outcome.TORN, Outcome.DISCONNECTED
 _PING = Modifier.PING
@@ -36,18 +36,18 @@ _monotonic = time.monotonic
 
 
 class UwsgiRequests:
-    """The requests of one worker.
+    """The requests of a worker.
 
     Args:
-        settings: the operator's.
+        settings: the operator's settings.
         application: the WSGI callable.
-        base: of each environ.
-        acceptor: whose slice of time they share.
+        base: the constant part of each environ.
+        acceptor: has the slice of time.
         completion: follows each call of the application.
         refusals, lingering: other ends of a connection.
-        access_log: gets every request; None if nobody wants it.
-        say_once: takes a key and a sentence, for what the operator has to be told once.
-        wary: whether to look, at first, if clients still wait.
+        access_log: gets every request; None without an access log.
+        say_once: takes a key and a sentence that the operator has to be told once.
+        wary: whether to check, for a while, that clients still wait for their answers.
     """
 
     def __init__(
@@ -77,17 +77,21 @@ class UwsgiRequests:
         self._wary_until_s = time.monotonic() + WARY_S if wary else 0.0
 
     def serve(self, connection: Connection, me: RequestGreenlet) -> None:
-        """The one request of this connection.
+        """Serve the request of this connection.
+
+        Args:
+            connection: just accepted.
+            me: the running greenlet.
 
         Raises:
             ClientDisconnected: the client has left.
-            BaseException: what was thrown into this greenlet outside of its application call.
+            BaseException: whatever was thrown into this greenlet outside of its application call.
         """
         started_s = me.started_s = _monotonic()
         self._acceptor.is_slice_over(started_s)
         try:
             buffer = connection.begin()
-            if not buffer:  # a probe, or the next server asking whether we live
+            if not buffer:  # a probe, or another server that checks whether this one is alive
                 connection.close()
                 return
             head = decode(buffer, self._max_vars, self._base)
@@ -101,17 +105,17 @@ class UwsgiRequests:
             connection.close()
             return
         if started_s < self._wary_until_s and connection.is_abandoned():
-            # What killed the worker before this one may wait in the backlog many times over, from clients that have
-            # given up meanwhile.
+            # The request that killed the previous worker may be in the backlog many times, from clients that have given
+            # up meanwhile.
             raise ClientDisconnected("the client has left before its request was looked at")
         me.deadline_s = started_s + self._harakiri_s
         self._respond(connection, head, buffer, me)
 
     def _read_on(self, connection: Connection, buffer: bytes) -> tuple[bytes, UwsgiHead]:
-        """The rest of a head that did not come at once. The limit is for all of it: dripping does not extend it.
+        """Read the rest of a head that did not arrive at once. The time-out holds for the whole head.
 
         Raises:
-            PeerError: it is refused, ends early, or takes too long.
+            PeerError: the head is refused, ends early, or takes too long.
         """
         with Patience(self._timeout_s, HeadTimeout(f"the head did not arrive within {self._timeout_s:g} s")):
             gathered = bytearray(buffer)
