@@ -1,16 +1,16 @@
 """What the master decides, and what it owns.
 
-fleet.py           the plan: which worker is in which state, and what has to happen next
-templates.py       the part of the plan that is about templates and generations
-slots.py           the states, and the table of what may follow what
-actions.py         what the plan orders
-executor.py        carries it out
+fleet.py           the plan: the states of workers, and what has to happen next
+templates.py       the part of the plan for templates and generations
+slots.py           the states, and the table of transitions
+actions.py         the plan's orders
+executor.py        carries the orders out
 children.py        the processes: their channels, pids and memfds
 spare.py           the process that becomes the next template
-launch.py          start a template's process
-inbox.py           the master's end of a channel: what a child may say
-child_messages.py  what the messages of children mean
-deaths.py          what follows when a process has ended
+launch.py          starts the process of a template
+inbox.py           the master's end of a channel, and what a child may send
+child_messages.py  handles the messages of children
+deaths.py          handles the end of a process
 boot_failures.py   what could not boot, and why
 worker_watch.py    heartbeats and memory of the workers
 listeners.py       the listening sockets: opened, lent, handed over, closed
@@ -18,10 +18,10 @@ reuse_port.py      --reuse-port: which worker accepts from which socket
 announcement.py    what the log says when a server starts
 rehearsal.py       SIGUSR2: the new code starts once with --check
 upgrade.py         SIGUSR2: the master executes itself anew
-systemd.py         what systemd wants to know
+systemd.py         notifications to systemd
 daemon.py          --daemonize
 pidfile.py         --pidfile
 backoff.py         how long a failed attempt waits for its next try
-retry.py           what the kernel refuses the master: survived, and tried again
+retry.py           what happens after a refusal of the kernel
 once.py            what counts once, however many processes report it
 """

@@ -1,6 +1,6 @@
-"""What the fleet's plan orders: one class for each order; executor.py carries them out.
+"""The orders of the fleet's plan: one class for each order. executor.py carries them out.
 
-A worker is named by its slot, a template by its generation.
+A slot names a worker, and a generation names a template.
 """
 
 from dataclasses import dataclass
@@ -11,83 +11,100 @@ from wsgid.ipc.messages import OnDrain
 
 @dataclass(frozen=True, slots=True)
 class LaunchTemplate:
+    """Start a template."""
+
     generation: int
 
 
 @dataclass(frozen=True, slots=True)
 class DismissTemplate:
+    """Close the template's channel, so that it leaves."""
+
     generation: int
 
 
 @dataclass(frozen=True, slots=True)
 class InterruptTemplate:
-    """It has not imported the application in boot_s: let it say where it is, and end."""
+    """The template has not imported the application within boot_s: make it log its stack, and end."""
 
     generation: int
 
 
 @dataclass(frozen=True, slots=True)
 class AbortTemplate:
-    """It has not followed that: it may be in C."""
+    """The template has not ended by Interrupt: abort it, as it may be stuck in C."""
 
     generation: int
 
 
 @dataclass(frozen=True, slots=True)
 class KillTemplate:
+    """Send SIGKILL to the template."""
+
     generation: int
 
 
 @dataclass(frozen=True, slots=True)
 class SpawnWorker:
+    """Let the template fork a worker."""
+
     slot: int
     generation: int
-    wary: bool = False  # see Slot
+    wary: bool = False  # see slots.Slot
 
 
 @dataclass(frozen=True, slots=True)
 class DrainWorker:
+    """Tell the worker to drain."""
+
     slot: int
     backlog: OnDrain
 
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """The hub stalls: signal the worker, whose handler shows where, and after hub_s ends what holds it."""
+    """The hub stalls: signal the worker. Its handler logs the stack, and after hub_s ends the code that holds the
+    hub."""
 
     slot: int
 
 
 @dataclass(frozen=True, slots=True)
 class Abort:
+    """Send SIGABRT to the worker, which prints its stack."""
+
     slot: int
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
+    """Send SIGKILL to the worker."""
+
     slot: int
 
 
 @dataclass(frozen=True, slots=True)
 class Abandon:
-    """A spawn that nobody answered: close its channel, so that a late worker finds nobody and leaves."""
+    """Nobody has answered a spawn: close its channel. A worker that starts later finds it closed, and leaves."""
 
     slot: int
 
 
 @dataclass(frozen=True, slots=True)
 class Unlisten:
-    """Unlink and close the master's listeners: from now on nobody new shall come."""
+    """Unlink and close the master's listeners: no further connections are wanted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
+    """End the master with this code."""
+
     code: ExitCode
 
 
 @dataclass(frozen=True, slots=True)
 class InterruptImport:
-    """A worker has not imported the application in boot_s (--lazy-apps): let it say where it is, and end."""
+    """A worker has not imported the application within boot_s (--lazy-apps): make it log its stack, and end."""
 
     slot: int
 

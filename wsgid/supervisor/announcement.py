@@ -26,7 +26,7 @@ def announce(settings: Settings, listeners: Sequence[Listener]) -> None:
 
 
 def _exposed(settings: Settings, listeners: Sequence[Listener]) -> Iterator[str]:
-    """Files that others than root could replace."""
+    """Yield warnings about files that users other than root could replace."""
     paths = [("--socket", os.fspath(each.path)) for each in listeners if each.path]
     paths += [("--pidfile", settings.pidfile), ("--logto", settings.logto), ("--daemonize", settings.daemonize)]
     paths += [("--master-fifo", path) for path in settings.master_fifo]
@@ -41,14 +41,14 @@ def _exposed(settings: Settings, listeners: Sequence[Listener]) -> Iterator[str]
 
 
 def _root(settings: Settings) -> Iterator[str]:
-    """An application that runs as root."""
+    """Yield a warning if the application has rights of root."""
     rights = privileges.root_words(settings.uid, settings.gid)
     if rights:
         yield f"the application runs {rights}: whoever breaks into it has the machine; name another user with --uid"
 
 
 def _closed_to_nginx(listeners: Sequence[Listener]) -> Iterator[str]:
-    """Sockets that nginx may not connect to."""
+    """Yield warnings about sockets that nginx may not connect to."""
     user = nginx_access.nginx_user()
     for each in listeners:
         trouble = nginx_access.keeps_out(each.path, user) if each.path and user else None

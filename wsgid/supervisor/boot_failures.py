@@ -1,8 +1,8 @@
-"""What could not boot: logged, told to the fleet, and remembered for whoever has asked for the reload.
+"""Failures to boot: logged, reported to the fleet, and remembered for the operator who has asked for the reload.
 
 Rules
-* What a process has reported itself, an exception with its words, counts more than how it ended.
-* A traceback is logged once, however many workers and attempts meet it; the sentence each time.
+* The process's own words (an exception with its message) count more than its exit status.
+* A traceback is logged once, whatever the number of workers and attempts. The sentence is logged each time.
 """
 
 import time
@@ -17,6 +17,8 @@ from wsgid.supervisor.once import Once
 
 @dataclass(frozen=True, slots=True)
 class Failure:
+    """Why a generation could not boot."""
+
     generation: int
     reason: str  # one sentence
     at_s: float  # of time.time()
@@ -31,11 +33,12 @@ class BootFailures:
         self.last: Failure | None = None
 
     def reported(self, failure: messages.BootFailed, name: str, generation: int) -> None:
-        """A template or a worker says why it cannot boot.
+        """A template or a worker reports why it cannot boot.
 
         Args:
-            name: the process, for the log.
-            generation: that of the process.
+            failure: the message.
+            name: of the process, for the log.
+            generation: of the process.
         """
         self._remember(generation, f"{name}: {failure.reason}")
         if failure.traceback and self._tracebacks.is_new(failure.traceback):
@@ -44,25 +47,25 @@ class BootFailures:
                 name,
                 extra={"traceback": failure.traceback.rstrip()},
             )
-        remedy = "; what runs goes on serving" if self._fleet.proven else ""
+        remedy = "; the running workers keep serving" if self._fleet.proven else ""
         log.error("%s: %s%s", name, failure.reason, remedy)
 
     def died(self, generation: int, name: str, words: str) -> None:
-        """A process ended before it was ready; `words` are those of process.status_in_words."""
+        """A process has ended before it was ready. `words` come from process.status_in_words."""
         if self.last is None or self.last.generation != generation:
             self._remember(generation, f"{name} {words} before it was ready")
 
     def launch_refused(self, generation: int, why: str) -> None:
-        """A template cannot be started; the fleet tries again."""
+        """A template cannot be started. The fleet tries again."""
         pause_s = self._fleet.launch_failed(generation, time.monotonic())
         reason = f"template {generation} cannot be started: {why}"
         if self._fleet.proven:
-            reason += f"; what runs goes on serving, and it is tried again {soon(pause_s)}"
+            reason += f"; the running workers keep serving, and it is tried again {soon(pause_s)}"
         self._remember(generation, reason)
         log.error("%s", reason)
 
     def spawn_refused(self, slot: int, why: str) -> None:
-        """A worker cannot be started: nobody lives in its slot. The fleet tries again."""
+        """A worker cannot be started, so its slot stays empty. The fleet tries again."""
         now_s = time.monotonic()
         self._fleet.channel_closed(slot, now_s)
         pause_s = max(self._fleet.slots[slot].not_before_s - now_s, 0.0)

@@ -1,9 +1,9 @@
-"""What the messages of templates and workers mean.
+"""Handles the messages of templates and workers.
 
 Rules
-* A message is checked first, against its annotations (messages.py) and against what this child may say now (inbox.py).
-* The first fault is the last: the channel is closed and the child is killed.
-* A message never ends a slot or a template: waitpid(2) does (deaths.py).
+* A message is checked first: against its annotations (messages.py), and whether this child may send it now (inbox.py).
+* The first invalid message is the last: the channel is closed and the child is killed.
+* A message never ends a slot or a template; only waitpid(2) does (deaths.py).
 """
 
 import os
@@ -29,16 +29,16 @@ from wsgid.supervisor.slots import BOOTING
 
 
 class ChildMessages:
-    """Reads the channels, and acts on what is said there.
+    """Reads the channels, and acts on the messages.
 
     Args:
-        settings: the operator's.
-        fleet: is told of templates and workers.
-        children: whose channels are read.
-        rehearsal: whose process is no worker.
+        settings: the operator's settings.
+        fleet: is told about templates and workers.
+        children: their channels are read.
+        rehearsal: its process is no worker.
         deaths: is told why a worker is about to end.
         failures: is told what could not boot.
-        net: where it is logged that a child was expelled.
+        net: logs that a child was expelled.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class ChildMessages:
     # --- templates ---
 
     def read_template(self, generation: int) -> None:
-        """Act on what this template has said."""
+        """Act on the messages of this template."""
         source, pid = self._children.templates[generation], self._children.template_pids[generation]
         try:
             for message, _ in source.read():
@@ -92,7 +92,7 @@ class ChildMessages:
                 self._failures.reported(message, f"template {generation}", generation)
 
     def _check_is_spawning(self, number: int, generation: int) -> None:
-        """Raises ControlError if this template was not told to fork for that slot, or a worker lives there."""
+        """Raise ControlError if this template was not told to fork for that slot, or the slot has a worker."""
         slot = self._fleet.slots[number] if number < len(self._fleet.slots) else None
         if slot is None or slot.pid or slot.state not in BOOTING or slot.generation != generation:
             raise ControlError(f"SpawnFailed names the slot {number}, for which it was not told to fork")
@@ -104,7 +104,7 @@ class ChildMessages:
     # --- workers ---
 
     def read_worker(self, slot: int) -> None:
-        """Act on what the worker in this slot has said."""
+        """Act on the messages of the worker in this slot."""
         source = self._children.workers[slot]
         try:
             for message, fds in source.read():
@@ -141,7 +141,7 @@ class ChildMessages:
                 self._failures.reported(message, f"worker {slot}", self._fleet.slots[slot].generation)
 
     def _welcome(self, slot: int, pid: int) -> None:
-        """Raises ControlError if the process that says Hello is already somebody else."""
+        """Accept a worker's Hello. Raises ControlError if the process is known already."""
         known = {os.getpid(), self._rehearsal.pid, *self._children.pids(), *(slot.pid for slot in self._fleet.slots)}
         if pid in known:
             raise ControlError(f"Hello of process {pid}, which is no new worker")
@@ -149,7 +149,7 @@ class ChildMessages:
         interrupt_import(self._fleet.slots[slot])
 
     def _take_dump(self, slot: int, fd: int) -> None:
-        """Raises ControlError if it is the worker's second one, or no memfd."""
+        """Take the memfd of a worker. Raises ControlError if it is the worker's second one, or no memfd."""
         if slot in self._children.dumps or not stackdump.is_memfd(fd):
             close(fd)
             raise ControlError("Dumps came with a descriptor that is not wanted")
@@ -162,7 +162,7 @@ class ChildMessages:
         log.info("worker %d (generation %d, pid %d) is ready", number, slot.generation, slot.pid)
 
     def _reload_changed(self, path: str, stamp: str) -> None:
-        """Each worker sees the change; the first one counts."""
+        """Reload after a change. All workers report the same change; the first report counts."""
         if self._once.is_new(f"{path} {stamp}"):
             log.info("%s has changed: reloading the application", path)
             self._fleet.templates.request_reload()
@@ -174,7 +174,7 @@ class ChildMessages:
     # --- both ---
 
     def _expel(self, name: str, error: ControlError, pids: set[int]) -> None:
-        """A child has said what wsgid never says in its place."""
+        """Expel a child that has sent something that wsgid never sends in its place."""
         self._net.say(f"{name}: {error}; its channel is closed and it is killed")
         for pid in pids - {0, os.getpid()}:
             send_signal(pid, Signals.SIGKILL)

@@ -1,10 +1,10 @@
-"""The processes that the master has started, and what it holds of each: channels, pids, memfds.
+"""The processes that the master has started, with their channels, pids and memfds.
 
 Rules
-* A channel is registered in the master's selector from its beginning until it is closed.
+* A channel is registered in the master's selector until it is closed.
 * A channel may be closed long before its process ends. The pid of a template stays known until waitpid(2) has reaped
-  it; the pid of a worker is in its slot (slots.py).
-* What the kernel refuses leaves nothing behind: no channel, no process.
+  the process; the pid of a worker is in its slot (slots.py).
+* A refused call leaves nothing behind: no channel, no process.
 """
 
 import os
@@ -29,16 +29,16 @@ from wsgid.supervisor.slots import Slot, SlotState
 from wsgid.supervisor.spare import Spare
 from wsgid.supervisor.upgrade import HeldWorker
 
-_UNANSWERED_MAX_BYTES = 32 * 1024  # of questions that a stuck worker has not read
+_UNANSWERED_MAX_BYTES = 32 * 1024  # bytes of questions that a stuck worker has not read
 
 
 class Children:
     """The templates, the workers and the spare.
 
     Args:
-        settings: the operator's.
+        settings: the operator's settings.
         selector: the master's.
-        net: where a refusal is logged that ends nothing.
+        net: logs a refusal that ends nothing.
     """
 
     def __init__(self, settings: Settings, selector: selectors.BaseSelector, net: Net) -> None:
@@ -48,23 +48,23 @@ class Children:
         self.template_pids: dict[int, int] = {}  # by generation
         self.loaded: set[int] = set()  # the generations whose template has read Boot
         self.workers: dict[int, Inbox] = {}  # by slot
-        self.dumps: dict[int, int] = {}  # by slot: the memfd of stackdump.py
+        self.dumps: dict[int, int] = {}  # slot -> the memfd of ipc/stackdump.py
         self.spare = Spare(self._start_process, net)
 
     # --- start ---
 
     def start_template(self, boot: messages.Boot, fds: Sequence[int]) -> None:
-        """Make the spare, or else a new process, the template of a generation.
+        """Turn the spare, or a new process, into the template of a generation.
 
         Args:
-            boot: the message to it.
-            fds: the descriptors that ride along.
+            boot: the message for the template.
+            fds: descriptors that are sent with it.
 
         Raises:
-            OSError: the kernel refuses it; then there is no process of it.
+            OSError: the kernel refused; then there is no process.
         """
         pid, inbox = self.spare.take() or self._start_process()
-        process.set_pace(pid, process.Pace.HURRIED)  # on a busy site, a reload would wait seconds for its import
+        process.set_pace(pid, process.Pace.HURRIED)  # otherwise its import takes seconds on a busy site
         try:
             self._register(inbox)
             _send(inbox, boot, fds)
@@ -76,10 +76,13 @@ class Children:
         self.templates[boot.generation] = inbox
 
     def start_worker(self, order: messages.Spawn) -> None:
-        """Have the template of a generation fork a worker.
+        """Let the template of a generation fork a worker.
+
+        Args:
+            order: for the template.
 
         Raises:
-            OSError: the kernel refuses it. The master's end of the channel may be held; close_worker closes it.
+            OSError: the kernel refused. The master's end of the channel may be open; close_worker closes it.
         """
         with named("socketpair", f"for worker {order.slot}"):
             ours, theirs = channel.pair()
@@ -90,7 +93,7 @@ class Children:
             close(theirs)
 
     def adopt(self, worker: HeldWorker) -> None:
-        """Hold a worker of the image before this one (SIGUSR2)."""
+        """Take over a worker of the image before SIGUSR2."""
         self._add_worker(worker.slot, worker.fd)
         if worker.dump_fd >= 0:
             self.dumps[worker.slot] = worker.dump_fd
@@ -104,42 +107,43 @@ class Children:
         self._register(self.workers[slot])
 
     def _register(self, inbox: Channel) -> None:
-        """Raises Refused if the kernel has no room for one more."""
+        """Register a channel. Raises Refused if the kernel has no room for it."""
         with named("epoll_ctl", "for a channel"):
             self._selector.register(inbox, selectors.EVENT_READ)
 
-    # --- speak ---
+    # --- send ---
 
     def order_all(self, message: messages.Message, fds: Sequence[int]) -> None:
-        """Send a message to all processes; what cannot be sent now is sent later."""
+        """Send a message to all processes. Messages that cannot be sent now are sent later."""
         for inbox in (*self.templates.values(), *self.workers.values(), *self.spare.inboxes()):
             inbox.order(message, fds)
 
     def ask(self, slot: int, kind: str, arguments: dict[str, Any], fd: int) -> bool:
-        """Hand a question to a worker, with the connection that waits for the answer. Returns whether it was sent."""
+        """Pass a question to a worker, with the asker's connection. Returns whether it was sent."""
         worker = self.workers.get(slot)
         try:
-            if worker is None or worker.unread_bytes() > _UNANSWERED_MAX_BYTES:  # it has to have room for orders
+            if worker is None or worker.unread_bytes() > _UNANSWERED_MAX_BYTES:  # there must be room for orders
                 return False
             return worker.send(messages.Question(kind, arguments), [fd])
-        except OSError:  # ioctl(2): nobody knows whether there is room
+        except OSError:  # ioctl(2): it is unknown whether there is room
             return False
 
     def signal_template(self, generation: int, signo: Signals) -> None:
+        """Send a signal to the template of a generation."""
         send_signal(self.template_pids[generation], signo)
 
     # --- look up ---
 
     def pids(self) -> set[int]:
-        """Of the templates and the spare; without 0."""
+        """Return the pids of the templates and the spare."""
         return {*self.template_pids.values(), self.spare.pid} - {0}
 
     def generation_of(self, pid: int) -> int | None:
-        """Which generation's template a process is; None if it is no template."""
+        """Return the generation of a template's process; None if the process is no template."""
         return next((generation for generation, known in self.template_pids.items() if known == pid), None)
 
     def held_workers(self, slots: Iterable[Slot]) -> tuple[HeldWorker, ...]:
-        """What the next image of the master needs to know of the workers in these slots (SIGUSR2)."""
+        """Return what the next image of the master needs to know of the workers in these slots (SIGUSR2)."""
         return tuple(
             HeldWorker(
                 slot.number,
@@ -154,7 +158,7 @@ class Children:
     # --- end ---
 
     def remove_template(self, generation: int) -> bool:
-        """The process was reaped: hold nothing of it any more. Returns whether it had read Boot."""
+        """Forget a template that was reaped. Returns whether it had read Boot."""
         del self.template_pids[generation]
         self.close_template(generation)
         was_loaded = generation in self.loaded
@@ -162,7 +166,7 @@ class Children:
         return was_loaded
 
     def close_template(self, generation: int) -> None:
-        """Close its channel: to a template, this is the dismissal."""
+        """Close a template's channel. This dismisses the template."""
         self._close(self.templates.pop(generation, None))
 
     def close_worker(self, slot: int) -> None:
@@ -178,7 +182,7 @@ class Children:
 
 
 def send_signal(pid: int, signo: int) -> None:
-    """Signal a child; a refusal (EPERM, after the application has become another user) is said in the log."""
+    """Send a signal to a child. A refusal (EPERM, after the application has become another user) is logged."""
     try:
         process.send_signal(pid, signo)
     except OSError as error:
@@ -187,14 +191,14 @@ def send_signal(pid: int, signo: int) -> None:
 
 
 def interrupt_import(slot: Slot) -> None:
-    """End the import of a worker that has to leave (--lazy-apps): while it imports, it reads no orders. If the worker
-    has just become ready, TERM drains it."""
+    """End the import of a worker that has to leave (--lazy-apps). During the import the worker reads no orders. If the
+    worker has just become ready, TERM drains it."""
     if slot.state is SlotState.DRAINING and slot.ready_s == inf and slot.pid:
         send_signal(slot.pid, Signals.SIGTERM)
 
 
 def _send(inbox: Channel, message: messages.Message, fds: Sequence[int]) -> None:
-    """Raises Refused if it could not be sent."""
+    """Send a message. Raises Refused if it could not be sent."""
     if not inbox.send(message, fds) and inbox.refusal:
         with named("sendmsg", type(message).__name__):
             raise inbox.refusal

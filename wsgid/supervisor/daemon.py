@@ -1,10 +1,10 @@
 """--daemonize: go to the background, while the foreground waits until the application serves.
 
 Rules
-* Forked twice with a session of its own between (daemon(7)), before the master exists: it is nobody's child and can't
-  get a terminal again.
-* The foreground ends as the server does: 0 once a worker is ready; else with the master's exit code, having shown what
-  the log got to say about it.
+* The daemon is forked twice, with a new session in between (daemon(7)), before the master exists. So it is a child of
+  no shell, and cannot get a terminal again.
+* The exit code of the foreground is 0 once a worker is ready. Otherwise it is the master's exit code, and the
+  foreground first shows what the log has got meanwhile.
 """
 
 import os
@@ -14,14 +14,14 @@ from wsgid.errors import ConfigError, ExitCode
 from wsgid.linux import safefiles
 from wsgid.linux.syscall_errors import close
 
-_foreground_fd = -1  # where the foreground waits for one line; -1: nobody does
+_foreground_fd = -1  # the foreground waits here for one line; -1: no foreground waits
 
 
 def detach(log_path: str) -> None:
-    """Returns in the daemon only. The foreground waits and exits.
+    """Go to the background. Returns in the daemon only; the foreground waits and exits.
 
     Args:
-        log_path: what standard output and error of the daemon are.
+        log_path: the file for standard output and error of the daemon.
 
     Raises:
         ConfigError: the log cannot be written.
@@ -45,14 +45,14 @@ def detach(log_path: str) -> None:
 
 
 def tell_foreground(code: int) -> None:
-    """The first call is what the foreground ends with; does nothing where there is none."""
+    """Tell the foreground its exit code. Only the first call counts; without a foreground nothing happens."""
     global _foreground_fd
     fd, _foreground_fd = _foreground_fd, -1
     if fd == -1:
         return
     try:
         os.write(fd, b"%d" % code)
-    except OSError:  # EPIPE: somebody has ended it
+    except OSError:  # EPIPE: the foreground was ended
         pass
     close(fd)
 
@@ -67,14 +67,14 @@ def _open_log(path: str) -> int:
 
 
 def _wait(read_fd: int, log_path: str, begin_bytes: int) -> int:
-    """The foreground's wait. Returns what to exit with; end-of-file means that the daemon was killed."""
+    """Wait in the foreground. Returns its exit code; end-of-file means that the daemon was killed."""
     code = int(os.read(read_fd, 16) or ExitCode.FAILURE)
     if code != ExitCode.OK:
         try:
             with open(log_path, "rb") as log:
                 log.seek(begin_bytes)
                 sys.stderr.buffer.write(log.read())
-        except OSError:  # not a file: /dev/null, say
+        except OSError:  # not a regular file, for example /dev/null
             pass
         sys.stderr.write(f"the server in the background has ended with code {code}; its log is {log_path}\n")
         sys.stderr.flush()

@@ -1,8 +1,8 @@
-"""What follows when a process has ended: logged, counted in the scoreboard, told to the fleet.
+"""Handles the end of a process: the log, the counters in the scoreboard, the fleet.
 
 Rules
-* That a process has ended is known from waitpid(2) alone; its channel was read before (see the turn of master.py).
-* The cause of a worker's end is what was known before it ended; else its exit status and its state say it.
+* Only waitpid(2) tells that a process has ended. Its channel was read before (see the turn in master.py).
+* The cause of a worker's end is the cause that was known before. Otherwise its exit status and its state decide.
 """
 
 import os
@@ -24,11 +24,11 @@ class Deaths:
     """Knows what each process was, and why a worker is about to end.
 
     Args:
-        fleet: is told of templates and workers.
-        children: whose channels are closed.
+        fleet: is told about templates and workers.
+        children: their channels are closed.
         rehearsal: is told when its own process has ended.
         scoreboard: of the workers.
-        failures: is told who has ended before it was ready.
+        failures: is told which process has ended before it was ready.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class Deaths:
         self._causes: dict[int, DeathCause] = {}  # by slot
 
     def expect(self, slot: int, cause: DeathCause) -> None:
-        """The worker in this slot is about to end, for this cause."""
+        """Record that the worker in this slot is about to end, for this cause."""
         self._causes[slot] = cause
 
     def reaped(self, pid: int, status: int) -> None:
-        """A process has ended, with this status of waitpid(2)."""
+        """Handle a process that has ended with this status of waitpid(2)."""
         if pid == self._rehearsal.pid:
             self._rehearsal.ended(status)
             return
@@ -95,9 +95,9 @@ class Deaths:
         )
 
     def _cause(self, slot: Slot, left: SlotState, status: int) -> DeathCause:
-        """Why a worker has ended; `left` is the state that it left."""
+        """Return why a worker has ended. `left` is its last state."""
         expected = self._causes.pop(slot.number, None)
-        # An event loop that was held up may run again.
+        # The event loop may have been held up only for a while.
         if expected and not (expected is DeathCause.HUB and status == 0):
             return expected
         if slot.ready_s == inf:

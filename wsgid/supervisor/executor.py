@@ -1,7 +1,7 @@
 """Carries out the actions that the fleet's plan orders (actions.py).
 
 Rules
-* The fleet already counts an action as done. If the kernel refuses it, the fleet is told so and plans anew.
+* The fleet counts an action as done already. If the kernel refuses the action, the fleet is told, and plans again.
 * A process is ended step by step: a message, then a signal whose handler logs the stack, then SIGKILL.
 """
 
@@ -29,15 +29,16 @@ from wsgid.supervisor.slots import HELD_UP
 
 
 class Executor:
-    """
+    """Carries out actions.
+
     Args:
-        settings: the operator's.
+        settings: the operator's settings.
         site: the directory of the application.
-        fleet: whose plan it is.
-        children: to whom the actions happen.
-        listeners: what the workers accept from.
-        scoreboard: what the workers count in.
-        files: of the logs; each template gets their descriptors.
+        fleet: makes the plan.
+        children: the processes that the actions are about.
+        listeners: the sockets of the workers.
+        scoreboard: the counters of the workers.
+        files: the log files; each template gets their descriptors.
         deaths: is told why a worker is about to end.
         failures: is told what cannot be started.
     """
@@ -65,7 +66,7 @@ class Executor:
         self._failures = failures
 
     def carry_out(self, action: Action) -> None:
-        """Do what the plan says; all actions but Exit."""
+        """Carry out any action except Exit."""
         _CARRIED_OUT_BY[type(action)](self, action)
 
     # --- templates ---
@@ -77,9 +78,9 @@ class Executor:
             self._failures.launch_refused(action.generation, words(error))
 
     def _start_template(self, generation: int) -> None:
-        """Raises OSError; then there is no process of it."""
+        """Start the template's process. Raises OSError; then there is no process."""
         if launch.stand_in(self._site):
-            self._children.spare.end()  # it stands in the directory that was removed
+            self._children.spare.end()  # its working directory was removed
         inherited = self._listeners.inherited()
         spoken = [asdict(listener.spoken) for listener in inherited]
         boot = messages.Boot(generation, self._settings.as_dict(), spoken)

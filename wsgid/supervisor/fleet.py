@@ -1,16 +1,16 @@
-"""The fleet: which template and which worker slot is in which state, and what has to happen next.
+"""The fleet: the states of templates and worker slots, and what has to happen next.
 
 Rules
-* No I/O, no clock, no process: events come in as method calls, time is an argument (`now_s`, seconds of one monotonic
-  clock), and `plan` answers with actions that the master carries out.  So crash storms, clock jumps and reloads are
-  tested without a single process.
-* A slot's state changes only by the table of slots.py.
-* Messages, end-of-file and heartbeats are hints; that a process has ended is known from waitpid alone.
-* Every state that waits for somebody else has a deadline, set before the thing it guards starts.
+* No I/O, no clock, no process. Events are method calls, and time is an argument (`now_s`, seconds of one monotonic
+  clock). `plan` returns actions, which the master carries out.  So tests of crash storms, clock jumps and reloads need
+  no process.
+* A slot's state changes only by the table in slots.py.
+* Messages, end-of-file and heartbeats are hints. Only waitpid tells that a process has ended.
+* Every state that waits for another process has a deadline, which is set before the wait begins.
 
-A reload launches a new template; once that is ready, its generation becomes the wanted one, and workers of older
-generations are replaced one after the other: first the new one is Ready, then an old one drains.  Workers that are
-tired (--max-requests and the like) are replaced the same way.
+A reload launches a new template. When the template is ready, its generation becomes the wanted one. Then workers of
+older generations are replaced one after the other: first a new worker becomes Ready, then an old one drains.  Tired
+workers (--max-requests and the like) are replaced in the same way.
 """
 
 from collections.abc import Iterable
@@ -49,39 +49,41 @@ from wsgid.supervisor.slots import (
 )
 from wsgid.supervisor.templates import Templates
 
-EMERGENCY_S = 3.0  # with no worker at all, some slot's rest ends this long after the last death
+EMERGENCY_S = 3.0  # without any worker, one slot's rest ends this long after the last death
 
-ABORT_GRACE_S = 1.0  # between "abort, and print your stack" and SIGKILL
-INTERRUPT_GRACE_S = 2.0  # between "your hub is stalled" and abort
-FORCE_MARGIN_S = 2.0  # a worker ends its own requests after the mercy time; the master steps in this much later
-STALE_S = 1.0  # a hub that has not run for longer is held up now, and what is in flight cannot use its mercy time
-HELD_MAX_S = 60.0  # for so long, at most, that is waited for
-TICK_S = 0.5  # heartbeats are looked at this often
-LOST_TIME_S = 5.0  # a longer gap between two plans means that this process itself did not run
+ABORT_GRACE_S = 1.0  # between SIGABRT, which prints the stack, and SIGKILL
+INTERRUPT_GRACE_S = 2.0  # between the signal about a stalled hub and SIGABRT
+FORCE_MARGIN_S = 2.0  # a worker ends its own requests after the mercy time; the master acts this much later
+STALE_S = 1.0  # a hub without a heartbeat for longer is held up, so requests in flight cannot use their mercy time
+HELD_MAX_S = 60.0  # the longest wait for such a hub
+TICK_S = 0.5  # how often heartbeats are checked
+LOST_TIME_S = 5.0  # after a longer gap between two plans, this process itself did not run
 
 
 class Mode(Enum):
+    """Whether the server runs, drains or stops."""
+
     RUNNING = auto()
-    DRAINING = auto()  # graceful stop
-    STOPPING = auto()  # stop now
+    DRAINING = auto()  # a graceful stop
+    STOPPING = auto()  # an immediate stop
 
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """The operator's time limits that the fleet guards, in seconds."""
+    """The operator's time limits that the fleet enforces, in seconds."""
 
     boot_s: float
     mercy_s: float
-    hub_s: float  # a hub that has not run for this long is interrupted, then aborted, then killed
-    hub_warn_s: float = inf  # one that has not run for this long is shown in the log
+    hub_s: float  # a hub without a heartbeat for this long is interrupted, then aborted, then killed
+    hub_warn_s: float = inf  # after this time without a heartbeat, the log shows what holds the hub
 
 
 @dataclass
 class Fleet:
-    """Bookkeeping of worker slots, and the one plan of workers and templates.
+    """The records of templates and worker slots.
 
     Args:
-        target: how many workers shall be there.
+        target: the number of workers that there should be.
         deadlines: see Deadlines.
     """
 
@@ -89,9 +91,9 @@ class Fleet:
     deadlines: Deadlines
     mode: Mode = Mode.RUNNING
     exit_code: ExitCode = ExitCode.OK
-    stop_at_s: float = inf  # a graceful stop is due then
+    stop_at_s: float = inf  # when a graceful stop begins
     listening: bool = True
-    proven: bool = False  # some worker was Ready once: from now on, failures to boot never stop the fleet
+    proven: bool = False  # whether a worker was ever Ready; then failures to boot no longer stop the fleet
     slots: list[Slot] = field(default_factory=list)
     last_plan_s: float | None = None
     templates: Templates = field(init=False)
@@ -99,55 +101,65 @@ class Fleet:
     def __post_init__(self) -> None:
         self.templates = Templates(self.deadlines.boot_s)
 
-    # --- events: what the master saw ---
+    # --- events: what the master has seen ---
 
     def request_stop(self, at_s: float) -> None:
-        """Stop gracefully, from `at_s` on; until then everything goes on."""
+        """Stop gracefully from `at_s` on. Until then everything goes on."""
         self.stop_at_s = min(self.stop_at_s, at_s)
 
     def request_end(self) -> None:
-        """Stop now; never back."""
+        """Stop now. This cannot be undone."""
         self.mode = Mode.STOPPING
 
     def recall(self, slots: int) -> None:
-        """There were this many slots already: what was counted in a vacant one has to stay in sight."""
+        """There were this many slots before SIGUSR2. They stay visible, because vacant slots have counts."""
         self.slots += map(Slot, range(len(self.slots), slots))
 
     def adopt(self, number: int, generation: int, pid: int, now_s: float) -> None:
-        """A worker of the master before this one (SIGUSR2): it serves until a new one replaces it."""
+        """Take over a worker of the image before SIGUSR2. It serves until a new worker replaces it."""
         self.recall(number + 1)
         self.slots[number] = Slot(number, SlotState.READY, generation, pid, number, ready_s=now_s, since_s=now_s)
         self.templates.adopt(generation)
         self.proven = True
 
     def launch_failed(self, generation: int, now_s: float) -> float:
-        """The kernel has refused to start this template. A server that never served ends by that; any other tries
-        again, and a reload stays asked for. Returns the pause until then, in seconds."""
+        """The kernel has refused to start this template. Returns the pause until the next try, in seconds.
+
+        A server that has never served ends. Otherwise the launch is tried again, and a reload stays requested.
+        """
         self._boot_failed(ExitCode.FAILURE)
         return self.templates.launch_failed(generation, now_s)
 
     def template_gone(self, generation: int, now_s: float) -> TemplateState:
-        """A template was reaped. Returns the state that it left; BOOTING means that it could not import."""
+        """A template was reaped. Returns its last state; BOOTING means that its import failed."""
         left = self.templates.gone(generation, now_s)
         if left is TemplateState.BOOTING:
             self._boot_failed()
         return left
 
     def hello(self, number: int, pid: int) -> None:
+        """A worker has reported that it lives."""
         self.slots[number] = replace(self.slots[number], pid=pid)
 
     def ready(self, number: int, now_s: float) -> None:
+        """A worker accepts connections."""
         self._step(number, SlotEvent.READY, now_s)
         self.slots[number] = replace(self.slots[number], ready_s=now_s)
         self.proven = True
 
     def tired(self, number: int) -> None:
-        """The worker asks to be replaced: it has served, lived or grown enough."""
+        """The worker asks to be replaced: it has reached one of its limits."""
         if self.slots[number].state in STAFF:
             self.slots[number] = replace(self.slots[number], tired=True)
 
     def heartbeat(self, number: int, heartbeat_s: float, held_s: float = 0.0) -> None:
-        """The worker's hub ran at `heartbeat_s`, and was held up for `held_s` in all: a mercy time moves by that."""
+        """Record a worker's heartbeat.
+
+        Args:
+            number: of the slot.
+            heartbeat_s: when the hub ran.
+            held_s: how long the hub was held up in total; a mercy time moves by that.
+        """
         slot = self.slots[number]
         more_s = held_s - slot.held_s if slot.state in LEAVING else 0.0
         deadline_s = slot.deadline_s + more_s if slot.state is SlotState.DRAINING else slot.deadline_s
@@ -156,7 +168,7 @@ class Fleet:
         )
 
     def channel_closed(self, number: int, now_s: float) -> None:
-        """The worker's end of its channel is gone. Without a pid nobody ever lived there; else it has to leave."""
+        """The worker's end of its channel is closed. Without a pid it never lived; otherwise it has to leave."""
         slot = self.slots[number]
         if slot.state is SlotState.VACANT:
             return
@@ -167,10 +179,12 @@ class Fleet:
             self._step(number, SlotEvent.CLOSE, now_s, deadline_s)
 
     def gone(self, number: int, now_s: float, asked: bool = False) -> SlotState:
-        """The slot's process was reaped (or never lived). Returns the state that it left.
+        """The slot's process was reaped, or never lived. Returns its last state.
 
         Args:
-            asked: whether it has left because somebody has told it to.
+            number: of the slot.
+            now_s: the time.
+            asked: whether it has left because it was told to leave.
         """
         slot = self.slots[number]
         self._step(number, SlotEvent.GONE, now_s)
@@ -183,10 +197,10 @@ class Fleet:
         self.slots[number] = Slot(number, since_s=now_s, failures=failures, wary=not asked, not_before_s=now_s + rest_s)
         return slot.state
 
-    # --- the plan: what to do now ---
+    # --- the plan: what has to happen now ---
 
     def plan(self, now_s: float) -> list[Action]:
-        """What has to be done at `now_s`. The fleet already counts it as done."""
+        """Return the actions for `now_s`. The fleet counts them as done already."""
         self._forgive_lost_time(now_s)
         if self.mode is Mode.RUNNING and now_s >= self.stop_at_s:
             self.mode = Mode.DRAINING
@@ -195,7 +209,7 @@ class Fleet:
             actions += self._check_hubs(now_s)
             actions += self.templates.plan(now_s, Purpose.REPLACE if self.proven else Purpose.START)
             actions += self._retire(now_s)
-            actions += self._spawn(now_s)  # behind _retire, which makes room for the next replacement
+            actions += self._spawn(now_s)  # after _retire, which makes room for the next replacement
         else:
             actions += self._wind_down(now_s)
             actions += self._check_hubs(now_s)
@@ -204,7 +218,7 @@ class Fleet:
         return actions
 
     def next_plan_s(self, now_s: float) -> float:
-        """The latest time at which `plan` has to be asked again if nothing happens until then."""
+        """Return the latest time for the next call of `plan`, if nothing happens until then."""
         times = [slot.deadline_s for slot in self.slots if not self._is_held_up(slot, now_s)]
         times += [slot.not_before_s for slot in self.slots if slot.not_before_s > now_s]
         times.append(self.templates.next_deadline_s())
@@ -218,10 +232,11 @@ class Fleet:
         return self.stop_at_s < inf or self.mode is not Mode.RUNNING
 
     def of_state(self, *states: SlotState) -> list[Slot]:
+        """Return the slots in these states."""
         return [slot for slot in self.slots if slot.state in states]
 
     def is_settled(self, now_s: float) -> bool:
-        """Whether one template and exactly the wanted workers are there, and none of them is dying young."""
+        """Whether there is one template and exactly the wanted number of workers, and no worker dies young."""
         taken = [slot for slot in self.slots if slot.state is not SlotState.VACANT]
         ready = [slot for slot in taken if slot.state is SlotState.READY and now_s - slot.ready_s >= LIVED_SHORTLY_S]
         return (
@@ -256,7 +271,7 @@ class Fleet:
         resting = sum(slot.not_before_s > now_s for slot in self.of_state(SlotState.VACANT))
         if not live and resting:
             resting -= self._wake_one(now_s)
-        # A slot that rests after a crash keeps its place: else its neighbour would crash in its stead, without a rest.
+        # A slot that rests after a crash keeps its place. Otherwise its neighbour would crash instead, without a rest.
         lacking = self.target + min(outdated, self._surge()) - len(live) - resting
         for _ in range(lacking):
             slot = self._vacancy(now_s)
@@ -267,8 +282,8 @@ class Fleet:
             yield SpawnWorker(slot.number, template.generation, slot.wary)
 
     def _wake_one(self, now_s: float) -> bool:
-        """Nobody serves, and all rest after dying young: let one try again, some time after the last death. Else a few
-        seconds of requests that kill their worker would cost the site half a minute."""
+        """If no worker serves because all slots rest, let one slot try again soon after the last death. Otherwise a few
+        requests that kill their worker would cost the site half a minute. Returns whether a slot was woken."""
         vacant = self.of_state(SlotState.VACANT)
         if now_s < max(slot.since_s for slot in vacant) + EMERGENCY_S:
             return False
@@ -277,14 +292,15 @@ class Fleet:
         return first.not_before_s > now_s
 
     def _retire(self, now_s: float) -> Iterable[Action]:
-        """Drain what is too much: outdated workers first, then the highest numbers."""
+        """Drain surplus workers: outdated ones first, then the highest numbers."""
         ready = self.of_state(SlotState.READY)
         current = [slot for slot in ready if not self._outdated(slot)]
         outdated = [slot for slot in ready if self._outdated(slot)]
         surplus = (outdated + current[::-1])[: max(len(ready) - self.target, 0)]
-        # Who has not started yet will not be needed; its import may take long (--lazy-apps), and it holds a place.
+        # Workers that have not started yet are not needed. Their import may take long (--lazy-apps), and they hold a
+        # place.
         surplus += filter(self._outdated, self.of_state(SlotState.SPAWNING))
-        if len(current) >= self.target:  # nobody outdated is needed any more, however busy
+        if len(current) >= self.target:  # outdated workers are no longer needed, even busy ones
             surplus += filter(self._outdated, self.of_state(SlotState.STALLED))
         for slot in surplus:
             yield self._drain(slot, OnDrain.LEAVE, now_s)
@@ -296,7 +312,7 @@ class Fleet:
         yield from self.templates.wind_down(now_s)
         for slot in self.slots:
             if self.mode is Mode.STOPPING and slot.state not in (SlotState.VACANT, SlotState.ABORTING):
-                self._step(slot.number, SlotEvent.ABORT, now_s, now_s)  # overdue at once: killed below
+                self._step(slot.number, SlotEvent.ABORT, now_s, now_s)  # overdue at once, so it is killed below
             elif slot.state in STAFF:
                 yield self._drain(slot, OnDrain.EMPTY, now_s)
         if not self.templates.records and all(slot.state is SlotState.VACANT for slot in self.slots):
@@ -318,8 +334,8 @@ class Fleet:
                 yield Kill(slot.number) if killing else Abort(slot.number)
 
     def _is_held_up(self, slot: Slot, now_s: float) -> bool:
-        """Whether a leaving worker is late because its hub does not run now: then `_check_hubs` ends what holds it, or
-        the deadline does after HELD_MAX_S, where --hub-timeout is longer."""
+        """Whether a leaving worker is late because its hub does not run. Then `_check_hubs` ends what holds the hub, or
+        the deadline does so after HELD_MAX_S, if --hub-timeout is longer."""
         if slot.state is not SlotState.DRAINING or not slot.heartbeat_s:
             return False
         beaten_s = max(slot.heartbeat_s, slot.since_s)
@@ -328,7 +344,8 @@ class Fleet:
     # --- small steps ---
 
     def _step(self, number: int, event: SlotEvent, now_s: float, deadline_s: float | None = None) -> None:
-        """Move a slot by the table. Without a `deadline_s` a new state has none, and an old one keeps its own."""
+        """Move a slot by the table. Without `deadline_s`, a new state has no deadline, and an unchanged state keeps its
+        own."""
         slot = self.slots[number]
         state = next_state(slot, event)
         if deadline_s is None:
@@ -343,7 +360,7 @@ class Fleet:
         return DrainWorker(slot.number, backlog)
 
     def _boot_failed(self, code: ExitCode = ExitCode.APPLICATION) -> None:
-        """Nobody was ever Ready: the first generation is broken, and trying again would only hide it."""
+        """No worker was ever Ready: the first generation is broken. Further tries would only hide that."""
         if not self.proven and self.mode is Mode.RUNNING:
             self.mode = Mode.STOPPING
             self.exit_code = code
@@ -352,11 +369,12 @@ class Fleet:
         return slot.tired or slot.generation < self.templates.wanted_generation
 
     def _surge(self) -> int:
-        """How many more workers than the target a rolling replacement may hold: one, or a tenth of them."""
+        """Return by how many workers a rolling replacement may exceed the target: one, or a tenth."""
         return max(1, self.target // 10)
 
     def _vacancy(self, now_s: float) -> Slot | None:
-        """The slot for the next spawn: one with failures first, so that its record goes on, then the lowest."""
+        """Return the slot for the next spawn: first a slot with failures, so that its record continues, then the
+        lowest."""
         vacant = [slot for slot in self.of_state(SlotState.VACANT) if slot.not_before_s <= now_s]
         if vacant:
             return min(vacant, key=lambda slot: (-slot.failures, slot.number))
@@ -366,13 +384,15 @@ class Fleet:
         return self.slots[-1]
 
     def _free_seat(self) -> int:
-        """The lowest number that no worker of now has. What of the machine is a worker's own, its socket and its
-        processors, goes by this: while workers are replaced there are more slots than workers, and numbers move."""
+        """Return the lowest seat that no current worker uses. Sockets and CPUs go by seat, because slot numbers move
+        during
+        reloads: while workers are replaced, there are more slots than workers."""
         taken = {slot.seat for slot in self.of_state(*LIVE) if not self._outdated(slot)}
         return next(seat for seat in range(SLOTS_MAX + 1) if seat not in taken)
 
     def _forgive_lost_time(self, now_s: float) -> None:
-        """After a gap (SIGSTOP, a suspended machine) nobody had a chance to meet a deadline: move all of them."""
+        """Move all deadlines after a gap (SIGSTOP, a suspended machine): no process could meet a deadline in that
+        time."""
         last_s, self.last_plan_s = self.last_plan_s, now_s
         if last_s is None or 0 <= now_s - last_s <= LOST_TIME_S:
             return

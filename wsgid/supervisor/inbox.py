@@ -1,11 +1,11 @@
-"""The master's end of a child's channel: what a child may say, and how much of it at a time.
+"""The master's end of a child's channel: which messages a child may send, and how many.
 
 Rules
-* The application can write to its worker's channel, and while it is imported to its template's.  So everything that
-  comes here is checked before the master acts on it, and the first fault is the last: the master closes the channel and
+* The application can write to its worker's channel, and during its import to its template's channel.  So the master
+  checks each message before it acts on it. The first invalid message is the last: the master closes the channel and
   kills the child.
-* A turn takes at most MESSAGES_PER_TURN messages of a child: a flood keeps nobody else waiting, and fills no memory.
-* Whose a message is, the kernel says (channel.py).
+* A turn takes at most MESSAGES_PER_TURN messages of a child. So a flood delays nobody else, and fills no memory.
+* The kernel tells which process has sent a message (ipc/channel.py).
 """
 
 import time
@@ -19,7 +19,7 @@ from wsgid.log.rate_limit import RateLimit
 from wsgid.supervisor.slots import Slot, TemplateRecord, TemplateState
 
 MESSAGES_PER_TURN = 32
-MESSAGES_PER_S = 50.0  # in the long run: an honest worker says ten a second, when it asks to be replaced
+MESSAGES_PER_S = 50.0  # in the long run; an honest worker sends at most ten a second, when it asks to be replaced
 MESSAGES_BURST = 500
 
 
@@ -27,7 +27,7 @@ class Inbox(Channel):
     """A channel whose other end is not trusted.
 
     Args:
-        fd: the master's end, owned by this object from now on.
+        fd: the master's end; this object owns it from now on.
         kinds: the messages that this child may send.
     """
 
@@ -36,10 +36,10 @@ class Inbox(Channel):
         self._rate = RateLimit(MESSAGES_PER_S, MESSAGES_BURST)
 
     def read(self) -> Iterator[tuple[messages.Message | None, list[int]]]:
-        """What has come, and the descriptors that came with it; None at the end of the channel.
+        """Yield the messages that have arrived, each with its descriptors; None at the end of the channel.
 
         Raises:
-            ControlError: the child may not say this, or not so much.
+            ControlError: the child may not send this message, or sends too many.
         """
         for _ in range(MESSAGES_PER_TURN):
             try:
@@ -60,11 +60,13 @@ class Inbox(Channel):
 
 
 def check_template(message: messages.Message, template: TemplateRecord, pid: int, sender_pid: int) -> None:
-    """Whether a template may say this now.
+    """Check that a template may send this message now.
 
     Args:
-        pid: the template's.
-        sender_pid: whose message it is.
+        message: as received.
+        template: its record.
+        pid: of the template.
+        sender_pid: of the process that has sent the message.
 
     Raises:
         ControlError: it may not.
@@ -77,11 +79,12 @@ def check_template(message: messages.Message, template: TemplateRecord, pid: int
 
 
 def check_worker(message: messages.Message, slot: Slot, sender_pid: int) -> None:
-    """Whether a worker may say this now: Hello first and once, then Ready once, or BootFailed in its stead.
+    """Check that a worker may send this message now: first one Hello, then one Ready, or BootFailed instead of Ready.
 
     Args:
-        slot: where the worker lives; without a pid until its Hello.
-        sender_pid: whose message it is.
+        message: as received.
+        slot: of the worker; it has no pid until the Hello.
+        sender_pid: of the process that has sent the message.
 
     Raises:
         ControlError: it may not.

@@ -1,8 +1,8 @@
-"""Start a template's process, wherever the site's directory is by now.
+"""Starts the process of a template, also after the site's directory was replaced.
 
 Rules
-* What is refused leaves nothing behind: no descriptor, no process.
-* The directory may have been removed, and made anew, by a deployment: who is in the removed one goes into the new one.
+* A refused call leaves nothing behind: no descriptor, no process.
+* A deployment may have removed the working directory and created it again. Then the process changes to the new one.
 """
 
 import os
@@ -17,7 +17,7 @@ from wsgid.supervisor.inbox import Inbox
 
 
 def start_template(title_prefix: str, environ: Mapping[str, str]) -> tuple[int, Inbox]:
-    """A process that waits for Boot. Returns its pid and our end of its channel.
+    """Start a process that waits for Boot. Returns its pid and the master's end of its channel.
 
     Args:
         title_prefix: of its process title.
@@ -41,15 +41,16 @@ def start_template(title_prefix: str, environ: Mapping[str, str]) -> tuple[int, 
 
 
 def stand_in(directory: Path) -> bool:
-    """Have a working directory: `directory`, if the one of now was removed. Returns whether it was.
+    """Make sure that there is a working directory: change to `directory` if the present one was removed. Returns
+    whether it was removed.
 
     Raises:
-        Refused: `directory` is not there, either.
+        Refused: `directory` does not exist either.
     """
     try:
         os.getcwd()
         return False
-    except FileNotFoundError:  # getcwd(2): it has been unlinked
+    except FileNotFoundError:  # getcwd(2): the directory has been unlinked
         with named("chdir", os.fspath(directory)):
             os.chdir(directory)
         return True

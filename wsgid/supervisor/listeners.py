@@ -1,9 +1,9 @@
 """The listening sockets of the server, as the master holds them: opened, lent to workers, handed over, closed.
 
 Rules
-* Sockets of the image before this one (SIGUSR2) and of systemd are kept; what the options name beside them is bound.
-* What is spoken on a socket is what the options of now say.
-* With --reuse-port the workers are lent their sockets by message; else they inherit them from the template.
+* Sockets of the image before SIGUSR2 and sockets of systemd are kept. Other sockets that the options name are bound.
+* The present options decide about the protocol of a socket.
+* With --reuse-port, workers get their sockets by message. Otherwise they inherit the sockets from the template.
 """
 
 import os
@@ -23,10 +23,11 @@ from wsgid.supervisor.upgrade import HeldListener
 
 
 class Listeners:
-    """
+    """Holds the sockets.
+
     Args:
-        opened: all of the server's.
-        backlog: of those to come.
+        opened: all sockets of the server.
+        backlog: of further sockets.
     """
 
     def __init__(self, opened: Sequence[Listener], backlog: int) -> None:
@@ -35,15 +36,15 @@ class Listeners:
 
     @classmethod
     def open(cls, settings: Settings, held: Sequence[HeldListener]) -> "Listeners":
-        """All sockets of the options and those that systemd passed; those that are held already are kept.
+        """Open all sockets of the options and of systemd; keep sockets that are held already.
 
         Args:
-            settings: the operator's.
-            held: the sockets that the image before this one has left.
+            settings: the operator's settings.
+            held: the sockets of the image before SIGUSR2.
 
         Raises:
-            ListenerError: a socket cannot be had; those bound before it are closed and unlinked again.
-            ConfigError: no socket is named.
+            ListenerError: a socket cannot be opened; sockets that were bound before are closed and unlinked again.
+            ConfigError: no option names a socket.
         """
         backlog = _backlog(settings)
         if settings.listen > backlog:
@@ -71,26 +72,26 @@ class Listeners:
         return cls(opened, backlog)
 
     def inherited(self) -> list[Listener]:
-        """Those that the workers inherit from the template."""
+        """Return the sockets that workers inherit from the template."""
         return [each for each in self.opened if not each.reuse_port]
 
     def lend(self, workers: Mapping[Channel, int | None]) -> None:
-        """With --reuse-port: see to it that each socket has a worker.
+        """With --reuse-port: make sure that each socket has a worker.
 
         Args:
-            workers: all that can be told something, and their seats; None for those that do not serve.
+            workers: all workers with an open channel, and their seats; None for those that do not serve.
         """
         self._reuse_port.deal(workers)
 
     def grow(self, workers: int) -> None:
-        """With --reuse-port: have a socket of each address for so many workers."""
+        """With --reuse-port: have a socket of each address for this number of workers."""
         try:
             self.opened += self._reuse_port.grow(workers)
         except ListenerError as error:
             log.error("%s: workers share the sockets that there are", error)
 
     def held(self) -> tuple[HeldListener, ...]:
-        """What the next image of the master needs to know (SIGUSR2)."""
+        """Return what the next image of the master needs to know (SIGUSR2)."""
         return tuple(
             HeldListener(
                 each.socket.fileno(),
@@ -110,19 +111,18 @@ class Listeners:
             each.unlink()
 
     def close(self) -> None:
-        """Unlink first: from then on nginx gets a clean refusal, and what has connected before is in the backlog, which
-        the workers empty."""
+        """Close the sockets. Unlink first: then nginx gets a clean refusal, and the workers empty the backlog."""
         for each in self.opened:
             each.close()
 
 
 def _backlog(settings: Settings) -> int:
-    """As large as wanted and allowed."""
+    """Return the backlog that is wanted, as far as the kernel allows it."""
     return min(settings.listen or listener.BACKLOG_WANTED, listener.allowed_backlog())
 
 
 def _bind(address: str, backlog: int, settings: Settings) -> list[Listener]:
-    """The sockets of one address: several with --reuse-port. Raises ListenerError."""
+    """Bind the sockets of an address; several with --reuse-port. Raises ListenerError."""
     beside = [*(other for other, _ in listen_spec.addresses(settings)), settings.stats, settings.metrics]
     if settings.reuse_port:
         return listener.open_shares(address, backlog, settings.workers, beside)
@@ -131,7 +131,7 @@ def _bind(address: str, backlog: int, settings: Settings) -> list[Listener]:
 
 
 def _spoken_now(opened: Listener, wanted: list[tuple[str, ListenSpec]]) -> ListenSpec:
-    """Inherited sockets may carry old protocol settings: the options of now count."""
+    """Return the protocol by the present options: an inherited socket may carry old protocol settings."""
     named = [spoken for address, spoken in wanted if address == opened.spec]
     return opened.spoken if opened.spoken in named or not named else named[0]
 

@@ -1,4 +1,4 @@
-"""What counts once, however many processes report it."""
+"""Remembers what was reported already, so that a report of several processes counts once."""
 
 _TEXTS_MAX = 1000
 
@@ -10,10 +10,10 @@ class Once:
         self._texts: set[str] = set()
 
     def is_new(self, text: str) -> bool:
-        """Whether this is the first time; then it is remembered."""
+        """Whether this text is new. Then it is remembered."""
         if text in self._texts:
             return False
-        if len(self._texts) >= _TEXTS_MAX:  # rather say something twice than grow for ever
+        if len(self._texts) >= _TEXTS_MAX:  # a repeated log line is better than a set that grows for ever
             self._texts.clear()
         self._texts.add(text)
         return True

@@ -1,14 +1,14 @@
 """The rehearsal: before SIGUSR2 replaces the master's program, the new code starts once with --check.
 
-    SIGUSR2 --> wsgid --check --status 0--> the master executes itself anew (upgrade.py)
-                              --refused--> again, later each time
-                              --any other status--> nothing, until somebody asks again
+        SIGUSR2 --> wsgid --check --status 0--> the master executes itself anew (upgrade.py)
+                                  --refused--> try again, after a growing pause
+                                  --other status--> nothing, until the operator asks again
 
 Rules
-* Nothing of the running server is touched before the rehearsal has gone well.
-* One rehearsal at a time; none while the server stops.
-* What the operator has to mend, an option or the application, is tried again when the operator asks; what the machine
-  has refused is tried again by itself, as such refusals pass.
+* The running server is not affected before the rehearsal has succeeded.
+* There is one rehearsal at a time, and none while the server stops.
+* If the operator has to fix something (an option, the application), the next try waits for the operator. If the machine
+  has refused something, the next try comes by itself, because such refusals pass.
 """
 
 import os
@@ -25,7 +25,8 @@ from wsgid.supervisor.upgrade import Start
 
 
 class Rehearsal:
-    """
+    """Rehearses an upgrade.
+
     Args:
         start: how this program is started.
         fleet: knows whether the server stops.
@@ -37,25 +38,29 @@ class Rehearsal:
         self._fleet = fleet
         self._upgrade = upgrade
         self._again = Again()
-        self.pid = 0  # 0: there is none now
+        self.pid = 0  # 0: no rehearsal is running
 
     def request(self, name: str) -> None:
-        """The operator wants the upgrade; `name` says how, for the log."""
+        """The operator wants the upgrade.
+
+        Args:
+            name: the way of asking, for the log.
+        """
         if self.pid == 0 and self._fleet.mode is Mode.RUNNING:
             self._again.done()
             self._begin(name)
 
     def turn(self, now_s: float) -> None:
-        """Begin again, if that is due."""
+        """Begin again, if the next try is due."""
         if self._again.take(now_s) and not self._fleet.stopping:
             self._begin("again")
 
     def next_turn_s(self) -> float:
-        """When it is due again."""
+        """Return when the next try is due."""
         return self._again.at_s
 
     def ended(self, status: int) -> None:
-        """Its process was reaped, with this status of waitpid(2). Does not return if the new image is executed."""
+        """The rehearsal was reaped, with this status of waitpid(2). Does not return if the new image is executed."""
         self.pid = 0
         if self._fleet.stopping:
             return
@@ -81,10 +86,10 @@ class Rehearsal:
         if os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == ExitCode.FAILURE:
             self._refused(why)
         else:
-            log.error("wsgid cannot be started anew: %s; this one goes on serving", why)
+            log.error("wsgid cannot be started anew: %s; this server keeps serving", why)
 
     def _refused(self, why: str) -> None:
         pause_s = self._again.refused(time.monotonic())
         log.error(
-            "wsgid cannot be started anew: %s; this one goes on serving, and it is tried again %s", why, soon(pause_s)
+            "wsgid cannot be started anew: %s; this server keeps serving, and it is tried again %s", why, soon(pause_s)
         )

@@ -1,9 +1,9 @@
-"""What the kernel refuses the master: survived, and tried again.
+"""After a refusal of the kernel, the master survives and tries again.
 
 Rules
-* A refusal ends what was asked for, and nothing else.  Who knows what follows from it handles it beside the call;
-  `Net` catches what nobody has thought of.
-* What is tried again waits longer each time, by the fleet's rule.
+* A refusal ends only the operation that was refused.  Code that knows the consequences handles it beside the call;
+  `Net` catches the rest.
+* The pause before the next try grows each time, by the fleet's rule.
 """
 
 import time
@@ -15,50 +15,50 @@ from wsgid import log
 from wsgid.linux.syscall_errors import REFUSALS, words
 from wsgid.supervisor.backoff import backoff_s
 
-REST_S = 0.1  # after a refusal that nobody handled: its cause may wait in the selector, and would be met at once again
-SAID_AGAIN_S = 10.0  # the same sentence is said so often, at most
+REST_S = 0.1  # after an unhandled refusal: its cause may still be in the selector, and would be met again at once
+SAID_AGAIN_S = 10.0  # the shortest time before the same sentence is logged again
 
 
 class Again:
-    """Something that was refused, and when it is tried again."""
+    """An operation that was refused, and the time of its next try."""
 
     def __init__(self) -> None:
         self.failures = 0
         self.at_s = inf
 
     def refused(self, now_s: float) -> float:
-        """Returns the pause until the next try, in seconds."""
+        """The operation was refused. Returns the pause until the next try, in seconds."""
         self.failures += 1
         pause_s = backoff_s(self.failures + 1)
         self.at_s = now_s + pause_s
         return pause_s
 
     def waits(self, now_s: float) -> bool:
-        """Whether it was refused, and is not due yet."""
+        """Whether the operation was refused, and its next try is not due yet."""
         return self.failures > 0 and now_s < self.at_s
 
     def take(self, now_s: float) -> bool:
-        """Whether it is due; then it counts as tried."""
+        """Whether the next try is due. If it is, it counts as made."""
         if now_s < self.at_s:
             return False
         self.at_s = inf
         return True
 
     def done(self) -> None:
-        """It went well, or is not wanted any more."""
+        """The operation has succeeded, or is no longer wanted."""
         self.failures, self.at_s = 0, inf
 
 
 class Net:
-    """Under the parts of the master's turn: none of them ends the others."""
+    """Protects the parts of the master's turn from each other's refusals."""
 
     def __init__(self) -> None:
-        self._said_s: dict[str, float] = {}  # by sentence: when
+        self._said_s: dict[str, float] = {}  # sentence -> when it was logged
         self._fell = False
 
     @contextmanager
     def under(self, what: str) -> Iterator[None]:
-        """A refusal in here is said, and survived.
+        """Log and survive a refusal inside of this context.
 
         Args:
             what: this part of the turn, for the log.
@@ -69,12 +69,12 @@ class Net:
             self.catch(what, error)
 
     def catch(self, what: str, error: BaseException) -> None:
-        """Say and survive this one."""
+        """Log and survive this refusal."""
         self._fell = True
         self.say(f"{what}: {words(error)}; wsgid goes on")
 
     def say(self, sentence: str) -> None:
-        """Log it, unless that was said a moment ago."""
+        """Log a sentence, unless it was logged a moment ago."""
         now_s = time.monotonic()
         if now_s - self._said_s.get(sentence, -inf) < SAID_AGAIN_S:
             return
@@ -84,7 +84,7 @@ class Net:
         log.error("%s", sentence)
 
     def rest(self) -> None:
-        """Wait a moment, if this turn has met a refusal: so a lasting one costs no processor."""
+        """Wait a moment if this turn has met a refusal, so that a lasting refusal does not use up a processor."""
         if self._fell:
             self._fell = False
             time.sleep(REST_S)

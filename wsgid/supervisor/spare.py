@@ -1,12 +1,13 @@
-"""The spare: a process that has imported everything but the application, and becomes the next template.
+"""The spare: a process that has imported everything except the application, and becomes the next template.
 
-Python and gevent take longer to import than many an application, and a reload need not wait for them.
+The import of Python and gevent takes longer than that of many applications. With a spare, a reload need not wait for
+it.
 
 Rules
 * One spare is started for each generation, when the fleet is settled. If it dies, there is none until the next one.
-* A spare that the kernel refuses is tried again, later each time.
-* A spare that was started before an installation is not used: it knows the old packages, and the old sys.path.
-* Its channel is in no selector: it has nothing to say before it is a template.
+* If the kernel refuses to start a spare, the pause before the next try grows each time.
+* A spare from before an installation is not used, because it knows the old packages and the old sys.path.
+* Its channel is in no selector, because the spare sends nothing before it is a template.
 """
 
 from collections.abc import Callable
@@ -19,10 +20,11 @@ from wsgid.supervisor.retry import Again, Net
 
 
 class Spare:
-    """
+    """Holds the spare.
+
     Args:
         start: starts a process. Returns its pid and the master's end of its channel; raises OSError.
-        net: where a refusal is logged.
+        net: logs a refusal.
     """
 
     def __init__(self, start: Callable[[], tuple[int, Inbox]], net: Net) -> None:
@@ -35,19 +37,19 @@ class Spare:
 
     @property
     def pid(self) -> int:
-        """0 if there is none."""
+        """The pid of the spare; 0 if there is none."""
         return self._held[0] if self._held else 0
 
     def inboxes(self) -> list[Inbox]:
-        """Its channel, if there is a spare."""
+        """Return its channel, if there is a spare."""
         return [self._held[1]] if self._held else []
 
     def want(self) -> None:
-        """A template is ready: the next one can be prepared."""
+        """A template is ready: the next spare can be prepared."""
         self._wanted = self._held is None
 
     def prepare(self, fleet: Fleet, now_s: float) -> None:
-        """Start it, if it is wanted and everything is quiet."""
+        """Start the spare, if it is wanted and the fleet is settled."""
         if not self._wanted or self._again.waits(now_s) or not fleet.is_settled(now_s):
             return
         installed = interpreter.installed()
@@ -61,13 +63,13 @@ class Spare:
             self._net.say(f"the next template cannot be prepared: {words(error)}; it is tried again, later each time")
 
     def take(self) -> tuple[int, Inbox] | None:
-        """Its pid and channel, for the caller from now on; None if there is none that can be used."""
+        """Return its pid and channel, which the caller owns from now on; None if there is no usable spare."""
         if self._held and self._installed != interpreter.installed():
             self.end()
         return self._give()
 
     def end(self) -> None:
-        """Kill it."""
+        """Kill the spare."""
         held = self._give()
         if held:
             pid, inbox = held
@@ -79,12 +81,12 @@ class Spare:
         return held
 
     def give_up(self) -> None:
-        """The server stops: kill it, and start none any more."""
+        """The server stops: kill the spare, and start no other."""
         self._wanted = False
         self.end()
 
     def reaped(self) -> None:
-        """It has ended by itself."""
+        """The spare has ended by itself."""
         held = self._give()
         if held:
             held[1].close()

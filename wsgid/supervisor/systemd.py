@@ -1,16 +1,16 @@
-"""What systemd wants to know of a service: sd_notify(3), and its watchdog.
+"""Notifications to systemd: sd_notify(3), and its watchdog.
 
-    STARTING -- all workers are Ready           --> READY=1
-    READY    -- a reload begins                 --> RELOADING=1, MONOTONIC_USEC=
-    RELOADING - it is done, or has failed       --> READY=1
-    any      -- a stop is asked for             --> STOPPING=1
+    STARTING -- all workers are Ready                 --> READY=1
+    READY    -- a reload begins                       --> RELOADING=1, MONOTONIC_USEC=
+    RELOADING - the reload has succeeded or failed    --> READY=1
+    any      -- a stop is requested                   --> STOPPING=1
 
 Rules
-* Whatever begins a reload (HUP, a touched file, wsgidctl, USR2), it is seen in the fleet: so none is forgotten.
-* Nothing blocks: a message that systemd has no room for is sent again later; without systemd, nothing is done.
-* WATCHDOG=1 is sent by the master's one loop, and by nothing else: when that hangs, systemd has to notice.
-* The variables are the master's alone: they leave its environment, so no worker and no program of the application's
-  speaks for the service; only the image that follows on USR2 gets them.
+* The fleet shows a reload, whatever has begun it (HUP, a touched file, wsgidctl, USR2). So none is missed.
+* Nothing blocks. If systemd's socket is full, the message is sent later. Without systemd nothing is done.
+* Only the master's loop sends WATCHDOG=1, because systemd has to notice when this loop hangs.
+* Only the master has systemd's variables. They leave the environment, so that no worker and no program of the
+  application speaks for the service. The next image on USR2 gets them again.
 """
 
 import os
@@ -25,12 +25,14 @@ from wsgid import log
 from wsgid.supervisor.fleet import Fleet
 from wsgid.supervisor.slots import STAFF, Purpose, SlotState, TemplateRecord, TemplateState
 
-STATUS_S = 5.0  # the status changes at most this often
-AGAIN_S = 0.1  # when systemd's socket is full
+STATUS_S = 5.0  # the shortest time between two changes of the status
+AGAIN_S = 0.1  # after systemd's socket was full
 _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 class Phase(Enum):
+    """The states of a service that systemd knows."""
+
     STARTING = auto()
     READY = auto()
     RELOADING = auto()
@@ -38,11 +40,11 @@ class Phase(Enum):
 
 
 class Notifier:
-    """Tells systemd how the fleet does.
+    """Tells systemd the state of the fleet.
 
     Args:
-        environ: systemd's variables are taken out of it.
-        in_flight: how many requests the workers have now.
+        environ: systemd's variables are removed from it.
+        in_flight: returns how many requests the workers have now.
         goes_on: whether an image before this one has told systemd that the service is up.
     """
 
@@ -51,7 +53,7 @@ class Notifier:
         self._in_flight = in_flight
         self._socket = _connect(self.variables.get("NOTIFY_SOCKET", ""))
         self._phase = Phase.READY if goes_on else Phase.STARTING
-        self._announced = -1  # the newest generation that systemd was told of
+        self._announced = -1  # the newest generation that systemd knows of
         self._remark = ""
         self._status = ""
         self._status_at_s = -inf
@@ -61,7 +63,12 @@ class Notifier:
         self._alive_at_s = -inf if self._socket and self._watchdog_s < inf else inf
 
     def turn(self, fleet: Fleet, now_s: float) -> None:
-        """Say what has changed; `now_s` is of time.monotonic()."""
+        """Send what has changed.
+
+        Args:
+            fleet: its state.
+            now_s: of time.monotonic().
+        """
         if self._socket is None:
             return
         self._change_phase(fleet)
@@ -72,11 +79,11 @@ class Notifier:
         self._send(now_s)
 
     def next_turn_s(self) -> float:
-        """When it has something to say although nothing happens."""
+        """Return when the next message is due even if nothing happens."""
         return min(self._alive_at_s, self._send_at_s)
 
     def close(self) -> None:
-        """Tell nobody anything any more."""
+        """Close the socket: no more messages."""
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.close()
@@ -104,7 +111,7 @@ class Notifier:
                 self._remark = "; the last reload has failed"
             self._enter(Phase.READY, "READY=1")
         elif not rolling and fleet.templates.wanted_generation >= self._announced:
-            self._remark = ""  # in the end it went well
+            self._remark = ""  # the reload has succeeded after all
 
     def _enter(self, phase: Phase, message: str) -> None:
         self._phase = phase
@@ -134,14 +141,15 @@ class Notifier:
                 self._send_at_s = now_s + AGAIN_S
                 return
             except OSError as error:
-                log.warning("systemd cannot be notified: %s; it is told nothing any more", error.strerror)
+                log.warning("systemd cannot be notified: %s; it gets no more notifications", error.strerror)
                 self.close()
                 return
             del self._unsent[0]
 
 
 def _has_started(fleet: Fleet) -> bool:
-    """Whether all workers are Ready; or some were and others die young, which goes on, and no start would end it."""
+    """Whether all workers are Ready. Also true if some were Ready and others die young: such a start would never
+    end."""
     dying = fleet.proven and any(slot.failures for slot in fleet.slots)
     return dying or len(fleet.of_state(SlotState.READY)) >= fleet.target
 
@@ -152,12 +160,12 @@ def _generation_asked_for(fleet: Fleet) -> int:
 
 
 def _is_refused(fleet: Fleet) -> bool:
-    """Whether a reload waits for its next try, since the kernel has refused to start the template."""
+    """Whether a reload waits for its next try, because the kernel has refused to start the template."""
     return fleet.templates.reload_requested and fleet.templates.launch_failures > 0
 
 
 def _reloads(fleet: Fleet) -> list[TemplateRecord]:
-    """The templates that import newer code."""
+    """Return the templates that import newer code."""
     return [
         template
         for template in fleet.templates.records.values()
@@ -166,14 +174,15 @@ def _reloads(fleet: Fleet) -> list[TemplateRecord]:
 
 
 def _is_rolling(fleet: Fleet) -> bool:
-    """Whether workers are being brought to another generation, or will be."""
+    """Whether workers are being replaced by another generation, or will be."""
     outdated = any(slot.state in STAFF and slot.generation < fleet.templates.wanted_generation for slot in fleet.slots)
     return outdated or _is_refused(fleet) or bool(_reloads(fleet))
 
 
 def _fails_to_roll(fleet: Fleet) -> bool:
-    """Whether that does not go well, so that old workers stay, for how long nobody knows, and systemd need not wait:
-    there is no template (after USR2), or its workers die young (with --lazy-apps they import for themselves)."""
+    """Whether the replacement fails and old workers stay for an unknown time, so that systemd need not wait. Either
+    there is no template (after USR2), or its workers die young (with --lazy-apps they import the application
+    themselves)."""
     if _reloads(fleet):
         return False
     template = fleet.templates.newest()
@@ -187,7 +196,7 @@ def _fails_to_roll(fleet: Fleet) -> bool:
 def _connect(address: str) -> socket.socket | None:
     if not address:
         return None
-    # sd_notify(3): a path, or an abstract socket's name with @ for its first byte, which is 0
+    # sd_notify(3): a path, or the name of an abstract socket with @ in place of its first byte, which is 0
     name = "\0" + address[1:] if address.startswith("@") else address
     connected = None
     try:
@@ -202,7 +211,8 @@ def _connect(address: str) -> socket.socket | None:
 
 
 def _watchdog_s(variables: MutableMapping[str, str]) -> float:
-    """How long systemd waits for a sign of life; without end if it does not watch us (sd_watchdog_enabled(3))."""
+    """Return how long systemd waits for WATCHDOG=1, in seconds; inf if it does not watch this service
+    (sd_watchdog_enabled(3))."""
     if variables.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return inf
     try:

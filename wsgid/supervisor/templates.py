@@ -1,9 +1,10 @@
-"""The templates in the fleet's plan: which there are, which generation is wanted, and when the next one is launched.
+"""The templates in the fleet's plan: which templates there are, which generation is wanted, when the next is launched.
 
 Rules
-* As in fleet.py: no I/O, no clock, no process; time is an argument.
-* The newest template that is ready is the one that forks; older ones are dismissed.
-* A reload waits for no import that it makes outdated, and it stays requested while the kernel refuses a template.
+* As in fleet.py: no I/O, no clock, no process; the time is an argument.
+* The newest ready template forks workers; older templates are dismissed.
+* A reload does not wait for an import that it makes outdated. The reload stays requested while the kernel refuses to
+  start a template.
 """
 
 from collections.abc import Iterable
@@ -21,15 +22,15 @@ from wsgid.supervisor.actions import (
 from wsgid.supervisor.backoff import backoff_s, failures_after
 from wsgid.supervisor.slots import Purpose, TemplateRecord, TemplateState
 
-DISMISS_GRACE_S = 2.0  # for a template to leave by itself
+DISMISS_GRACE_S = 2.0  # for a dismissed template to leave by itself
 
-_OVERDUE = (InterruptTemplate, AbortTemplate, KillTemplate)  # one after the other
+_OVERDUE = (InterruptTemplate, AbortTemplate, KillTemplate)  # in this order
 _STARTING = (TemplateState.BOOTING, TemplateState.READY)
 
 
 @dataclass
 class Templates:
-    """Bookkeeping of templates, by generation.
+    """The records of templates, by generation.
 
     Args:
         boot_s: how long the import of the application may take.
@@ -37,26 +38,27 @@ class Templates:
 
     boot_s: float
     records: dict[int, TemplateRecord] = field(default_factory=dict)
-    wanted_generation: int = 0  # that of the newest code
+    wanted_generation: int = 0  # the generation of the newest code
     next_generation: int = 0
     reload_requested: bool = False
     failures: int = 0  # short lives in a row
-    not_before_s: float = -inf  # the earliest next launch after them
+    not_before_s: float = -inf  # the earliest next launch after short lives
     launch_failures: int = 0  # how often in a row the kernel has refused to start a template
-    launch_not_before_s: float = -inf  # the earliest next launch after them
+    launch_not_before_s: float = -inf  # the earliest next launch after such a refusal
 
     # --- events ---
 
     def request_reload(self) -> None:
+        """The operator wants the present code."""
         self.reload_requested = True
-        self.launch_not_before_s = -inf  # whoever asks anew may know that it works now
+        self.launch_not_before_s = -inf  # after a new request, try at once: the cause may be gone
 
     def adopt(self, generation: int) -> None:
-        """There are workers of this generation already (SIGUSR2): what is launched from now on is newer."""
+        """Workers of this generation exist already (SIGUSR2). Templates that are launched from now on are newer."""
         self.next_generation = self.wanted_generation = max(self.wanted_generation, generation + 1)
 
     def ready(self, generation: int, now_s: float) -> None:
-        """A template has imported the application: newer code than that of all templates before it."""
+        """A template has imported the application. Its code is newer than that of all earlier templates."""
         template = self.records.get(generation)
         if template is None or template.state is not TemplateState.BOOTING:
             return
@@ -66,7 +68,7 @@ class Templates:
             self.wanted_generation = generation
 
     def launch_failed(self, generation: int, now_s: float) -> float:
-        """The kernel has refused to start this template: it is tried again. Returns the pause until then, in
+        """The kernel has refused to start this template, and it is tried again. Returns the pause until then, in
         seconds."""
         template = self.records.pop(generation)
         self.launch_failures += 1
@@ -76,13 +78,13 @@ class Templates:
         return pause_s
 
     def closed(self, generation: int, now_s: float) -> None:
-        """A template's end of its channel is gone: it cannot fork any more and has to leave."""
+        """A template's end of its channel is closed: it can fork no more workers, and has to leave."""
         template = self.records[generation]
         if template.state is TemplateState.READY:
             self.records[generation] = replace(template, state=TemplateState.LOST, deadline_s=now_s + DISMISS_GRACE_S)
 
     def gone(self, generation: int, now_s: float) -> TemplateState:
-        """A template was reaped. Returns the state that it left; BOOTING means that it could not import."""
+        """A template was reaped. Returns its last state; BOOTING means that its import failed."""
         template = self.records.pop(generation)
         if template.state is not TemplateState.DISMISSED:
             self.failures = failures_after(self.failures, now_s - template.ready_s)
@@ -92,19 +94,20 @@ class Templates:
     # --- questions ---
 
     def newest(self) -> TemplateRecord | None:
-        """The newest template that can fork."""
+        """Return the newest template that can fork."""
         able = [template for template in self.records.values() if template.state is TemplateState.READY]
         return max(able, key=lambda template: template.generation, default=None)
 
     def is_booting(self, generation: int) -> bool:
-        """Whether a template is still to say that it is ready, and is wanted."""
+        """Whether a template is wanted, and has not reported yet that it is ready."""
         return self.records[generation].state is TemplateState.BOOTING
 
     def next_deadline_s(self) -> float:
+        """Return the first deadline of a template; inf without a deadline."""
         return min((template.deadline_s for template in self.records.values()), default=inf)
 
     def next_launch_s(self, now_s: float) -> float:
-        """When a template that is wanted may be launched; never, if none is wanted."""
+        """Return when a wanted template may be launched; inf if none is wanted."""
         if not self.records:
             return max(self.not_before_s, self.launch_not_before_s, now_s)
         return max(self.launch_not_before_s, now_s) if self.reload_requested else inf
@@ -112,10 +115,11 @@ class Templates:
     # --- the parts of the plan ---
 
     def plan(self, now_s: float, purpose: Purpose) -> Iterable[Action]:
-        """Dismiss what is outdated, and launch what is wanted.
+        """Dismiss outdated templates, and launch a wanted one.
 
         Args:
-            purpose: why a template is launched where there is none.
+            now_s: the time.
+            purpose: the purpose of a launch if there is no template.
         """
         able = self.newest()
         rested = now_s >= self.launch_not_before_s
@@ -133,12 +137,13 @@ class Templates:
             yield self._launch(purpose, now_s)
 
     def wind_down(self, now_s: float) -> Iterable[Action]:
-        """Dismiss all."""
+        """Dismiss all templates."""
         for template in list(self.records.values()):
             if template.state is not TemplateState.DISMISSED:
                 yield self._dismiss(template, now_s)
 
     def check_deadlines(self, now_s: float) -> Iterable[Action]:
+        """End templates whose time is over, step by step."""
         for template in self.records.values():
             if now_s >= template.deadline_s:
                 booting = template.state is TemplateState.BOOTING
@@ -149,7 +154,7 @@ class Templates:
                 yield step(template.generation)
 
     def forgive(self, lost_s: float) -> None:
-        """Nobody had a chance to meet a deadline for so long: move all of them."""
+        """Move all deadlines by `lost_s`: no process could meet a deadline in that time."""
         self.not_before_s += lost_s
         self.launch_not_before_s += lost_s
         for template in self.records.values():

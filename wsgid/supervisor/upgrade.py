@@ -1,13 +1,13 @@
-"""SIGUSR2: the master executes itself anew, and what it holds survives.
+"""SIGUSR2: the master executes itself anew, and keeps what it holds.
 
-    old master --rehearsal: wsgid --check--> exec, same pid --> new master: adopts listeners and workers, rolls them
+    old master --rehearsal: wsgid --check--> exec, same pid --> new master: adopts listeners and workers, replaces them
 
 Rules
-* The same process goes on (execve(2)): its pid, its children and its open descriptors stay, so a service manager
-  notices nothing, and waitpid still works for the workers that the old image had forked.
-* What the new image needs to know travels as one JSON text in the environment, beside the descriptors it speaks of.
-* There is no way back after exec; so the new code first has to start once as a rehearsal.
-* Until exec everything can be refused, and the old image goes on; after it, the new one tries until it can start.
+* The process stays the same (execve(2)): its pid, its children and its open descriptors. So a service manager notices
+  nothing, and waitpid still works for workers that the old image has forked.
+* The new image gets its knowledge as one JSON text in the environment, beside the descriptors that the text names.
+* exec cannot be undone. So the new code first has to start once as a rehearsal.
+* Every step before exec may fail, and the old image goes on. After exec the new image tries until it can start.
 """
 
 import json
@@ -29,17 +29,19 @@ from wsgid.sockets.listen_spec import ListenSpec
 from wsgid.sockets.listener import Listener
 from wsgid.supervisor.backoff import backoff_s
 
-_LAST_WORDS_S = 0.1  # the exec waits so long for who reads standard error
+_LAST_WORDS_S = 0.1  # how long the exec waits for the reader of standard error
 _VARIABLE = "WSGID_HANDOVER"
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 @dataclass(frozen=True, slots=True)
 class HeldListener:
+    """A listener that is passed to the next image."""
+
     fd: int
     spec: str
     address: str
-    path: str  # empty: no file, or not ours
+    path: str  # empty if there is no file, or the file is not ours
     identity: tuple[int, int]
     spoken: ListenSpec
     reuse_port: bool
@@ -47,29 +49,33 @@ class HeldListener:
 
 @dataclass(frozen=True, slots=True)
 class HeldWorker:
+    """A worker that is passed to the next image."""
+
     slot: int
     generation: int
     pid: int
-    fd: int  # its channel
-    dump_fd: int = -1  # see stackdump.py; -1: it has none
+    fd: int  # of its channel
+    dump_fd: int = -1  # see ipc/stackdump.py; -1 if it has none
 
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """All that one image of the master leaves to the next."""
+    """Everything that an image of the master leaves to the next image."""
 
     scoreboard_fd: int
-    past_fd: int  # of the scoreboard, too; -1: it had none
+    past_fd: int  # also of the scoreboard; -1 if there was none
     listeners: tuple[HeldListener, ...]
     workers: tuple[HeldWorker, ...]
-    fifos: tuple[tuple[str, int], ...] = ()  # path and descriptor: what is written meanwhile is not lost
-    directory: str = ""  # where the image was started
-    failures: int = 0  # how often in a row this was taken over by an image that could not start
+    fifos: tuple[tuple[str, int], ...] = ()  # path and descriptor, so that no letter is lost meanwhile
+    directory: str = ""  # the directory in which the image was started
+    failures: int = 0  # how many images in a row have taken this over and could not start
 
     def scoreboard_fds(self) -> tuple[int, int]:
+        """Return the descriptors of the scoreboard."""
         return self.scoreboard_fd, self.past_fd
 
     def fds(self) -> list[int]:
+        """Return all descriptors that the next image inherits."""
         dumps = [worker.dump_fd for worker in self.workers if worker.dump_fd >= 0]
         fifos = [fd for _, fd in self.fifos]
         past = [self.past_fd] if self.past_fd >= 0 else []
@@ -85,34 +91,38 @@ class Handover:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How this master was started, before it changed anything: what a new image has to find again."""
+    """How this master was started, before it has changed anything. A new image needs the same."""
 
     argv: tuple[str, ...]
     directory: Path
 
     @classmethod
     def now(cls) -> "Start":
+        """Return how this process was started."""
         with named("getcwd", "of the start"):
             return cls(_argv(), Path.cwd())
 
     def rehearse(self) -> int:
-        """Start the new code with the same options and import the application, only to see whether it can: nothing of
-        this server is touched. Returns the pid: status 0 is a yes.
+        """Start the new code with the same options, and let it import the application. This server is not affected.
+
+        Returns:
+            The pid. Its exit status 0 means that the new code can start.
 
         Raises:
-            Refused: it could not be started.
+            Refused: the rehearsal could not be started.
         """
         argv = [*self.argv, "--check"]
-        silent = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)  # the report; what is wrong goes to the log
+        silent = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)  # the report is dropped; errors go to the log
         with _standing_in(self.directory), named("posix_spawn", argv[0]):
             return os.posix_spawn(argv[0], argv, os.environ, file_actions=[silent])
 
     def execute(self, handover: Handover, variables: Mapping[str, str]) -> None:
-        """Become the new image. Does not return. Signals have to wait meanwhile (SignalPipe.hold): before the new image
-        has its handlers, they would end it.
+        """Become the new image. Does not return. The caller must hold signals back (SignalPipe.hold): they would end
+        the new image before it has its handlers.
 
         Args:
-            variables: what the environment held for the master alone.
+            handover: for the new image.
+            variables: environment variables that only the master has.
 
         Raises:
             Refused: the kernel does not execute it; everything is as it was.
@@ -127,7 +137,8 @@ def _argv() -> tuple[str, ...]:
 
 @contextmanager
 def _standing_in(directory: Path) -> Iterator[None]:
-    """For a moment, in another directory; the one of before may have been removed, so it has no name to return to.
+    """Change to another directory for a moment. The previous directory may have been removed; then it has no name to
+    return to.
 
     Raises:
         Refused: there is no such directory.
@@ -146,7 +157,7 @@ def _standing_in(directory: Path) -> Iterator[None]:
 
 
 def _execute(argv: tuple[str, ...], handover: Handover, environ: Mapping[str, str]) -> None:
-    """Does not return.
+    """Execute the new image. Does not return.
 
     Raises:
         Refused: the kernel does not execute it; the descriptors are close-on-exec again.
@@ -163,19 +174,19 @@ def _execute(argv: tuple[str, ...], handover: Handover, environ: Mapping[str, st
 
 
 def _keep_to_ourselves(handover: Handover) -> None:
-    """Nothing that is executed later inherits these."""
+    """Make these descriptors close-on-exec: programs that are started later must not inherit them."""
     for fd in handover.fds():
         with suppress(OSError):
             os.set_inheritable(fd, False)
 
 
 def is_due(environ: Mapping[str, str]) -> bool:
-    """Whether this process goes on with what an earlier image has left, and has not come so far yet."""
+    """Whether this process continues an earlier image, and has not taken over from it yet."""
     return _VARIABLE in environ
 
 
 def take_over(environ: Mapping[str, str]) -> Handover | None:
-    """What an earlier image has left, if there was one."""
+    """Return what an earlier image has left; None if there was none."""
     text = environ.get(_VARIABLE)
     if text is None:
         return None
@@ -199,7 +210,10 @@ def take_over(environ: Mapping[str, str]) -> Handover | None:
 
 
 def hold(held: HeldListener) -> Listener:
-    """A listener that an earlier image of this process has opened, and that is still ours.
+    """Return a listener that an earlier image of this process has opened, and that is still ours.
+
+    Args:
+        held: its record.
 
     Raises:
         OSError: its descriptor is no socket.
@@ -216,16 +230,18 @@ def hold(held: HeldListener) -> Listener:
 
 
 def arrive(environ: MutableMapping[str, str]) -> None:
-    """This image serves now. Nobody whom it starts shall take itself for the next."""
+    """This image serves now. Processes that it starts must not take themselves for its successor."""
     environ.pop(_VARIABLE, None)
 
 
 def try_again(environ: Mapping[str, str]) -> ExitCode:
-    """This image could not start, though its rehearsal went well. The workers of the one before serve on as long as
-    this process lives: so it executes itself again, after a pause, until it can start. Returns when told to stop.
+    """Execute this process again, after a pause, until an image can start. Returns when it is told to stop.
+
+    Called when this image could not start although its rehearsal could. The workers of the previous image serve as long
+    as this process lives.
 
     Args:
-        environ: as the image before has left it.
+        environ: as the previous image has left it.
     """
     handover = take_over(environ)
     assert handover is not None
@@ -233,7 +249,7 @@ def try_again(environ: Mapping[str, str]) -> ExitCode:
     while True:
         handover = replace(handover, failures=handover.failures + 1)
         pause_s = backoff_s(handover.failures + 1)
-        log.error("wsgid could not start anew; its workers serve on, and it is tried again %s", soon(pause_s))
+        log.error("wsgid could not start anew; its workers keep serving, and the next try is %s", soon(pause_s))
         if signal.sigtimedwait(_STOPS, pause_s) is not None:
             break
         try:

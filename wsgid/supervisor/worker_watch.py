@@ -1,4 +1,4 @@
-"""What the master sees of its workers without asking them: whether their event loops run, and how large they are."""
+"""Watches the workers without asking them: whether their event loops run, and how large they are."""
 
 from signal import Signals
 
@@ -12,12 +12,13 @@ from wsgid.supervisor.slots import LEAVING, WATCHED, SlotState
 
 
 class WorkerWatch:
-    """
+    """Watches the workers.
+
     Args:
         fleet: is told of the heartbeats.
-        scoreboard: where the workers write them.
+        scoreboard: has the heartbeats.
         deaths: is told why a worker is about to end.
-        rss_limit_mib: a worker that has reached it is killed (--evil-reload-on-rss); 0: none is.
+        rss_limit_mib: a worker of this size is killed (--evil-reload-on-rss); 0: no limit.
     """
 
     def __init__(self, fleet: Fleet, scoreboard: Scoreboard, deaths: Deaths, rss_limit_mib: int) -> None:
@@ -27,12 +28,14 @@ class WorkerWatch:
         self._rss_limit_mib = rss_limit_mib
 
     def read_heartbeats(self) -> None:
+        """Pass the heartbeats of all workers to the fleet."""
         for slot in self._fleet.of_state(*WATCHED):
             line = self._scoreboard.line(slot.number)
-            beaten_s = line[Word.HEARTBEAT_NS] / 1e9  # first: the worker writes it last
+            beaten_s = line[Word.HEARTBEAT_NS] / 1e9  # first, because the worker writes it last
             self._fleet.heartbeat(slot.number, beaten_s, line[Word.HELD_US] / 1e6)
 
     def kill_the_large(self) -> None:
+        """Kill workers that have reached --evil-reload-on-rss."""
         limit_bytes = self._rss_limit_mib << 20
         for slot in self._fleet.of_state(SlotState.READY, *LEAVING) if limit_bytes else ():
             if memory.rss_bytes(slot.pid) >= limit_bytes:

@@ -57,7 +57,7 @@ def test_a_stale_pidfile_is_overwritten_and_a_live_ones_with_a_warning(start: St
     first = serve(start, "--pidfile", "pid")
     assert (tmp_path / "pid").read_text() == f"{first.pid}\n" and "overwritten" not in first.log
     second = start("--socket", "second.sock", "--pidfile", "pid", "app:application").wait_ready(1)
-    second.wait_for(f"WARNING: --pidfile {tmp_path}/pid was that of process {first.pid}, a wsgid that still runs")
+    second.wait_for(f"WARNING: --pidfile {tmp_path}/pid has the pid of process {first.pid}, a wsgid that still runs")
     assert first.stop() == 0
     assert (tmp_path / "pid").read_text() == f"{second.pid}\n"  # it was the second one's: left alone
     assert second.stop() == 0

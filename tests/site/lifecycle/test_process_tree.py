@@ -394,11 +394,11 @@ def test_a_reload_to_broken_code_keeps_the_old_serving(start: Start, tmp_path: P
     before = server.worker_pids()
     (tmp_path / "app.py").write_text("import no_such_thing")
     server.send_signal(Signals.SIGHUP)
-    server.wait_for("template 1: the application .* cannot be imported: .*; what runs goes on serving")
+    server.wait_for("template 1: the application .* cannot be imported: .*; the running workers keep serving")
     server.wait_for("template 1 exited with code 3")
     assert server.worker_pids() == before and pid_of(server) in before
     server.send_signal(Signals.SIGHUP)
-    server.wait_for("template 2: the application .* cannot be imported: .*; what runs goes on serving")
+    server.wait_for("template 2: the application .* cannot be imported: .*; the running workers keep serving")
     assert server.log.count("Traceback (most recent call last)") == 1
     os.kill(before[0], Signals.SIGKILL)
     server.wait_for(r"worker 0 \(generation 0, pid \d+\) is ready", 2)

@@ -35,7 +35,7 @@ APP = """
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [str(os.getpid()).encode()]
 """
-AGAIN = r"; what runs goes on serving, and it is tried again in 0\.1 s$"
+AGAIN = r"; the running workers keep serving, and it is tried again in 0\.1 s$"
 GONE = r"posix_spawn \S+/python: No such file or directory \(ENOENT\); let the virtual environment's installation"
 LIMIT = (
     r"Resource temporarily unavailable \(EAGAIN\); raise the limit of processes \(ulimit -u, LimitNPROC=, "
@@ -145,7 +145,9 @@ def test_an_upgrade_waits_for_the_virtual_environment(start: Start, own_venv: Pa
     server = serve(start, program=(str(own_venv), "-m", "wsgid"))
     with away(own_venv):
         server.send_signal(Signals.SIGUSR2)
-        server.wait_for("wsgid cannot be started anew: " + GONE + ".*; this one goes on serving, and it is tried again")
+        server.wait_for(
+            "wsgid cannot be started anew: " + GONE + ".*; this server keeps serving, and it is tried again"
+        )
         server.wait_for(r"cannot be started anew: .* tried again in 0\.4 s")
         assert_serves(server)
     server.wait_for("wsgid starts anew, in this process")
@@ -163,7 +165,7 @@ def test_an_interpreter_without_its_packages_is_waited_for_too(start: Start, own
         server.wait_for("template 1 cannot be started: it exited with code 1 before wsgid was loaded; .*" + AGAIN)
         server.send_signal(Signals.SIGUSR2)
         server.wait_for(
-            "wsgid cannot be started anew: its rehearsal exited with code 1; this one goes on serving, and it"
+            "wsgid cannot be started anew: its rehearsal exited with code 1; this server keeps serving, and it"
         )
         assert_serves(server)
     server.wait_for("wsgid starts anew, in this process")
@@ -197,7 +199,7 @@ def test_an_image_that_cannot_start_tries_until_it_can(start: Start, tmp_path: P
     (tmp_path / "trap").touch()
     server.send_signal(Signals.SIGUSR2)
     server.wait_for(r"logs/file cannot be written: No such file or directory")
-    server.wait_for("wsgid could not start anew; its workers serve on, and it is tried again in", 2)
+    server.wait_for("wsgid could not start anew; its workers keep serving, and the next try is in", 2)
     assert_serves(server)
     (tmp_path / "trap").unlink()
     (tmp_path / "taken").rename(tmp_path / "logs")
@@ -258,7 +260,7 @@ def test_the_limit_of_processes(start: Start, tmp_path: Path) -> None:
         server.send_signal(Signals.SIGHUP)
         server.send_signal(Signals.SIGUSR2)
         server.wait_for("template 1 cannot be started: posix_spawn .*: " + LIMIT + AGAIN)
-        server.wait_for("wsgid cannot be started anew: posix_spawn .*: " + LIMIT + "; this one goes on serving")
+        server.wait_for("wsgid cannot be started anew: posix_spawn .*: " + LIMIT + "; this server keeps serving")
         assert_serves(server)
     server.wait_for("wsgid starts anew, in this process")
     server.wait_for(r"worker \d+ \(generation [1-9]\d*, pid \d+\) is ready", 2)
@@ -305,7 +307,7 @@ def test_reloads_upgrades_and_rotations_without_a_descriptor(start: Start, tmp_p
         server.send_signal(Signals.SIGUSR1)
         server.wait_for("SIGUSR1: the log file .*/log cannot be written: Too many .*; the old file stays in use")
         server.send_signal(Signals.SIGUSR2)
-        server.wait_for("wsgid cannot be started anew: open .: " + NO_DESCRIPTORS + "; this one goes on serving")
+        server.wait_for("wsgid cannot be started anew: open .: " + NO_DESCRIPTORS + "; this server keeps serving")
         assert_serves(server)
     server.wait_for("wsgid starts anew, in this process")
     server.wait_for(r"worker \d+ \(generation [1-9]\d*, pid \d+\) is ready", 2)

@@ -130,7 +130,7 @@ def test_a_changed_module_reloads_in_development(start: Start, tmp_path: Path) -
     generation_ready(server, 1)
     eventually(lambda: version(server) == "brand new", "the new code serves")
     (tmp_path / "helper.py").write_text("NAME = ")
-    server.wait_for("cannot be imported: SyntaxError.*; what runs goes on serving")
+    server.wait_for("cannot be imported: SyntaxError.*; the running workers keep serving")
     assert version(server) == "brand new"
     (tmp_path / "helper.py").write_text("NAME = 'mended again'")
     eventually(lambda: version(server) == "mended again", "the mended code serves")
@@ -176,7 +176,7 @@ def test_an_upgrade_that_cannot_start_changes_nothing(start: Start, tmp_path: Pa
     # The next start finds this instead of the installed wsgid.
     (tmp_path / "wsgid.py").write_text("raise SystemExit('broken installation')")
     server.send_signal(Signals.SIGUSR2)
-    server.wait_for("wsgid cannot be started anew: its rehearsal exited with code 1; this one goes on serving")
+    server.wait_for("wsgid cannot be started anew: its rehearsal exited with code 1; this server keeps serving")
     assert server.worker_pids() == before and version(server) == "one"
 
 

@@ -204,7 +204,7 @@ def test_several_addresses(start: Start) -> None:
 def test_what_is_no_tcp_address_is_refused_with_a_sentence(start: Start, address: str) -> None:
     server = start("--socket", address, "--reuse-port", "app:application", app=APP)
     assert server.wait() == 1
-    server.wait_for(f"--reuse-port cannot be had on {address}: SO_REUSEPORT is for TCP; name a host:port, or leave")
+    server.wait_for(f"--reuse-port cannot be used on {address}: SO_REUSEPORT is for TCP; name a host:port, or leave")
     server.assert_nothing_left()
 
 

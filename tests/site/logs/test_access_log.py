@@ -222,7 +222,7 @@ def test_an_upgrade_to_a_log_that_cannot_be_opened_does_not_happen(start: Start,
     options.write_text("--socket\napp.sock\n--access-log\n/nowhere/access.log\n")
     server.send_signal(Signals.SIGUSR2)
     server.wait_for("the log file /nowhere/access.log cannot be written")
-    server.wait_for("this one goes on serving")
+    server.wait_for("this server keeps serving")
     ask(server, "/")
 
 

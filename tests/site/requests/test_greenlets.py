@@ -324,7 +324,7 @@ def test_cycles_of_a_greenlet_that_was_interrupted_are_collected(start: Start) -
 def test_a_greenlet_that_exits_does_not_take_the_worker_along(start: Start) -> None:
     server = serve(start)
     assert client.get(address(server), "/spawns-an-exit").status == 200
-    server.wait_for("a greenlet of the application's has raised SystemExit.*; the worker goes on")
+    server.wait_for("a greenlet of the application has raised SystemExit.*; the worker goes on")
     assert client.get(address(server)).status == 200
     assert server.stop() == 0
 

@@ -447,7 +447,7 @@ def test_a_reload_serves_the_renewed_certificate(start: Start, tmp_path: Path) -
         assert client.read_all(kept).startswith(b"HTTP/1.1 200 ")  # within PARKED_GRACE_S
     (tmp_path / "server.key").write_text("nonsense")
     server.send_signal(Signals.SIGHUP)
-    server.wait_for("template 2: --https cannot use the certificate .*; what runs goes on serving")
+    server.wait_for("template 2: --https cannot use the certificate .*; the running workers keep serving")
     assert shown(address) == renewed
     assert server.stop() == 0
 
@@ -470,7 +470,7 @@ def test_an_upgrade_keeps_the_socket_and_may_change_what_is_spoken(start: Start,
     options.write_text(f"--https\n{with_port.replace('server.', 'missing.')}\n")
     server.send_signal(Signals.SIGUSR2)
     server.wait_for(r"--https cannot read \S+/missing.crt: No such file")
-    server.wait_for("its rehearsal exited with code 2; this one goes on serving")
+    server.wait_for("its rehearsal exited with code 2; this server keeps serving")
     assert shown(address) == other
     assert server.stop() == 0
     server.assert_nothing_left()
@@ -496,14 +496,14 @@ def test_a_socket_of_systemd_s_may_be_https(start: Start, authority: Authority) 
         ("none.crt", "server.key", "", r"--https cannot read \S+/none.crt: No such file or directory"),
         ("server.crt", "none.key", "", r"--https cannot read \S+/none.key: No such file or directory"),
         ("server.crt", "server.key", "none.pem", r"--https cannot read \S+/none.pem: No such file or directory"),
-        ("server.crt", "visitor.key", "", r"--https cannot use .*/visitor.key: the key is not this certificate's"),
+        ("server.crt", "visitor.key", "", r"--https cannot use .*/visitor.key: the key does not belong"),
         (
             "text",
             "server.key",
             "",
-            r"--https cannot use the certificate \S+/text with .*: one of them is no such PEM file",
+            r"--https cannot use the certificate \S+/text with .*: one of them is no valid PEM file",
         ),
-        ("server.crt", "text", "", r"--https cannot use .* with the key \S+/text: one of them is no such PEM file"),
+        ("server.crt", "text", "", r"--https cannot use .* with the key \S+/text: one of them is no valid PEM file"),
         ("server.crt", "server.key", "text", r"--https finds no certificate in \S+/text"),
         ("server.crt", "locked.key", "", r"--https cannot use the key \S+/locked.key: it has a passphrase"),
     ],
