@@ -1,10 +1,10 @@
-"""wsgidctl's commands: one JSON object a line in, one JSON object out.
+"""wsgidctl's commands: one JSON object on a line in, one JSON object out.
 
     {"command": "reload"}  ->  {"ok": true, ...}  or  {"ok": false, "error": "one sentence"}
 
 Rules
-* A command is a function of the Operator, which the master is, and of the request; COMMANDS is the only list of them.
-* What only a worker can say is asked of the worker: it gets the connection, and answers itself.
+* A command is a function of the Operator (the master) and of the request. COMMANDS is the only list of commands.
+* Questions that only a worker can answer go to the worker, which gets the connection and answers itself.
 """
 
 import json
@@ -26,40 +26,45 @@ from wsgid.supervisor.children import send_signal
 
 
 class Operator(Protocol):
-    """What the master does when it is asked. `who` is named in the log."""
+    """What the master can do for an operator. `who` is named in the log."""
 
     settings: Settings
-    sources: Mapping[str, str]  # where each setting comes from, by the option's name; the others are defaults
+    sources: Mapping[str, str]  # the source of each setting, by the option's name; all others are defaults
 
-    def snapshot(self) -> Snapshot: ...
+    def snapshot(self) -> Snapshot:
+        """Return the present state of the server."""
 
-    def reload(self, who: str) -> None: ...
+    def reload(self, who: str) -> None:
+        """Start a reload."""
 
-    def stop(self, who: str) -> None: ...
+    def stop(self, who: str) -> None:
+        """Stop gracefully."""
 
-    def stop_now(self, who: str) -> None: ...
+    def stop_now(self, who: str) -> None:
+        """Stop now."""
 
-    def resize(self, workers: int, who: str) -> None: ...
+    def resize(self, workers: int, who: str) -> None:
+        """Change the number of workers."""
 
     def reopen_logs(self, who: str) -> bool:
-        """Returns False if there is none that could be."""
+        """Reopen the log files. Returns False if there are none."""
 
     def ask(self, slot: int, kind: str, arguments: dict[str, Any], fd: int) -> bool:
-        """Hand a question and the connection that asks it to a worker. Returns False if there is none in the slot."""
+        """Pass a question and the asker's connection to a worker. Returns False if the slot has no worker."""
 
     def dump_fd(self, slot: int) -> int | None:
         """The memfd into which the worker in a slot writes its stack (stackdump.py); None if there is none."""
 
 
 WHO = "wsgidctl"
-WORKERS_MAX = SLOTS_MAX // 2  # the other half is for those who replace them
-STALE_S = 0.75  # an event loop that has not run for this long may be held up; its heart beats four times a second
-LIMIT_MAX = 10_000  # entries in an answer
+WORKERS_MAX = SLOTS_MAX // 2  # the other half of the slots is for replacements
+STALE_S = 0.75  # an event loop without a heartbeat for this long may be held up; a heartbeat comes four times a second
+LIMIT_MAX = 10_000  # the most entries in an answer
 QUESTION_MAX_CHARS = 8000
 
 
 class CommandRefused(WsgidError):
-    """The command cannot be carried out; the message is one sentence for the operator."""
+    """The command cannot be carried out. The message is one sentence for the operator."""
 
 
 Request = dict[str, Any]
@@ -67,7 +72,12 @@ Answer = dict[str, Any] | Delegated | Later
 
 
 def respond(operator: Operator, request: bytes) -> Response:
-    """The responder of the control socket."""
+    """Answer a request on the control socket.
+
+    Args:
+        operator: the master.
+        request: the bytes that have arrived.
+    """
     if not request.endswith(b"\n"):
         return INCOMPLETE
     try:
@@ -96,7 +106,8 @@ def _status(operator: Operator, asked: Request) -> Answer:
 
 
 def _reload(operator: Operator, asked: Request) -> Answer:
-    """`generation`: what comes has this number, or a higher one if somebody else asks meanwhile."""
+    """Start a reload. `generation` in the answer: the new generation has this number, or a higher one after another
+    reload."""
     before = operator.snapshot()
     _refuse_while_stopping(before)
     operator.reload(WHO)
@@ -112,7 +123,7 @@ def _stop(operator: Operator, asked: Request) -> Answer:
 
 
 def _workers(operator: Operator, asked: Request) -> Answer:
-    """{"workers": 4}, or {"change": -1}."""
+    """Change the number of workers: {"workers": 4} or {"change": -1}."""
     before = operator.snapshot()
     _refuse_while_stopping(before)
     if "change" in asked:
@@ -138,7 +149,7 @@ def _settings(operator: Operator, asked: Request) -> Answer:
 
 
 def _question(operator: Operator, asked: Request) -> Answer:
-    """Any question to one worker: {"command": "requests", "worker": 0, ...}."""
+    """Pass any question to one worker: {"command": "requests", "worker": 0, ...}."""
     worker = _worker(operator, asked)
     if "limit" in asked:
         _integer(asked, "limit", 1, LIMIT_MAX)
@@ -149,13 +160,14 @@ def _question(operator: Operator, asked: Request) -> Answer:
         if not operator.ask(worker.slot, asked["command"], asked, fd):
             _say(fd, {"ok": False, "error": f"worker {worker.slot} takes no question: it leaves, or is stuck"})
         elif worker.heartbeat_age_s > STALE_S:
-            send_signal(worker.pid, Signals.SIGXCPU)  # its handler answers in the stead of the event loop
+            send_signal(worker.pid, Signals.SIGXCPU)  # its signal handler answers instead of the event loop
 
     return Delegated(take)
 
 
 def _profile(operator: Operator, asked: Request) -> Answer:
-    """Of the given worker, or else of the busiest: the most requests in flight, and the most answered so far."""
+    """Profile the given worker, or the busiest: the worker with the most requests in flight, then with the most
+    answered."""
     living = [worker for worker in operator.snapshot().workers if worker.pid]
     if asked.get("worker") is None and living:
         busiest = max(living, key=lambda worker: (worker.in_flight, worker.since[Word.REQUESTS]))
@@ -164,7 +176,7 @@ def _profile(operator: Operator, asked: Request) -> Answer:
 
 
 def _dump(operator: Operator, asked: Request) -> Answer:
-    """The stack of a worker that answers no question: what faulthandler writes."""
+    """Return the stack of a worker that answers no question, as faulthandler writes it."""
     worker = _worker(operator, asked)
     fd = operator.dump_fd(worker.slot)
     if fd is None:
@@ -209,7 +221,7 @@ def _encoded(answer: dict[str, Any]) -> bytes:
 
 
 def _say(fd: int, answer: dict[str, Any]) -> None:
-    """A short answer to who else would get none. Never waits."""
+    """Send a short answer to an asker who would otherwise get none. Never waits."""
     try:
         os.write(fd, _encoded(answer))
     except OSError:  # the asker has left

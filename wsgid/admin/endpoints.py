@@ -1,7 +1,7 @@
-"""Which endpoints a master has: one for each of --stats, --metrics, --control and --master-fifo.
+"""The endpoints of a master: one for each of --stats, --metrics, --control and --master-fifo.
 
 Rules
-* The server matters more than its endpoints: one that cannot be opened is said in the log, and all else goes on.
+* Serving is more important than endpoints. An endpoint that cannot be opened is logged, and everything else goes on.
 """
 
 import selectors
@@ -26,20 +26,22 @@ _SUFFIX = ".ctl"
 
 
 def open_endpoints(operator: Operator, listeners: Sequence[Listener]) -> list[Endpoint]:
-    """Open what the settings name.
+    """Open the endpoints that the settings name.
 
     Args:
         operator: the master.
-        listeners: where it serves; the control socket lies beside the first of them that is a file.
+        listeners: of the server; the control socket lies beside the first unix socket.
     """
     return list(_endpoints(operator, listeners))
 
 
 def open_fifos(operator: Operator, selector: selectors.BaseSelector, held: Mapping[str, int]) -> list[fifo.Fifo]:
-    """Those of --master-fifo that can be had.
+    """Open the FIFOs of --master-fifo. A FIFO that cannot be opened is logged.
 
     Args:
-        held: descriptors, by path, that the master before this one has left; what is no longer wanted is closed.
+        operator: the master.
+        selector: the master's.
+        held: path -> descriptor, from the master before this one (USR2); unwanted FIFOs are removed.
     """
     opened = []
     for path in operator.settings.master_fifo:
@@ -57,7 +59,7 @@ def _endpoints(operator: Operator, listeners: Sequence[Listener]) -> Iterator[En
     if control:
         yield from _endpoint(control, _CONTROL, "--control", lambda request: commands.respond(operator, request))
     settings = operator.settings
-    like_the_sockets = Ownership(settings.chmod_socket, *settings.chown_socket)  # as uWSGI's
+    like_the_sockets = Ownership(settings.chmod_socket, *settings.chown_socket)  # as in uWSGI
     if settings.stats:
         respond = _stats_over_http if settings.stats_http else _stats
         yield from _endpoint(settings.stats, like_the_sockets, "--stats", partial(respond, operator))
@@ -68,7 +70,7 @@ def _endpoints(operator: Operator, listeners: Sequence[Listener]) -> Iterator[En
 
 
 def _stats(operator: Operator, request: bytes) -> Response:
-    """uWSGI's way: whoever connects gets them."""
+    """Answer as uWSGI does: the connection itself is the question."""
     return stats.render(operator.snapshot())
 
 
@@ -86,8 +88,9 @@ def _endpoint(address: str, ownership: Ownership, option: str, respond: Responde
 
 
 def _control_path(settings: Settings, listeners: Sequence[Listener]) -> str:
-    """--control, or beside the first unix socket: app.sock has app.ctl; empty if there shall be none."""
+    """Return the path of --control, or a path beside the first unix socket: app.sock has app.ctl. Empty if there is
+    none."""
     if settings.control:
         return "" if settings.control == _OFF else settings.control
-    paths = [each.path for each in listeners if each.path]
+    paths = [listener.path for listener in listeners if listener.path]
     return str(paths[0].with_suffix(_SUFFIX)) if paths else str(Path.cwd() / f"wsgid{_SUFFIX}")

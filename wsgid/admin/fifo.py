@@ -1,12 +1,12 @@
-"""--master-fifo: uWSGI's commands of one letter, for scripts that `echo r > FIFO`.
+"""--master-fifo: uWSGI's commands of one letter, for scripts that run `echo r > FIFO`.
 
 Rules
-* Opened for reading and writing: then who writes never has to wait in open(2), and there is never an end-of-file,
-  which would keep the selector awake (fifo(7)).
-* Whatever is written in there costs at most one block in PAUSE_S, and each letter of it once.
-* A FIFO that is there and that nobody reads is taken over, not replaced: somebody may wait in open(2) for its other
-  end.  When the master executes itself anew (SIGUSR2), its descriptor stays open, and no letter is lost.
-* A letter that wsgid cannot follow is said once, with what to do instead.
+* The FIFO is opened for reading and writing. So a writer never waits in open(2), and there is no end-of-file, which
+  would keep the selector awake (fifo(7)).
+* However much is written into the FIFO, the master reads at most one block in PAUSE_S, and follows each letter once.
+* An existing FIFO without a reader is used as it is, not replaced: a writer may wait for it in open(2).  When the
+  master executes itself anew (SIGUSR2), the descriptor stays open, and no letter is lost.
+* A letter that wsgid cannot follow is logged, with what to do instead.
 """
 
 import json
@@ -25,22 +25,22 @@ from wsgid.linux.syscall_errors import close, words
 
 MODE = 0o600
 PAUSE_S = 0.1
-RETRY_S = 1.0  # after a refusal
+RETRY_S = 1.0  # after an error
 _BLOCK_BYTES = 4096
 
 
 class FifoError(WsgidError):
-    """The FIFO cannot be had."""
+    """The FIFO cannot be opened."""
 
 
 class Fifo:
-    """One FIFO; waits in the master's selector.
+    """One FIFO, registered in the master's selector.
 
     Args:
-        path: absolute; made if there is none.
-        operator: who follows the letters.
+        path: absolute; the FIFO is created if it is missing.
+        operator: follows the letters.
         selector: the master's.
-        held: its descriptor, if the master before this one has left it.
+        held: the descriptor, if the master before this one has left it.
 
     Raises:
         FifoError: with the path, the reason and the remedy.
@@ -53,7 +53,7 @@ class Fifo:
         self._operator = operator
         self._selector = selector
         self._warned: set[str] = set()
-        self._listens_again_s = 0.0  # 0: it listens
+        self._listens_again_s = 0.0  # when reading begins again; 0 while it reads
         self.fd = _open(path) if held is None else held
         try:
             selector.register(self.fd, selectors.EVENT_READ)
@@ -62,7 +62,7 @@ class Fifo:
             raise FifoError(f"{path} cannot be waited for: {words(error)}") from error
 
     def turn(self, now_s: float) -> None:
-        """Read and follow what has been written."""
+        """Read, and follow the letters."""
         if now_s < self._listens_again_s:
             return
         try:
@@ -81,6 +81,7 @@ class Fifo:
             self._follow(letter, letters.count(letter))
 
     def next_turn_s(self) -> float:
+        """Return when the FIFO is read again, by time.monotonic(); inf while the selector waits for it."""
         return self._listens_again_s or inf
 
     def _look_away(self, until_s: float) -> None:
@@ -88,12 +89,12 @@ class Fifo:
         self._listens_again_s = until_s
 
     def close(self) -> None:
-        """Remove the file, if it is still ours."""
+        """Remove the file, if it is still this FIFO."""
         forget(self._selector, self.fd)
         remove(self.path, self.fd)
 
     def _follow(self, letter: str, times: int) -> None:
-        """However often a letter is in a block, it is followed once: + and - with their number."""
+        """Follow a letter once, however often it is in a block; + and - get the number as `times`."""
         act = LETTERS.get(letter)
         try:
             if act is not None:
@@ -104,7 +105,7 @@ class Fifo:
             return
         if letter not in self._warned:
             self._warned.add(letter)
-            log.warning("%s: the letter %r %s", self.path, letter, REFUSED.get(letter, "is no command of wsgid's"))
+            log.warning("%s: the letter %r %s", self.path, letter, REFUSED.get(letter, "is no command of wsgid"))
 
 
 def _reload(operator: Operator, who: str, times: int) -> None:
@@ -159,7 +160,7 @@ REFUSED = {
 
 
 def remove(path: str, fd: int) -> None:
-    """Close it, and remove the file if it is still this one."""
+    """Close a FIFO, and remove its file if the path still leads to this FIFO."""
     try:
         if _identity(os.lstat(path)) == _identity(os.fstat(fd)):
             os.unlink(path)
@@ -174,24 +175,24 @@ def _open(path: str) -> int:
         made = _make(path)
         fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError as error:
-        raise FifoError(f"{path} cannot be had: {error.strerror}; choose another path") from error
+        raise FifoError(f"{path} cannot be opened: {error.strerror}; choose another path") from error
     try:
         held = os.fstat(fd)
-        if not stat.S_ISFIFO(held.st_mode) or held.st_uid != os.geteuid():  # replaced a moment ago
+        if not stat.S_ISFIFO(held.st_mode) or held.st_uid != os.geteuid():  # the path was replaced a moment ago
             close(fd)
             raise FifoError(f"{path} belongs to somebody else: move it away")
         os.fchmod(fd, MODE)
     except OSError as error:
         remove(path, fd) if made else close(fd)
-        raise FifoError(f"{path} cannot be had: {words(error)}") from error
+        raise FifoError(f"{path} cannot be opened: {words(error)}") from error
     return fd
 
 
 def _make(path: str) -> bool:
-    """Make the FIFO, or see that the one there may be used. Returns whether it was made.
+    """Create the FIFO, or check that the existing one may be used. Returns whether it was created.
 
     Raises:
-        FifoError: it may not.
+        FifoError: it may not be used.
     """
     try:
         there = os.lstat(path)
@@ -204,7 +205,7 @@ def _make(path: str) -> bool:
         raise FifoError(f"{path} belongs to user {there.st_uid}: move it away")
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
-    except OSError:  # ENXIO: nobody reads it
+    except OSError:  # ENXIO: it has no reader
         return False
     raise FifoError(f"{path} is read by another process: stop that server or choose another path")
 

@@ -1,11 +1,12 @@
-"""What --metrics serves: /metrics, and, for load balancers and the like, whether this server lives and is ready.
+"""The pages of --metrics: /metrics, and for load balancers whether this server is alive and whether it is ready.
 
-    /healthz  200 while the master answers and has not begun to stop
+    /healthz  200 while the master answers and is not stopping
     /readyz   200 while at least half of the wanted workers accept connections, and nobody has asked for a stop
 
 Rules
-* Each says why in one line.
-* Alive is not ready: who kills what is not ready kills a server whose database is slow to come up.
+* Each page says why, in one line.
+* Alive and ready are different: a supervisor that kills a server which is not ready would kill it while it waits for a
+  slow database.
 """
 
 from collections.abc import Callable
@@ -21,10 +22,11 @@ _RUNNING = "running"
 
 
 def respond(take: Callable[[], Snapshot], request: bytes) -> Response:
-    """The responder of --metrics.
+    """Answer a request on --metrics.
 
     Args:
-        take: asks the master for its snapshot.
+        take: returns the master's snapshot.
+        request: the bytes that have arrived.
     """
     return http.respond(request, partial(_find, take))
 
@@ -39,12 +41,14 @@ def _metrics(snapshot: Snapshot) -> Page:
 
 
 def healthz(snapshot: Snapshot) -> Page:
+    """Return the page that says whether the server is alive."""
     if snapshot.mode != _RUNNING:
         return text_page(_UNAVAILABLE, f"wsgid is {snapshot.mode}")
     return text_page(_OK, f"wsgid {snapshot.version} is running")
 
 
 def readyz(snapshot: Snapshot) -> Page:
+    """Return the page that says whether the server is ready."""
     needed = (snapshot.wanted + 1) // 2
     workers = f"{snapshot.ready} of {snapshot.wanted} workers are ready"
     if snapshot.stopping:

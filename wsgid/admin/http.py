@@ -1,8 +1,8 @@
-"""Just enough HTTP for the questions of machines: GET and HEAD, one exchange a connection.
+"""The little HTTP that machines need here: GET and HEAD, one request for each connection.
 
 Rules
-* Strict: what is no request head of RFC 9112, or longer than HEAD_MAX_BYTES, gets a 400 and nothing else is tried.
-* A request's body is never read, and the answer is HTTP/1.0: it ends when the connection does.
+* Strict: bytes that are no request head of RFC 9112, or a head longer than HEAD_MAX_BYTES, get a 400.
+* A request's body is never read. The answer is HTTP/1.0, and ends with the connection.
 """
 
 import re
@@ -20,10 +20,12 @@ _FIELD_LINE = re.compile(rb"%s:[^\x00-\x08\x0a-\x1f\x7f]*" % _TOKEN)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What there is at a path.
+    """The content at a path.
 
     Args:
         status: with its reason, such as "200 OK".
+        content_type: of the body.
+        body: in bytes.
     """
 
     content_type: str
@@ -32,6 +34,7 @@ class Page:
 
 
 def text_page(status: str, sentence: str) -> Page:
+    """Return a page with one sentence."""
     return Page("text/plain; charset=utf-8", f"{sentence}\n".encode(), status)
 
 
@@ -41,10 +44,11 @@ _NOT_ALLOWED = text_page("405 Method Not Allowed", "there are only GET and HEAD"
 
 
 def respond(request: bytes, find: Callable[[str], Page | None]) -> Response:
-    """The answer to what has come of a request.
+    """Return the answer to the bytes that have arrived of a request.
 
     Args:
-        find: gives what there is at a path (without its query), or None.
+        request: these bytes.
+        find: returns the page at a path (without its query), or None.
     """
     head, end, _ = request.partition(_END)
     if len(head) > HEAD_MAX_BYTES:

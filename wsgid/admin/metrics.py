@@ -1,12 +1,12 @@
-"""Metrics for Prometheus: the table of them, and their text.
+"""Metrics for Prometheus: the table of metrics, and their text.
 
 Rules
-* METRICS is the only list; docs/statistics.md shows it, and a test keeps it so.
-* The uwsgi_ ones have the names, types, labels and values that uwsgi_exporter gives them, read from the same statistics
-  (stats.py).  Its label stats_uri is left out: it says which of many servers was asked, which Prometheus itself does.
-* The wsgid_ ones are what uWSGI has no word for.  Their label `worker` is the slot's number, as in the log; worker_id
-  is uWSGI's, one higher.
-* A number that is not known has no line: an invented 0 would be believed.
+* METRICS is the only list. docs/statistics.md shows it, and a test compares both.
+* Metrics with the prefix uwsgi_ have the names, types, labels and values of uwsgi_exporter, from the same statistics
+  (stats.py).  Its label stats_uri is left out: it names the server that was asked, which Prometheus itself does.
+* Metrics with the prefix wsgid_ have no counterpart in uWSGI.  Their label `worker` is the slot's number, as in the
+  log; worker_id is uWSGI's number, which is one higher.
+* A metric without a known value has no line: a made-up 0 would be believed.
 * Format: Prometheus's text exposition format, version 0.0.4.
 """
 
@@ -24,6 +24,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class MetricType(Enum):
+    """Prometheus's types of metrics."""
+
     COUNTER = "counter"
     GAUGE = "gauge"
     HISTOGRAM = "histogram"
@@ -31,24 +33,27 @@ class MetricType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Scraped:
-    """What metrics are read from."""
+    """The data that metrics are read from."""
 
     snapshot: Snapshot
-    uwsgi: dict[str, Any]  # its statistics as uWSGI's
+    uwsgi: dict[str, Any]  # its statistics in uWSGI's form
 
 
 Number = int | float
-# Values of the labels, and the number; None: not known.
+# The values of the labels, and the number; None if it is unknown.
 Sample = tuple[tuple[str, ...], Number | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One declaration.
+    """One metric.
 
     Args:
+        name: with its prefix and its unit.
+        kind: Prometheus's type.
+        help: one sentence.
         labels: their names.
-        read: gives the samples; those of a histogram have its suffix in the first place, and may have `le` at the end.
+        read: returns the samples. Samples of a histogram begin with their suffix, and may end with `le`.
     """
 
     name: str
@@ -59,7 +64,7 @@ class Metric:
 
 
 def render(snapshot: Snapshot) -> bytes:
-    """All metrics, as text."""
+    """Return the text of all metrics."""
     server = Scraped(snapshot, stats.statistics(snapshot))
     return "".join(line for metric in METRICS for line in _lines(metric, server)).encode("utf-8", "replace")
 
@@ -110,8 +115,8 @@ def _uwsgi_sockets(field: str) -> Callable[[Scraped], Iterable[Sample]]:
     known = {"queue", "max_queue"}
 
     def read(server: Scraped) -> Iterator[Sample]:
-        for one, view in zip(server.uwsgi["sockets"], server.snapshot.listeners):
-            yield (one["name"], one["proto"]), None if field in known and view.queue is None else one[field]
+        for shown, view in zip(server.uwsgi["sockets"], server.snapshot.listeners):
+            yield (shown["name"], shown["proto"]), None if field in known and view.queue is None else shown[field]
 
     return read
 
@@ -264,7 +269,7 @@ METRICS = (
         _G,
         "The longest queue of a socket.",
         (),
-        _one(lambda s: max([each.queue for each in s.listeners if each.queue is not None], default=None)),
+        _one(lambda s: max([listener.queue for listener in s.listeners if listener.queue is not None], default=None)),
     ),
     Metric("uwsgi_listen_queue_errors", _G, "Always 0.", (), _uwsgi(lambda u: u["listen_queue_errors"])),
     Metric("uwsgi_signal_queue_length", _G, "Always 0.", (), _uwsgi(lambda u: u["signal_queue"])),

@@ -1,14 +1,14 @@
-"""The master's endpoints: small questions over sockets of their own, answered without ever waiting for anybody.
+"""The master's endpoints: small questions over sockets of their own. The master never waits for a client.
 
-    connect -> [request] -> answer -> close                one question a connection
+    connect -> [request] -> answer -> close                one question for each connection
 
 Rules
-* Nothing here blocks: the master's one selector waits for these sockets too, and each turn moves what can be moved.
-* Whoever is slow, silent or too many is cut: a question has REQUEST_MAX_BYTES, its connection PATIENCE_S, and each
-  endpoint has at most QUESTIONS_MAX of them.  Beyond that, the client that has kept the endpoint waiting for longest is
-  cut: silent clients of --metrics close neither that endpoint nor the control socket.
-* The endpoint's responder decides the answer: it takes the bytes so far and gives an answer, nothing yet, or takes the
-  connection itself, to hand it to a worker.
+* Nothing here blocks. The master's selector waits for these sockets too, and each turn does what is possible at once.
+* Slow, silent and surplus clients are cut: a request has at most REQUEST_MAX_BYTES, a question at most PATIENCE_S, and
+  each endpoint at most QUESTIONS_MAX clients.  A further client replaces the client that the master has waited for
+  longest. So silent clients of --metrics block neither --metrics nor the control socket.
+* The endpoint's responder decides the answer. It takes the bytes so far. It returns an answer, asks for more bytes, or
+  takes the connection itself to pass it to a worker.
 """
 
 import errno
@@ -35,7 +35,7 @@ _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 
 
 class Incomplete:
-    """The request has not come whole yet."""
+    """The request is not complete yet."""
 
 
 INCOMPLETE = Incomplete()
@@ -43,14 +43,14 @@ INCOMPLETE = Incomplete()
 
 @dataclass(frozen=True, slots=True)
 class Delegated:
-    """Somebody else answers: `take` is called with the connection's descriptor, which is closed here afterwards."""
+    """Another process answers. `take` is called with the connection's descriptor, which is closed here afterwards."""
 
     take: Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """The answer is there at `at_s`, of time.monotonic(): then `answer` gives it. It must not fail."""
+    """The answer is ready at `at_s` (time.monotonic()). `answer` then returns it, and must not fail."""
 
     at_s: float
     answer: Callable[[], bytes]
@@ -62,11 +62,11 @@ Responder = Callable[[bytes], Response]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A listening socket, and what is said there.
+    """A listening socket, and its responder.
 
     Args:
         listener: open and non-blocking.
-        respond: takes what has come of the request, from empty on.
+        respond: takes the bytes that have arrived of a request, at first none.
     """
 
     listener: Listener
@@ -76,32 +76,35 @@ class Endpoint:
 class Inlet(Protocol):
     """A FIFO."""
 
-    def turn(self, now_s: float) -> None: ...
+    def turn(self, now_s: float) -> None:
+        """Read and follow what has arrived."""
 
-    def next_turn_s(self) -> float: ...
+    def next_turn_s(self) -> float:
+        """Return when the next turn is due even if nothing arrives."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the inlet."""
 
 
 @dataclass
 class Question:
-    """One connection."""
+    """One connection with its question."""
 
     connection: socket.socket
     endpoint: Endpoint
     until_s: float
     request: bytearray = field(default_factory=bytearray)
     answer: memoryview | None = None
-    later: Later | None = None  # meanwhile nobody waits for the connection
+    later: Later | None = None  # while it is set, the selector does not wait for the connection
 
 
 class Admin:
     """All endpoints, and the questions under way.
 
     Args:
-        selector: the master's; everything that has to be waited for is registered there.
-        endpoints: open; closed and unlinked by `close`.
-        inlets: open and registered; where something comes in and nothing goes out.
+        selector: the master's; everything to wait for is registered there.
+        endpoints: open endpoints; `close` closes and unlinks them.
+        inlets: open and registered FIFOs, which have no answers.
     """
 
     def __init__(
@@ -111,11 +114,11 @@ class Admin:
         self._endpoints = tuple(endpoints)
         self._inlets = tuple(inlets)
         self._questions: list[Question] = []
-        self._open_again_s = 0.0  # until then nothing is accepted; 0: the endpoints are registered
+        self._open_again_s = 0.0  # until then nothing is accepted; 0 while it is
         self._register_endpoints(time.monotonic())
 
     def turn(self, now_s: float) -> None:
-        """Accept, read, answer, close: as far as it goes without waiting."""
+        """Accept, read, answer and close, as far as that is possible without waiting."""
         for inlet in self._inlets:
             inlet.turn(now_s)
         for endpoint in self._endpoints:
@@ -126,12 +129,12 @@ class Admin:
                 self._end(question)
 
     def next_turn_s(self) -> float:
-        """When the next patience ends, or the next answer is there."""
+        """Return when the next client loses patience, or the next answer is ready."""
         times = [question.later.at_s if question.later else question.until_s for question in self._questions]
         return min([*times, *(inlet.next_turn_s() for inlet in self._inlets), self._open_again_s or inf])
 
     def close(self) -> None:
-        """Close and unlink the endpoints; cut what is under way."""
+        """Close the endpoints, and cut the questions under way."""
         for inlet in self._inlets:
             inlet.close()
         self._inlets = ()
@@ -150,7 +153,7 @@ class Admin:
                 if error.errno in _OUT_OF_RESOURCES:
                     self._pause(now_s)
                 return
-            with suppress(OSError):  # then it is closed again, at the end of this block
+            with suppress(OSError):  # on an error the connection is closed at the end of this block
                 if self._make_room(endpoint):
                     connection.setblocking(False)
                     self._selector.register(connection, selectors.EVENT_READ)
@@ -160,7 +163,7 @@ class Admin:
                 connection.close()
 
     def _make_room(self, endpoint: Endpoint) -> bool:
-        """Cut the oldest client of a full endpoint, but none that waits for us. Returns whether there is room."""
+        """Make room for a client: cut the oldest one, unless it waits for the master. Returns whether there is room."""
         here = [question for question in self._questions if question.endpoint is endpoint]
         if len(here) < QUESTIONS_MAX:
             return True
@@ -171,7 +174,8 @@ class Admin:
         return False
 
     def _pause(self, now_s: float) -> None:
-        """Out of descriptors or memory: the listeners stay readable, so look away instead of spinning."""
+        """Stop accepting for a while: descriptors or memory are used up. The listeners stay readable, and the master
+        would spin."""
         self._open_again_s = now_s + PAUSE_S
         for endpoint in self._endpoints:
             forget(self._selector, endpoint.listener.socket)
@@ -184,7 +188,7 @@ class Admin:
         return not self._open_again_s
 
     def _register_endpoints(self, now_s: float) -> None:
-        """Wait for who comes; if the kernel refuses that, again after the pause."""
+        """Wait for clients. If the kernel refuses that, try again after the pause."""
         self._open_again_s = 0.0
         try:
             for endpoint in self._endpoints:
@@ -193,7 +197,7 @@ class Admin:
             self._pause(now_s)
 
     def _advance(self, question: Question, now_s: float) -> bool:
-        """Returns whether the question goes on."""
+        """Continue with a question. Returns False at its end."""
         try:
             if question.later is not None:
                 if now_s < question.later.at_s:
@@ -205,7 +209,7 @@ class Admin:
             return self._write(question)
         except BlockingIOError:
             return True
-        except OSError:  # the other end has gone
+        except OSError:  # the client is gone
             return False
 
     def _read(self, question: Question) -> bool:
@@ -246,7 +250,7 @@ class Admin:
 
 
 def guarded(respond: Responder, name: str) -> Responder:
-    """A responder whose faults cost its questions and not the server."""
+    """Return a responder whose errors cost only the question, not the server."""
 
     def safe(request: bytes) -> Response:
         try:

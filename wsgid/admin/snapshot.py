@@ -1,9 +1,9 @@
-"""What the master knows of its server in one moment, as plain values: the source of statistics, metrics and status.
+"""What the master knows of its server at one moment, as plain values: the source of statistics, metrics and status.
 
 Rules
-* No question to any worker: everything is from the scoreboard, from the fleet's bookkeeping, and from the kernel.
-* Who renders it takes a Snapshot and does no I/O.
-* Times of day are seconds of time.time(), as uWSGI's statistics have them; ages are seconds.
+* Workers are not asked: everything is from the scoreboard, from the fleet's records, and from the kernel.
+* Code that renders a Snapshot does no I/O.
+* Times of day are seconds of time.time(), as in uWSGI's statistics; ages are seconds.
 """
 
 import os
@@ -23,11 +23,11 @@ from wsgid.supervisor.slots import Slot, SlotState, TemplateState
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """One slot of the fleet, and who lives in it.
+    """A slot of the fleet, and the worker in it.
 
     Args:
-        words: of the scoreboard, by number: what stands now, and the counters of all that have lived in the slot.
-        since: the counters of the one that lives there now.
+        words: of the scoreboard, by number: present values, and the counters of all workers of the slot.
+        since: the counters of the present worker.
     """
 
     slot: int
@@ -42,29 +42,35 @@ class WorkerView:
     since: Sequence[int]
     deaths: dict[DeathCause, int]
     failures: int = 0  # short lives in a row
-    rests_s: float = 0.0  # so long until the next try, after them
+    rests_s: float = 0.0  # seconds until the next try, after short lives
 
     @property
     def in_flight(self) -> int:
+        """Connections that hold a place of --gevent."""
         return self.words[Word.IN_FLIGHT]
 
     @property
     def durations(self) -> list[int]:
-        """The histogram: how many took at most each of DURATION_BOUNDS_US, and how many longer; not cumulated."""
+        """The histogram: how many requests took at most each of DURATION_BOUNDS_US, and how many longer; not
+        cumulated."""
         return list(self.words[Word.DURATIONS : Word.DURATIONS + len(DURATION_BOUNDS_US) + 1])
 
 
 @dataclass(frozen=True, slots=True)
 class ListenerView:
+    """An address, and its backlog."""
+
     address: str
-    path: str  # of a unix socket; empty for others
-    queue: int | None  # connections that wait to be accepted; None: the kernel does not say
-    backlog: int | None  # how many can
+    path: str  # of a unix socket; empty for other sockets
+    queue: int | None  # connections that wait to be accepted; None: the kernel does not tell
+    backlog: int | None  # how many can wait
     protocol: str = "uwsgi"
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateView:
+    """A template, and its process."""
+
     generation: int
     state: TemplateState
     pid: int
@@ -75,9 +81,9 @@ class Processes:
     """What only the master knows of its processes, beside the fleet.
 
     Args:
-        templates: their pids by generation.
+        templates: generation -> pid.
         spare_pid: of the process for the next template; 0 if there is none.
-        failure: why the last generation that could not boot could not.
+        failure: why the newest generation that failed to boot has failed.
     """
 
     templates: Mapping[int, int]
@@ -87,18 +93,18 @@ class Processes:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The server.
+    """The state of the server.
 
     Args:
-        places: --gevent: how many requests a worker takes at once.
-        workers: every slot that was ever used, VACANT ones included.
-        wanted: how many workers shall be there.
-        stopping: whether a stop was asked for; with --shutdown-delay, all goes on for a while.
+        places: the value of --gevent: how many requests a worker handles at once.
+        workers: all slots that were ever used, VACANT ones included.
+        wanted: the number of workers that there should be.
+        stopping: whether a stop was asked for; with --shutdown-delay, serving goes on for a while.
     """
 
     version: str
     application: str
-    mode: str  # a fleet.Mode in small letters
+    mode: str  # the name of a fleet.Mode in lower case
     stopping: bool
     pid: int
     uid: int
@@ -112,7 +118,7 @@ class Snapshot:
     workers: tuple[WorkerView, ...]
     listeners: tuple[ListenerView, ...]
     templates: tuple[TemplateView, ...] = ()
-    next_generation: int = 0  # that of the next template
+    next_generation: int = 0  # of the next template
     spare_pid: int = 0
     failure: Failure | None = None
 
@@ -130,7 +136,7 @@ def take_snapshot(
     started_s: float,
     processes: Processes,
 ) -> Snapshot:
-    """How things stand now.
+    """Return the present state.
 
     Args:
         started_s: when this master began, of time.time().
@@ -169,12 +175,12 @@ def _directory() -> str:
 
 
 def _view_listeners(listeners: Sequence[Listener]) -> Iterable[ListenerView]:
-    """One an address: those that share one (--reuse-port) are added up."""
+    """Return one view for each address: sockets that share an address (--reuse-port) are added up."""
     addresses: dict[str, list[Listener]] = {}
-    for each in listeners:
-        addresses.setdefault(each.address, []).append(each)
+    for bound in listeners:
+        addresses.setdefault(bound.address, []).append(bound)
     for address, sharing in addresses.items():
-        known = [queue for each in sharing if (queue := each.queue())]
+        known = [queue for bound in sharing if (queue := bound.queue())]
         complete = len(known) == len(sharing)
         yield ListenerView(
             address,
@@ -190,7 +196,7 @@ def _view(slot: Slot, scoreboard: Scoreboard) -> WorkerView:
     words = list(line)
     for word in COUNTERS:
         words[word] += past[word]
-    # A worker that ends has its heartbeat in the future: see Worker.run.
+    # A worker that is ending has a heartbeat in the future: see Worker.run.
     age_s = max(time.monotonic_ns() - line[Word.HEARTBEAT_NS], 0) / 1e9 if line[Word.HEARTBEAT_NS] else 0.0
     return WorkerView(
         slot=slot.number,

@@ -1,12 +1,12 @@
-"""uWSGI's statistics, as JSON: what uwsgitop, uwsgi_exporter and other programs for uWSGI's --stats read.
+"""uWSGI's statistics as JSON, for uwsgitop, uwsgi_exporter and other programs that read uWSGI's --stats.
 
 Rules
-* Every field of uWSGI 2.0 that it has without caches, spoolers and the like is there, with uWSGI's type: readers in Go
-  refuse a number that is no integer.
-* A number that wsgid has no counterpart for is 0, a list is empty; docs/statistics.md names them.
-* A worker's id is its slot's number and one: uWSGI counts from 1, and readers skip 0.
-* A vacant slot is a worker with status "cheap", so that what has been counted there does not vanish from the sums.
-* A worker has one core, whatever --gevent: uWSGI shows each place, a thousand of which make 200 KB of zeros.
+* All fields of uWSGI 2.0 without caches, spoolers and the like are there, with uWSGI's types: readers in Go refuse a
+  number that is no integer.
+* A number without a counterpart in wsgid is 0, and a list is empty; docs/statistics.md names these fields.
+* A worker's id is its slot's number plus one: uWSGI counts from 1, and readers skip 0.
+* A vacant slot is a worker with the status "cheap", so that its counts do not vanish from the sums.
+* A worker has one core, whatever --gevent is. uWSGI shows each place: a thousand places are 200 KB of zeros.
 """
 
 import json
@@ -18,12 +18,12 @@ from wsgid.supervisor.slots import SlotState
 
 
 def render(snapshot: Snapshot) -> bytes:
-    """All of it, as uWSGI's stats server sends it."""
+    """Return the statistics as uWSGI's stats server sends them."""
     return json.dumps(statistics(snapshot)).encode()
 
 
 def statistics(snapshot: Snapshot) -> dict[str, Any]:
-    """All of it, in uWSGI's order."""
+    """Return the statistics, in uWSGI's order."""
     queue = max([listener.queue or 0 for listener in snapshot.listeners], default=0)
     return {
         "version": snapshot.version,

@@ -1,8 +1,8 @@
-"""What `wsgidctl status` shows, as one JSON object: a Snapshot in other words.
+"""What `wsgidctl status` shows, as one JSON object made from a Snapshot.
 
 Rules
-* Times that have passed are seconds, sizes are bytes, and the names end so.
-* No judgement here: what is wrong is said by ctl/troubles.py.
+* Ages are in seconds and sizes in bytes; the names have the unit at their end.
+* There is no judgement here: ctl/troubles.py decides what is wrong.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ _TOTALS: dict[str, int] = {
 
 
 def status(snapshot: Snapshot, settings: Settings) -> dict[str, Any]:
-    """Everything at a glance. `totals` are of all workers that ever lived; a worker's `requests` its own."""
+    """Return the status. `totals` count all workers that ever lived; a worker's `requests` are its own."""
     failure = snapshot.failure
     return {
         "version": snapshot.version,

@@ -1,11 +1,11 @@
-"""wsgidctl: see and steer a running wsgid, over its control socket.
+"""wsgidctl: look at a running wsgid and control it, over its control socket.
 
 main.py          the command line, and the list of subcommands
-commands/        one subcommand each
-client.py        find the control socket, ask, get the answer
-answers.py       ask all workers, and say why some do not answer
-tables.py        words and tables; nothing from outside reaches the terminal as it came
-troubles.py      what is wrong, in words
-profile_data.py  what `profile` gets
-flamegraph.py    and draws
+commands/        a module for each subcommand
+client.py        find the control socket, send a request, receive the answer
+answers.py       ask all workers, and explain why some do not answer
+tables.py        words and tables; text from outside is escaped for the terminal
+troubles.py      what is wrong with a server, in words
+profile_data.py  the data of `profile`
+flamegraph.py    a flame graph from this data
 """

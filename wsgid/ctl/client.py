@@ -1,11 +1,11 @@
-"""The other end of admin/commands.py: find a server's control socket, ask, get the answer.
+"""The client of admin/commands.py: find a server's control socket, send a request, receive the answer.
 
 Rules
-* Nothing is guessed: where several servers could be meant, they are named, and the operator chooses.
-* Whatever goes wrong is a CtlError: one sentence.
-* Workers are asked all at once, and one that does not answer keeps back no other.
+* There is no guessing: if several servers are possible, the error names them, and the operator chooses.
+* Every failure is a CtlError with one sentence.
+* All workers are asked at the same time. A worker that does not answer delays no other.
 * The other end may be hostile: another user can put a socket in the place of a server's, and an application can answer
-  in its worker's name.  The kernel says who listens (SO_PEERCRED), and an answer has a size and a deadline.
+  for its worker.  The kernel tells who listens (SO_PEERCRED), and answers have a size limit and a deadline.
 """
 
 import json
@@ -24,21 +24,21 @@ import psutil
 
 from wsgid.errors import WsgidError
 
-SUFFIX = ".ctl"  # of the control sockets that a server makes by itself
+SUFFIX = ".ctl"  # of control sockets that a server creates by default
 PATIENCE_S = 10.0
 WORKER_PATIENCE_S = 3.0
 _PROBE_S = 1.0
-_AT_ONCE = 8  # workers that are asked at the same time; the master holds 16 connections
+_AT_ONCE = 8  # how many workers are asked at the same time; the master holds 16 connections
 _BLOCK_BYTES = 64 * 1024
-ANSWER_MAX_BYTES = 64 << 20  # ten times the largest honest one: 10,000 requests in flight, all shown
+ANSWER_MAX_BYTES = 64 << 20  # ten times the largest honest answer, which shows 10,000 requests in flight
 
 
 class CtlError(WsgidError):
-    """wsgidctl cannot do what it was asked to."""
+    """wsgidctl cannot do what it was asked to do."""
 
 
 class NoAnswer(CtlError):
-    """Somebody is there, and says nothing."""
+    """There is a server, but it does not answer."""
 
 
 class NobodyThere(CtlError):
@@ -49,8 +49,8 @@ class Server:
     """A running server.
 
     Args:
-        path: its control socket.
-        users: the numbers of the users who may listen there.
+        path: of its control socket.
+        users: numbers of the users who may listen there; empty for any user.
     """
 
     def __init__(self, path: Path, users: Collection[int] = ()) -> None:
@@ -58,14 +58,15 @@ class Server:
         self._users = users or {0, os.geteuid()}
 
     def ask(self, command: str, patience_s: float = PATIENCE_S, **arguments: Any) -> dict[str, Any]:
-        """One question, and its answer.
+        """Send one request, and return the answer.
 
         Args:
-            command: of admin.commands.COMMANDS.
+            command: a name in admin.commands.COMMANDS.
             patience_s: how long the answer may take.
+            arguments: of the command.
 
         Raises:
-            CtlError: nobody is there (NobodyThere), no answer came (NoAnswer), or the server refuses.
+            CtlError: no server listens (NobodyThere), no answer came (NoAnswer), or the server refuses.
         """
         request = json.dumps({**arguments, "command": command}).encode() + b"\n"
         answer = self._exchange(request, patience_s)
@@ -83,27 +84,28 @@ class Server:
     def ask_workers(
         self, command: str, slots: Sequence[int], patience_s: float = WORKER_PATIENCE_S, **arguments: Any
     ) -> dict[int, dict[str, Any] | CtlError]:
-        """The same question to several workers, and what each said, or why it said nothing."""
+        """Ask several workers the same question. Returns for each worker its answer, or why there is none."""
 
-        def one(slot: int) -> dict[str, Any] | CtlError:
+        def ask_worker(slot: int) -> dict[str, Any] | CtlError:
             try:
                 return self.ask(command, patience_s, worker=slot, **arguments)
             except CtlError as error:
                 return error
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return dict(zip(slots, pool.map(one, slots)))
+            return dict(zip(slots, pool.map(ask_worker, slots)))
 
     def pid(self) -> int:
-        """The master's, as the kernel knows it; 0 if it lives in another pid namespace (unix(7), SO_PEERCRED)."""
+        """Return the master's pid, as the kernel knows it; 0 in another pid namespace (unix(7), SO_PEERCRED)."""
         with _connected(self.path, PATIENCE_S) as connection:
             self._check_user(connection)
             return _peer(connection).pid
 
     def _check_user(self, connection: socket.socket) -> None:
-        """
+        """Check who listens.
+
         Raises:
-            CtlError: it is another user's server.
+            CtlError: the server belongs to another user.
         """
         uid = _peer(connection).uid
         if uid not in self._users:
@@ -169,7 +171,8 @@ def _failure(path: Path, error: OSError) -> CtlError:
 
 
 class _Credentials(NamedTuple):
-    """Who listens, as the kernel knows it (unix(7), struct ucred); a pid of another pid namespace is 0."""
+    """The process that listens, as the kernel knows it (unix(7), struct ucred). The pid is 0 in another pid
+    namespace."""
 
     pid: int
     uid: int
@@ -192,15 +195,15 @@ def _user_name(uid: int) -> str:
 
 
 def find(control: str = "", pidfile: str = "", user: str = "") -> Server:
-    """The server that is meant.
+    """Find the server that is meant.
 
     Args:
-        control: its control socket; empty to look for it.
-        pidfile: a file with its pid; empty to look into the working directory.
-        user: who runs it, by name or number; empty for root or ourselves.
+        control: path of its control socket; empty to look for the socket.
+        pidfile: a file with its pid; empty to look in the working directory.
+        user: the user who runs it, by name or number; empty for root or the present user.
 
     Raises:
-        CtlError: there is none, or more than one, or no such user.
+        CtlError: there is no server, more than one server, or no such user.
     """
     users = {_user_number(user)} if user else ()
     if control:
@@ -225,16 +228,16 @@ def _pid(pidfile: Path) -> int:
     except ValueError:
         raise CtlError(f"{pidfile} has no pid in it") from None
     if not 0 < pid < 1 << 31:
-        raise CtlError(f"{pidfile} has {pid} in it, which is no pid")
+        raise CtlError(f"{pidfile} has the number {pid} in it, which is no pid")
     return pid
 
 
 def _of_process(pid: int, pidfile: str) -> Path:
-    """The control socket on which a process listens."""
+    """Return the control socket on which a process listens."""
     try:
         process = psutil.Process(pid)
         name = process.name()
-        held = {Path(str(one.laddr)) for one in process.net_connections("unix") if one.laddr}
+        held = {Path(str(connection.laddr)) for connection in process.net_connections("unix") if connection.laddr}
     except psutil.NoSuchProcess:
         raise NobodyThere(f"there is no process {pid}, which {pidfile} names: the server is not running") from None
     except psutil.AccessDenied:
@@ -277,11 +280,11 @@ def _sockets_in(directory: Path) -> list[Path]:
 
 
 def _listener_of(path: Path) -> int | None:
-    """Who listens there: a pid, 0 if that cannot be known, None if nobody does."""
+    """Return the pid of the process that listens there; 0 if it is unknown, None if no process listens."""
     try:
         with _connected(path, _PROBE_S) as connection:
             return _peer(connection).pid
     except NobodyThere:
         return None
-    except CtlError:  # somebody does, and takes no connection, or none of ours: asking will say it better
+    except CtlError:  # a process listens; the request itself will report the error better
         return 0

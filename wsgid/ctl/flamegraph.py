@@ -1,12 +1,12 @@
-"""A flame graph: one SVG file that needs nothing else, and that a browser lets you zoom and search.
+"""A flame graph: one SVG file that needs no other files. A browser lets the reader zoom and search.
 
-    y   depth of the stack: roots (requests, greenlets) on top, what they call below
-    x   nothing but width: the share of the time; siblings are in the order of their names
+    y   depth of the stack: roots (requests, greenlets) at the top, called functions below
+    x   only the width has a meaning: the share of the time; siblings are in the order of their names
 
 Rules
 * No I/O.
-* Readable without its script: labels are cut to their boxes here, and each box has its title.
-* Whatever comes from the application is escaped, and what XML cannot say is replaced; none of it is in the script.
+* The file is readable without its script: labels are cut to their boxes here, and each box has its title.
+* Text from the application is escaped, characters that XML forbids are replaced, and the script contains none of it.
 """
 
 import re
@@ -25,13 +25,13 @@ SIDE = 12.0
 TOP = 64.0
 BOTTOM = 40.0
 ROW = 18.0
-CHAR_WIDTH = 7.23  # of a monospaced font of 12 pixels
-MIN_WIDTH = 0.1  # pixels; what is narrower is not drawn
+CHAR_WIDTH = 7.23  # of a monospaced font with 12 pixels
+MIN_WIDTH = 0.1  # in pixels; narrower boxes are not drawn
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Flame(Enum):
-    """Whose code it is: the colour's hue, saturation and lightness, and what the legend says."""
+    """The owner of a function's code: hue, saturation and lightness of the colour, and the text of the legend."""
 
     ROOT = (212, 30, 80, "requests and greenlets")
     APPLICATION = (22, 90, 68, "application")
@@ -40,7 +40,7 @@ class Flame(Enum):
     SERVER = (190, 35, 74, "wsgid and gevent")
 
     def colour(self, name: str) -> str:
-        """Neighbours of one kind differ a little, and a function looks the same everywhere."""
+        """Return the colour. It differs a little between neighbours, and is always the same for a function."""
         hue, saturation, lightness, _ = self.value
         shade = zlib.crc32(name.encode("utf-8", "replace")) % 9 - 4
         return f"hsl({hue + shade * 1.5:g},{saturation}%,{lightness + shade}%)"
@@ -48,7 +48,7 @@ class Flame(Enum):
 
 @dataclass
 class Node:
-    """A frame at one place of the graph."""
+    """A frame at one position of the graph."""
 
     frame: Frame
     weight_us: int = 0
@@ -57,7 +57,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A node on the picture, in pixels."""
+    """A node in the picture; sizes in pixels."""
 
     node: Node
     depth: int
@@ -66,7 +66,7 @@ class Box:
 
 
 def tree(stacks: StackCounts) -> Node:
-    """All stacks, with common beginnings merged."""
+    """Return the tree of all stacks, with common beginnings merged."""
     top = Node(Frame("all"))
     for stack, weight_us in stacks.weights_us.items():
         top.weight_us += weight_us
@@ -78,7 +78,8 @@ def tree(stacks: StackCounts) -> Node:
 
 
 def layout(top: Node, min_width: float = MIN_WIDTH) -> Iterator[Box]:
-    """Boxes from left to right and from top to bottom, the top node's first. Stacks may be deep: no recursion."""
+    """Yield boxes from left to right and from top to bottom, beginning with the top node. Not recursive: stacks are
+    deep."""
     scale = (WIDTH - 2 * SIDE) / (top.weight_us or 1)
     waiting = [Box(top, 0, SIDE, WIDTH - 2 * SIDE)]
     while waiting:
@@ -95,12 +96,13 @@ def layout(top: Node, min_width: float = MIN_WIDTH) -> Iterator[Box]:
 
 
 def svg(stacks: StackCounts, title: str, unit: str = "of CPU", min_width: float = MIN_WIDTH) -> str:
-    """The whole file.
+    """Return the whole file.
 
     Args:
+        stacks: the data.
         title: the heading.
-        unit: of what the weights are seconds.
-        min_width: boxes that are narrower are left out.
+        unit: what the weights are seconds of.
+        min_width: narrower boxes are left out; in pixels.
     """
     top = tree(stacks)
     boxes = list(layout(top, min_width))
@@ -134,7 +136,7 @@ def _drawn(box: Box, total_us: int, unit: str) -> str:
 
 
 def kind_of(frame: Frame) -> Flame:
-    """By the file's path."""
+    """Return the owner of a function, by the path of its file."""
     path = frame.file
     if not path or re.search(r"/(wsgid|gevent|greenlet)/[^/]+\.pyx?$|/gevent/", path):
         return Flame.SERVER
@@ -146,7 +148,7 @@ def kind_of(frame: Frame) -> Flame:
 
 
 def cut(name: str, width: float) -> str:
-    """As much of a name as a box has place for; the script does the same when boxes grow."""
+    """Return as much of a name as fits into a box. The script does the same when boxes grow."""
     room = int((width - 8) / CHAR_WIDTH)
     if len(name) <= room:
         return name
@@ -166,5 +168,5 @@ def _legend(y: float) -> str:
 
 
 def _text(text: str) -> str:
-    """For XML 1.0, between tags: characters that it does not have (section 2.2) are replaced."""
+    """Return text for XML 1.0, between tags. Characters that XML forbids (section 2.2) are replaced."""
     return escape(_NO_XML.sub("\ufffd", text))

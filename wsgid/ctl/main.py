@@ -1,9 +1,9 @@
 """wsgidctl's command line: `wsgidctl [--control PATH | --pidfile PATH] SUBCOMMAND ...`.
 
 Rules
-* A subcommand is a module with HELP, arguments(parser) and run(server, given) -> exit code; SUBCOMMANDS is the list.
-* `--json` is everybody's: then the answer is one JSON object, and nothing else is printed.
-* Exit code 0: done; 1: refused, or not possible, with one sentence on standard error; 2: a wrong command line.
+* A subcommand is a module with HELP, arguments(parser) and run(server, given) -> exit code. SUBCOMMANDS is the list.
+* All subcommands have `--json`: then they print one JSON object, and nothing else.
+* Exit codes: 0: done; 1: refused or not possible, with one sentence on standard error; 2: a wrong command line.
 """
 
 import argparse
@@ -46,7 +46,7 @@ SUBCOMMANDS: dict[str, ModuleType] = {
 
 
 def main() -> int:
-    """The console script `wsgidctl`."""
+    """Run the console script `wsgidctl`. Returns the exit code."""
     _print_anywhere()
     given = build_parser().parse_args()
     try:
@@ -56,7 +56,7 @@ def main() -> int:
     except CtlError as error:
         return _failed(str(error))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would complain at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise the interpreter would complain at its end
         return 1
     except KeyboardInterrupt:
         return 1
@@ -67,7 +67,7 @@ def main() -> int:
 
 
 def _print_anywhere() -> None:
-    """A terminal may know fewer characters than there are."""
+    """Escape characters that the terminal's encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -79,7 +79,10 @@ def _failed(sentence: str) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="wsgidctl", allow_abbrev=False, description="See and steer a running wsgid.")
+    """Return the parser for all subcommands."""
+    parser = argparse.ArgumentParser(
+        prog="wsgidctl", allow_abbrev=False, description="Look at a running wsgid, and control it."
+    )
     parser.add_argument("--version", action="version", version=f"wsgidctl {__version__}")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
@@ -93,7 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--user",
         default="",
         metavar="NAME",
-        help="the user who runs the server, by name or number (default: root, or who asks)",
+        help="the user who runs the server, by name or number (default: root, or the present user)",
     )
     subparsers = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
     for name, module in SUBCOMMANDS.items():

@@ -1,11 +1,12 @@
-"""What a profile has found, as plain values: stacks with weights; who used how much; and two formats for other tools.
+"""The result of a profile as plain values: stacks with weights, the use of each function, and two formats for other
+tools.
 
-    folded       a line a stack: `root;function (file:line);... microseconds`, for flamegraph.pl and its relatives
-    speedscope   the JSON of https://www.speedscope.app/file-format-schema.json
+    folded       one line for each stack: `root;function (file:line);... microseconds`, for flamegraph.pl and similar
+    tools speedscope   the JSON of https://www.speedscope.app/file-format-schema.json
 
 Rules
 * No I/O.
-* A stack is outermost first, and its first frame is its root: a request's label, or a greenlet's.
+* A stack begins with its outermost frame, the root: the label of a request, or of a greenlet.
 """
 
 import json
@@ -18,7 +19,7 @@ SCHEMA = "https://www.speedscope.app/file-format-schema.json"
 
 
 class Frame(NamedTuple):
-    """A function, by its definition; a root, and what is no function, has neither file nor line."""
+    """A function, by its definition. A root, or something that is no function, has neither file nor line."""
 
     name: str
     file: str = ""
@@ -28,7 +29,7 @@ class Frame(NamedTuple):
         return f"{self.name} ({self.file}:{self.line})" if self.file else self.name
 
     def short(self) -> str:
-        """Without the directory into which packages are installed."""
+        """The name, with the file's path inside of the directory for packages."""
         return str(self._replace(file=re.sub(r".*/(site|dist)-packages/", "", self.file)))
 
 
@@ -40,8 +41,8 @@ class StackCounts:
     """Distinct stacks.
 
     Args:
-        weights_us: of each, in microseconds.
-        samples: how many there were, of all stacks together.
+        weights_us: stack -> weight in microseconds.
+        samples: number of samples of all stacks together.
     """
 
     weights_us: dict[Stack, int]
@@ -49,11 +50,12 @@ class StackCounts:
 
     @property
     def total_us(self) -> int:
+        """The weight of all stacks together, in microseconds."""
         return sum(self.weights_us.values())
 
 
 class Usage(NamedTuple):
-    """What one function has used: itself, and with all that it has called."""
+    """The time of a function: its own, and with all functions that it has called."""
 
     frame: Frame
     self_us: int
@@ -61,7 +63,7 @@ class Usage(NamedTuple):
 
 
 def from_answers(answers: Iterable[dict[str, Any]]) -> StackCounts:
-    """Workers' answers to "profile", added up."""
+    """Add up the answers of workers to "profile"."""
     weights_us: dict[Stack, int] = {}
     count = 0
     for answer in answers:
@@ -74,18 +76,19 @@ def from_answers(answers: Iterable[dict[str, Any]]) -> StackCounts:
 
 
 def usage(stacks: StackCounts) -> list[Usage]:
-    """Of all functions, by their own time, most first. Roots are none: their stacks' innermost frames have it."""
+    """Return the use of all functions, sorted by their own time. Roots are left out: inner frames have their time."""
     own: dict[Frame, int] = {}
     total: dict[Frame, int] = {}
     for stack, weight_us in stacks.weights_us.items():
         own[stack[-1]] = own.get(stack[-1], 0) + weight_us
-        for frame in set(stack[1:] or stack):  # a recursive one counts once
+        for frame in set(stack[1:] or stack):  # a recursive function counts once
             total[frame] = total.get(frame, 0) + weight_us
     found = [Usage(frame, own.get(frame, 0), weight_us) for frame, weight_us in total.items()]
-    return sorted(found, key=lambda one: (-one.self_us, -one.total_us, one.frame))
+    return sorted(found, key=lambda used: (-used.self_us, -used.total_us, used.frame))
 
 
 def folded(stacks: StackCounts) -> str:
+    """Return the stacks in the folded format."""
     lines = [
         f"{';'.join(_escaped(str(frame)) for frame in stack)} {weight_us}\n"
         for stack, weight_us in stacks.weights_us.items()
@@ -94,11 +97,12 @@ def folded(stacks: StackCounts) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Neither a semicolon nor an end of line: Python's own escapes, which `unicode_escape` takes back."""
+    """Escape semicolons and line breaks as Python does; `unicode_escape` reverses this."""
     return text.encode("unicode_escape").decode("ascii").replace(";", r"\x3b")
 
 
 def speedscope(stacks: StackCounts, title: str) -> str:
+    """Return the stacks as JSON for speedscope."""
     places = {frame: place for place, frame in enumerate(dict.fromkeys(_frames(stacks)))}
     return (
         json.dumps(
@@ -135,12 +139,12 @@ def _shared(frame: Frame) -> dict[str, Any]:
 
 
 def table(usages: Sequence[Usage], total_us: int) -> str:
-    """For a terminal."""
+    """Return a table for a terminal."""
     lines = ["   self           with calls     function"]
-    for one in usages:
+    for used in usages:
         lines.append(
-            f"{one.self_us / 1e6:8.3f} s {_percent(one.self_us, total_us)}  "
-            f"{one.total_us / 1e6:8.3f} s {_percent(one.total_us, total_us)}  {one.frame.short()}"
+            f"{used.self_us / 1e6:8.3f} s {_percent(used.self_us, total_us)}  "
+            f"{used.total_us / 1e6:8.3f} s {_percent(used.total_us, total_us)}  {used.frame.short()}"
         )
     return "\n".join(lines)
 

@@ -1,8 +1,8 @@
 """Words and tables for a terminal.
 
 Rules
-* What came from outside, paths above all, is escaped: it could be commands to the terminal.
-* Columns are as wide as what is in them; numbers stand to the right.
+* Text from outside, above all paths, is escaped: it could control the terminal.
+* Columns are as wide as their contents; numbers are aligned to the right.
 """
 
 import sys
@@ -23,26 +23,27 @@ def complain(sentence: str) -> None:
 
 
 def escaped(text: str) -> str:
-    """A line whose characters are all printable; the others as in a Python literal."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    """Return a line of printable characters; other characters are escaped as in a Python literal."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def printable(text: Any) -> str:
-    """Text of the environ, which has bytes as characters (PEP 3333), as it was meant, and escaped."""
+    """Return text from the environ, which has one character for each byte (PEP 3333), decoded and escaped."""
     raw = str(text)
     try:
         raw = raw.encode("latin-1").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # the application has put something else there
+    except UnicodeEncodeError:  # the application has put another text there
         pass
     return escaped(raw)
 
 
 def cut(text: str, width: int) -> str:
+    """Return a text of at most `width` characters; a cut is marked."""
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def request(facts: dict[str, Any]) -> str:
-    """One request in flight, as its worker describes it."""
+    """Describe a request in flight, from its worker's data."""
     return (
         f"{age(facts['age_s'])}  {printable(facts['method'])} "
         f"{cut(printable(facts['path']), PATH_MAX_CHARS)}  {printable(facts['peer'])}".rstrip()
@@ -50,7 +51,7 @@ def request(facts: dict[str, Any]) -> str:
 
 
 def age(seconds: float) -> str:
-    """1.2s, 12m05s, 3h07m, 12d04h: never longer than six characters, up to a hundred days."""
+    """Return an age such as 1.2s, 12m05s, 3h07m or 12d04h: at most six characters, up to a hundred days."""
     if seconds < 100:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(int(seconds), 60)
@@ -64,7 +65,7 @@ def age(seconds: float) -> str:
 
 
 def size(size_bytes: int | None) -> str:
-    """In MiB, with a digit after the point below 100."""
+    """Return a size in MiB, with one decimal below 100."""
     if size_bytes is None:
         return "?"
     mib = size_bytes / (1 << 20)
@@ -72,12 +73,12 @@ def size(size_bytes: int | None) -> str:
 
 
 def count(number: int, thing: str) -> str:
-    """1 worker, 2 workers."""
+    """Return a number with its noun: 1 worker, 2 workers."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]], left: Sequence[str] = ()) -> str:
-    """Columns under their names; those named in `left` stand to the left."""
+    """Return a table with the names of its columns. Columns in `left` are aligned to the left."""
     lines = [[*map(str, head)], *[[*map(str, row)] for row in rows]]
     widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
     return "\n".join(

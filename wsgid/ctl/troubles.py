@@ -1,7 +1,7 @@
-"""What is wrong with a server, in words: for status and top.
+"""What is wrong with a server, in words; for status and top.
 
 Rules
-* Each sentence names the thing and its value. What is as it should be is not mentioned.
+* Each sentence names the thing and its value. Things in order are not mentioned.
 """
 
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from typing import Any
 
 from wsgid.ctl.tables import age, count
 
-QUEUE_SHARE = 0.5  # of the backlog: from there on it will soon be full
+QUEUE_SHARE = 0.5  # of the backlog; from here on the backlog will soon be full
 
 
 def troubles(status: dict[str, Any]) -> list[str]:
-    """Sentences for the answer to `status`; the worst first."""
+    """Return sentences about the answer to `status`, the worst first."""
     return [*_server(status), *_workers(status), *_listeners(status), *_failure(status)]
 
 
@@ -30,26 +30,26 @@ def _server(status: dict[str, Any]) -> Iterator[str]:
 
 
 def _workers(status: dict[str, Any]) -> Iterator[str]:
-    for one in status["workers"]:
-        name = f"worker {one['slot']}"
-        if is_held_up(one, status):
+    for worker in status["workers"]:
+        name = f"worker {worker['slot']}"
+        if is_held_up(worker, status):
             yield (
-                f"{name}'s event loop has not run for {one['heartbeat_age_s']:.1f} s: "
-                f"see wsgidctl stacks --worker {one['slot']}"
+                f"{name}'s event loop has not run for {worker['heartbeat_age_s']:.1f} s: "
+                f"see wsgidctl stacks --worker {worker['slot']}"
             )
-        if one["state"] in ("lost", "aborting"):
-            yield f"{name} (pid {one['pid']}) is {one['state']}: it ends"
-        if one["rests_s"] > 0 and status["mode"] == "running":
+        if worker["state"] in ("lost", "aborting"):
+            yield f"{name} (pid {worker['pid']}) is {worker['state']}: it ends"
+        if worker["rests_s"] > 0 and status["mode"] == "running":
             yield (
-                f"{name} died young {count(one['failures'], 'time')} in a row: the next try is in "
-                f"{one['rests_s']:.1f} s"
+                f"{name} died young {count(worker['failures'], 'time')} in a row: the next try is in "
+                f"{worker['rests_s']:.1f} s"
             )
-        if one["in_flight"] >= status["places"] and one["state"] == "ready":
+        if worker["in_flight"] >= status["places"] and worker["state"] == "ready":
             yield f"{name} is full: all {status['places']} places (--gevent) are taken"
 
 
 def is_held_up(worker: dict[str, Any], status: dict[str, Any]) -> bool:
-    """Whether its event loop stands still."""
+    """Whether the worker's event loop stands still."""
     beats = worker["state"] in ("ready", "stalled", "draining", "stuck")
     limit_s: float = min(status["hub_warn_s"], 1.0)
     late: float = worker["heartbeat_age_s"]
@@ -57,10 +57,10 @@ def is_held_up(worker: dict[str, Any], status: dict[str, Any]) -> bool:
 
 
 def _listeners(status: dict[str, Any]) -> Iterator[str]:
-    for one in status["listeners"]:
-        queue, backlog = one["queue"], one["backlog"]
+    for listener in status["listeners"]:
+        queue, backlog = listener["queue"], listener["backlog"]
         if queue and backlog and queue >= QUEUE_SHARE * backlog:
-            yield f"{one['address']}: {queue} connections wait, and {backlog} can: more are refused"
+            yield f"{listener['address']}: {queue} connections wait, and {backlog} can: more are refused"
 
 
 def _failure(status: dict[str, Any]) -> Iterator[str]:
@@ -68,5 +68,5 @@ def _failure(status: dict[str, Any]) -> Iterator[str]:
     if failure and failure["generation"] > status["generation"]:
         yield (
             f"generation {failure['generation']} could not boot {age(failure['age_s'])} ago, generation "
-            f"{status['generation']} goes on serving: {failure['reason']}"
+            f"{status['generation']} keeps serving: {failure['reason']}"
         )

@@ -362,7 +362,7 @@ def test_a_reload_that_fails_says_why(start: Start, tmp_path: Path, options: tup
     (tmp_path / "app.py").write_text("import no_such_module\n")
     sentence = refusal(tmp_path, "reload")
     assert re.search(
-        r"generation 1 could not boot, what runs goes on serving: .*"
+        r"generation 1 could not boot, the running workers keep serving: .*"
         "ModuleNotFoundError: No module named 'no_such_module'",
         sentence,
     )

@@ -190,7 +190,7 @@ def test_nobodys_file_and_nobody_elses_fifo_is_taken(start: Start, tmp_path: Pat
     )
     second.wait_ready(1)
     second.wait_for(r"--master-fifo: \S+/fifo is read by another process: stop that server or choose another path")
-    second.wait_for(r"--master-fifo: \S+/no/where cannot be had: No such file or directory")
+    second.wait_for(r"--master-fifo: \S+/no/where cannot be opened: No such file or directory")
     assert second.stop() == 0
     (tmp_path / "regular").write_text("precious")
     third = start("--socket", "c.sock", "--master-fifo", "regular", "app:application").wait_ready(1)

@@ -1,1 +1,1 @@
-"""The subcommands of wsgidctl, one module each; top_sample.py and top_screen.py are top's."""
+"""The subcommands of wsgidctl, one module for each. top_sample.py and top_screen.py belong to top."""

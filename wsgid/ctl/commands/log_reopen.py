@@ -1,4 +1,4 @@
-"""`wsgidctl log-reopen`: after a log rotation."""
+"""`wsgidctl log-reopen`: reopen the log files after a rotation."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ HELP = "reopen the log files, after logrotate has moved them away"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """None of its own."""
+    """This subcommand has no arguments of its own."""
 
 
 def run(server: Server, given: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`wsgidctl memory`: what each process weighs, and what fills a worker."""
+"""`wsgidctl memory`: the memory of each process, and what fills a worker's memory."""
 
 import argparse
 import json
@@ -9,9 +9,9 @@ from wsgid.ctl.client import Server
 from wsgid.ctl.tables import complain, count, show, size, table
 from wsgid.linux import memory
 
-HELP = "show what each process weighs, and what fills a worker's memory"
+HELP = "show the memory of each process, and what fills a worker's memory"
 
-_PATIENCE_S = 30.0  # a worker counts its objects, and where tracemalloc runs it sorts all that was allocated
+_PATIENCE_S = 30.0  # a worker counts its objects; with tracemalloc it also sorts all allocations
 COLUMNS = ("process", "pid", "rss", "pss", "private", "shared", "swap")
 HOW_TO_TRACE = (
     "what has grown is only known to tracemalloc: start the server with --env PYTHONTRACEMALLOC=1, which "
@@ -28,20 +28,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(server: Server, given: argparse.Namespace) -> int:
     status = server.ask("status")
     workers = answers.workers_of(status, given.worker)
-    chosen = max(workers, key=lambda one: one["rss_bytes"])["slot"] if workers else None
+    chosen = max(workers, key=lambda worker: worker["rss_bytes"])["slot"] if workers else None
     said, silent = answers.ask(server, "memory", chosen, patience_s=_PATIENCE_S) if chosen is not None else ({}, {})
     inside = said.get(chosen) if chosen is not None else None
-    weights = [{**one, "parts": memory.parts(one["pid"])} for one in _processes(status)]
-    for one in weights:  # a worker of another user tells its own
-        if one["parts"] is None and inside and one["process"] == f"worker {chosen}":
-            one["parts"] = inside["parts"]
+    weights = [{**named, "parts": memory.parts(named["pid"])} for named in _processes(status)]
+    for weight in weights:  # a worker of another user reports its own
+        if weight["parts"] is None and inside and weight["process"] == f"worker {chosen}":
+            weight["parts"] = inside["parts"]
     if given.json:
         print(json.dumps({"processes": weights, "worker": inside, "silent": silent}))
         return 1 if silent else 0
-    show(table(COLUMNS, [_row(one) for one in weights], ("process",)))
-    whole = [one["parts"]["pss"] for one in weights if one["parts"]]
+    show(table(COLUMNS, [_row(weight) for weight in weights], ("process",)))
+    whole = [weight["parts"]["pss"] for weight in weights if weight["parts"]]
     show(f"together: {size(sum(whole))} (the sum of pss, in which a page that n processes share counts for 1/n)")
-    if any(one["parts"] is None for one in weights):
+    if any(weight["parts"] is None for weight in weights):
         show("?: only that process's user, or root, may see it")
     if inside:
         show("")
@@ -52,17 +52,17 @@ def run(server: Server, given: argparse.Namespace) -> int:
 
 
 def _processes(status: dict[str, Any]) -> list[dict[str, Any]]:
-    """All of the server's, by name."""
+    """Return all processes of the server, each with its name."""
     named = [("master", status["pid"])]
-    named += [(f"template {one['generation']}", one["pid"]) for one in status["templates"]]
+    named += [(f"template {template['generation']}", template["pid"]) for template in status["templates"]]
     named += [("spare", status["spare_pid"])]
-    named += [(f"worker {one['slot']}", one["pid"]) for one in status["workers"]]
+    named += [(f"worker {worker['slot']}", worker["pid"]) for worker in status["workers"]]
     return [{"process": name, "pid": pid} for name, pid in named if pid]
 
 
-def _row(one: dict[str, Any]) -> tuple[Any, ...]:
-    parts = one["parts"] or {}
-    return (one["process"], one["pid"], *(size(parts.get(name)) for name in COLUMNS[2:]))
+def _row(weight: dict[str, Any]) -> tuple[Any, ...]:
+    parts = weight["parts"] or {}
+    return (weight["process"], weight["pid"], *(size(parts.get(name)) for name in COLUMNS[2:]))
 
 
 def _show_inside(said: dict[str, Any]) -> None:
@@ -72,7 +72,7 @@ def _show_inside(said: dict[str, Any]) -> None:
         f"worker {said['worker']}: {count(objects['tracked'], 'object')} that the collector knows{partly}; "
         f"{objects['frozen']} more are the template's"
     )
-    show(table(("objects", "type"), [(one["count"], one["type"]) for one in objects["types"]], ("type",)))
+    show(table(("objects", "type"), [(kind["count"], kind["type"]) for kind in objects["types"]], ("type",)))
     show("")
     traced = said["traced"]
     if traced is None:
@@ -86,8 +86,8 @@ def _show_inside(said: dict[str, Any]) -> None:
         table(
             ("size", "grown", "line"),
             [
-                (size(one["bytes"]), "-" if one["grown_bytes"] is None else size(one["grown_bytes"]), one["line"])
-                for one in traced["lines"]
+                (size(line["bytes"]), "-" if line["grown_bytes"] is None else size(line["grown_bytes"]), line["line"])
+                for line in traced["lines"]
             ],
             ("line",),
         )

@@ -1,4 +1,4 @@
-"""`wsgidctl profile`: where the time goes in a running worker, as a flame graph or for other tools."""
+"""`wsgidctl profile`: where a running worker spends its time, as a flame graph or for other tools."""
 
 import argparse
 import json
@@ -15,12 +15,12 @@ from wsgid.ctl.client import CtlError, Server
 from wsgid.ctl.profile_data import StackCounts
 from wsgid.ctl.tables import complain, show
 
-HELP = "see where a running worker spends its time, by sampling: a flame graph, and a table"
+HELP = "sample a running worker to see where it spends its time: a flame graph, and a table"
 SECONDS = 10.0
 HZ = 100
 TOP = 10  # lines of the table
-LONGEST_S = 300.0  # what a worker refuses is answered at once
-MARGIN_S = 20.0  # for the answer, beyond the profile's own time
+LONGEST_S = 300.0  # the longest profile; a worker refuses longer ones at once
+MARGIN_S = 20.0  # seconds for the answer, in addition to the profile's own time
 _TICK_S = 0.2
 
 WRITERS: dict[str, Callable[[StackCounts, str, str], str]] = {
@@ -33,30 +33,34 @@ SUFFIXES = {".svg": "svg", ".json": "speedscope", ".folded": "folded", ".txt": "
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--worker", type=int, metavar="N", help="this one (default: the busiest)")
-    which.add_argument("--all", action="store_true", help="all workers, added up")
+    which.add_argument("--worker", type=int, metavar="N", help="profile this worker (default: the busiest)")
+    which.add_argument("--all", action="store_true", help="profile all workers, and add them up")
     parser.add_argument(
-        "--seconds", type=float, default=SECONDS, metavar="N", help=f"for so long, 1 to 300 (default: {SECONDS:g})"
+        "--seconds",
+        type=float,
+        default=SECONDS,
+        metavar="N",
+        help=f"duration in seconds, 1 to 300 (default: {SECONDS:g})",
     )
     parser.add_argument(
         "--hz",
         type=int,
         default=HZ,
         metavar="N",
-        help=f"samples a second, 1 to 1000; the kernel's own tick is the limit, often 250 (default: {HZ})",
+        help=f"samples a second, 1 to 1000; the kernel's tick is the limit, often 250 (default: {HZ})",
     )
     parser.add_argument(
-        "--wall", action="store_true", help="the time that requests take, waiting included, and not the processor's"
+        "--wall", action="store_true", help="measure the time of requests with their waiting, instead of processor time"
     )
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
         metavar="FILE",
-        help="write it there: .svg is a flame graph, "
-        ".json is for speedscope, .folded or .txt has a line a stack (default: the table alone)",
+        help="write the profile to FILE: .svg is a flame graph, "
+        ".json is for speedscope, .folded or .txt has one line for each stack (default: only print the table)",
     )
-    parser.add_argument("--format", choices=list(WRITERS), help="whatever the name of FILE says")
+    parser.add_argument("--format", choices=list(WRITERS), help="the format of FILE, whatever its name is")
 
 
 def run(server: Server, given: argparse.Namespace) -> int:
@@ -76,7 +80,11 @@ def run(server: Server, given: argparse.Namespace) -> int:
 
 
 def output_format(output: Path | None, form: str | None) -> str:
-    """By the option, or by the file's name. What would fail in the end fails now.
+    """Return the format, from the option or from the file's name. Errors are found here, before the profile begins.
+
+    Args:
+        output: the file; None for the table alone.
+        form: the value of --format, if given.
 
     Raises:
         CtlError: there is no such format, or no such directory.
@@ -92,14 +100,14 @@ def output_format(output: Path | None, form: str | None) -> str:
 
 
 def _workers(server: Server) -> list[int]:
-    return [one["slot"] for one in server.ask("status")["workers"] if one["pid"]]
+    return [worker["slot"] for worker in server.ask("status")["workers"] if worker["pid"]]
 
 
 def _ask_all(server: Server, workers: Sequence[int | None], wish: dict[str, Any]) -> list[dict[str, Any]]:
-    """All at the same time. Who is interrupted leaves the connections, which ends the profiles.
+    """Ask all workers at the same time. An interrupt closes the connections, which ends the profiles.
 
     Raises:
-        CtlError: no worker has answered; if only some have not, that is said.
+        CtlError: no worker has answered. If only some have not answered, a warning is printed.
     """
     patience_s = MARGIN_S + max(0.0, min(LONGEST_S, wish["seconds"]))
     answers: list[dict[str, Any]] = []
@@ -123,7 +131,7 @@ def _ask_all(server: Server, workers: Sequence[int | None], wish: dict[str, Any]
 
 
 def _show_progress(threads: list[threading.Thread], seconds: float) -> None:
-    """On a terminal; everywhere, wait for the threads' end."""
+    """Wait for the threads. On a terminal, show the progress."""
     shown = sys.stderr.isatty()
     started_s = time.monotonic()
     while any(thread.is_alive() for thread in threads):
@@ -151,7 +159,7 @@ def title(answers: list[dict[str, Any]], stacks: StackCounts) -> str:
 
 
 def summary(answers: list[dict[str, Any]], stacks: StackCounts) -> dict[str, Any]:
-    """What `--json` prints."""
+    """Return what `--json` prints."""
     return {
         "workers": [{key: answer[key] for key in ("worker", "seconds", "cpu_s", "whole")} for answer in answers],
         "clock": answers[0]["clock"],
@@ -159,13 +167,13 @@ def summary(answers: list[dict[str, Any]], stacks: StackCounts) -> dict[str, Any
         "sampled_s": stacks.total_us / 1e6,
         "top": [
             {
-                "function": one.frame.name,
-                "file": one.frame.file,
-                "line": one.frame.line,
-                "self_s": one.self_us / 1e6,
-                "total_s": one.total_us / 1e6,
+                "function": used.frame.name,
+                "file": used.frame.file,
+                "line": used.frame.line,
+                "self_s": used.self_us / 1e6,
+                "total_s": used.total_us / 1e6,
             }
-            for one in profile_data.usage(stacks)[:TOP]
+            for used in profile_data.usage(stacks)[:TOP]
         ],
     }
 

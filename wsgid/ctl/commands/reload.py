@@ -1,4 +1,4 @@
-"""`wsgidctl reload`: have the application loaded anew, and wait until that is done or has failed."""
+"""`wsgidctl reload`: load the application anew, and wait until the reload has succeeded or failed."""
 
 import argparse
 import json
@@ -14,8 +14,10 @@ POLL_S = 0.1
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     waits = parser.add_mutually_exclusive_group()
-    waits.add_argument("--wait", action="store_true", default=True, help="until the new generation serves (default)")
-    waits.add_argument("--no-wait", action="store_false", dest="wait", help="only ask for it")
+    waits.add_argument(
+        "--wait", action="store_true", default=True, help="wait until the new generation serves (default)"
+    )
+    waits.add_argument("--no-wait", action="store_false", dest="wait", help="do not wait")
 
 
 def run(server: Server, given: argparse.Namespace) -> int:
@@ -31,7 +33,7 @@ def run(server: Server, given: argparse.Namespace) -> int:
         if _is_done(status, generation):
             break
         time.sleep(POLL_S)
-    old = sum(one["state"] == "draining" for one in status["workers"])
+    old = sum(worker["state"] == "draining" for worker in status["workers"])
     rest = f"; {count(old, 'old worker')} may still have requests to finish" if old else ""
     _say(
         given,
@@ -42,9 +44,10 @@ def run(server: Server, given: argparse.Namespace) -> int:
 
 
 def _is_done(status: dict[str, Any], generation: int) -> bool:
-    ready = sum(one["state"] == "ready" and one["generation"] >= generation for one in status["workers"])
+    ready = sum(worker["state"] == "ready" and worker["generation"] >= generation for worker in status["workers"])
     older = sum(
-        one["state"] in ("ready", "spawning", "stalled") and one["generation"] < generation for one in status["workers"]
+        worker["state"] in ("ready", "spawning", "stalled") and worker["generation"] < generation
+        for worker in status["workers"]
     )
     return bool(status["generation"] >= generation and ready >= status["wanted"] and not older)
 
@@ -53,7 +56,7 @@ def _raise_if_failed(status: dict[str, Any], generation: int) -> None:
     failure = status["failure"]
     if failure and failure["generation"] >= generation:
         raise CtlError(
-            f"generation {failure['generation']} could not boot, what runs goes on serving: {failure['reason']}"
+            f"generation {failure['generation']} could not boot, the running workers keep serving: {failure['reason']}"
         )
     if status["mode"] != "running":
         raise CtlError("the server stops; the reload is given up")

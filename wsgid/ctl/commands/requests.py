@@ -1,4 +1,4 @@
-"""`wsgidctl requests`: every request in flight, the oldest first."""
+"""`wsgidctl requests`: all requests in flight, oldest first."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from wsgid.ctl import answers
 from wsgid.ctl.client import Server
 from wsgid.ctl.tables import age, complain, count, cut, printable, show, table
 
-HELP = "show every request in flight, the oldest first"
+HELP = "show all requests in flight, oldest first"
 
 COLUMNS = ("age", "worker", "method", "path", "peer")
 LIMIT = 200
@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=_limit,
         default=LIMIT,
         metavar="N",
-        help=f"so many of them at most (default: {LIMIT}; up to {LIMIT_MAX})",
+        help=f"show at most this many (default: {LIMIT}; up to {LIMIT_MAX})",
     )
 
 
@@ -49,12 +49,12 @@ def run(server: Server, given: argparse.Namespace) -> int:
 
 
 def merged(said: dict[int, dict[str, Any]], limit: int) -> tuple[list[dict[str, Any]], int]:
-    """The oldest of all workers, each with its worker, and how many there are."""
-    every = [{"worker": slot, **one} for slot, answer in said.items() for one in answer["requests"]]
-    every.sort(key=lambda one: -one["age_s"])
+    """Return the oldest requests of all workers, each with its worker; and the number of all requests."""
+    every = [{"worker": slot, **shown} for slot, answer in said.items() for shown in answer["requests"]]
+    every.sort(key=lambda request: -request["age_s"])
     return every[:limit], sum(answer["total"] for answer in said.values())
 
 
-def _row(one: dict[str, Any]) -> tuple[Any, ...]:
-    path = cut(printable(one["path"]), PATH_MAX_CHARS)
-    return age(one["age_s"]), one["worker"], printable(one["method"]), path, printable(one["peer"])
+def _row(request: dict[str, Any]) -> tuple[Any, ...]:
+    path = cut(printable(request["path"]), PATH_MAX_CHARS)
+    return age(request["age_s"]), request["worker"], printable(request["method"]), path, printable(request["peer"])

@@ -1,4 +1,4 @@
-"""`wsgidctl settings`: the options with which the server runs, and where each comes from."""
+"""`wsgidctl settings`: the server's options, and the source of each."""
 
 import argparse
 import json
@@ -7,14 +7,14 @@ from wsgid.config.options import declared, from_dict
 from wsgid.ctl.client import Server
 from wsgid.ctl.tables import show, table
 
-HELP = "show the options with which the server runs"
+HELP = "show the server's options, and where each comes from"
 
 COLUMNS = ("option", "value", "from")
-_NOTHING = ("", None, -1, (-1, -1))  # an option that nobody gave, and whose default says nothing
+_NOTHING = ("", None, -1, (-1, -1))  # values of options that are not set and have no default
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """None of its own."""
+    """This subcommand has no arguments of its own."""
 
 
 def run(server: Server, given: argparse.Namespace) -> int:
@@ -24,9 +24,9 @@ def run(server: Server, given: argparse.Namespace) -> int:
         return 0
     settings = from_dict(answer["settings"])
     rows = []
-    for one in declared():
-        value = getattr(settings, one.name)
-        texts = map(one.show, value) if one.repeatable else [] if value in _NOTHING else [one.show(value)]
-        rows.append((one.key, ", ".join(texts) or "-", answer["sources"].get(one.name, "default")))
+    for option in declared():
+        value = getattr(settings, option.name)
+        texts = map(option.show, value) if option.repeatable else [] if value in _NOTHING else [option.show(value)]
+        rows.append((option.key, ", ".join(texts) or "-", answer["sources"].get(option.name, "default")))
     show(table(COLUMNS, rows, COLUMNS))
     return 0

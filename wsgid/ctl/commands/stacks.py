@@ -1,4 +1,4 @@
-"""`wsgidctl stacks`: where every request, greenlet and thread of the workers is."""
+"""`wsgidctl stacks`: the stacks of all requests, greenlets and threads of the workers."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from wsgid.ctl.tables import count, request, show
 
 HELP = "show the Python stack of every request, greenlet and thread"
 
-ALL_THERE_IS = "it runs no Python code, so this is all that can be had: the running stack of each thread"
+ALL_THERE_IS = "it runs no Python code, so only the running stack of each thread can be shown:"
 _TITLES = {
     "holder": "holds the event loop",
     "request": "request",
@@ -46,7 +46,7 @@ def run(server: Server, given: argparse.Namespace) -> int:
 
 
 def _dump(server: Server, slot: int) -> str:
-    """What faulthandler says of a worker that answers nothing; empty if even that is not to be had."""
+    """Return what faulthandler writes about a worker that does not answer; empty if that fails too."""
     try:
         text: str = server.ask("dump", _DUMP_PATIENCE_S, worker=slot)["text"]
         return text
@@ -55,25 +55,25 @@ def _dump(server: Server, slot: int) -> str:
 
 
 def _show_worker(said: dict[str, Any]) -> None:
-    shown = sum(one["count"] for one in said["stacks"] if isinstance(one["named"][0], dict))
+    shown = sum(stack["count"] for stack in said["stacks"] if isinstance(stack["named"][0], dict))
     show(
         f"worker {said['worker']}: {count(shown, 'request')} in the application, "
         f"{count(said['idle'], 'greenlet')} idle or waiting for a client"
     )
-    for one in said["stacks"]:
-        _show_stack(one)
+    for stack in said["stacks"]:
+        _show_stack(stack)
     if said["omitted"]:
         show(f"  {said['omitted']} more, at other places, are not shown")
     show("")
 
 
-def _show_stack(one: dict[str, Any]) -> None:
-    show(f"  {one['count']} x {_TITLES[one['kind']]}:" if one["count"] > 1 else f"  {_TITLES[one['kind']]}:")
-    for named in one["named"]:
+def _show_stack(stack: dict[str, Any]) -> None:
+    show(f"  {stack['count']} x {_TITLES[stack['kind']]}:" if stack["count"] > 1 else f"  {_TITLES[stack['kind']]}:")
+    for named in stack["named"]:
         show(f"    {request(named) if isinstance(named, dict) else named}")
-    if one["count"] > len(one["named"]):
-        show(f"    and {one['count'] - len(one['named'])} more")
-    for frame in one["frames"]:
+    if stack["count"] > len(stack["named"]):
+        show(f"    and {stack['count'] - len(stack['named'])} more")
+    for frame in stack["frames"]:
         show(f'      File "{frame["file"]}", line {frame["line"]}, in {frame["function"]}')
         if frame["source"]:
             show(f"        {frame['source']}")

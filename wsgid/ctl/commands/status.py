@@ -1,4 +1,4 @@
-"""`wsgidctl status`: everything at a glance, what is wrong first."""
+"""`wsgidctl status`: an overview of the server; problems come first."""
 
 import argparse
 import json
@@ -8,14 +8,14 @@ from wsgid.ctl.client import Server
 from wsgid.ctl.tables import age, count, show, size, table
 from wsgid.ctl.troubles import troubles
 
-HELP = "show how the server and its workers are"
+HELP = "show the state of the server and its workers; problems come first"
 
 COLUMNS = ("worker", "state", "pid", "gen", "age", "requests", "in flight", "lag", "heartbeat", "rss", "restarts")
 LEFT = ("state", "restarts", "listener")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """None of its own."""
+    """This subcommand has no arguments of its own."""
 
 
 def run(server: Server, given: argparse.Namespace) -> int:
@@ -33,12 +33,15 @@ def run(server: Server, given: argparse.Namespace) -> int:
     )
     show(_templates(status))
     show("")
-    show(table(COLUMNS, [row(one, status) for one in status["workers"] if is_shown(one)], LEFT))
+    show(table(COLUMNS, [row(worker, status) for worker in status["workers"] if is_shown(worker)], LEFT))
     show("")
     show(
         table(
             ("listener", "queue", "backlog"),
-            [(one["address"], known(one["queue"]), known(one["backlog"])) for one in status["listeners"]],
+            [
+                (listener["address"], known(listener["queue"]), known(listener["backlog"]))
+                for listener in status["listeners"]
+            ],
             LEFT,
         )
     )
@@ -52,29 +55,29 @@ def run(server: Server, given: argparse.Namespace) -> int:
     return 0
 
 
-def row(one: dict[str, Any], status: dict[str, Any]) -> tuple[Any, ...]:
-    """The cells of COLUMNS for a worker."""
-    restarts = ", ".join(f"{number} {cause}" for cause, number in one["restarts"].items()) or "-"
-    if not one["pid"]:
-        return one["slot"], one["state"], "-", "-", "-", "-", "-", "-", "-", "-", restarts
+def row(worker: dict[str, Any], status: dict[str, Any]) -> tuple[Any, ...]:
+    """Return the cells of COLUMNS for a worker."""
+    restarts = ", ".join(f"{number} {cause}" for cause, number in worker["restarts"].items()) or "-"
+    if not worker["pid"]:
+        return worker["slot"], worker["state"], "-", "-", "-", "-", "-", "-", "-", "-", restarts
     return (
-        one["slot"],
-        one["state"],
-        one["pid"],
-        one["generation"],
-        age(one["age_s"]),
-        one["requests"],
-        f"{one['in_flight']}/{status['places']}",
-        f"{one['lag_s'] * 1000:.0f} ms",
-        age(one["heartbeat_age_s"]),
-        size(one["rss_bytes"]),
+        worker["slot"],
+        worker["state"],
+        worker["pid"],
+        worker["generation"],
+        age(worker["age_s"]),
+        worker["requests"],
+        f"{worker['in_flight']}/{status['places']}",
+        f"{worker['lag_s'] * 1000:.0f} ms",
+        age(worker["heartbeat_age_s"]),
+        size(worker["rss_bytes"]),
         restarts,
     )
 
 
-def is_shown(one: dict[str, Any]) -> bool:
-    """Empty slots only matter if their last worker has died young."""
-    return bool(one["state"] != "vacant" or one["rests_s"])
+def is_shown(worker: dict[str, Any]) -> bool:
+    """Whether a slot is shown. An empty slot matters only if its last worker has died young."""
+    return bool(worker["state"] != "vacant" or worker["rests_s"])
 
 
 def known(number: int | None) -> str:
@@ -83,8 +86,8 @@ def known(number: int | None) -> str:
 
 def _templates(status: dict[str, Any]) -> str:
     said = [
-        f"template {one['generation']} (pid {one['pid']}) {_STATES.get(one['state'], one['state'])}"
-        for one in status["templates"]
+        f"template {template['generation']} (pid {template['pid']}) {_STATES.get(template['state'], template['state'])}"
+        for template in status["templates"]
     ]
     return ", ".join(said) or "no template"
 

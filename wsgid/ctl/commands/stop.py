@@ -1,4 +1,4 @@
-"""`wsgidctl stop`: stop the server, and wait until it is gone."""
+"""`wsgidctl stop`: stop the server, and wait until it has ended."""
 
 import argparse
 import json
@@ -9,13 +9,13 @@ import time
 from wsgid.ctl.client import CtlError, NobodyThere, Server
 from wsgid.ctl.tables import age, show
 
-HELP = "stop when the requests in progress are finished, and wait for it"
+HELP = "stop the server when the requests in progress are finished, and wait for its end"
 _LOOK_S = 0.2
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--now", action="store_true", help="stop at once; the requests in progress are lost")
-    parser.add_argument("--no-wait", action="store_true", help="only ask for it")
+    parser.add_argument("--now", action="store_true", help="stop at once; requests in progress are lost")
+    parser.add_argument("--no-wait", action="store_true", help="do not wait")
 
 
 def run(server: Server, given: argparse.Namespace) -> int:
@@ -38,7 +38,8 @@ def run(server: Server, given: argparse.Namespace) -> int:
 
 
 def _open(pid: int) -> int | None:
-    """What tells the end of a process (pidfd_open(2)); None if the process cannot be seen from here."""
+    """Return a descriptor that shows the end of the process (pidfd_open(2)); None if the process is not visible
+    here."""
     if not pid:
         return None
     try:
@@ -48,13 +49,13 @@ def _open(pid: int) -> int | None:
 
 
 def _wait_for_socket(server: Server) -> None:
-    """The control socket goes last."""
+    """Wait until the control socket is gone: the server removes it last."""
     while True:
         try:
             server.ask("status")
         except NobodyThere:
             return
-        except CtlError:  # it is just going
+        except CtlError:  # the server is about to end
             pass
         time.sleep(_LOOK_S)
 

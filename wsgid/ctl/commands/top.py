@@ -1,8 +1,8 @@
-"""`wsgidctl top`: the server, live in the terminal, until q or Ctrl-C.
+"""`wsgidctl top`: a live view of the server in the terminal, until q or Ctrl-C.
 
 Rules
-* Whatever happens, the terminal is afterwards as it was before.
-* Without Rich everything else of wsgidctl works; here it is one sentence, and --json needs it neither.
+* Afterwards the terminal is always as it was before.
+* Only this subcommand needs Rich. Without Rich it prints one sentence; --json works without Rich.
 """
 
 import argparse
@@ -34,9 +34,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=INTERVAL_S,
         metavar="SECONDS",
-        help=f"between two looks (default: {INTERVAL_S:g})",
+        help=f"seconds between two updates (default: {INTERVAL_S:g})",
     )
-    parser.add_argument("--once", action="store_true", help="print one frame, of two looks, and exit")
+    parser.add_argument("--once", action="store_true", help="print one frame, and exit")
 
 
 def _seconds(text: str) -> float:
@@ -59,7 +59,7 @@ def run(server: Server, given: argparse.Namespace) -> int:
             _watch(server, given.interval, _screen())
         else:
             raise CtlError("top needs a terminal: use `top --once`, or `top --json`, which prints one object a line")
-    except KeyboardInterrupt:  # the usual way to leave
+    except KeyboardInterrupt:  # the usual way to quit
         pass
     return 0
 
@@ -73,7 +73,7 @@ def _screen() -> ModuleType:
 
 
 def _samples(server: Server, number: float, pause: Callable[[], bool]) -> Iterator[Sample]:
-    """So many samples, until `pause` says that it is enough."""
+    """Yield so many samples; stop earlier when `pause` returns True."""
     taken, last = 0, None
     while True:
         last = top_sample.take(server, last)
@@ -96,11 +96,11 @@ def _print_frame(server: Server, interval_s: float, top_screen: ModuleType) -> N
 
 
 def _print_json(server: Server, given: argparse.Namespace) -> None:
-    """One object for each interval; the first look only begins the first one."""
+    """Print one object for each interval. The first sample only begins the first interval."""
     taken = _samples(server, 2 if given.once else float("inf"), lambda: _pause(given.interval))
     next(taken)
-    for one in taken:
-        print(json.dumps(one.as_dict()), flush=True)
+    for sample in taken:
+        print(json.dumps(sample.as_dict()), flush=True)
 
 
 def _watch(server: Server, interval_s: float, top_screen: ModuleType) -> None:
@@ -109,16 +109,16 @@ def _watch(server: Server, interval_s: float, top_screen: ModuleType) -> None:
 
     console = Console()
     with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
-        for one in _samples(server, float("inf"), lambda: not pressed(interval_s)):
-            live.update(top_screen.draw(one, console.size.height), refresh=True)
+        for sample in _samples(server, float("inf"), lambda: not pressed(interval_s)):
+            live.update(top_screen.draw(sample, console.size.height), refresh=True)
 
 
 @contextmanager
 def _keys() -> Iterator[Callable[[float], bool]]:
-    """Single keys; gives a function that waits so many seconds and says whether q was pressed."""
+    """Read single keys. Yields a function that waits so many seconds, and returns whether q was pressed."""
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGHUP, _leave)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script may have started us with SIGINT ignored (sh(1))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script may have ignored SIGINT (sh(1))
     if not sys.stdin.isatty():
         yield lambda interval_s: not _pause(interval_s)
         return
@@ -140,5 +140,5 @@ def _quits_within(interval_s: float) -> bool:
 
 
 def _leave(_signo: int, _frame: object) -> None:
-    """Not without putting the terminal back in order."""
+    """End the program, so that the terminal is restored first."""
     raise SystemExit(1)

@@ -1,8 +1,8 @@
-"""How the server is now, and what happened since the last look: what `wsgidctl top` shows.
+"""The data of `wsgidctl top`: the present state of the server, and rates since the last sample.
 
 Rules
-* The master is asked once for each sample; workers only for their oldest requests, and only those that have some and
-  whose event loop runs: a question to a stuck worker would wait there.
+* Each sample asks the master once. Workers are asked only for their oldest requests, and only if they have requests and
+  their event loop runs: a question to a stuck worker would wait there.
 """
 
 import time
@@ -14,21 +14,21 @@ from wsgid.ctl.commands.requests import merged
 from wsgid.ctl.troubles import is_held_up, troubles
 
 SLOWEST_MAX = 20
-ASKED_MAX = 16  # workers, the busiest
+ASKED_MAX = 16  # the busiest workers
 _PATIENCE_S = 1.0
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One look.
+    """One sample.
 
     Args:
         status: the answer to `status`.
         at_s: of time.monotonic().
-        wrong: sentences.
-        slowest: the oldest requests, as `requests` has them.
-        rates: per second since the sample before: 'requests', '5xx' and the other totals; 0 in the first sample.
-        worker_rates: requests per second by slot.
+        wrong: sentences about problems.
+        slowest: the oldest requests, as from `requests`.
+        rates: per second since the last sample: 'requests', '5xx' and the other totals; 0 in the first sample.
+        worker_rates: slot -> requests per second.
     """
 
     status: dict[str, Any]
@@ -49,7 +49,11 @@ class Sample:
 
 
 def take(server: Server, before: Sample | None) -> Sample:
-    """Look now.
+    """Take a sample.
+
+    Args:
+        server: to ask.
+        before: the last sample; None for the first.
 
     Raises:
         CtlError: the master does not answer.
@@ -60,11 +64,11 @@ def take(server: Server, before: Sample | None) -> Sample:
     totals = status["totals"]
     earlier = before.status["totals"] if before else totals
     rates = {name: _rate(totals[name] - earlier[name], elapsed_s) for name in totals}
-    was = {one["slot"]: one for one in before.status["workers"]} if before else {}
+    was = {worker["slot"]: worker for worker in before.status["workers"]} if before else {}
     worker_rates = {
-        one["slot"]: _rate(one["requests"] - was[one["slot"]]["requests"], elapsed_s)
-        for one in status["workers"]
-        if one["pid"] and was.get(one["slot"], {}).get("pid") == one["pid"]
+        worker["slot"]: _rate(worker["requests"] - was[worker["slot"]]["requests"], elapsed_s)
+        for worker in status["workers"]
+        if worker["pid"] and was.get(worker["slot"], {}).get("pid") == worker["pid"]
     }
     return Sample(status, at_s, troubles(status), _slowest(server, status), rates, worker_rates)
 
@@ -75,12 +79,12 @@ def _rate(number: int, elapsed_s: float) -> float:
 
 def _slowest(server: Server, status: dict[str, Any]) -> list[dict[str, Any]]:
     busy = [
-        one
-        for one in status["workers"]
-        if one["in_flight"] and one["state"] in ("ready", "draining") and not is_held_up(one, status)
+        worker
+        for worker in status["workers"]
+        if worker["in_flight"] and worker["state"] in ("ready", "draining") and not is_held_up(worker, status)
     ]
-    busy.sort(key=lambda one: -one["in_flight"])
-    slots = [one["slot"] for one in busy[:ASKED_MAX]]
+    busy.sort(key=lambda worker: -worker["in_flight"])
+    slots = [worker["slot"] for worker in busy[:ASKED_MAX]]
     said = server.ask_workers("requests", slots, _PATIENCE_S, limit=SLOWEST_MAX) if slots else {}
     slowest, _ = merged(
         {slot: answer for slot, answer in said.items() if not isinstance(answer, CtlError)}, SLOWEST_MAX

@@ -1,8 +1,9 @@
-"""One picture of `wsgidctl top`, for a terminal of any size. The only module that needs Rich.
+"""One frame of `wsgidctl top`, for a terminal of any size. The only module that needs Rich.
 
 Rules
-* Every text goes through _text: a path is no markup, and nothing from outside is a command to the terminal.
-* What does not fit is left out, and counted: troubles first, then the busiest workers, then the oldest requests.
+* All text goes through _text: a path is not read as markup, and text from outside cannot control the terminal.
+* Lines that do not fit are left out and counted. Problems come first, then the busiest workers, then the oldest
+  requests.
 """
 
 from collections.abc import Sequence
@@ -21,21 +22,21 @@ WORKER_COLUMNS = ("worker", "state", "gen", "age", "req/s", "in flight", "lag", 
 REQUEST_COLUMNS = ("age", "worker", "method", "path", "peer")
 _LEFT = ("state", "method", "path", "peer")
 _TROUBLES_MAX = 4
-_FIXED_LINES = 9  # the head's three, a line between the parts, the names of the columns, the last line
-_SLOW_S = 1.0  # requests older than this stand out
+_FIXED_LINES = 9  # three of the head, a line between the parts, the names of the columns, the last line
+_SLOW_S = 1.0  # older requests are highlighted
 _STATE_STYLES = {"ready": "green", "spawning": "cyan", "draining": "yellow"}
 
 
 def draw(sample: Sample, lines: int) -> RenderableType:
-    """A frame of at most so many lines."""
+    """Return a frame of at most `lines` lines."""
     status = sample.status
     wrong = sample.wrong[:_TROUBLES_MAX]
-    workers = [one for one in status["workers"] if is_shown(one)]
+    workers = [worker for worker in status["workers"] if is_shown(worker)]
     room = max(lines - _FIXED_LINES - len(wrong), 2)
     shown = _busiest(workers, max(room - min(len(sample.slowest), room // 2), 1), status)
     requests = sample.slowest[: max(room - len(shown), 1)]
-    parts: list[RenderableType] = [*_head(sample), *(_text(f"! {one}", "bold red") for one in wrong), Text()]
-    parts.append(_table(WORKER_COLUMNS, [_worker(one, sample) for one in shown]))
+    parts: list[RenderableType] = [*_head(sample), *(_text(f"! {sentence}", "bold red") for sentence in wrong), Text()]
+    parts.append(_table(WORKER_COLUMNS, [_worker(worker, sample) for worker in shown]))
     parts.append(
         _text(f"and {count(len(workers) - len(shown), 'more worker')}" if len(workers) > len(shown) else "", "dim")
     )
@@ -50,9 +51,10 @@ def draw(sample: Sample, lines: int) -> RenderableType:
 
 def _head(sample: Sample) -> list[Text]:
     status, rates = sample.status, sample.rates
-    taken = sum(one["in_flight"] for one in status["workers"])
+    taken = sum(worker["in_flight"] for worker in status["workers"])
     queues = "  ".join(
-        f"{known(one['queue'])}/{known(one['backlog'])} at {one['address']}" for one in status["listeners"]
+        f"{known(listener['queue'])}/{known(listener['backlog'])} at {listener['address']}"
+        for listener in status["listeners"]
     )
     return [
         Text.assemble(
@@ -77,41 +79,41 @@ def _text(text: Any, style: str = "") -> Text:
 
 
 def _busiest(workers: list[dict[str, Any]], most: int, status: dict[str, Any]) -> list[dict[str, Any]]:
-    """The held up and the busiest, in the order of their slots."""
-    ranked = sorted(workers, key=lambda one: (not is_held_up(one, status), -one["in_flight"], one["slot"]))
-    return sorted(ranked[:most], key=lambda one: int(one["slot"]))
+    """Return the held-up workers and the busiest ones, in the order of their slots."""
+    ranked = sorted(workers, key=lambda worker: (not is_held_up(worker, status), -worker["in_flight"], worker["slot"]))
+    return sorted(ranked[:most], key=lambda worker: int(worker["slot"]))
 
 
-def _worker(one: dict[str, Any], sample: Sample) -> list[Text]:
-    if not one["pid"]:
-        return [_text(one["slot"]), _text(one["state"], "red"), *[_text("-")] * 6, _restarts(one)]
-    held_up = is_held_up(one, sample.status)
-    lag = f"held {age(one['heartbeat_age_s'])}" if held_up else f"{one['lag_s'] * 1000:.0f} ms"
-    rate = sample.worker_rates.get(one["slot"])
+def _worker(worker: dict[str, Any], sample: Sample) -> list[Text]:
+    if not worker["pid"]:
+        return [_text(worker["slot"]), _text(worker["state"], "red"), *[_text("-")] * 6, _restarts(worker)]
+    held_up = is_held_up(worker, sample.status)
+    lag = f"held {age(worker['heartbeat_age_s'])}" if held_up else f"{worker['lag_s'] * 1000:.0f} ms"
+    rate = sample.worker_rates.get(worker["slot"])
     return [
-        _text(one["slot"]),
-        _text(one["state"], _STATE_STYLES.get(one["state"], "bold red")),
-        _text(one["generation"]),
-        _text(age(one["age_s"])),
+        _text(worker["slot"]),
+        _text(worker["state"], _STATE_STYLES.get(worker["state"], "bold red")),
+        _text(worker["generation"]),
+        _text(age(worker["age_s"])),
         _text("-" if rate is None else f"{rate:.1f}", "cyan"),
-        _text(f"{one['in_flight']}/{sample.status['places']}"),
+        _text(f"{worker['in_flight']}/{sample.status['places']}"),
         _text(lag, "bold red" if held_up else ""),
-        _text(size(one["rss_bytes"])),
-        _restarts(one),
+        _text(size(worker["rss_bytes"])),
+        _restarts(worker),
     ]
 
 
-def _restarts(one: dict[str, Any]) -> Text:
-    return _text(sum(one["restarts"].values()), "yellow" if "crash" in one["restarts"] else "")
+def _restarts(worker: dict[str, Any]) -> Text:
+    return _text(sum(worker["restarts"].values()), "yellow" if "crash" in worker["restarts"] else "")
 
 
-def _request(one: dict[str, Any]) -> list[Text]:
+def _request(request: dict[str, Any]) -> list[Text]:
     return [
-        _text(age(one["age_s"]), "bold yellow" if one["age_s"] >= _SLOW_S else ""),
-        _text(one["worker"]),
-        _text(printable(one["method"])),
-        _text(printable(one["path"])),
-        _text(printable(one["peer"])),
+        _text(age(request["age_s"]), "bold yellow" if request["age_s"] >= _SLOW_S else ""),
+        _text(request["worker"]),
+        _text(printable(request["method"])),
+        _text(printable(request["path"])),
+        _text(printable(request["peer"])),
     ]
 
 

@@ -1,4 +1,4 @@
-"""`wsgidctl workers`: how many workers there shall be."""
+"""`wsgidctl workers`: change the number of workers."""
 
 import argparse
 import json
@@ -8,11 +8,11 @@ from typing import Any
 from wsgid.ctl.client import Server
 from wsgid.ctl.tables import count, show
 
-HELP = "have more or fewer workers, until the server is started again"
+HELP = "change the number of workers, until the server is started again"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("workers", type=_wanted, metavar="N|+N|-N", help="so many, or so many more or fewer")
+    parser.add_argument("workers", type=_wanted, metavar="N|+N|-N", help="the new number of workers, or the change")
 
 
 def _wanted(text: str) -> dict[str, int]:
