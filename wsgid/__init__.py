@@ -1,6 +1,6 @@
 """wsgid: a WSGI application server for gevent workers behind nginx's uwsgi_pass.
 
-This module does nothing but choose the form of the hot path: the template process imports it before it monkey-patches.
+This module only chooses the form of the hot path. The template process imports it before it patches for gevent.
 """
 
 from wsgid import compiled

@@ -1,4 +1,4 @@
-"""`python -m wsgid` is the command `wsgid`."""
+"""`python -m wsgid` runs the command `wsgid`."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""The command: read the options, run the master, exit.
+"""The command `wsgid`: read the options, run the master, exit.
 
 Rules
-* Whatever goes wrong before the first worker is one sentence and an exit code (errors.ExitCode), never a traceback.
+* Every failure before the first worker is one sentence and an exit code (errors.ExitCode), never a traceback.
 """
 
 import os
@@ -19,11 +19,11 @@ from wsgid.supervisor.upgrade import Start
 
 
 def main() -> int:
-    """The console script `wsgid`, and `python -m wsgid`."""
+    """Run the console script `wsgid`, or `python -m wsgid`. Returns the exit code."""
     code: int = ExitCode.FAILURE
     stdio.open_descriptors()
     environ = dict(os.environ)
-    failure: Exception | None = None  # its frames keep open what was taken over, for the next attempt
+    failure: Exception | None = None  # its frames keep descriptors open that the next attempt needs
     try:
         code = _run()
     except BootError as error:
@@ -35,7 +35,7 @@ def main() -> int:
     except Exception as error:
         if not upgrade.is_due(os.environ):
             raise
-        log.error("wsgid cannot start, by an error of its own", exc_info=True)
+        log.error("wsgid cannot start because of an error in wsgid itself: please report it", exc_info=True)
         failure = error
     finally:
         daemon.tell_foreground(code)

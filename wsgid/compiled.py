@@ -1,7 +1,7 @@
-"""The two forms of the hot path: compiled by Cython, and pure Python.
+"""The two forms of the hot path: compiled by Cython, and pure Python. Both behave the same.
 
-Python's import takes an extension module where there is one beside the .py file: the compiled form.  WSGID_PURE=1 in
-the environment turns that round for all of this package.  Both do the same; setup.py says how one is made of the other.
+Python imports an extension module where one lies beside the .py file: the compiled form.  With WSGID_PURE=1 in the
+environment, the .py files of this package are imported instead.  setup.py describes the build.
 """
 
 import importlib.util
@@ -12,8 +12,8 @@ from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, FileFinder,
 
 
 def hot() -> list[str]:
-    """The modules of the hot path: those with a second source (.pyx), or with types for Cython (.pxd)."""
-    from pathlib import Path  # here: a process that serves need not know
+    """Return the names of the hot path's modules: those with a .pyx (second source) or a .pxd (types for Cython)."""
+    from pathlib import Path  # imported here, because a process that serves does not need it
 
     package = Path(__file__).parent
     sources = [*package.rglob("*.pyx"), *package.rglob("*.pxd")]
@@ -21,7 +21,7 @@ def hot() -> list[str]:
 
 
 class _SourceOnly:
-    """Finds the modules of this package, and no extension modules."""
+    """Finds the .py files of this package, and no extension modules."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None, target: object = None) -> ModuleSpec | None:
@@ -32,19 +32,19 @@ class _SourceOnly:
 
 
 def choose() -> None:
-    """Obey WSGID_PURE. Called before any other module of the package is imported."""
+    """Follow WSGID_PURE. Must be called before any other module of the package is imported."""
     if os.environ.get("WSGID_PURE", "0") not in ("", "0"):
-        sys.meta_path.insert(0, _SourceOnly)  # a class with a finder's static method
+        sys.meta_path.insert(0, _SourceOnly)  # the class itself is the finder; its method is static
 
 
 def pure() -> list[str]:
-    """The modules of the hot path that are pure Python here; empty if all are compiled."""
+    """Return the hot path's modules that run as pure Python; empty if all of them are compiled."""
     specs = ((name, importlib.util.find_spec(name)) for name in hot())
     return [name for name, spec in specs if not spec or not str(spec.origin).endswith(tuple(EXTENSION_SUFFIXES))]
 
 
 def described() -> str:
-    """The form in use, for `wsgid --version`."""
+    """Return the form in use, for `wsgid --version`."""
     interpreted = pure()
     if not interpreted:
         return "compiled"

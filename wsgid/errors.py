@@ -1,9 +1,9 @@
-"""Every failure that wsgid can name, as one tree.
+"""All failures that wsgid can name, as one tree of exceptions.
 
 Rules
-* A failure says who broke what: the operator (BootError), the peer on the socket (PeerError), the application
-  (ApplicationError), or wsgid itself (InternalError).  Nobody maps exceptions to statuses or exit codes by isinstance:
-  the type carries `status_hint` (what the peer should be answered) or `exit_code` (what the process ends with).
+* The type says whose fault it is: the operator's (BootError), the peer's (PeerError), the application's
+  (ApplicationError) or wsgid's own (InternalError).  The type carries `status_hint` (the status for the peer) or
+  `exit_code` (the exit code of the process), so that no caller needs isinstance to find them.
 * The message is one sentence for the operator: the thing, its value, the remedy.
 * This module imports nothing of wsgid.
 """
@@ -12,24 +12,26 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What `wsgid` exits with; docs/architecture.md repeats the table."""
+    """The exit codes of `wsgid`. docs/architecture.md has the same table."""
 
     OK = 0
-    FAILURE = 1  # an operating-system refusal: a socket in use, no permission, no memory
+    FAILURE = 1  # the operating system refused: a socket in use, no permission, no memory
     USAGE = 2  # a wrong option (argparse's convention)
     APPLICATION = 3  # the application cannot be imported or no worker ever became ready (gunicorn's convention)
 
 
 class WsgidError(Exception):
-    """Base of all; never raised itself."""
+    """The base of all. Never raised itself."""
 
     status_hint = "500 Internal Server Error"
 
 
-# --- the operator's faults, met while booting ------------------------------------------------------------------------
+# --- the operator's faults, while booting ----------------------------------------------------------------------------
 
 
 class BootError(WsgidError):
+    """The server cannot start, because of something that the operator can change."""
+
     exit_code = ExitCode.FAILURE
 
 
@@ -49,33 +51,33 @@ class ApplicationImportError(BootError):
     exit_code = ExitCode.APPLICATION
 
 
-# --- the machine's refusals, met at any time --------------------------------------------------------------------------
+# --- refusals of the machine, at any time -----------------------------------------------------------------------------
 
 
 class Refused(WsgidError, OSError):
-    """The kernel has refused a system call, which `call` names, with what it was for: "chdir /srv/site".
+    """The kernel has refused a system call. `call` names the call and its object: "chdir /srv/site".
 
-    An OSError, hence with errno and strerror (errno(3)).
+    This is an OSError, so it has errno and strerror (errno(3)).
     """
 
     call = ""
 
 
-# --- the peer's faults, met on a connection --------------------------------------------------------------------------
+# --- the peer's faults, on a connection -------------------------------------------------------------------------------
 
 
 class PeerError(WsgidError):
-    """The peer sent something that is refused; `status_hint` is the answer that nginx can show."""
+    """The peer sent something that is refused. `status_hint` is the answer, which nginx can show."""
 
     status_hint = "400 Bad Request"
 
 
 class BadPacket(PeerError):
-    """The packet's lengths do not fit, or a variable has a value that the protocol forbids."""
+    """The lengths in the packet do not add up, or a variable has a forbidden value."""
 
 
 class UnknownModifier(PeerError):
-    """modifier1 asks for something that a WSGI server does not do."""
+    """modifier1 asks for something that a WSGI server does not offer."""
 
 
 class ForeignProtocol(PeerError):
@@ -83,43 +85,43 @@ class ForeignProtocol(PeerError):
 
 
 class TooManyVariables(PeerError):
-    """More variables than --max-vars."""
+    """The packet has more variables than --max-vars allows."""
 
     status_hint = "431 Request Header Fields Too Large"
 
 
 class BadRequest(PeerError):
-    """The bytes are no valid HTTP/1.1, or could be read in two ways."""
+    """The bytes are no valid HTTP/1.1, or are ambiguous."""
 
 
 class BadHandshake(PeerError):
-    """There is no TLS with this peer: it speaks something else, too old a version, or shows no certificate."""
+    """The TLS handshake failed: the peer speaks no TLS, an old version, or shows no certificate."""
 
 
 class BadProxyHeader(PeerError):
-    """The PROXY header is malformed or missing, or from somebody who is not trusted."""
+    """The PROXY header is malformed or missing, or comes from an untrusted peer."""
 
 
 class UriTooLong(PeerError):
-    """A request line longer than --http-line-size."""
+    """The request line is longer than --http-line-size."""
 
     status_hint = "414 URI Too Long"
 
 
 class HeadTooLarge(PeerError):
-    """More headers, or more bytes of them, than --max-vars and --http-head-size."""
+    """There are more headers than --max-vars, or more bytes of headers than --http-head-size."""
 
     status_hint = "431 Request Header Fields Too Large"
 
 
 class NotImplementedByServer(PeerError):
-    """A transfer coding that is not known here."""
+    """The transfer coding is unknown."""
 
     status_hint = "501 Not Implemented"
 
 
 class VersionNotSupported(PeerError):
-    """Neither HTTP/1.0 nor HTTP/1.1."""
+    """The version is neither HTTP/1.0 nor HTTP/1.1."""
 
     status_hint = "505 HTTP Version Not Supported"
 
@@ -137,10 +139,10 @@ class BodyTooSlow(PeerError):
 
 
 class ClientDisconnected(WsgidError, ConnectionError):
-    """The peer went away, or was silent for longer than --socket-timeout, in the middle of a body or a response.
+    """The peer left, or was silent for longer than --socket-timeout, in the middle of a body or a response.
 
-    A ConnectionError, hence an OSError, so that frameworks which expect those treat it as what it is
-    (Django turns it into UnreadablePostError while it reads a form).
+    This is a ConnectionError and so an OSError, which frameworks expect here. For example, Django turns it into
+    UnreadablePostError while it reads a form.
     """
 
 
@@ -148,14 +150,14 @@ class ClientDisconnected(WsgidError, ConnectionError):
 
 
 class ApplicationError(WsgidError):
-    """The application broke PEP 3333; the client gets a 500 if the head is not out yet."""
+    """The application broke PEP 3333. The client gets a 500 if the head was not sent yet."""
 
 
 class RequestTimeout(BaseException):
-    """The request took longer than --harakiri; raised inside its greenlet, and nowhere else.
+    """The request took longer than --harakiri. Raised in the greenlet of the request only.
 
-    A BaseException, as gevent.Timeout is: an application's `except Exception` must not swallow it.  Hence outside of
-    the tree.
+    This is a BaseException, as gevent.Timeout is, because `except Exception` of an application must not catch it.
+    Therefore it is not part of the tree.
     """
 
     status_hint = "504 Gateway Timeout"
@@ -167,16 +169,16 @@ class NoRoomForBody(WsgidError):
     status_hint = "507 Insufficient Storage"
 
 
-# --- our own faults --------------------------------------------------------------------------------------------------
+# --- wsgid's own faults -----------------------------------------------------------------------------------------------
 
 
 class InternalError(WsgidError):
-    """A rule of wsgid's own was broken: always a bug to report."""
+    """A rule of wsgid itself was broken. This is always a bug to report."""
 
 
 class IllegalTransition(InternalError):
-    """A (state, event) pair that the fleet's transition table does not list."""
+    """A (state, event) pair that is not in the fleet's transition table."""
 
 
 class ControlError(InternalError):
-    """A datagram between master, template and worker that is none of the known messages."""
+    """A datagram between master, template and worker is no known message."""

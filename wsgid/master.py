@@ -1,13 +1,15 @@
 """The master: wait, reap, decode, apply the plan.
 
 Rules
-* Boring: the standard library only, no gevent, no thread, nothing of the application.  What is to be done is decided
-  in supervisor/fleet.py; the objects of supervisor/ carry it out, and each owns what it changes.
-* One wait point: the signal pipe and all channels sit in one selector, with the fleet's next deadline as time-out.
-* A turn reads in this order: signals, then the dead (waitpid), then all channels, then the deaths are applied.  What a
-  process said before it died is in its channel by the time it can be reaped, so nothing is missed.
-* What the kernel refuses ends neither the master nor the rest of a turn (supervisor/retry.py).  Where something follows
-  from it, the fleet or an Again is told; under all parts of a turn is a Net.
+* The master is simple: the standard library only, no gevent, no thread, nothing of the application.
+  supervisor/fleet.py decides what has to happen. Other objects of supervisor/ carry it out, and each owns what it
+  changes.
+* There is one place to wait: a selector with the signal pipe and all channels. Its time-out is the fleet's next
+  deadline.
+* A turn takes in this order: signals, then ended processes (waitpid), then all channels; then the deaths are applied.
+  What a process has sent before its end is in its channel by the time it can be reaped, so nothing is missed.
+* A refusal of the kernel ends neither the master nor the rest of a turn (supervisor/retry.py).  If a refusal has
+  consequences, the fleet or an Again is told. A Net is under all parts of a turn.
 """
 
 import os
@@ -49,25 +51,25 @@ from wsgid.supervisor.systemd import Notifier
 from wsgid.supervisor.upgrade import Handover, Start
 from wsgid.supervisor.worker_watch import WorkerWatch
 
-_LAST_WORDS_S = 1.0  # how long the end waits for who reads standard error
+_LAST_WORDS_S = 1.0  # how long printed text waits for its reader at the end
 
 
 def run(configuration: Configuration, start: Start) -> ExitCode:
     """Serve until told to stop. Returns the exit code.
 
     Args:
-        configuration: the operator's.
+        configuration: the operator's options.
         start: how to start this program again.
 
     Raises:
-        BootError: the sockets cannot be had, or an option does not fit this machine.
+        BootError: a socket cannot be opened, or an option does not fit this machine.
     """
     settings = configuration.settings
     signals = SignalPipe([*_SIGNAL_HANDLERS, Signals.SIGCHLD])
     files = _set_up_process(settings)
     handover = upgrade.take_over(os.environ)
     listeners = Listeners.open(settings, handover.listeners if handover else ())
-    is_up = handover is None  # an image that goes on with another's sockets leaves them alone until it has started
+    is_up = handover is None  # a new image leaves the sockets alone until it has started
     try:
         if settings.pidfile:
             pidfile.write(settings.pidfile, serves=handover is not None)
@@ -90,7 +92,7 @@ def run(configuration: Configuration, start: Start) -> ExitCode:
 
 
 def _set_up_process(settings: Settings) -> LogFiles:
-    """Be a process with a log, a umask and a title. Raises ConfigError."""
+    """Give this process its log, umask and title. Raises ConfigError."""
     stdio.install()
     if settings.umask >= 0:
         os.umask(settings.umask)
@@ -103,15 +105,15 @@ def _set_up_process(settings: Settings) -> LogFiles:
 
 
 class Master:
-    """Has the objects of the supervisor, waits for what happens, and takes the operator's orders.
+    """Has the objects of the supervisor, waits for events, and takes the operator's orders.
 
     Args:
-        configuration: the operator's.
+        configuration: the operator's options.
         start: how to start this program again.
-        listeners: open; the caller unlinks them in the end, whatever happens here.
-        files: of the logs, open.
+        listeners: open; the caller unlinks them at the end in any case.
+        files: the open log files.
         signals: set up before anything that a signal would leave behind.
-        handover: what the image before this one has left.
+        handover: what the image before SIGUSR2 has left.
     """
 
     def __init__(
@@ -143,7 +145,7 @@ class Master:
         self._fleet = Fleet(settings.workers, deadlines)
         self._make_supervisor()
         self._notifier = Notifier(os.environ, self._scoreboard.in_flight, handover is not None)
-        listeners.grow(self._fleet.target)  # after SIGUSR2 there may be fewer than --workers now says
+        listeners.grow(self._fleet.target)  # after SIGUSR2 there may be fewer sockets than --workers needs now
         self._fifos = open_fifos(self, self._selector, dict(handover.fifos) if handover else {})
         self.admin = Admin(self._selector, open_endpoints(self, listeners.opened), self._fifos)
         for worker in handover.workers if handover else ():
@@ -167,6 +169,7 @@ class Master:
     # --- the turn ---
 
     def run(self) -> ExitCode:
+        """Take turns until the end. Returns the exit code."""
         code = None
         while code is None:
             with self._net.under("a turn of the master"):
@@ -203,7 +206,7 @@ class Master:
         return None
 
     def _take_in(self) -> None:
-        """What has happened, in the order of the rules above."""
+        """Take in what has happened, in the order of the rules above."""
         for signo in self._arrived():
             if signo in _SIGNAL_HANDLERS:
                 with self._net.under(signo.name):
@@ -220,7 +223,7 @@ class Master:
         for pid, status in dead:
             with self._net.under(f"the end of process {pid}"):
                 self._deaths.reaped(pid, status)
-        self._lend_sockets()  # before the plan: it may close our sockets
+        self._lend_sockets()  # before the plan, which may close our sockets
         with self._net.under("the endpoints"):
             self.admin.turn(time.monotonic())
 
@@ -230,7 +233,8 @@ class Master:
         return []
 
     def _reap(self) -> list[tuple[int, int]]:
-        """Who has ended: asked in each turn, as SIGCHLD comes once, and waitpid(2) may be refused then."""
+        """Return the processes that have ended. Asked in each turn: SIGCHLD coalesces, and waitpid(2) may be refused
+        once."""
         dead: list[tuple[int, int]] = []
         with self._net.under("the question who has ended"):
             for ended in process.reap():
@@ -238,13 +242,13 @@ class Master:
         return dead
 
     def _lend_sockets(self) -> None:
-        """With --reuse-port: see to it that each socket has a worker."""
+        """With --reuse-port: make sure that each socket has a worker."""
         if self._fleet.listening:
             serving = {slot.number: slot.seat for slot in self._fleet.of_state(SlotState.READY)}
             self._listeners.lend({worker: serving.get(slot) for slot, worker in self._children.workers.items()})
 
     def _check_files_and_memory(self, now_s: float) -> None:
-        """What nobody tells the master: files that were touched, workers that have grown too much, times that came."""
+        """Check what nobody reports: touched files, workers that have grown too much, times that have come."""
         self._children.spare.prepare(self._fleet, now_s)
         self._rehearsal.turn(now_s)
         for path, _ in self._touched.changes():
@@ -257,7 +261,7 @@ class Master:
     # --- signals ---
 
     def _on_stop(self, signo: Signals) -> None:
-        """TERM and INT: graceful, after --shutdown-delay; a second INT: now."""
+        """TERM and INT: stop gracefully, after --shutdown-delay. A second INT: stop now."""
         self._interrupts += signo is Signals.SIGINT
         if self._interrupts > 1:
             self._on_quit(signo)
@@ -280,7 +284,7 @@ class Master:
         self._rehearsal.request(signo.name)
 
     def _upgrade(self) -> None:
-        """Become the new image. Raises OSError if the kernel refuses it; then everything is as it was."""
+        """Become the new image. Raises OSError if the kernel refuses; then everything is as it was."""
         running = self._fleet.of_state(SlotState.READY, SlotState.STALLED)
         handover = Handover(
             self._scoreboard.fd,
@@ -295,9 +299,10 @@ class Master:
         finally:
             self._signals.release()
 
-    # --- what an operator asks for, whichever way (admin.commands.Operator) ---
+    # --- orders of an operator, from any source (admin.commands.Operator) ---
 
     def snapshot(self) -> Snapshot:
+        """Return the present state of the server."""
         return take_snapshot(
             self.settings,
             self._fleet,
@@ -308,7 +313,7 @@ class Master:
         )
 
     def stop(self, who: str) -> None:
-        """Gracefully, after --shutdown-delay."""
+        """Stop gracefully, after --shutdown-delay."""
         if self._fleet.mode is not Mode.RUNNING:
             return
         delay_s = self.settings.shutdown_delay
@@ -321,28 +326,32 @@ class Master:
         self._fleet.request_stop(time.monotonic() + delay_s)
 
     def stop_now(self, who: str) -> None:
+        """Stop now."""
         log.info("%s: wsgid stops now", who)
         self._fleet.request_end()
 
     def reload(self, who: str) -> None:
+        """Start a reload."""
         log.info("%s: reloading the application", who)
         self._fleet.templates.request_reload()
 
     def resize(self, workers: int, who: str) -> None:
-        """From 1 up to half of the slots: the other half is for those who replace them."""
+        """Change the number of workers: from 1 to half of the slots. The other half is for replacements."""
         self._fleet.target = min(max(workers, 1), scoreboard.SLOTS_MAX // 2)
         log.info("%s: %d workers from now on", who, self._fleet.target)
         self._listeners.grow(self._fleet.target)
 
     def ask(self, slot: int, kind: str, arguments: dict[str, Any], fd: int) -> bool:
+        """Pass a question to a worker; see admin.commands.Operator."""
         return self._children.ask(slot, kind, arguments, fd)
 
     def dump_fd(self, slot: int) -> int | None:
+        """Return the memfd of a worker; see admin.commands.Operator."""
         return self._children.dumps.get(slot)
 
     def reopen_logs(self, who: str) -> bool:
-        """After a log rotation: open all log files anew, here and, by their descriptors, in all processes. Returns
-        whether there is one."""
+        """After a log rotation: open all log files again, here and, by their descriptors, in all processes. Returns
+        whether there is a log file."""
         held = self._files.held()
         if not held:
             log.warning("%s: there is no log to reopen; --logto, --logger file: or --access-log name one", who)

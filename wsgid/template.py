@@ -1,11 +1,11 @@
-"""The template: imports the application once, then forks workers on the master's order.
+"""The template: imports the application once, then forks workers when the master orders them.
 
 Rules
-* patch_all() is the first statement: whatever is imported before it may hold unpatched locks and sockets.
-* It never runs a hub while it waits: the master's orders are read with plain calls.  A hub that the import has run is
+* patch_all() is the first statement: modules that are imported before it may hold unpatched locks and sockets.
+* No hub runs while the template waits: it reads the master's orders with plain calls.  A hub that the import has run is
   made quiet before the first fork.
-* One fork of a forked hub, thread or connection is one too many: what the import has left running is said by name.
-* It lives as long as the master wants it: end-of-file on its channel is the dismissal.
+* A hub, thread or connection that is copied by fork(2) does harm. What the import has left running is logged by name.
+* The template lives until the master closes its channel: end-of-file means dismissal.
 """
 
 from gevent import monkey
@@ -38,17 +38,18 @@ from wsgid.sockets import certificates
 from wsgid.sockets.listen_spec import ListenSocket
 from wsgid.wsgi.types import Application
 
-_LAST_WORDS_S = 1.0  # how long what was printed waits for its reader, before this process forks, waits or ends
+_LAST_WORDS_S = 1.0  # how long printed text waits for its reader before this process forks, waits or ends
 
 _poll = monkey.get_original("select", "poll")
 
 
 def main() -> ExitCode:
+    """Be a template: the program that the master executes. Returns the exit code."""
     channel = Channel(int(sys.argv[1]))
     stdio.install()
-    # The terminal's signals reach the whole process group; what they mean is the master's business.
+    # Signals of the terminal reach the whole process group. The master decides what they mean.
     signals.ignore(*signals.STOP_SIGNALS)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # so far they were blocked (process.spawn)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # until now they were blocked (process.spawn)
     process.begin_titles_with(sys.argv[2])
     process.set_title("spare, for the next template")
     received = _receive_boot(channel)
@@ -66,13 +67,13 @@ def main() -> ExitCode:
     process.set_title(f"template, generation {boot.generation}")
     late_import.watch(functools.partial(_report, channel), settings.boot_timeout)
     try:
-        listeners = _listeners(settings, boot, fds)  # now: only root may be allowed to read the keys
+        listeners = _listeners(settings, boot, fds)  # now: perhaps only root can read the keys
         _watch_forks(channel, listeners, fds[len(listeners)])
         load = prepare(settings)
     except BootError as error:
         _report(channel, error)
         stdio.end(_LAST_WORDS_S)
-        os._exit(error.exit_code)  # whatever threads the import has started, and whatever Python can no longer import
+        os._exit(error.exit_code)  # threads of the import may still run, and Python may be unable to import more
     stdio.settle(_LAST_WORDS_S)
     channel.send(messages.TemplateReady())
     return Template(settings, load, listeners, Lines(fds[len(listeners)]), files, channel).run()
@@ -82,7 +83,7 @@ class Template:
     """Forks workers until it is dismissed.
 
     Args:
-        load: gives the application.
+        load: returns the application.
         listeners: for the workers.
     """
 
@@ -103,6 +104,7 @@ class Template:
         self._channel = channel
 
     def run(self) -> ExitCode:
+        """Follow the master's orders until the dismissal. Returns the exit code."""
         while (received := _receive(self._channel)) is not None:
             message, fds = received
             match message:
@@ -119,10 +121,10 @@ class Template:
         except OSError as error:
             self._channel.send(messages.SpawnFailed(order.slot, syscall_errors.words(error)[: messages.LINE_MAX_CHARS]))
         finally:
-            syscall_errors.close(worker_fd)  # now: the next worker must not inherit it
+            syscall_errors.close(worker_fd)  # now, because the next worker must not inherit it
 
     def _be_worker(self, order: messages.Spawn, worker_fd: int) -> None:
-        """The grandchild's life; does not return."""
+        """Live as a worker, in the grandchild. Does not return."""
         code: int = ExitCode.FAILURE
         try:
             self._channel.close()
@@ -150,7 +152,7 @@ class Template:
                 _report(channel, error)
                 code = error.exit_code
         except BaseException:
-            log.error("the worker ends by an error of wsgid's own", exc_info=True)
+            log.error("the worker ends because of an error in wsgid itself: please report it", exc_info=True)
         finally:
             forked_child.flush()
             stdio.end(_LAST_WORDS_S)
@@ -167,7 +169,7 @@ class Template:
 
 
 def _listeners(settings: Settings, boot: messages.Boot, fds: list[int]) -> list[ListenSocket]:
-    """The listening sockets, with their certificates as the files have them now.
+    """Return the listening sockets, with the certificates that the files have now.
 
     Raises:
         ConfigError: a file cannot be used.
@@ -177,7 +179,7 @@ def _listeners(settings: Settings, boot: messages.Boot, fds: list[int]) -> list[
 
 
 def _watch_forks(channel: Channel, listeners: list[ListenSocket], scoreboard_fd: int) -> None:
-    """What the import, or a worker's requests, may fork has nothing of these."""
+    """Mark descriptors of this process: processes that the import or a request forks must not get them."""
     forks.watch()
     forks.own(channel.fileno())
     forks.own(scoreboard_fd)
@@ -186,7 +188,7 @@ def _watch_forks(channel: Channel, listeners: list[ListenSocket], scoreboard_fd:
 
 
 def _receive_boot(channel: Channel) -> tuple[messages.Boot, list[int]] | None:
-    """Wait until this process is needed; None if it never is."""
+    """Wait for Boot. None if this template is never needed."""
     while (received := _receive(channel)) is not None:
         message, fds = received
         match message:

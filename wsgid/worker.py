@@ -1,10 +1,10 @@
-"""A worker: the life of one gevent hub, from its first heartbeat to its last answer.
+"""A worker: the life of a gevent hub, from its first heartbeat to its last answer.
 
-What it does with connections is the dispatcher's subject. Here is what surrounds it: the heartbeat, the master's
-orders, the round in which requests and the worker itself are looked at, and the ways to leave.
+The dispatcher handles connections. This module handles everything around it: the heartbeat, the master's orders, the
+regular round that checks requests and the worker itself, and the ways to leave.
 
 Rules
-* The state is an Enum; the only way out is through Leaving: no accepts, nothing in flight.
+* The state is an Enum. A worker ends only through LEAVING: it accepts nothing, and nothing is in flight.
 """
 
 import atexit
@@ -47,30 +47,32 @@ from wsgid.sockets import certificates
 from wsgid.sockets.listen_spec import ListenSocket
 from wsgid.wsgi.types import Application
 
-CLEAN_UP_S = 0.5  # after the mercy time, what is ended has this long to clean up
-SETTLE_S = 0.1  # after the sockets are unlinked, a connect(2) that had found them before may still arrive
-ORPHAN_ACCEPTS_S = 1.0  # without a master: how long to empty the backlog before the address is given free
-TELL_DROPPED_S = 60.0  # how often it is said that what was printed was dropped
+CLEAN_UP_S = 0.5  # how long requests that are ended after the mercy time may clean up
+SETTLE_S = 0.1  # a connect(2) that has found the socket file before its unlink may arrive within this time
+ORPHAN_ACCEPTS_S = 1.0  # without a master: how long to empty the backlog before the address is released
+TELL_DROPPED_S = 60.0  # how often dropped output is reported
 _HARD_STOP_MARGIN_S = 3
 
 
 class State(Enum):
+    """The states of a worker."""
+
     SERVING = auto()
-    EMPTYING = auto()  # leaves, and first takes all that waits in the backlog
+    EMPTYING = auto()  # first takes everything that waits in the backlog, then leaves
     LEAVING = auto()  # accepts nothing any more; finishes what is in flight
 
 
 class Worker:
-    """The worker's event loop.
+    """The event loop of a worker.
 
     Args:
-        order: its place in the fleet.
-        settings: the operator's.
+        order: the master's order, with slot, generation and seat.
+        settings: the operator's settings.
         application: the WSGI callable.
-        listeners: the sockets, and what is spoken there.
+        listeners: the listening sockets with their protocols.
         channel: to the master.
-        line: its own words of the scoreboard.
-        files: the logs', open.
+        line: this worker's words of the scoreboard.
+        files: the open log files.
     """
 
     def __init__(
@@ -101,20 +103,20 @@ class Worker:
         self._is_orphan = False
         self._said: set[str] = set()
         self._orders = self._hub.loop.io(channel.fileno(), READ)
-        self._postponed: list[tuple[messages.Message, list[int]]] = []  # orders that came while the hub was held up
+        self._postponed: list[tuple[messages.Message, list[int]]] = []  # orders that arrived while the hub was held up
         self._term = self._hub.loop.signal(signal.SIGTERM)
         self._timeouts = Timeouts(settings, self._hub, line, self._answer_held_up)
         self._retirement = Recycling(settings)
         self._questions = Queries(order.slot, lambda: self._dispatcher.greenlets)
         self._tell_dropped_at_s = 0.0
         self._modules = Watch(_module_files()) if settings.py_autoreload else None
-        # Several beats within the shortest time that counts, so that a healthy hub never looks stalled.
+        # Several beats within the shortest limit, so that a healthy hub never looks stalled.
         self._pulse_s = min(settings.hub_warn, settings.hub_timeout_s, 1.0) / 4
         self._pulse = self._hub.loop.timer(self._pulse_s, self._pulse_s)
         self._round = self._hub.loop.timer(ROUND_S, ROUND_S)
 
     def run(self) -> None:
-        """Serve until told to leave and everything in flight is answered."""
+        """Serve until the worker is told to leave and everything in flight is answered."""
         CLOCK.start()
         cleanup.tie_time_outs()
         self._line[Word.HEARTBEAT_NS] = time.monotonic_ns()
@@ -130,9 +132,10 @@ class Worker:
         try:
             self._wait_until_left()
         finally:
-            # Nothing of a child runs any more (LoopExit), as when the last thread of a process has ended.
+            # In a child of the application no greenlet is left to run (LoopExit): the child ends as a process without
+            # threads.
             forked_child.end_if_one()
-            self._pulse.stop()  # what follows is no matter of --hub-timeout, and has its own limit
+            self._pulse.stop()  # what follows has its own limit, and must not count for --hub-timeout
             self._line[Word.HEARTBEAT_NS] = time.monotonic_ns() + _HARD_STOP_MARGIN_S * 10**9
             if self._access_log:
                 self._access_log.close()
@@ -147,20 +150,21 @@ class Worker:
             try:
                 wait()
                 return
-            # gevent raises these here, in the main greenlet, when a greenlet of the application's has let them out.  In
-            # a thread they would have ended the thread; they are no reason to drop everybody's requests.
+            # gevent raises these exceptions here, in the main greenlet, if a greenlet of the application does not catch
+            # them. In a thread they would only end the thread. They must not end the requests of everybody.
             except (SystemExit, KeyboardInterrupt, SystemError) as error:
                 forked_child.end_if_one(error)
-                log.error("a greenlet of the application's has raised %r; the worker goes on", error)
+                log.error("a greenlet of the application has raised %r; the worker goes on", error)
 
     def _in_child(self) -> None:
-        """In a process that the application has forked."""
+        """Give up what belongs to the worker, in a process that the application has forked."""
         self._dispatcher.serve_nobody()
         self._questions.abandon()
         stackdump.abandon()
 
     def _on_stall(self, signo: int, frame: Any) -> None:
-        """The round does not run either, and the worker may be about to be killed."""
+        """Handle the master's signal about a stalled hub. The round does not run now, and the worker may soon be
+        killed."""
         if self._access_log:
             self._access_log.flush()
         self._timeouts.on_stall(signo, frame)
@@ -168,13 +172,14 @@ class Worker:
     def _beat(self) -> None:
         now_ns = time.monotonic_ns()
         CLOCK.look()
-        self._line[Word.HELD_US] = int(CLOCK.held_s * 1e6)  # before the heartbeat: the master reads them together
+        self._line[Word.HELD_US] = int(CLOCK.held_s * 1e6)  # before the heartbeat: the master reads both
         lag_us = (now_ns - self._line[Word.HEARTBEAT_NS]) // 1000 - int(self._pulse_s * 1e6)
         self._line[Word.LAG_US] = max(lag_us, 0)
         self._line[Word.HEARTBEAT_NS] = now_ns
 
     def _look_around(self) -> None:
-        """Each ROUND_S: what is overdue, and whether this worker has done enough. Requests pay nothing for it."""
+        """Every ROUND_S: end overdue requests, and check whether this worker should be replaced. Requests pay nothing
+        for it."""
         CLOCK.look()
         now_s = time.monotonic()
         self._timeouts.end_overdue(self._dispatcher.greenlets, now_s)
@@ -193,7 +198,7 @@ class Worker:
             self._modules.add(_module_files())
 
     def _print_waiting(self, now_s: float) -> None:
-        """What was printed while nobody read it."""
+        """Write printed text that nobody has read yet, and report dropped lines."""
         stdio.put()
         if now_s >= self._tell_dropped_at_s:
             count, reason = stdio.dropped()
@@ -204,7 +209,7 @@ class Worker:
                 )
 
     def _say_once(self, key: str, text: str) -> None:
-        """Through the master, which says it once for all workers."""
+        """Let the master log a sentence once for all workers."""
         if key not in self._said:
             self._said.add(key)
             self._channel.send(messages.Notice(key, text[: messages.LINE_MAX_CHARS]))
@@ -212,7 +217,7 @@ class Worker:
     # --- leaving ---
 
     def _on_orders(self) -> None:
-        """The channel is readable."""
+        """Follow orders: the channel is readable."""
         self._follow_postponed()
         for received in self._received():
             if received is None:
@@ -221,7 +226,7 @@ class Worker:
             self._follow(*received)
 
     def _received(self) -> Iterator[tuple[messages.Message, list[int]] | None]:
-        """What the channel has now. An order that does not arrive whole, where descriptors are used up, is said."""
+        """Yield the messages in the channel. If descriptors are used up, an order is lost in part, which is logged."""
         while True:
             try:
                 received = self._channel.receive()
@@ -245,7 +250,7 @@ class Worker:
             case messages.LendSockets(number=number, spoken=values):
                 for fd in fds:
                     forks.own_listener(fd)
-                self._dispatcher.take_share(number, [certificates.shared(fd, one) for fd, one in zip(fds, values)])
+                self._dispatcher.take_share(number, [certificates.shared(fd, spec) for fd, spec in zip(fds, values)])
             case messages.ReturnSockets(number=number):
                 self._dispatcher.leave_share(number)
             case messages.Question(kind=kind, arguments=arguments):
@@ -254,11 +259,11 @@ class Worker:
                 self._reopen(names, fds)
 
     def _answer_held_up(self, frame: FrameType | None) -> bool:
-        """In the signal handler, while the hub is held up at `frame`: answer what has been asked meanwhile. What else
-        has come is postponed. Returns whether there was a question."""
+        """Answer questions in the signal handler, while the hub is held up at `frame`. Other messages are postponed.
+        Returns whether there was a question."""
         answered = False
         for received in self._received():
-            if received is None:  # the hub will find the end of the channel by itself
+            if received is None:  # the hub will see the end of the channel itself
                 break
             message, fds = received
             if isinstance(message, messages.Question) and message.kind in AT_ONCE:
@@ -272,15 +277,15 @@ class Worker:
 
     def _reopen(self, names: Sequence[str], fds: Sequence[int]) -> None:
         if self._access_log:
-            self._access_log.flush()  # what was before the rotation belongs into the old file
+            self._access_log.flush()  # lines from before the rotation belong into the old file
         self._files.replace(names, fds)
 
     def _orphaned(self) -> None:
-        """The master is gone: answer what is here, then give the address free for the next one."""
+        """The master is gone: answer what is in flight, and release the address for the next master."""
         mercy_s = self._settings.worker_reload_mercy
         log.error("the master is gone: finishing the requests in flight, at most %g s", mercy_s)
         self._is_orphan = True
-        signal.alarm(int(mercy_s) + _HARD_STOP_MARGIN_S)  # nobody else would end us if the hub stalls
+        signal.alarm(int(mercy_s) + _HARD_STOP_MARGIN_S)  # nobody else would end this process if the hub stalls
         self._orders.stop()
         self.drain(OnDrain.EMPTY, mercy_s, ORPHAN_ACCEPTS_S)
 
@@ -288,9 +293,9 @@ class Worker:
         """Leave as soon as everything is answered.
 
         Args:
-            backlog: whether to take what waits there.
-            mercy_s: after this, what is still in flight is cut.
-            empty_s: how long to go on accepting at the most; as long as the mercy if not said.
+            backlog: what to do with connections that wait in the backlog.
+            mercy_s: what is still in flight after this time is cut.
+            empty_s: how long to accept at most; None: as long as mercy_s.
         """
         if self._state is not State.SERVING:
             return
@@ -314,7 +319,7 @@ class Worker:
         self._dispatcher.close()
 
     def mercy_left_s(self) -> float:
-        """When it has left: how much of the mercy time it did not need."""
+        """Return how much of the mercy time was not needed. Valid after the worker has left."""
         return self._mercy_until_s - time.monotonic()
 
     def _start_mercy(self, mercy_s: float) -> None:
@@ -326,7 +331,8 @@ class Worker:
             signal.alarm(int(mercy_s) + _HARD_STOP_MARGIN_S)
 
     def _on_mercy_over(self) -> None:
-        """Unless the loop was held up meanwhile: that time is given back. The master does the same (fleet.py)."""
+        """Cut what is in flight. If the loop was held up meanwhile, that time is given back first, as in the master
+        (supervisor/fleet.py)."""
         CLOCK.look()
         held_s = CLOCK.held_s - self._mercy_held_s
         if held_s > 0:
@@ -335,7 +341,7 @@ class Worker:
             self._cut()
 
     def _cut(self) -> None:
-        """End what is still in flight; it can clean up what it holds, and then the worker leaves."""
+        """End what is still in flight. The requests can clean up; then the worker leaves."""
         if self._state is not State.LEAVING:
             self._leave()
         self._last = self._hub.loop.timer(CLEAN_UP_S)
@@ -344,7 +350,7 @@ class Worker:
 
 
 def _module_files() -> list[str]:
-    return [path for one in list(sys.modules.values()) if (path := getattr(one, "__file__", None))]
+    return [path for module in list(sys.modules.values()) if (path := getattr(module, "__file__", None))]
 
 
 def run(
@@ -359,17 +365,17 @@ def run(
     """Be a worker: the whole life of a freshly forked process.
 
     Args:
-        order: the master's.
-        load: gives the application; with --lazy-apps this imports it.
+        order: the master's order.
+        load: returns the application; with --lazy-apps it imports the application.
 
     Raises:
-        ApplicationImportError: by `load`.
+        ApplicationImportError: raised by `load`.
     """
     if not settings.lazy_apps:
-        signals.ignore(signal.SIGXCPU)  # until there is a hub to look at
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until then nothing is in flight, and an import may take long
+        signals.ignore(signal.SIGXCPU)  # until there is a hub to report on
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is in flight yet, and an import may take long
     application = load()
-    # An application may have reset it; a peer that leaves must be an error of write(2), not the worker's death.
+    # The application may have changed this. A write to a closed peer must fail with an error, and not end the worker.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     made = Worker(order, settings, application, listeners, channel, line, files)
     made.run()
@@ -378,11 +384,11 @@ def run(
 
 
 def _run_atexit(limit_s: int) -> None:
-    """What the application has registered, for at most so long."""
+    """Run what the application has registered with atexit, but at most `limit_s` seconds."""
 
     def end(_signo: int, frame: FrameType | None) -> None:
         log.error(
-            "what is registered with atexit has not ended within %d s and is cut; it is here:",
+            "functions that are registered with atexit have not ended within %d s and are cut; this one is here:",
             limit_s,
             extra={"traceback": "".join(traceback.format_stack(frame)).rstrip()},
         )
@@ -391,5 +397,5 @@ def _run_atexit(limit_s: int) -> None:
 
     signal.signal(signal.SIGALRM, end)
     signal.alarm(limit_s)
-    faulthandler.dump_traceback_later(limit_s + _HARD_STOP_MARGIN_S, exit=True)  # where no handler of Python's runs
+    faulthandler.dump_traceback_later(limit_s + _HARD_STOP_MARGIN_S, exit=True)  # for code that runs no Python handler
     atexit._run_exitfuncs()
