@@ -1,6 +1,8 @@
 """What the documents say of the options is what the program knows, and their examples are taken."""
 
 import re
+import tokenize
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,62 @@ def test_each_promise_of_security_md_names_tests_that_are_there() -> None:
 def test_the_threats_name_modules_that_are_there() -> None:
     for name in re.findall(r"`([\w/]+\.py)`", (DOCS / "threats.md").read_text()):
         assert (DOCS.parent / "wsgid" / name).exists(), name
+
+
+# --- files that are named in text ---
+
+ROOT = DOCS.parent
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("**/*.md"))]
+MODULES = sorted(path for ending in ("py", "pxd", "pyx") for path in (ROOT / "wsgid").glob(f"**/*.{ending}"))
+SOURCE = re.compile(r"(?<![\w./-])(?:[\w-]+/)*[\w-]+\.(?:pyx|pxd|py)\b(?!\()")
+FOREIGN = ("jinja2/", "site.py", "wsgi.py", "manage.py", "shop.py", "app.py")  # examples, and files of other programs
+
+
+def is_there(name: str, near: Path) -> bool:
+    """Whether a file of the project has this name: as a path, or as a bare name anywhere. Tests go by bare names."""
+    bare = name.rpartition("/")[2]
+    if "/" in name and not name.startswith("tests/"):
+        return any((place / name).exists() for place in (near, ROOT, ROOT / "wsgid"))
+    return bare in {
+        path.name for folder in ("wsgid", "tests", "tools", "bench", "faults", ".") for path in files(folder)
+    }
+
+
+@cache
+def files(folder: str) -> list[Path]:
+    found = (ROOT / folder).glob("*" if folder == "." else "**/*")
+    return [path for path in found if path.suffix in (".py", ".pyx", ".pxd")]
+
+
+def prose_of(path: Path) -> str:
+    """The comments and docstrings of a module; of Cython's sources, all of the text."""
+    if path.suffix != ".py":
+        return path.read_text()
+    with path.open("rb") as source:
+        tokens = list(tokenize.tokenize(source.readline))
+    kinds = (tokenize.COMMENT, tokenize.STRING)
+    return "\n".join(token.string for token in tokens if token.type in kinds and token.string[0] in "#\"'")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_only_files_that_are_there(page: Path) -> None:
+    text = page.read_text()
+    names = [name for name in SOURCE.findall(text) if not name.startswith(FOREIGN)]
+    assert [name for name in names if not is_there(name, page.parent)] == []
+    prose = re.sub(r"```.*?```|`[^`\n]*`|^ {4}[^\n]*$", "", text, flags=re.DOTALL | re.MULTILINE)
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", prose) if "://" not in link]
+    assert [link for link in links if link and not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(ROOT)))
+def test_comments_and_docstrings_name_only_files_that_are_there(module: Path) -> None:
+    text = prose_of(module)
+    names = [name for name in SOURCE.findall(text) if not name.startswith(FOREIGN)]
+    assert [name for name in names if not is_there(name, module.parent)] == []
+    assert [name for name in re.findall(r"docs/[\w/-]+\.md", text) if not (ROOT / name).exists()] == []
+
+
+def test_the_page_of_the_environ_has_the_keys_that_the_server_sets_and_no_others() -> None:
+    key = re.compile(r"[\"`]((?:wsgi|wsgid|werkzeug)\.[a-z_]+)[\"`]")
+    source = "".join(path.read_text() for path in (*ROOT.glob("wsgid/wsgi/*.py"), *ROOT.glob("wsgid/serving/*.py")))
+    assert set(key.findall((DOCS / "environ.md").read_text())) == set(key.findall(source))
