@@ -203,5 +203,9 @@ def keep_or_create(fd: int = -1, past_fd: int = -1) -> Scoreboard:
 
 
 def fits(*fds: int) -> bool:
-    """Whether memfds that another version of wsgid has made have this layout. -1 stands for a missing memfd."""
+    """Whether memfds that another version of wsgid has made have this layout. -1 stands for a missing memfd.
+
+    Only the size is compared. So a version that moves words has to change LINE_BYTES, too: otherwise an upgrade by
+    SIGUSR2 would read the old counters under new names.
+    """
     return all(fd >= 0 and os.fstat(fd).st_size == SIZE_BYTES for fd in fds)
