@@ -17,6 +17,7 @@ Rules
 import fcntl
 import mmap
 import os
+import zlib
 from enum import Enum, IntEnum
 
 LINE_BYTES = 512
@@ -184,7 +185,7 @@ _CAUSES = tuple(DeathCause)
 
 def create(name: str = "live") -> int:
     """Make a memfd of the right size, which nobody can change. Returns its descriptor (close-on-exec)."""
-    fd = os.memfd_create(f"wsgid-scoreboard-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    fd = os.memfd_create(f"wsgid-scoreboard-{name}-{layout()}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, SIZE_BYTES)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return fd
@@ -205,7 +206,19 @@ def keep_or_create(fd: int = -1, past_fd: int = -1) -> Scoreboard:
 def fits(*fds: int) -> bool:
     """Whether memfds that another version of wsgid has made have this layout. -1 stands for a missing memfd.
 
-    Only the size is compared. So a version that moves words has to change LINE_BYTES, too: otherwise an upgrade by
-    SIGUSR2 would read the old counters under new names.
+    The name of a memfd says its layout (memfd_create(2)). Where there is no /proc, the size alone has to do.
     """
-    return all(fd >= 0 and os.fstat(fd).st_size == SIZE_BYTES for fd in fds)
+    return all(fd >= 0 and os.fstat(fd).st_size == SIZE_BYTES and _says_layout(fd) for fd in fds)
+
+
+def layout() -> str:
+    """A short name for the places of all words: another one, when a version moves a word."""
+    places = [(word.name, word.value) for word in Word]
+    return f"{zlib.crc32(repr((LINE_BYTES, places)).encode()):08x}"
+
+
+def _says_layout(fd: int) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}").removesuffix(" (deleted)").endswith(f"-{layout()}")
+    except OSError:
+        return True

@@ -1,6 +1,10 @@
 """The layout of the scoreboard: each word has a place of its own, and every counter is kept when its worker dies."""
 
+import os
+from enum import IntEnum
 from itertools import pairwise
+
+import pytest
 
 from wsgid.ipc import scoreboard
 from wsgid.ipc.scoreboard import COUNTERS, DURATION_BOUNDS_US, DeathCause, Word
@@ -23,3 +27,14 @@ def test_what_a_worker_counts_is_among_the_counters() -> None:
     of_the_master = {Word.SPAWNS, Word.SPAWNED_S, Word.DEATHS}
     for word in set(Word) - present - of_the_master:
         assert word in COUNTERS and word + WIDTHS.get(word, 1) - 1 in COUNTERS
+
+
+def test_counters_of_another_layout_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an upgrade that has moved a word, an old counter would be read under a new name."""
+    fds = [scoreboard.create("live"), scoreboard.create("past")]
+    assert scoreboard.fits(*fds) and not scoreboard.fits(fds[0], -1)
+    moved = IntEnum("Word", {"HEARTBEAT_NS": 1, "IN_FLIGHT": 0})  # type: ignore[misc]
+    monkeypatch.setattr(scoreboard, "Word", moved)
+    assert not scoreboard.fits(*fds)
+    for fd in fds:
+        os.close(fd)
