@@ -16,10 +16,10 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
-from pathlib import Path
 from typing import TypeVar
 
-Address = Path | tuple[str, int]
+from tests.support.client import Address
+
 Wait = tuple[int, int] | float | None  # a descriptor and an epoll event; a pause in seconds; None: the backlog is full
 T = TypeVar("T")
 Steps = Generator[Wait, None, T]
@@ -65,7 +65,7 @@ class _Crowd:
                 return
 
     def close(self) -> None:
-        for client in [*self._waiting.values(), *(one for _, _, one in self._pausing)]:
+        for client in [*self._waiting.values(), *(client for _, _, client in self._pausing)]:
             client.close()
         self._epoll.close()
 
@@ -201,6 +201,19 @@ def timed(client: Client, into_s: list[float]) -> Client:
     met = yield from client
     into_s.append(time.monotonic() - started_s)
     return met
+
+
+def into(met: Counter[str], client: Client) -> Client:
+    """Count it there as well."""
+    try:
+        word = yield from client
+    except OSError as error:
+        word = type(error).__name__
+    except GeneratorExit:
+        met["no answer"] += 1
+        raise
+    met[word] += 1
+    return word
 
 
 def verdict(raw: bytes) -> str:
