@@ -58,7 +58,7 @@ APP = """
             count["closed"] += 1
 
     def state():
-        return dict(count, greenlets=sum(isinstance(one, greenlet.greenlet) for one in gc.get_objects()))
+        return dict(count, greenlets=sum(isinstance(it, greenlet.greenlet) for it in gc.get_objects()))
 
     def application(environ, start_response):
         path, query = environ["PATH_INFO"], environ["QUERY_STRING"]

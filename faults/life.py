@@ -128,7 +128,7 @@ class Life:
         """What must not be, whatever fails."""
         found = ["a traceback"] if "Traceback" in self.server.log else []
         if self.visitors:
-            found += [f"visitors: {one}" for one in self.visitors.failures[:1]]
+            found += [f"visitors: {failure}" for failure in self.visitors.failures[:1]]
         return found
 
     def stop(self) -> list[str]:
@@ -156,7 +156,7 @@ class Life:
 
 def respawn(life: Life) -> None:
     pids = life.server.worker_pids()
-    oldest = min((psutil.Process(pid) for pid in pids), key=lambda one: one.create_time())
+    oldest = min((psutil.Process(pid) for pid in pids), key=lambda process: process.create_time())
     time.sleep(max(0.0, oldest.create_time() + YOUNG_S - time.time()))
     with life.away.away():
         oldest.kill()
@@ -222,9 +222,9 @@ def _statistics(life: Life) -> bytes:
 
 
 def _metrics(life: Life) -> tuple[str, int]:
-    for one in psutil.Process(life.server.pid).net_connections("tcp"):
-        if one.status == psutil.CONN_LISTEN:
-            return one.laddr[0], one.laddr[1]
+    for connection in psutil.Process(life.server.pid).net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN:
+            return connection.laddr[0], connection.laddr[1]
     raise OSError("--metrics has no socket")
 
 

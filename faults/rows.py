@@ -23,7 +23,7 @@ def none_failed(load: Load) -> list[Result]:
 
 def counted(count: int, load: Load) -> str:
     """'3 of 12,345', and what the three asked for and got."""
-    others = Counter(f"{load.plan.kinds[one.kind].path} {one.outcome}" for one in load.failed())
+    others = Counter(f"{load.plan.kinds[record.kind].path} {record.outcome}" for record in load.failed())
     said = ", ".join(f"{many} x {what}" for what, many in others.items())
     return f"{count} of {len(load.records):,}" + (f" ({said})" if count else "")
 
@@ -31,9 +31,9 @@ def counted(count: int, load: Load) -> str:
 def fast_ones(load: Load) -> Result:
     """How long the fast ones took, seen by their clients."""
     times_s = [
-        one.ended_s - one.started_s
-        for one in load.records
-        if one.outcome == RIGHT and load.plan.kinds[one.kind] == FAST
+        record.ended_s - record.started_s
+        for record in load.records
+        if record.outcome == RIGHT and load.plan.kinds[record.kind] == FAST
     ]
     p99_s = percentile(times_s, 0.99)
     return Result(

@@ -123,9 +123,9 @@ class Watched:
     cpu_s: list[float] = field(default_factory=list)  # of the workers: when all places were taken, and later
 
 
-def watch(one: Site, wanted: int, seen: Watched, rest_s: float = 0.0) -> Client:
+def watch(crowded: Site, wanted: int, seen: Watched, rest_s: float = 0.0) -> Client:
     """Wait until that many are in flight at the same time, look at the workers, and again after `rest_s`."""
-    board, pids = one.scoreboard(), one.server.worker_pids()
+    board, pids = crowded.scoreboard(), crowded.server.worker_pids()
     deadline_s = time.monotonic() + crowd.PATIENCE_S
     now = 0
     while now < wanted and (now or not seen.at_most) and time.monotonic() < deadline_s:

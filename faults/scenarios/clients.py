@@ -47,9 +47,9 @@ def clients_that_leave(count: int = 5_000, warm_up: int = 5_000) -> list[Result]
     ]
 
 
-def _state(one: Site) -> dict[str, int]:
+def _state(left: Site) -> dict[str, int]:
     """What the application counts."""
-    found: dict[str, int] = json.loads(client.get(one.address, "/state").body)
+    found: dict[str, int] = json.loads(client.get(left.address, "/state").body)
     return found
 
 
@@ -69,11 +69,11 @@ def _leavers(address: Address, count: int) -> Iterator[Client]:
 
 def leave(address: Address, data: bytes, blocks: int) -> Client:
     """Send this, read so many blocks of the answer, and go."""
-    one = yield from crowd.connect(address)
-    with one:
-        yield from crowd.send(one, data)
+    connection = yield from crowd.connect(address)
+    with connection:
+        yield from crowd.send(connection, data)
         for _ in range(blocks):
-            yield from crowd.receive(one, 1024)
+            yield from crowd.receive(connection, 1024)
         yield 0.01
     return "left"
 
@@ -109,28 +109,28 @@ def slow_clients(count: int = 500, fast: int = 4_000, seconds: float = 6.0) -> l
 
 def read_slowly(address: Address, seconds: float) -> Client:
     """8 kB a second for that long, then the rest. The kernel's buffers take 200 kB at once: it is more than that."""
-    one = yield from crowd.connect(address)
-    with one:
-        yield from crowd.send(one, packet("/half"))
+    connection = yield from crowd.connect(address)
+    with connection:
+        yield from crowd.send(connection, packet("/half"))
         raw = b""
         until_s = time.monotonic() + seconds
         while time.monotonic() < until_s:
-            raw += yield from crowd.receive(one, 4 * KB)
+            raw += yield from crowd.receive(connection, 4 * KB)
             yield 0.5
-        return crowd.verdict(raw + (yield from crowd.receive_all(one)))
+        return crowd.verdict(raw + (yield from crowd.receive_all(connection)))
 
 
 def send_slowly(address: Address, seconds: float) -> Client:
     """A head in two halves, and a body in eleven pieces."""
     body = bytes(11 * 512)
     whole = packet("/read", body)
-    one = yield from crowd.connect(address)
-    with one:
-        yield from crowd.send(one, whole[:100])
+    connection = yield from crowd.connect(address)
+    with connection:
+        yield from crowd.send(connection, whole[:100])
         for at in range(100, len(whole), 512):
             yield seconds / 12
-            yield from crowd.send(one, whole[at : at + 512])
-        return crowd.verdict((yield from crowd.receive_all(one)))
+            yield from crowd.send(connection, whole[at : at + 512])
+        return crowd.verdict((yield from crowd.receive_all(connection)))
 
 
 SCENARIOS: tuple[Scenario, ...] = (clients_that_leave, slow_clients)

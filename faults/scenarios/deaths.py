@@ -91,7 +91,7 @@ def replacements(run: Kills) -> list[tuple[float, float]]:
         if killed := re.search(KILLED, line):
             slot = killed[1]
             failures[slot] = failures_after(failures[slot], said_s(line) - ready_s.pop(slot, float("inf")))
-            again = next(one for one in run.log[index:] if re.search(rf"worker {slot} .* is ready$", one))
+            again = next(line for line in run.log[index:] if re.search(rf"worker {slot} .* is ready$", line))
             found.append((backoff_s(failures[slot]), said_s(again) - run.killed_s[int(killed[2])]))
     return found
 

@@ -113,14 +113,14 @@ NONSENSE: tuple[Callable[[Address, random.Random], Client], ...] = (
 
 def say_and_end(address: Address, pieces: list[bytes], pause_s: float = 0.0) -> Client:
     """Send these, then nothing more; and see what comes."""
-    one = yield from crowd.connect(address)
-    with one:
+    connection = yield from crowd.connect(address)
+    with connection:
         for number, piece in enumerate(pieces):
             if number:
                 yield pause_s
-            yield from crowd.send(one, piece)
-        one.shutdown(1)
-        return crowd.verdict((yield from crowd.receive_all(one)))
+            yield from crowd.send(connection, piece)
+        connection.shutdown(1)
+        return crowd.verdict((yield from crowd.receive_all(connection)))
 
 
 SCENARIOS: tuple[Scenario, ...] = (malformed,)

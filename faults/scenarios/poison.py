@@ -65,7 +65,7 @@ def poison_counts(run: Poisoned) -> list[Result]:
     """The deaths by poison, and nobody else's; what good requests lost by them."""
     deaths, asked = len(run.kills.deaths()), len(run.bad.records)
     others = [line for line in run.kills.log if re.search(r"worker .* (exited with code [^0]|is overdue)", line)]
-    lost = sum(one.outcome not in (RIGHT, TIMED_OUT) for one in run.good.records)
+    lost = sum(record.outcome not in (RIGHT, TIMED_OUT) for record in run.good.records)
     bound = run.kills.in_flight() - deaths  # one of each worker's was the poison
     assert run.kills.end
     return [
@@ -85,8 +85,8 @@ def poison_counts(run: Poisoned) -> list[Result]:
 
 def poison_times(run: Poisoned) -> list[Result]:
     """Whether good requests went on being answered: the longest time without an answer, and when all was well again."""
-    last_s = max(one.ended_s for one in run.good.records)
-    answers_s = sorted([last_s, *(one.ended_s for one in run.good.records if one.outcome == RIGHT)])
+    last_s = max(record.ended_s for record in run.good.records)
+    answers_s = sorted([last_s, *(record.ended_s for record in run.good.records if record.outcome == RIGHT)])
     silence_s = max((late - early for early, late in itertools.pairwise(answers_s)), default=float("inf"))
     gave_up = run.good.outcomes()[TIMED_OUT]
     back = "never" if run.recovered_s is None else f"{run.recovered_s:.1f} s"

@@ -85,9 +85,9 @@ def switches(run: Roll) -> list[tuple[float, float]]:
     """For each signal: how long after it the first answer of the new version came, and the last of an older one."""
     found = []
     for number, signalled_s in enumerate(run.signalled_s, 1):
-        right = [one for one in run.load.records if one.outcome == RIGHT]
-        first_s = min((one.ended_s for one in right if one.note == f"v{number}"), default=float("inf"))
-        last_s = max((one.ended_s for one in right if int(one.note[1:]) < number), default=signalled_s)
+        right = [record for record in run.load.records if record.outcome == RIGHT]
+        first_s = min((record.ended_s for record in right if record.note == f"v{number}"), default=float("inf"))
+        last_s = max((record.ended_s for record in right if int(record.note[1:]) < number), default=signalled_s)
         found.append((first_s - signalled_s, last_s - signalled_s))
     return found
 

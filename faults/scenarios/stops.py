@@ -69,7 +69,7 @@ def _open_wanted(load: Load) -> int:
 
 def _open_at(load: Load, moment_s: float) -> Result:
     """Requests that had begun before that moment and ended after it: so many were in flight, or waited for a place."""
-    count = sum(one.started_s < moment_s < one.ended_s for one in load.records)
+    count = sum(record.started_s < moment_s < record.ended_s for record in load.records)
     bar = _open_wanted(load)
     return Result(
         f"at least {bar} requests open at SIGTERM; --gevent has places for {2 * PLACES}",

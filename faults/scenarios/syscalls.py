@@ -192,14 +192,14 @@ def run(choose: Choose, parts: tuple[str, ...] = ("start", *PARTS, "stop")) -> d
 
 def results(found: dict[str, Found]) -> list[Result]:
     rows = []
-    for part, one in found.items():
-        names = len({error.partition(" ")[0] for error in one.errors})
+    for part, part_found in found.items():
+        names = len({error.partition(" ")[0] for error in part_found.errors})
         rows.append(
             Result(
                 f"{part}: every fault is survived",
-                f"{one.injected:,} faults ({names} calls, {len(one.errors)} errors, "
-                f"{len(one.shapes)} places): {len(one.troubles)} troubles",
-                one.injected > 0 and not one.troubles,
+                f"{part_found.injected:,} faults ({names} calls, {len(part_found.errors)} errors, "
+                f"{len(part_found.shapes)} places): {len(part_found.troubles)} troubles",
+                part_found.injected > 0 and not part_found.troubles,
             )
         )
     return rows

@@ -46,6 +46,7 @@ class AcceptSocket:
     def close(self) -> None:
         """Give the descriptor back; it may still be open in other processes."""
         self._socket.close()
+        self.fd = NOTHING
 
     def accept(self) -> int:
         """The next connection, non-blocking and close-on-exec; NOTHING if nobody waits.
@@ -62,8 +63,11 @@ class AcceptSocket:
 
 
 def recv(fd: int, size_bytes: int = RECV_BYTES) -> bytes | None:
-    """What has arrived, at most `size_bytes` and RECV_BYTES; None if there is nothing yet, empty at the end: the peer
-    has sent everything, or has left.
+    """What has arrived; None if there is nothing yet, empty at the end: the peer has sent everything, or has left.
+
+    Args:
+        fd: of a socket.
+        size_bytes: at most so many, and RECV_BYTES at most; 1 or more.
 
     Raises:
         OSError: recv(2) has failed otherwise.
