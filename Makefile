@@ -1,15 +1,17 @@
 # make demo   a page on local ports, served by wsgid alone and behind nginx
 # make test   everything that has to hold before a commit
 # make faults the long runs: kills, reloads, floods, leaks, with every request counted
+# make fuzz   ten minutes of bytes that nobody would send, for every decoder
 # make bench  what a request costs, beside other servers, in one run
 # The other targets are said where they stand.
 
 PYTHON ?= python3
 VENV ?= .venv
 BENCH_VENV ?= .venv-bench
+FUZZ_VENV ?= .venv-fuzz
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all faults bench build wheel lint clean
+.PHONY: demo test test-all faults fuzz bench build wheel lint clean
 
 demo: $(VENV)/.installed-demo
 	@PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m tools.demo
@@ -39,6 +41,11 @@ faults: $(VENV)/.installed-test
 	@$(BIN)/python -m tools.nginx >/dev/null
 	@$(BIN)/python -m tools.apt strace:strace
 	@$(BIN)/python -m faults $(ONLY)
+
+# Ten minutes; `make fuzz ONLY="http --seconds 60"` tries these alone. Its environment, the compiled form with the address
+# sanitizer and what it has found are in .venv-fuzz.
+fuzz: $(FUZZ_VENV)/.installed-fuzz
+	@$(FUZZ_VENV)/bin/python -m fuzz $(ONLY)
 
 # Half an hour; `make bench ONLY="hello flask --rounds 2"` runs these alone. The peers have an environment of their own.
 bench: $(BENCH_VENV)/.installed-bench
@@ -78,4 +85,8 @@ $(VENV)/.installed-test: $(INSTALLED)
 
 $(BENCH_VENV)/.installed-bench: $(INSTALLED)
 	@$(PYTHON) -m tools.make_venv $(BENCH_VENV) bench
+	@touch $@
+
+$(FUZZ_VENV)/.installed-fuzz: $(INSTALLED)
+	@$(PYTHON) -m tools.make_venv $(FUZZ_VENV) fuzz
 	@touch $@

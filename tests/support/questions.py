@@ -2,11 +2,14 @@
 
 import io
 import sys
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
 from wsgid import compiled
+from wsgid.config import merge
 from wsgid.errors import ClientDisconnected, PeerError
+from wsgid.protocol import proxy as proxy_protocol
 from wsgid.protocol import target, uwsgi
 from wsgid.protocol.chunked import Chunks
 from wsgid.protocol.fields import is_plain, parse_length
@@ -104,6 +107,11 @@ def form() -> Any:
     return compiled.described()
 
 
+def file() -> Any:
+    """Where the form is."""
+    return uwsgi.__file__
+
+
 def chunks(data: bytes, sizes: list[int], lines: int, size_bytes: int) -> list[Any]:
     """What the decoder of a chunked body says of these bytes, which arrive in pieces."""
     decoder = Chunks(lines, size_bytes)
@@ -123,3 +131,15 @@ def split_target(text: str, method: str) -> Any:
 
 def check_host(text: str) -> Any:
     return target.check_host(text)
+
+
+def proxy(data: bytes) -> Any:
+    return proxy_protocol.decode(data)
+
+
+def ini(data: bytes) -> Any:
+    """What an ini file with these bytes says."""
+    with tempfile.NamedTemporaryFile(suffix=".ini") as written:
+        written.write(data)
+        written.flush()
+        return merge.read(["--ini", written.name, "app:application"], {"A": "a"}).settings

@@ -110,7 +110,7 @@ def test_a_template_that_says_what_it_may_not_is_killed_and_what_runs_serves_on(
     server.assert_nothing_left()
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.sampled_from([*attacks.HARMLESS]), max_size=12),
     st.sampled_from([*attacks.FATAL]),

@@ -391,13 +391,12 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=200), st.lists(PIECES, max_size=15).map(b"".join)), st.integers(1, 20))
 def test_anything_is_understood_or_refused_and_always_in_the_same_way(data: bytes, size: int) -> None:
     assert outcome(data, len(data) or 1) == outcome(data, size)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(streams(), st.integers(1, 60))
 def test_mutated_requests_are_read_in_the_same_way_however_they_arrive(data: bytes, size: int) -> None:
     assert outcome(data, len(data)) == outcome(data, size)
@@ -433,7 +432,7 @@ class Reference:
         self.complete = True
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(streams())
 @example(b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 5\r\n\r\n")
 def test_what_is_accepted_is_read_as_llhttp_does(data: bytes) -> None:
