@@ -1,26 +1,20 @@
 """Fixtures: real servers that are ended, and looked after, whatever the test does."""
 
 import importlib.util
-import os
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
+from tests.support import profiles
 from tests.support.server import Server
 from wsgid import compiled
 
 Start = Callable[..., Server]
 
-# A busy machine is no fault of an example's: there are no deadlines.  In CI the same examples are tried each time, so that
-# a failure is the change's; what fails is printed as a line that makes it again.
-settings.register_profile("local", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
-settings.register_profile("long", deadline=None, max_examples=20_000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "local"))
+profiles.load()
 
 
 def pytest_report_header() -> str:

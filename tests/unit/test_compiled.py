@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.conftest import Start
 from tests.support import client
 from tests.support.http_streams import streams
+from tests.support.profiles import examples
 from tests.support.pure_form import PureForm, ask
 from wsgid import compiled
 from wsgid.protocol.uwsgi import encode
@@ -98,7 +99,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(data[:end]) + draw(st.binary(max_size=20))
 
 
-@settings(max_examples=1000)
+@examples(1000)
 @given(packets | damaged() | st.binary(max_size=300), st.integers(0, 40), st.none() | st.just({"wsgi.errors": "ours"}))
 @example(b"\0\x04\0\0\0\0\xff\xff", 10, None)
 @example(b"\0\x02\0\0\xff\xff", 10, None)
@@ -107,7 +108,7 @@ def test_packets_are_decoded_alike(pure: PureForm, packet: bytes, max_vars: int,
     assert_alike(pure, "decode", packet, max_vars, base)
 
 
-@settings(max_examples=3000)
+@examples(1000)
 @given(streams(), st.lists(st.integers(1, 60), max_size=8))
 @example(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\n", [])
 @example(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999999999999\r\n\r\nabc", [70])
@@ -118,7 +119,7 @@ def test_http_is_decoded_alike(pure: PureForm, data: bytes, sizes: list[int]) ->
     assert_alike(pure, "http", data, sizes)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.dictionaries(
         st.sampled_from(
@@ -203,13 +204,13 @@ header_values = st.text(max_size=20) | st.sampled_from(
 headers = st.lists(st.tuples(header_names, header_values) | st.sampled_from([(), ("a",), ["a", "b"], "ab"]), max_size=5)
 
 
-@settings(max_examples=1000)
+@examples(1000)
 @given(statuses, headers | st.just(()) | st.none())
 def test_heads_are_made_alike(pure: PureForm, status: Any, headers: Any) -> None:
     assert_alike(pure, "head", status, headers)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.text()
     | st.text(st.characters(max_codepoint=0x9F))
@@ -221,7 +222,7 @@ def test_values_are_read_alike(pure: PureForm, value: str) -> None:
     assert_alike(pure, "text", value)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.binary(max_size=20),
     st.lists(st.binary(min_size=1, max_size=20), max_size=5),
@@ -234,7 +235,7 @@ def test_bodies_are_read_alike(
     assert_alike(pure, "body", first, pieces, content_length, sizes)
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(
     st.sampled_from(["GET", "HEAD", "POST"]),
     statuses,
@@ -249,7 +250,7 @@ def test_responses_are_sent_alike(
     assert_alike(pure, "response", *question)
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(
     st.lists(
         st.sampled_from([b"1\r\na\r\n", b"3;x=y\r\nabc\r\n", b"0\r\n", b"\r\n", b"T: x\r\n", b"fffffffffffffffff"])
@@ -264,7 +265,7 @@ def test_chunks_are_decoded_alike(pure: PureForm, data: bytes, sizes: list[int],
     assert_alike(pure, "chunks", data, sizes, lines, size_bytes)
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(
     st.text("/a%20?#:@.[]*", max_size=12)
     | st.builds(
@@ -289,7 +290,7 @@ by_client = st.one_of(
 )
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     st.lists(
         by_client
@@ -306,7 +307,7 @@ def test_system_calls_are_made_alike(pure: PureForm, steps: list[Any], clients: 
     assert_alike(pure, "accepted", clients, http)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     st.lists(
         by_client
@@ -324,7 +325,7 @@ def test_connections_behave_alike(pure: PureForm, steps: list[Any]) -> None:
     assert_alike(pure, "connection", steps)
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(
     streams(),
     st.lists(st.integers(1, 60), max_size=4),
@@ -341,7 +342,7 @@ def test_http_connections_behave_alike(
 moments_s = st.sampled_from([0.0, 50.0, 150.0, 1500.0])
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(
     st.lists(
         st.tuples(
@@ -361,7 +362,7 @@ def test_idle_connections_are_kept_alike(pure: PureForm, steps: list[Any], count
     assert_alike(pure, "idle_connections", steps, count, places)
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(st.lists(st.integers(1, 4), max_size=4))
 def test_turns_are_taken_alike(pure: PureForm, spins: list[int]) -> None:
     there = pure.ask("turns_taken", spins)
@@ -380,7 +381,7 @@ logged = st.tuples(
 )
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     st.sampled_from(
         [

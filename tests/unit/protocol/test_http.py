@@ -6,11 +6,12 @@ import tracemalloc
 
 import httptools
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.http_refused import CHUNKED, GET, POST, REFUSED
 from tests.support.http_streams import streams
+from tests.support.profiles import examples
 from wsgid.errors import BadRequest, PeerError
 from wsgid.protocol.http import END, Decoder, HttpHead, Limits
 
@@ -396,7 +397,7 @@ def test_anything_is_understood_or_refused_and_always_in_the_same_way(data: byte
     assert outcome(data, len(data) or 1) == outcome(data, size)
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(streams(), st.integers(1, 60))
 def test_mutated_requests_are_read_in_the_same_way_however_they_arrive(data: bytes, size: int) -> None:
     assert outcome(data, len(data)) == outcome(data, size)
@@ -432,7 +433,7 @@ class Reference:
         self.complete = True
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(streams())
 @example(b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 5\r\n\r\n")
 def test_what_is_accepted_is_read_as_llhttp_does(data: bytes) -> None:
