@@ -2,6 +2,7 @@
 # make test   everything that has to hold before a commit
 # make faults the long runs: kills, reloads, floods, leaks, with every request counted
 # make fuzz   ten minutes of bytes that nobody would send, for every decoder
+# make coverage  how much of the code the tests run
 # make bench  what a request costs, beside other servers, in one run
 # The other targets are said where they stand.
 
@@ -11,7 +12,7 @@ BENCH_VENV ?= .venv-bench
 FUZZ_VENV ?= .venv-fuzz
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all faults fuzz bench build wheel lint clean
+.PHONY: demo test test-all coverage faults fuzz bench build wheel lint clean
 
 demo: $(VENV)/.installed-demo
 	@PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m tools.demo
@@ -35,6 +36,17 @@ test: $(VENV)/.installed-test
 # make test on each supported Python of this machine, each in .venv-3.X.
 test-all:
 	@$(PYTHON) -m tools.test_all
+
+# How much of wsgid/ the tests run, in all processes, as one figure; half an hour. The pure form is measured: coverage.py
+# sees no line of a compiled module.
+COVERAGE = $(CURDIR)/$(VENV)/coverage
+coverage: export COVERAGE_FILE = $(COVERAGE)/data
+coverage: export WSGID_PURE = 1
+coverage: $(VENV)/.installed-test
+	@rm -rf $(COVERAGE) && mkdir --mode 777 $(COVERAGE)
+	@$(BIN)/python -m coverage run -m pytest --deselect tests/unit/test_compiled.py::test_the_compiled_form_is_there $(ONLY)
+	@$(BIN)/python -m coverage combine --quiet $(COVERAGE)
+	@$(BIN)/python -m coverage report
 
 # Some ten minutes; `make faults ONLY="reload kill-workers"` runs these alone.
 faults: $(VENV)/.installed-test
