@@ -1,15 +1,18 @@
 # make demo   a page on local ports, served by wsgid alone and behind nginx
 # make test   everything that has to hold before a commit
 # make faults the long runs: kills, reloads, floods, leaks, with every request counted
+# make fuzz   ten minutes of bytes that nobody would send, for every decoder
+# make coverage  how much of the code the tests run
 # make bench  what a request costs, beside other servers, in one run
 # The other targets are said where they stand.
 
 PYTHON ?= python3
 VENV ?= .venv
 BENCH_VENV ?= .venv-bench
+FUZZ_VENV ?= .venv-fuzz
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all faults bench build wheel lint clean
+.PHONY: demo test test-all coverage faults fuzz bench build wheel lint clean
 
 demo: $(VENV)/.installed-demo
 	@PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m tools.demo
@@ -34,11 +37,27 @@ test: $(VENV)/.installed-test
 test-all:
 	@$(PYTHON) -m tools.test_all
 
+# How much of wsgid/ the tests run, in all processes, as one figure; half an hour. The pure form is measured: coverage.py
+# sees no line of a compiled module.
+COVERAGE = $(CURDIR)/$(VENV)/coverage
+coverage: export COVERAGE_FILE = $(COVERAGE)/data
+coverage: export WSGID_PURE = 1
+coverage: $(VENV)/.installed-test
+	@rm -rf $(COVERAGE) && mkdir --mode 777 $(COVERAGE)
+	@$(BIN)/python -m coverage run -m pytest --deselect tests/unit/test_compiled.py::test_the_compiled_form_is_there $(ONLY)
+	@$(BIN)/python -m coverage combine --quiet $(COVERAGE)
+	@$(BIN)/python -m coverage report
+
 # Some ten minutes; `make faults ONLY="reload kill-workers"` runs these alone.
 faults: $(VENV)/.installed-test
 	@$(BIN)/python -m tools.nginx >/dev/null
 	@$(BIN)/python -m tools.apt strace:strace
 	@$(BIN)/python -m faults $(ONLY)
+
+# Ten minutes; `make fuzz ONLY="http --seconds 60"` tries these alone. Its environment, the compiled form with the address
+# sanitizer and what it has found are in .venv-fuzz.
+fuzz: $(FUZZ_VENV)/.installed-fuzz
+	@$(FUZZ_VENV)/bin/python -m fuzz $(ONLY)
 
 # Half an hour; `make bench ONLY="hello flask --rounds 2"` runs these alone. The peers have an environment of their own.
 bench: $(BENCH_VENV)/.installed-bench
@@ -78,4 +97,8 @@ $(VENV)/.installed-test: $(INSTALLED)
 
 $(BENCH_VENV)/.installed-bench: $(INSTALLED)
 	@$(PYTHON) -m tools.make_venv $(BENCH_VENV) bench
+	@touch $@
+
+$(FUZZ_VENV)/.installed-fuzz: $(INSTALLED)
+	@$(PYTHON) -m tools.make_venv $(FUZZ_VENV) fuzz
 	@touch $@

@@ -1,16 +1,25 @@
 """python -m faults [SCENARIO ...]: run these scenarios, or all, and print the table. Exit code 1 if a bar is missed."""
 
+import importlib
+import pkgutil
 import sys
 import time
+from collections.abc import Iterator
 
-from faults import hostile, load, resources, syscalls
+from faults import scenarios
 from faults.report import Result, Scenario, table
 
-SCENARIOS: dict[str, Scenario] = {
-    scenario.__name__.replace("_", "-"): scenario
-    for scenario in (*load.SCENARIOS, *resources.SCENARIOS, *hostile.SCENARIOS, *syscalls.SCENARIOS)
-}
-BY_NAME: dict[str, Scenario] = {scenario.__name__.replace("_", "-"): scenario for scenario in syscalls.BY_NAME}
+
+def _named(attribute: str) -> Iterator[tuple[str, Scenario]]:
+    """The scenarios that the modules of faults/scenarios/ have in this attribute, each with its name."""
+    for found in pkgutil.iter_modules(scenarios.__path__, f"{scenarios.__name__}."):
+        module = importlib.import_module(found.name)
+        for scenario in getattr(module, attribute, ()):
+            yield scenario.__name__.replace("_", "-"), scenario
+
+
+SCENARIOS: dict[str, Scenario] = dict(_named("SCENARIOS"))
+BY_NAME: dict[str, Scenario] = dict(_named("BY_NAME"))  # takes too long to be run without being asked for
 
 
 def main(names: list[str]) -> int:

@@ -16,10 +16,10 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
-from pathlib import Path
 from typing import TypeVar
 
-Address = Path | tuple[str, int]
+from tests.support.client import Address
+
 Wait = tuple[int, int] | float | None  # a descriptor and an epoll event; a pause in seconds; None: the backlog is full
 T = TypeVar("T")
 Steps = Generator[Wait, None, T]
@@ -65,7 +65,7 @@ class _Crowd:
                 return
 
     def close(self) -> None:
-        for client in [*self._waiting.values(), *(one for _, _, one in self._pausing)]:
+        for client in [*self._waiting.values(), *(client for _, _, client in self._pausing)]:
             client.close()
         self._epoll.close()
 
@@ -131,68 +131,68 @@ class _Crowd:
 
 
 def connect(address: Address) -> Steps[socket.socket]:
-    one = socket.socket(socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX)
-    one.setblocking(False)
+    connection = socket.socket(socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX)
+    connection.setblocking(False)
     try:
-        while not (yield from _connected(one, address)):
+        while not (yield from _connected(connection, address)):
             yield None
     except BaseException:
-        one.close()
+        connection.close()
         raise
-    return one
+    return connection
 
 
-def _connected(one: socket.socket, address: Address) -> Steps[bool]:
-    code = one.connect_ex(address if isinstance(address, tuple) else str(address))
+def _connected(connection: socket.socket, address: Address) -> Steps[bool]:
+    code = connection.connect_ex(address if isinstance(address, tuple) else str(address))
     if code == errno.EINPROGRESS:
-        yield one.fileno(), WRITE
-        code = one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        yield connection.fileno(), WRITE
+        code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code not in (0, errno.EAGAIN):  # which says, on a unix socket, that the backlog is full
         raise OSError(code, "connect")
     return code == 0
 
 
-def send(one: socket.socket, data: bytes) -> Steps[None]:
+def send(connection: socket.socket, data: bytes) -> Steps[None]:
     rest = memoryview(data)
     while rest:
         try:
-            rest = rest[one.send(rest) :]
+            rest = rest[connection.send(rest) :]
         except BlockingIOError:
-            yield one.fileno(), WRITE
+            yield connection.fileno(), WRITE
 
 
-def receive(one: socket.socket, size_bytes: int = BLOCK_BYTES) -> Steps[bytes]:
+def receive(connection: socket.socket, size_bytes: int = BLOCK_BYTES) -> Steps[bytes]:
     while True:
         try:
-            return one.recv(size_bytes)
+            return connection.recv(size_bytes)
         except BlockingIOError:
-            yield one.fileno(), READ
+            yield connection.fileno(), READ
 
 
-def receive_all(one: socket.socket) -> Steps[bytes]:
+def receive_all(connection: socket.socket) -> Steps[bytes]:
     blocks = []
-    while block := (yield from receive(one)):
+    while block := (yield from receive(connection)):
         blocks.append(block)
     return b"".join(blocks)
 
 
 def ask(address: Address, data: bytes) -> Client:
     """A whole request and its whole answer."""
-    one = yield from connect(address)
-    with one:
-        yield from send(one, data)
-        return verdict((yield from receive_all(one)))
+    connection = yield from connect(address)
+    with connection:
+        yield from send(connection, data)
+        return verdict((yield from receive_all(connection)))
 
 
 def upload(address: Address, data: bytes) -> Client:
     """As `ask`, and as browsers do: when nobody takes the rest of the body, there may be an answer all the same."""
-    one = yield from connect(address)
-    with one:
+    connection = yield from connect(address)
+    with connection:
         try:
-            yield from send(one, data)
+            yield from send(connection, data)
         except ConnectionError:
             pass
-        return verdict((yield from receive_all(one)))
+        return verdict((yield from receive_all(connection)))
 
 
 def timed(client: Client, into_s: list[float]) -> Client:
@@ -201,6 +201,19 @@ def timed(client: Client, into_s: list[float]) -> Client:
     met = yield from client
     into_s.append(time.monotonic() - started_s)
     return met
+
+
+def into(met: Counter[str], client: Client) -> Client:
+    """Count it there as well."""
+    try:
+        word = yield from client
+    except OSError as error:
+        word = type(error).__name__
+    except GeneratorExit:
+        met["no answer"] += 1
+        raise
+    met[word] += 1
+    return word
 
 
 def verdict(raw: bytes) -> str:

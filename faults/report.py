@@ -18,5 +18,8 @@ def table(found: Iterable[tuple[str, list[Result]]]) -> str:
     """A Markdown table, one row a result."""
     rows = ["| scenario | bar | measured | |", "| --- | --- | --- | --- |"]
     for name, results in found:
-        rows += [f"| {name} | {one.bar} | {one.measured} | {'held' if one.held else '**MISSED**'} |" for one in results]
+        rows += [
+            f"| {name} | {result.bar} | {result.measured} | {'held' if result.held else '**MISSED**'} |"
+            for result in results
+        ]
     return "\n".join(rows)

@@ -158,14 +158,14 @@ def covering(found: list[Fault]) -> list[Fault]:
     errors: set[tuple[str, str]] = set()
     chosen = []
     for number, faults_there in enumerate(by_place.values()):
-        fresh = [one for one in faults_there if (one.call.name, one.error) not in errors]
+        fresh = [fault for fault in faults_there if (fault.call.name, fault.error) not in errors]
         picked = fresh[:2] or [faults_there[number % len(faults_there)]]
         chosen += picked
-        errors |= {(one.call.name, one.error) for one in picked}
+        errors |= {(fault.call.name, fault.error) for fault in picked}
     return chosen + [
-        one
-        for one in {(fault.call.name, fault.error): fault for fault in found}.values()
-        if (one.call.name, one.error) not in errors
+        fault
+        for fault in {(fault.call.name, fault.error): fault for fault in found}.values()
+        if (fault.call.name, fault.error) not in errors
     ]
 
 

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
+from tests.support import profiles
 from tests.support.server import Server
 from wsgid import compiled
 
 Start = Callable[..., Server]
 
-settings.register_profile("wsgid", deadline=None)  # a busy machine is no fault of an example's
-settings.load_profile("wsgid")
+profiles.load()
 
 
 def pytest_report_header() -> str:

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from faults import resources
 from faults.report import Result
+from faults.scenarios import clients, crash_loops, crowds, descriptors, disk, malformed, soak, uploads
 
 pytestmark = pytest.mark.alone
 
@@ -16,37 +16,37 @@ pytestmark = pytest.mark.alone
 def assert_held(results: list[Result], *bars: str) -> None:
     """Each of these (a regular expression) is the start of some bar, and all bars that start so are held."""
     for bar in bars:
-        found = [one for one in results if re.match(bar, one.bar)]
-        assert found and all(one.held for one in found), found or results
+        found = [result for result in results if re.match(bar, result.bar)]
+        assert found and all(result.held for result in found), found or results
 
 
 def test_an_application_that_cannot_be_imported() -> None:
-    assert_held(resources.crash_loop_at_import(), "exit code 3", "one traceback", "no process and no socket left")
+    assert_held(crash_loops.crash_loop_at_import(), "exit code 3", "one traceback", "no process and no socket left")
 
 
 def test_workers_that_die_young() -> None:
-    results = resources.crash_loop_after_start(seconds=1.0)
+    results = crash_loops.crash_loop_after_start(seconds=1.0)
     assert_held(results, "at most one traceback a kind", "a sentence", "visitors are served in between")
 
 
 def test_out_of_descriptors() -> None:
-    results = resources.out_of_descriptors(count=100, sleep_s=0.2)
+    results = descriptors.out_of_descriptors(count=100, sleep_s=0.2)
     assert_held(results, "all 100 slow ones answered", "100 more answered", "the same worker")
 
 
 def test_an_ignored_body() -> None:
-    results = resources.ignored_body(count=4, size_bytes=2_000_000)
+    results = uploads.ignored_body(count=4, size_bytes=2_000_000)
     assert len(results) == 4
     assert_held(results, "4 of 4 POSTs")
 
 
 def test_a_full_disk() -> None:
-    results = resources.disk_full_log(count=10)
+    results = disk.disk_full_log(count=10)
     assert_held(results, "")
 
 
 def test_malformed_packets() -> None:
-    results = resources.malformed(count=700, warm_up=300)
+    results = malformed.malformed(count=700, warm_up=300)
     assert_held(
         results,
         "the 175 good ones",
@@ -58,28 +58,28 @@ def test_malformed_packets() -> None:
 
 
 def test_clients_that_leave() -> None:
-    results = resources.clients_that_leave(count=300, warm_up=600)
+    results = clients.clients_that_leave(count=300, warm_up=600)
     assert_held(
         results, "300 clients have left", "no descriptor more", "no greenlet more", r"close\(\) of each", "no traceback"
     )
 
 
 def test_many_in_flight() -> None:
-    results = resources.ten_thousand_in_flight(count=300, sleep_s=2.0)
+    results = crowds.ten_thousand_in_flight(count=300, sleep_s=2.0)
     assert_held(results, "all 300 answered", "300 in flight at the same time")
 
 
 def test_at_the_limit() -> None:
-    results = resources.at_the_limit(count=60, places=10, sleep_s=0.2)
+    results = crowds.at_the_limit(count=60, places=10, sleep_s=0.2)
     assert_held(results, "all 60 answered", "10 in flight, and never more")
 
 
 def test_slow_clients() -> None:
-    results = resources.slow_clients(count=30, fast=200, seconds=2.0)
+    results = clients.slow_clients(count=30, fast=200, seconds=2.0)
     assert_held(
         results, "all 60 slow ones answered", "all 200 fast ones answered", "60 slow ones in flight", "the same worker"
     )
 
 
 def test_a_long_run() -> None:
-    assert_held(resources.soak(count=2_000, warm_up=1_000), "all 2,000 answered", "no descriptor more", "nothing in")
+    assert_held(soak.soak(count=2_000, warm_up=1_000), "all 2,000 answered", "no descriptor more", "nothing in")

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from wsgid.protocol import uwsgi
 
+TcpAddress = tuple[str, int]
+Address = Path | TcpAddress  # of a unix socket, or host and port
+
 TYPICAL = {
     "REQUEST_METHOD": "GET",
     "REQUEST_URI": "/",
@@ -41,7 +44,7 @@ def packet(path: str = "/", body: bytes = b"", /, **variables: str) -> bytes:
     return uwsgi.encode(merged.items()) + body
 
 
-def is_up(address: Path | tuple[str, int]) -> bool:
+def is_up(address: Address) -> bool:
     """Whether somebody listens there: a socket file is there a moment before."""
     try:
         connect(address).close()
@@ -50,7 +53,7 @@ def is_up(address: Path | tuple[str, int]) -> bool:
     return True
 
 
-def connect(address: Path | tuple[str, int], timeout_s: float = 20.0) -> socket.socket:
+def connect(address: Address, timeout_s: float = 20.0) -> socket.socket:
     if isinstance(address, tuple):
         return socket.create_connection(address, timeout_s)
     connected = socket.socket(socket.AF_UNIX)
@@ -77,12 +80,12 @@ def parse(raw: bytes) -> Answer:
     return Answer(int(status_line.split()[1]), headers, body, raw)
 
 
-def exchange(address: Path | tuple[str, int], data: bytes) -> bytes:
+def exchange(address: Address, data: bytes) -> bytes:
     """Send these bytes and read to the end."""
     with connect(address) as connected:
         connected.sendall(data)
         return read_all(connected)
 
 
-def get(address: Path | tuple[str, int], path: str = "/", body: bytes = b"", /, **variables: str) -> Answer:
+def get(address: Address, path: str = "/", body: bytes = b"", /, **variables: str) -> Answer:
     return parse(exchange(address, packet(path, body, **variables)))

@@ -25,6 +25,8 @@ from typing import Any, TypeVar
 
 import psutil
 
+from tests.support.client import TcpAddress
+
 PATIENCE_S = 20.0  # how long a test waits for an event before it fails; nothing passes because of it
 MARK = "TEST_MARK_OF_WSGID"  # not WSGID_...: that would be an option
 
@@ -148,6 +150,16 @@ class Server:
     def wait_ready(self, workers: int) -> "Server":
         self.wait_for(r"worker \d+ .* is ready", workers)
         return self
+
+    def wait_generation(self, generation: int, workers: int) -> "Server":
+        self.wait_for(rf"worker \d+ \(generation {generation}, pid \d+\) is ready", workers)
+        return self
+
+    def tcp_addresses(self) -> list[TcpAddress]:
+        """Host and port of each of its TCP sockets of IPv4, as the log names them."""
+        said = self.wait_for(r"listens on (.*) with")[0]
+        found = (re.fullmatch(r"([\d.]+):(\d+)", name) for name in said[1].split(", "))
+        return [(match[1], int(match[2])) for match in found if match]
 
     def worker_pids(self) -> list[int]:
         return self._pids("wsgid: worker")

@@ -47,6 +47,7 @@ class AcceptSocket:
     def close(self) -> None:
         """Close the descriptor; it may still be open in other processes."""
         self._socket.close()
+        self.fd = NOTHING
 
     def accept(self) -> int:
         """Return the next connection, non-blocking and close-on-exec; NOTHING if no connection waits.
@@ -65,6 +66,10 @@ class AcceptSocket:
 def recv(fd: int, size_bytes: int = RECV_BYTES) -> bytes | None:
     """Return bytes that have arrived, at most `size_bytes` and RECV_BYTES. None if there are none yet; empty at
     end-of-file, when the peer has sent everything or has left.
+
+    Args:
+        fd: of a socket.
+        size_bytes: 1 or more.
 
     Raises:
         OSError: recv(2) failed for another reason.

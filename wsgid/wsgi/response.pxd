@@ -36,7 +36,7 @@ cdef class _Response:
     cdef close(self, iterable)
     cdef _note(self, error)
 
-    @cython.locals(size_bytes=Py_ssize_t, sent_bytes=Py_ssize_t, room=Py_ssize_t)
+    @cython.locals(room=Py_ssize_t)
     cdef bint _put(self, block, bint alone) except -1
     cdef bint _settle(self, Py_ssize_t excess_bytes) except -1
     cdef _send_head(self, size_bytes)

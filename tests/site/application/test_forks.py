@@ -156,7 +156,6 @@ APP = """
         answer = view(environ["QUERY_STRING"].split("&"))
         return answer if view is generate else [str(answer).encode()]
 """
-Address = Path | tuple[str, int]
 
 
 def serve(start: Start, *options: str, app: str = APP) -> Server:

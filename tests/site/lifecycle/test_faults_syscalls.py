@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from faults import strace, syscalls
-from faults.syscalls import Pick
+from faults import strace
+from faults.scenarios import syscalls
+from faults.scenarios.syscalls import Pick
 
 SAMPLE = {
     "start": "pipe2 EMFILE, openat EMFILE, bind EACCES, memfd_create ENOMEM, epoll_create1 EMFILE",
@@ -36,7 +37,7 @@ def test_a_fault_is_survived(part: str) -> None:
 
 def test_each_error_is_one_that_this_system_has() -> None:
     for name, errors in strace.ERRORS.items():
-        assert re.fullmatch(r"[a-z]\w*", name) and all(hasattr(errno, one) for one in errors.split()), name
+        assert re.fullmatch(r"[a-z]\w*", name) and all(hasattr(errno, error) for error in errors.split()), name
 
 
 def test_calls_are_known_by_their_shape(tmp_path: Path) -> None:
@@ -67,5 +68,5 @@ def test_calls_are_known_by_their_shape(tmp_path: Path) -> None:
 def test_a_cover_has_each_place_and_each_error() -> None:
     found = strace.faults([strace.Call("close", number, f"close({name})") for number, name in enumerate("abcdefg", 1)])
     chosen = strace.covering(found)
-    assert {one.call for one in chosen} == {one.call for one in found}
-    assert {one.error for one in chosen} == {one.error for one in found} and len(chosen) < len(found)
+    assert {fault.call for fault in chosen} == {fault.call for fault in found}
+    assert {fault.error for fault in chosen} == {fault.error for fault in found} and len(chosen) < len(found)

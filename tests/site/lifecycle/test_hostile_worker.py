@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from faults import hostile
+from faults import attacks
 from tests.conftest import Start
 from tests.support import another_user, client
 from tests.support.ctl import said
@@ -38,7 +38,7 @@ def server(start: Start, tmp_path: Path) -> Server:
         "--uid",
         another_user.USER,
         "app:application",
-        app=hostile.APP,
+        app=attacks.APP,
         prefix=another_user.prefix(),
     ).wait_ready(2)
 
@@ -52,7 +52,7 @@ def stranger() -> Iterator["subprocess.Popen[bytes]"]:
         process.kill()
 
 
-def attack(server: Server, move: hostile.Move) -> None:
+def attack(server: Server, move: attacks.Move) -> None:
     """Have one worker make a move; the connection ends with the worker."""
     client.exchange(server.directory / "app.sock", client.packet("/attack", json.dumps(move).encode()))
 
@@ -62,13 +62,13 @@ def serves(server: Server) -> None:
     assert server.log.count("Traceback") == 0 and psutil.pid_exists(server.pid)
 
 
-@pytest.mark.parametrize("name", sorted(hostile.FATAL.keys() - {"death"}))
+@pytest.mark.parametrize("name", sorted(attacks.FATAL.keys() - {"death"}))
 def test_a_worker_that_says_what_it_may_not_is_killed_alone(
     server: Server, stranger: "subprocess.Popen[bytes]", name: str
 ) -> None:
     master = psutil.Process(server.pid)
     before = master.num_fds()
-    attack(server, hostile.move(name, random.Random(1), stranger.pid))
+    attack(server, attacks.move(name, random.Random(1), stranger.pid))
     server.wait_for(r"worker [01]: .*; its channel is closed and it is killed")
     server.wait_for(r"worker [01] .* was killed by SIGKILL")
     server.wait_ready(3)
@@ -78,9 +78,9 @@ def test_a_worker_that_says_what_it_may_not_is_killed_alone(
     server.assert_nothing_left()
 
 
-@pytest.mark.parametrize("name", hostile.HARMLESS)
+@pytest.mark.parametrize("name", attacks.HARMLESS)
 def test_what_a_worker_writes_into_shared_memory_harms_only_its_own_counts(server: Server, name: str) -> None:
-    attack(server, hostile.move(name, random.Random(1), os.getpid()))
+    attack(server, attacks.move(name, random.Random(1), os.getpid()))
     for subcommand in ("status", "requests", "memory"):
         said(server.directory, subcommand)
     serves(server)
@@ -92,13 +92,13 @@ def test_what_a_worker_writes_into_shared_memory_harms_only_its_own_counts(serve
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize("name", hostile.TEMPLATE)
+@pytest.mark.parametrize("name", attacks.TEMPLATE)
 def test_a_template_that_says_what_it_may_not_is_killed_and_what_runs_serves_on(
     server: Server, stranger: "subprocess.Popen[bytes]", name: str
 ) -> None:
     """The application is imported there: a reload brings in whatever the new code does."""
     attacking = server.directory / "import.json"
-    attacking.write_text(json.dumps(hostile.move(name, random.Random(1), stranger.pid)))
+    attacking.write_text(json.dumps(attacks.move(name, random.Random(1), stranger.pid)))
     server.send_signal(Signals.SIGHUP)
     server.wait_for(r"template 1: .*; its channel is closed and it is killed")
     server.wait_for("template 1 was killed by SIGKILL")
@@ -110,17 +110,17 @@ def test_a_template_that_says_what_it_may_not_is_killed_and_what_runs_serves_on(
     server.assert_nothing_left()
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.lists(st.sampled_from([*hostile.HARMLESS]), max_size=12),
-    st.sampled_from([*hostile.FATAL]),
+    st.lists(st.sampled_from([*attacks.HARMLESS]), max_size=12),
+    st.sampled_from([*attacks.FATAL]),
     st.randoms(use_true_random=False),
 )
 def test_whatever_moves_are_made_the_server_serves(
     server: Server, stranger: "subprocess.Popen[bytes]", harmless: list[str], fatal: str, chance: random.Random
 ) -> None:
     """The short form of `make faults ONLY=hostile-worker`, which makes ten thousand moves under load."""
-    attacker = hostile.Attacker(server.directory / "app.sock", chance, stranger.pid)
+    attacker = attacks.Attacker(server.directory / "app.sock", chance, stranger.pid)
     deaths = server.log.count("was killed by SIGKILL")
     attacker.attack(harmless, fatal)
     eventually(lambda: server.log.count("was killed by SIGKILL") > deaths, "the attacker is killed")

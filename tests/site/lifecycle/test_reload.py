@@ -3,16 +3,15 @@
 import os
 import re
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from signal import Signals
 from textwrap import dedent
-from types import TracebackType
 
 import psutil
 
 from tests.conftest import Start
 from tests.support import client
+from tests.support.load import Kind, Load, Plan
 from tests.support.server import Server, eventually
 
 APP = """
@@ -29,6 +28,8 @@ APP = """
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
         return [body]
 """
+VERSIONS = r"one|number \d"
+KINDS = (Kind("/", VERSIONS), Kind("/sleep", VERSIONS), Kind("/large", "x*", 100_000), Kind("/", VERSIONS))
 
 
 def serve(start: Start, *options: str, workers: int = 2, app: str = APP) -> Server:
@@ -49,55 +50,17 @@ def version(server: Server) -> str:
     return client.get(server.directory / "app.sock").body.decode()
 
 
-class Load:
-    """Clients that ask without pause, and what they got: every answer is counted, right or not."""
-
-    def __init__(self, server: Server, count: int = 12) -> None:
-        self._address = server.directory / "app.sock"
-        self._pool = ThreadPoolExecutor(count)
-        self._count = count
-        self._ended = False
-        self.wrong: list[str] = []
-        self.right = 0
-
-    def __enter__(self) -> "Load":
-        self._futures = [self._pool.submit(self._ask, number) for number in range(self._count)]
-        eventually(lambda: self.right > 20, "the load has begun")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended = True
-        for future in self._futures:
-            future.result()
-        self._pool.shutdown()
-
-    def _ask(self, number: int) -> None:
-        path = ("/", "/sleep", "/large", "/")[number % 4]
-        while not self._ended:
-            try:
-                answer = client.get(self._address, path)
-                whole = len(answer.body) == int(answer.header("Content-Length") or -1)
-                if answer.status == 200 and whole:
-                    self.right += 1
-                else:
-                    self.wrong.append(repr(answer.raw[:100]))
-            except (OSError, IndexError, ValueError) as error:
-                self.wrong.append(repr(error))
-
-
-def generation_ready(server: Server, generation: int, workers: int = 2) -> None:
-    server.wait_for(rf"worker \d+ \(generation {generation}, pid \d+\) is ready", workers)
+def load_on(server: Server) -> Load:
+    return Load(Plan(server.directory / "app.sock", KINDS, 12))
 
 
 def test_reloads_under_load_lose_nothing(start: Start) -> None:
     server = serve(start)
-    with Load(server) as load:
+    with load_on(server) as load:
         for number in range(1, 4):
             write_version(server, f"number {number}")
             server.send_signal(Signals.SIGHUP)
-            generation_ready(server, number)
+            server.wait_generation(number, 2)
             server.wait_for(rf"worker \d+ \(generation {number - 1}, pid \d+\) exited with code 0", 2)
             assert version(server) == f"number {number}"
     assert load.wrong == [] and load.right > 100
@@ -109,16 +72,16 @@ def test_a_touched_file_reloads(start: Start, tmp_path: Path) -> None:
     server = serve(start, "--touch-reload", "stamp", "--touch-reload", "link")
     write_version(server, "appeared")
     (tmp_path / "stamp").touch()  # it was not there
-    generation_ready(server, 1)
+    server.wait_generation(1, 2)
     eventually(lambda: version(server) == "appeared", "the new code serves")
     os.utime(tmp_path / "stamp", (1, 1))
-    generation_ready(server, 2)
+    server.wait_generation(2, 2)
     (tmp_path / "link").symlink_to("stamp")
-    generation_ready(server, 3)
+    server.wait_generation(3, 2)
     (tmp_path / "other").write_text("")
     (tmp_path / "link.new").symlink_to("other")
     (tmp_path / "link.new").rename(tmp_path / "link")  # switched, as deployments do
-    generation_ready(server, 4)
+    server.wait_generation(4, 2)
 
 
 def test_a_changed_module_reloads_in_development(start: Start, tmp_path: Path) -> None:
@@ -127,7 +90,7 @@ def test_a_changed_module_reloads_in_development(start: Start, tmp_path: Path) -
     assert version(server) == "old"
     (tmp_path / "helper.py").write_text("NAME = 'brand new'")
     server.wait_for("helper.py has changed: reloading the application")
-    generation_ready(server, 1)
+    server.wait_generation(1, 2)
     eventually(lambda: version(server) == "brand new", "the new code serves")
     (tmp_path / "helper.py").write_text("NAME = ")
     server.wait_for("cannot be imported: SyntaxError.*; the running workers keep serving")
@@ -139,7 +102,7 @@ def test_a_changed_module_reloads_in_development(start: Start, tmp_path: Path) -
 def test_the_master_executes_itself_anew_without_losing_a_request(start: Start) -> None:
     server = serve(start, "--max-vars", "500")
     before = server.worker_pids()
-    with Load(server) as load:
+    with load_on(server) as load:
         for _ in range(2):
             server.lines.clear()
             server.send_signal(Signals.SIGUSR2)
@@ -158,7 +121,7 @@ def test_an_upgrade_takes_changed_options(start: Start, tmp_path: Path) -> None:
     options = tmp_path / "wsgid.args"
     options.write_text("--workers\n1\n--socket\napp.sock\n")
     server = start("@wsgid.args", "app:application", app=APP).wait_ready(1)
-    with Load(server) as load:
+    with load_on(server) as load:
         options.write_text("--workers\n2\n--socket\napp.sock\n--socket\nsecond.sock\n")
         server.send_signal(Signals.SIGUSR2)
         server.wait_for(r"listens on \S+app.sock, \S+second.sock with 2 workers")
@@ -182,7 +145,7 @@ def test_an_upgrade_that_cannot_start_changes_nothing(start: Start, tmp_path: Pa
 
 def test_a_worker_that_has_served_enough_is_replaced_before_it_leaves(start: Start) -> None:
     server = serve(start, "--max-requests", "50", "--max-requests-delta", "10")
-    with Load(server) as load:
+    with load_on(server) as load:
         server.wait_for(r"worker \d+ asks to be replaced: it has served \d+ requests \(--max-requests\)", 3)
         server.wait_for(r"worker \d+ .* exited with code 0", 3)
     assert load.wrong == []

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import Start
-from tests.support import client
-from tests.support.http_load import APP, Address, Load, Way, address_of
+from tests.support import client, pid_app
+from tests.support.load import Load, Plan, Way
 from tests.support.server import Server, eventually
 from wsgid.supervisor.reuse_port import deal
 
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.alone
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
-def serve(start: Start, *options: str, workers: int = 2, app: str = APP) -> Server:
+def serve(start: Start, *options: str, workers: int = 2, app: str = pid_app.SOURCE) -> Server:
     return start(
         "--http", "127.0.0.1:0", "--reuse-port", "--workers", str(workers), *options, "app:application", app=app
     ).wait_ready(workers)
 
 
-def listeners(pid: int, address: Address) -> set[str]:
+def listeners(pid: int, address: tuple[str, int]) -> set[str]:
     """The inodes of the listening sockets that a process has open there (proc(5), net/tcp: state 0A)."""
     there = {
         fields[9]
@@ -42,7 +42,7 @@ def listeners(pid: int, address: Address) -> set[str]:
     return there & held
 
 
-def shares(server: Server, address: Address) -> list[set[str]]:
+def shares(server: Server, address: tuple[str, int]) -> list[set[str]]:
     found = []
     for pid in server.worker_pids():
         try:
@@ -52,14 +52,14 @@ def shares(server: Server, address: Address) -> list[set[str]]:
     return found
 
 
-def are_dealt(server: Server, address: Address, workers: int) -> bool:
+def are_dealt(server: Server, address: tuple[str, int], workers: int) -> bool:
     """Whether there are that many workers, all sockets have one, and none has two."""
     dealt = shares(server, address)
     ours = listeners(server.pid, address)
     return len(dealt) == workers and all(dealt) and set().union(*dealt) == ours and sum(map(len, dealt)) == len(ours)
 
 
-def settled(server: Server, address: Address, workers: int) -> None:
+def settled(server: Server, address: tuple[str, int], workers: int) -> None:
     eventually(lambda: are_dealt(server, address, workers), f"each socket has one of {workers} workers")
 
 
@@ -78,10 +78,10 @@ def test_nobody_shares_when_there_are_as_many_workers_as_sockets(count: int) -> 
 
 def test_each_worker_has_a_socket_of_its_own(start: Start) -> None:
     server = serve(start, workers=3)
-    address = address_of(server)
+    address = server.tcp_addresses()[0]
     settled(server, address, 3)
     assert len(listeners(server.pid, address)) == 3
-    with Load(address, Way.CLOSE) as load:
+    with Load(Plan(address, (pid_app.PID,), 6, ways=(Way.CLOSE,))) as load:
         load.more(300)
     assert load.wrong == []
     assert server.stop() == 0
@@ -90,29 +90,29 @@ def test_each_worker_has_a_socket_of_its_own(start: Start) -> None:
 
 def test_what_waits_in_the_queue_of_a_killed_worker_is_answered(start: Start) -> None:
     server = serve(start)
-    address = address_of(server)
+    address = server.tcp_addresses()[0]
     settled(server, address, 2)
     for pid in server.worker_pids():
         os.kill(pid, Signals.SIGSTOP)
     waiting = [client.connect(address) for _ in range(200)]
-    for one in waiting:
-        one.sendall(GET)
+    for connection in waiting:
+        connection.sendall(GET)
     stopped = server.worker_pids()
     os.kill(stopped[0], Signals.SIGKILL)
     server.wait_ready(3)
     os.kill(stopped[1], Signals.SIGCONT)
-    answers = [client.parse(client.read_all(one)) for one in waiting]
+    answers = [client.parse(client.read_all(connection)) for connection in waiting]
     assert [answer.status for answer in answers] == [200] * 200
     assert len({answer.body for answer in answers}) > 1  # the kernel has spread them
-    for one in waiting:
-        one.close()
+    for connection in waiting:
+        connection.close()
     settled(server, address, 2)
 
 
 def test_kills_under_load_lose_what_was_in_flight_alone(start: Start) -> None:
     server = serve(start)
-    address = address_of(server)
-    with Load(address, Way.CLOSE, Way.KEEP_ALIVE, path="/work") as load:
+    address = server.tcp_addresses()[0]
+    with Load(Plan(address, (pid_app.WORK,), 12, ways=(Way.CLOSE, Way.KEEP_ALIVE))) as load:
         for count in range(3):
             os.kill(server.worker_pids()[0], Signals.SIGKILL)
             server.wait_ready(3 + count)
@@ -121,7 +121,7 @@ def test_kills_under_load_lose_what_was_in_flight_alone(start: Start) -> None:
     lost = sum(int(said[1]) for line in server.lines if (said := re.search(r"SIGKILL with (\d+) requests", line)))
     # A connection that is kept between two requests is cut too: at most each of the six, each time.
     assert len(killed) == 3 and len(load.wrong) <= lost + 3 * 6
-    with Load(address, Way.CLOSE) as after:
+    with Load(Plan(address, (pid_app.PID,), 6, ways=(Way.CLOSE,))) as after:
         after.more()
     assert after.wrong == []
 
@@ -129,9 +129,9 @@ def test_kills_under_load_lose_what_was_in_flight_alone(start: Start) -> None:
 @pytest.mark.parametrize("signo", [Signals.SIGHUP, Signals.SIGUSR2])
 def test_reloads_under_load_lose_nothing(start: Start, signo: Signals) -> None:
     server = serve(start)
-    address = address_of(server)
+    address = server.tcp_addresses()[0]
     before = listeners(server.pid, address)
-    with Load(address, *Way, path="/work") as load:
+    with Load(Plan(address, (pid_app.WORK,), 18, ways=tuple(Way))) as load:
         for _ in range(3):
             server.lines.clear()
             server.send_signal(signo)
@@ -147,8 +147,8 @@ def test_reloads_under_load_lose_nothing(start: Start, signo: Signals) -> None:
 
 def test_more_and_fewer_workers_under_load_lose_nothing(start: Start) -> None:
     server = serve(start)
-    address = address_of(server)
-    with Load(address, *Way, path="/work") as load:
+    address = server.tcp_addresses()[0]
+    with Load(Plan(address, (pid_app.WORK,), 18, ways=tuple(Way))) as load:
         for count, signo in enumerate([Signals.SIGTTIN, Signals.SIGTTIN], 3):
             server.send_signal(signo)
             settled(server, address, count)
@@ -164,8 +164,8 @@ def test_more_and_fewer_workers_under_load_lose_nothing(start: Start) -> None:
 
 def test_a_slot_that_rests_after_crashes_leaves_its_socket_to_others(start: Start) -> None:
     server = serve(start)
-    address = address_of(server)
-    with Load(address, Way.CLOSE, path="/work") as load:
+    address = server.tcp_addresses()[0]
+    with Load(Plan(address, (pid_app.WORK,), 6, ways=(Way.CLOSE,))) as load:
         for count in range(4):  # the fourth has to wait for its successor
             victim = server.wait_for(r"worker 1 .*pid (\d+)\) is ready", count + 1)[-1]
             os.kill(int(victim[1]), Signals.SIGKILL)
@@ -178,16 +178,16 @@ def test_a_slot_that_rests_after_crashes_leaves_its_socket_to_others(start: Star
 
 def test_what_waits_for_a_worker_that_stands_still_is_answered_by_another(start: Start) -> None:
     server = serve(start, "--hub-timeout", "1")
-    address = address_of(server)
+    address = server.tcp_addresses()[0]
     settled(server, address, 2)
     os.kill(server.worker_pids()[0], Signals.SIGSTOP)
     waiting = [client.connect(address) for _ in range(100)]
-    for one in waiting:
-        one.sendall(GET)
-    answers = [client.parse(client.read_all(one)) for one in waiting]
+    for connection in waiting:
+        connection.sendall(GET)
+    answers = [client.parse(client.read_all(connection)) for connection in waiting]
     assert [answer.status for answer in answers] == [200] * 100
-    for one in waiting:
-        one.close()
+    for connection in waiting:
+        connection.close()
     server.wait_ready(3)  # it was ended, and there is another
     settled(server, address, 2)
 
@@ -202,7 +202,7 @@ def test_several_addresses(start: Start) -> None:
 
 @pytest.mark.parametrize("address", ["app.sock", "fd://0"])
 def test_what_is_no_tcp_address_is_refused_with_a_sentence(start: Start, address: str) -> None:
-    server = start("--socket", address, "--reuse-port", "app:application", app=APP)
+    server = start("--socket", address, "--reuse-port", "app:application", app=pid_app.SOURCE)
     assert server.wait() == 1
     server.wait_for(f"--reuse-port cannot be used on {address}: SO_REUSEPORT is for TCP; name a host:port, or leave")
     server.assert_nothing_left()
@@ -210,7 +210,7 @@ def test_what_is_no_tcp_address_is_refused_with_a_sentence(start: Start, address
 
 def test_a_second_server_does_not_get_a_part_of_the_connections(start: Start) -> None:
     server = serve(start)
-    port = address_of(server)[1]
+    port = server.tcp_addresses()[0][1]
     second = start("--http", f"127.0.0.1:{port}", "--reuse-port", "app:application")
     assert second.wait() == 1
     second.wait_for("stop the other server or choose another address")
@@ -219,5 +219,5 @@ def test_a_second_server_does_not_get_a_part_of_the_connections(start: Start) ->
 def test_the_template_holds_none_of_the_sockets(start: Start) -> None:
     """Else a queue would outlive its server, with nobody to empty it."""
     server = serve(start)
-    address = address_of(server)
+    address = server.tcp_addresses()[0]
     assert [listeners(pid, address) for pid in server.template_pids()] == [set()] * len(server.template_pids())

@@ -16,8 +16,8 @@ from signal import Signals
 import pytest
 
 from tests.conftest import Start
-from tests.site.lifecycle.test_reload import Load, generation_ready
 from tests.support import client
+from tests.support.load import Kind, Load, Plan
 from tests.support.server import Server, eventually
 from wsgid.log.stream import WAITING_MAX_BYTES, LineStream
 
@@ -51,6 +51,7 @@ APP = """
         return [body]
 """
 SHORT = "%(status) %(uri) %(rsize)"
+KINDS = (Kind("/", "one"), Kind("/sleep", "one"), Kind("/large", "x*", 100_000), Kind("/", "one"))
 
 
 def serve(start: Start, *options: str, workers: int = 1) -> Server:
@@ -143,9 +144,9 @@ def test_all_workers_write_whole_lines_to_one_file(start: Start, tmp_path: Path)
 
     def wids() -> set[int]:
         whole, _, _ = (tmp_path / "access.log").read_text().rpartition("\n")
-        return {json.loads(one)["wid"] for one in whole.splitlines()}
+        return {json.loads(line)["wid"] for line in whole.splitlines()}
 
-    with Load(server) as load:
+    with Load(Plan(tmp_path / "app.sock", KINDS, 12)) as load:
         for number in range(20):
             client.get(tmp_path / "app.sock", REQUEST_URI=f"{long}{number}")
         eventually(lambda: wids() == {1, 2}, "both workers have had requests")
@@ -192,7 +193,7 @@ def test_a_rotation_under_load_loses_nothing(start: Start, tmp_path: Path) -> No
     server = serve(
         start, "--access-log", "access.log", "--log-format", SHORT, "--touch-logreopen", "rotated", workers=2
     )
-    with Load(server) as load:
+    with Load(Plan(tmp_path / "app.sock", KINDS, 12)) as load:
         for number in range(3):
             (tmp_path / "access.log").rename(tmp_path / f"access.log.{number}")
             (tmp_path / "rotated").write_text(str(number))
@@ -204,9 +205,9 @@ def test_a_rotation_under_load_loses_nothing(start: Start, tmp_path: Path) -> No
 
 def test_a_reload_and_an_upgrade_keep_writing(start: Start, tmp_path: Path) -> None:
     server = serve(start, "--access-log", "access.log", "--log-format", SHORT, workers=2)
-    with Load(server) as load:
+    with Load(Plan(tmp_path / "app.sock", KINDS, 12)) as load:
         server.send_signal(Signals.SIGHUP)
-        generation_ready(server, 1)
+        server.wait_generation(1, 2)
         server.wait_for(r"worker \d+ \(generation 0, pid \d+\) exited with code 0", 2)
         server.send_signal(Signals.SIGUSR2)
         server.wait_for("wsgid starts anew")

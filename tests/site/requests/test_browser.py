@@ -13,7 +13,6 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.conftest import Start
 from tests.support.browser import chromium
-from tests.support.http_load import address_of
 from tools.nginx import EXAMPLES, Nginx, example
 
 PATIENCE_S = 30.0
@@ -42,7 +41,7 @@ def url(request: pytest.FixtureRequest, start: Start, tmp_path: Path) -> Iterato
         if request.param == "nginx":
             yield running.enter_context(Nginx(example("flask_nginx.conf", f"unix:{tmp_path / 'app.sock'}"))).url
         else:
-            yield "http://{}:{}".format(*address_of(server))
+            yield "http://{}:{}".format(*server.tcp_addresses()[0])
 
 
 def text(browser: WebDriver) -> str:

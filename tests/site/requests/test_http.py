@@ -15,8 +15,9 @@ import pytest
 
 from tests.conftest import Start
 from tests.support import client
+from tests.support.http_client import Reader, request
+from tests.support.http_refused import REFUSED
 from tests.support.server import Server, eventually
-from tests.unit.protocol.test_http import REFUSED
 
 pytestmark = pytest.mark.hot
 
@@ -71,46 +72,6 @@ def serve(start: Start, *options: str, workers: int = 1) -> Server:
 def connected(server: Server) -> Iterator[socket.socket]:
     with client.connect(server.directory / "http.sock") as connection:
         yield connection
-
-
-def request(path: str = "/", method: str = "GET", body: bytes = b"", /, **headers: str) -> bytes:
-    lines = {"Host": "a", **({"Content-Length": str(len(body))} if body else {}), **headers}
-    head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
-    return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body
-
-
-class Reader:
-    """Reads one response after the other."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._file = connection.makefile("rb")
-
-    def response(self, method: str = "GET") -> client.Answer:
-        raw = b""
-        while not raw.endswith(b"\r\n\r\n"):
-            line = self._file.readline()
-            assert line, f"the connection ended within a head: {raw!r}"
-            raw += line
-        answer = client.parse(raw)
-        if method == "HEAD" or answer.status < 200:
-            return answer
-        length = answer.header("Content-Length")
-        if answer.header("Transfer-Encoding") == "chunked":
-            answer.body = self._chunks()
-        else:
-            answer.body = self._file.read(int(length)) if length is not None else self._file.read()
-        return answer
-
-    def _chunks(self) -> bytes:
-        body = b""
-        while size := int(self._file.readline(), 16):
-            body += self._file.read(size)
-            assert self._file.readline() == b"\r\n"
-        assert self._file.readline() == b"\r\n"
-        return body
-
-    def at_end(self) -> bool:
-        return self._file.read() == b""
 
 
 def tcp_address(server: Server) -> tuple[str, int]:

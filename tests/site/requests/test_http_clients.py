@@ -13,8 +13,8 @@ import pytest
 import requests
 
 from tests.conftest import Start
-from tests.support.http_load import APP as SMALL
-from tests.support.http_load import Load, Way, address_of
+from tests.support import pid_app
+from tests.support.load import Kind, Load, Plan, Way
 from tests.support.server import Server
 from tools import apt
 
@@ -51,7 +51,7 @@ def server(start: Start) -> Server:
 @pytest.fixture
 def url(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    return "http://{}:{}".format(*address_of(server))
+    return "http://{}:{}".format(*server.tcp_addresses()[0])
 
 
 def blocks() -> Iterator[bytes]:
@@ -225,17 +225,17 @@ def test_sessions_meet_no_error_while_the_server_is_reloaded(
 
 @pytest.mark.parametrize("way", Way)
 def test_connections_of_every_kind_meet_no_error_while_the_server_is_reloaded(start: Start, way: Way) -> None:
-    server = start("--http", "127.0.0.1:0", "--workers", "2", "app:application", app=SMALL).wait_ready(2)
-    with Load(address_of(server), way, count=10, path="/work") as load:
+    server = start("--http", "127.0.0.1:0", "--workers", "2", "app:application", app=pid_app.SOURCE).wait_ready(2)
+    with Load(Plan(server.tcp_addresses()[0], (pid_app.WORK,), 10, ways=(way,))) as load:
         reload(server)
         load.more()
     assert load.wrong == []
 
 
-@pytest.mark.parametrize("path", ["/wait", "/large"])
-def test_what_was_pipelined_before_its_worker_leaves_is_answered(start: Start, path: str) -> None:
-    server = start("--http", "127.0.0.1:0", "--workers", "2", "app:application", app=SMALL).wait_ready(2)
-    with Load(address_of(server), Way.PIPELINE, count=10, path=path) as load:
+@pytest.mark.parametrize("kind", [pid_app.WAIT, pid_app.LARGE])
+def test_what_was_pipelined_before_its_worker_leaves_is_answered(start: Start, kind: Kind) -> None:
+    server = start("--http", "127.0.0.1:0", "--workers", "2", "app:application", app=pid_app.SOURCE).wait_ready(2)
+    with Load(Plan(server.tcp_addresses()[0], (kind,), 10, ways=(Way.PIPELINE,))) as load:
         reload(server)
         load.more()
     assert load.wrong == []

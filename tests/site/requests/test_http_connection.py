@@ -15,9 +15,10 @@ import pytest
 import trustme
 
 from tests.conftest import Start
-from tests.site.requests.test_http import Reader, request
-from tests.site.requests.test_tls import Address, Authority, addresses, files
 from tests.support import client
+from tests.support.certificates import Authority, files
+from tests.support.client import TcpAddress
+from tests.support.http_client import Reader, request
 from tests.support.server import Server
 
 pytestmark = pytest.mark.hot
@@ -96,8 +97,8 @@ class Site:
     """One server, and how to connect to it."""
 
     server: Server
-    plain: Address
-    https: Address
+    plain: TcpAddress
+    https: TcpAddress
     context: ssl.SSLContext
 
 
@@ -111,7 +112,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     )
     try:
         server.wait_ready(1)
-        plain, https = addresses(server)
+        plain, https = server.tcp_addresses()
         yield Site(server, plain, https, authority.context())
         assert server.stop() == 0
         server.assert_nothing_left()

@@ -9,7 +9,6 @@ import psutil
 import pytest
 
 from tests.conftest import Start
-from tests.support.http_load import address_of
 from tests.support.server import Server
 
 IDLE, PLACES, HEAD_BYTES = 200, 50, 65536
@@ -55,7 +54,7 @@ def send_all(stack: ExitStack, server: Server, shape: Callable[[int], bytes]) ->
     poller = select.poll()
     unsent: dict[int, tuple[socket.socket, memoryview]] = {}
     for number in range(CLIENTS):
-        client = stack.enter_context(socket.create_connection(address_of(server)))
+        client = stack.enter_context(socket.create_connection(server.tcp_addresses()[0]))
         client.setblocking(False)
         unsent[client.fileno()] = client, memoryview(shape(number))
         poller.register(client, select.POLLOUT)

@@ -15,6 +15,7 @@ import yaml
 
 from tests.conftest import Start
 from tests.support import DOCS, client
+from tests.support.client import Address
 from tests.support.server import Server
 from tools.nginx import Nginx
 
@@ -28,8 +29,6 @@ def application(environ, start_response):
 """
 REQUEST = b"GET / HTTP/1.0\r\nHost: inside\r\n"
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
-
-Address = Path | tuple[str, int]
 
 
 @dataclass

@@ -14,8 +14,8 @@ from textwrap import dedent
 import pytest
 import trustme
 
-from tests.site.requests.test_tls import Authority
 from tests.support import client
+from tests.support.certificates import Authority
 from tests.support.server import Server
 
 APP = """

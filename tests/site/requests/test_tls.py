@@ -18,6 +18,8 @@ import trustme
 
 from tests.conftest import Start
 from tests.support import another_user, client
+from tests.support.certificates import Authority, files
+from tests.support.client import TcpAddress
 from tests.support.server import Server, eventually, open_to_all
 from tools.nginx import Nginx
 
@@ -55,51 +57,10 @@ def torn():
     raise ValueError("the second half is missing")
 """
 
-Address = tuple[str, int]
-
-
-@dataclass
-class Authority:
-    """Who signs certificates, and what it has signed: PEM files."""
-
-    ca: trustme.CA
-    directory: Path
-
-    def __post_init__(self) -> None:
-        self.ca.cert_pem.write_to_path(str(self.directory / "ca.pem"))
-        self.issue("server", "localhost", "127.0.0.1")
-        self.issue("visitor", "visitor@example.org", common_name="Žofie, the visitor", organization_name="Visitors")
-
-    def issue(
-        self, name: str, *identities: str, common_name: str | None = None, organization_name: str | None = None
-    ) -> bytes:
-        """Write NAME.crt and NAME.key. Returns the certificate, as ssl.SSLSocket.getpeercert gives it."""
-        issued = self.ca.issue_cert(*identities, common_name=common_name, organization_name=organization_name)
-        issued.private_key_pem.write_to_path(str(self.directory / f"{name}.key"))
-        issued.cert_chain_pems[0].write_to_path(str(self.directory / f"{name}.crt"))
-        return ssl.PEM_cert_to_DER_cert(issued.cert_chain_pems[0].bytes().decode())
-
-    def context(self, shows: str = "") -> ssl.SSLContext:
-        """A client's, which trusts this authority."""
-        made = ssl.create_default_context(cafile=str(self.directory / "ca.pem"))
-        if shows:
-            made.load_cert_chain(self.directory / f"{shows}.crt", self.directory / f"{shows}.key")
-        return made
-
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(trustme.CA(), tmp_path_factory.mktemp("authority"))
-
-
-def files(authority: Authority, *more: str, name: str = "server") -> str:
-    here = authority.directory
-    return ",".join(["127.0.0.1:0", *(f"{here}/{one}" for one in (f"{name}.crt", f"{name}.key", *more))])
-
-
-def addresses(server: Server) -> list[Address]:
-    (said,) = server.wait_for(r"listens on (.*) with")
-    return [(host, int(port)) for host, port in (one.split(":") for one in said[1].split(", "))]
 
 
 @dataclass
@@ -107,11 +68,11 @@ class Site:
     """A server with a socket of each kind."""
 
     server: Server
-    plain: Address
-    https: Address
-    guarded: Address  # https for whom has a certificate
-    uwsgi: Address
-    guarded_uwsgi: Address
+    plain: TcpAddress
+    https: TcpAddress
+    guarded: TcpAddress  # https for whom has a certificate
+    uwsgi: TcpAddress
+    guarded_uwsgi: TcpAddress
 
 
 @pytest.fixture(scope="module")
@@ -141,18 +102,18 @@ def site(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iter
     )
     try:
         server.wait_ready(1)
-        yield Site(server, *addresses(server))
+        yield Site(server, *server.tcp_addresses())
         assert server.stop() == 0
         server.assert_nothing_left()
     finally:
         server.end()
 
 
-def connect(address: Address, context: ssl.SSLContext) -> ssl.SSLSocket:
+def connect(address: TcpAddress, context: ssl.SSLContext) -> ssl.SSLSocket:
     return context.wrap_socket(client.connect(address), server_hostname="localhost", suppress_ragged_eofs=False)
 
 
-def ask(address: Address, context: ssl.SSLContext, path: str = "/", more: str = "") -> client.Answer:
+def ask(address: TcpAddress, context: ssl.SSLContext, path: str = "/", more: str = "") -> client.Answer:
     """One request with `Connection: close`; the end has to be said by close_notify."""
     with connect(address, context) as connected:
         connected.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n{more}\r\n".encode())
@@ -284,7 +245,7 @@ def test_a_torn_response_ends_without_a_word(site: Site, authority: Authority) -
 
 def test_a_quiet_connection_is_closed_with_a_word(start: Start, authority: Authority) -> None:
     server = start("--https", files(authority), "--http-keepalive", "1", "app:application", app=APP).wait_ready(1)
-    with connect(addresses(server)[0], authority.context()) as connected:
+    with connect(server.tcp_addresses()[0], authority.context()) as connected:
         connected.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert client.read_all(connected).startswith(b"HTTP/1.1 200 ")
 
@@ -358,7 +319,7 @@ def test_a_handshake_that_does_not_come_holds_nobody_up(site: Site, authority: A
 def test_after_the_handshake_a_visitor_may_take_its_time(start: Start, authority: Authority) -> None:
     """Browsers connect before they know what to ask."""
     server = start("--https", files(authority), "--http-head-timeout", "1", "app:application", app=APP).wait_ready(1)
-    with connect(addresses(server)[0], authority.context()) as connected:
+    with connect(server.tcp_addresses()[0], authority.context()) as connected:
         connected.settimeout(1.5)
         with pytest.raises(TimeoutError):
             connected.recv(1)
@@ -385,7 +346,7 @@ def test_a_probe_that_only_connects_is_no_news(site: Site, authority: Authority)
 # --- nginx ------------------------------------------------------------------------------------------------------------
 
 
-def suwsgi(address: Address, authority: Authority, shows: str = "") -> Nginx:
+def suwsgi(address: TcpAddress, authority: Authority, shows: str = "") -> Nginx:
     here = authority.directory
     own = f"uwsgi_ssl_certificate {here}/{shows}.crt; uwsgi_ssl_certificate_key {here}/{shows}.key;" if shows else ""
     return Nginx(f"""
@@ -424,7 +385,7 @@ def test_nginx_has_to_show_its_certificate(site: Site, authority: Authority) -> 
 # --- the files --------------------------------------------------------------------------------------------------------
 
 
-def shown(address: Address) -> bytes:
+def shown(address: TcpAddress) -> bytes:
     """The certificate that a new connection gets."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -435,7 +396,7 @@ def shown(address: Address) -> bytes:
 def test_a_reload_serves_the_renewed_certificate(start: Start, tmp_path: Path) -> None:
     authority = Authority(trustme.CA(), tmp_path)
     server = start("--https", files(authority), "app:application", app=APP).wait_ready(1)
-    (address,) = addresses(server)
+    (address,) = server.tcp_addresses()
     old = shown(address)
     with connect(address, authority.context()) as kept:
         renewed = authority.issue("server", "localhost")
@@ -457,7 +418,7 @@ def test_an_upgrade_keeps_the_socket_and_may_change_what_is_spoken(start: Start,
     other = authority.issue("other", "localhost")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        address: Address = probe.getsockname()
+        address: TcpAddress = probe.getsockname()
     options = tmp_path / "wsgid.args"
     with_port = files(authority).replace(":0", f":{address[1]}")
     options.write_text(f"--https\n{with_port}\n")
@@ -540,7 +501,7 @@ def test_a_server_for_another_user_reads_its_key(start: Start, authority: Author
     server = start(
         "--https", files(authority), "--uid", "nobody", "app:application", app=APP, prefix=another_user.prefix()
     ).wait_ready(1)
-    assert ask(addresses(server)[0], authority.context()).status == 200
+    assert ask(server.tcp_addresses()[0], authority.context()).status == 200
     server.send_signal(Signals.SIGHUP)
     server.wait_for(r"worker \d+ \(generation 1, .* is ready")
-    assert ask(addresses(server)[0], authority.context()).status == 200
+    assert ask(server.tcp_addresses()[0], authority.context()).status == 200

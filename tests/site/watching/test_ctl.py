@@ -18,46 +18,15 @@ from hypothesis import strategies as st
 
 from tests.conftest import Start
 from tests.support import DOCS, client
+from tests.support.busy_site import APP, send, serve
 from tests.support.ctl import PROGRAM, refusal, said, wsgidctl
-from tests.support.server import Server, eventually, open_to_all
+from tests.support.server import eventually, open_to_all
 from wsgid.admin import fifo
 from wsgid.ctl import tables
 from wsgid.ctl.commands import memory, requests, settings, status, top_screen
 from wsgid.ctl.main import SUBCOMMANDS
 from wsgid.ctl.troubles import troubles
 from wsgid.supervisor.slots import SlotState
-
-APP = """
-    import os, time
-    def application(environ, start_response):
-        path = environ["PATH_INFO"]
-        if path.startswith("/sleep"):
-            time.sleep(60)
-        elif path == "/spin":
-            until = time.monotonic() + float(environ["QUERY_STRING"])
-            while time.monotonic() < until:
-                pass
-        elif path == "/stuck":
-            sum(range(10 ** 12))
-        elif path == "/fail":
-            raise ValueError
-        start_response("200 OK", [])
-        return [str(os.getpid()).encode()]
-"""
-
-
-def serve(start: Start, *options: str, workers: int = 1, app: str = APP) -> Server:
-    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application", app=app).wait_ready(
-        workers
-    )
-
-
-def send(server: Server, path: str, query: str = "") -> socket.socket:
-    """A request under way."""
-    connected = client.connect(server.directory / "app.sock")
-    connected.sendall(client.packet(path, QUERY_STRING=query))
-    return connected
-
 
 # --- which server ---
 

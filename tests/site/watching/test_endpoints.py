@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from faults.resources import scoreboard_of
+from faults.measure import scoreboard_of
 from tests.conftest import Start
 from tests.support import client
 from tests.support.server import Server, eventually, unix_sockets

@@ -13,8 +13,8 @@ import pytest
 from greenlet import greenlet
 
 from tests.conftest import Start
-from tests.site.watching.test_ctl import send
 from tests.support import client
+from tests.support.busy_site import send
 from tests.support.ctl import refusal, said, wsgidctl
 from tests.support.server import Server, eventually
 from wsgid.config.options import Settings

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import Start
-from tests.site.watching.test_ctl import send, serve
 from tests.support import client
+from tests.support.busy_site import send, serve
 from tests.support.ctl import PROGRAM, refusal, said, wsgidctl
 from tests.support.server import PATIENCE_S, eventually
 from wsgid.ctl.commands import top_screen

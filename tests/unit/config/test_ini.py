@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wsgid.config import ini, merge
@@ -360,7 +360,6 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(deadline=None)  # it reads and writes files
 @given(st.one_of(st.lists(WORDS, max_size=40).map("".join), st.text(max_size=200)))
 @example("a=%(b)\nb=%(c)\nc=%(a)")
 def test_whatever_a_file_says_the_answer_is_settings_or_one_sentence(text: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wsgid.config import commandline, merge, values
@@ -388,7 +388,6 @@ def settings_of(argv: list[str], **environ: str) -> Settings | str:
         return str(error).partition("expected")[2]
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_every_option_means_the_same_from_each_source(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
     one = data.draw(st.sampled_from(OPTIONS))
@@ -414,7 +413,6 @@ def without_files(settings: Settings | str) -> Settings | str:
     return settings if isinstance(settings, str) else from_dict({**settings.as_dict(), "ini": (), "config": ""})
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_what_is_shown_of_a_value_is_a_text_of_it(data: Any) -> None:
     one = data.draw(st.sampled_from(OPTIONS))
@@ -624,7 +622,6 @@ FLAGS = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(FLAGS, st.text(max_size=8).filter(lambda text: text not in ("-h",))), max_size=8))
 def test_any_command_line_is_settings_or_one_sentence(argv: list[str]) -> None:
     try:
@@ -633,7 +630,6 @@ def test_any_command_line_is_settings_or_one_sentence(argv: list[str]) -> None:
         assert str(error)
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([one.variable for one in OPTIONS] + ["WSGID_X", "WSGID_"]), st.text(max_size=8), max_size=4
@@ -653,7 +649,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([one.key for one in declared()] + ["wsgid", "x"]), VALUES, max_size=4))
 def test_any_toml_is_settings_or_one_sentence(tmp_path_factory: pytest.TempPathFactory, table: dict[str, Any]) -> None:
     path = tmp_path_factory.getbasetemp() / "any.toml"

@@ -6,10 +6,12 @@ import tracemalloc
 
 import httptools
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.support.http_refused import CHUNKED, GET, POST, REFUSED
 from tests.support.http_streams import streams
+from tests.support.profiles import examples
 from wsgid.errors import BadRequest, PeerError
 from wsgid.protocol.http import END, Decoder, HttpHead, Limits
 
@@ -18,10 +20,6 @@ pytestmark = pytest.mark.hot
 LIMITS = Limits(line_bytes=200, headers=20, head_bytes=1000)
 BASE = {"wsgi.errors": "ours"}
 Event = object
-
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
-POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
-CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 def decoded(data: bytes, size: int | None = None, limits: Limits = LIMITS) -> list[Event]:
@@ -318,138 +316,6 @@ def test_a_next_request_is_seen_behind_a_body_that_was_not_taken(body: bytes) ->
             assert event is END and b"".join(blocks) in (b"abc", b"")
 
 
-# The request smuggling list (RFC 9112, 11.2 and what it refers to), and its neighbours.
-REFUSED = {
-    "Content-Length and Transfer-Encoding": (
-        POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        400,
-    ),
-    "Transfer-Encoding and Content-Length": (
-        POST + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
-        400,
-    ),
-    "Content-Length twice": (POST + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc", 400),
-    "Content-Length twice, differing": (POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", 400),
-    "Content-Length as a list": (POST + b"Content-Length: 3, 3\r\n\r\nabc", 400),
-    "Content-Length with a sign": (POST + b"Content-Length: +3\r\n\r\nabc", 400),
-    "negative Content-Length": (POST + b"Content-Length: -3\r\n\r\nabc", 400),
-    "hexadecimal Content-Length": (POST + b"Content-Length: 0x3\r\n\r\nabc", 400),
-    "empty Content-Length": (POST + b"Content-Length:\r\n\r\nabc", 400),
-    "Content-Length beyond 64 bits": (POST + b"Content-Length: 99999999999999999999\r\n\r\nabc", 400),
-    "Content-Length with a blank in it": (POST + b"Content-Length: 1 3\r\n\r\nabc", 400),
-    "space before the colon": (GET + b"X : y\r\n\r\n", 400),
-    "space before Transfer-Encoding's colon": (POST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400),
-    "folded header": (GET + b"X: y\r\n z\r\n\r\n", 400),
-    "space before the first header": (b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400),
-    "bare CR in a value": (GET + b"X: a\rb\r\n\r\n", 400),
-    "bare CR at the end": (GET + b"X: a\r\r\n\r\n", 400),
-    "bare LF": (GET + b"X: a\n\r\n", 400),
-    "no header without a name": (GET + b": y\r\n\r\n", 400),
-    "NUL in a value": (GET + b"X: a\0b\r\n\r\n", 400),
-    "control character in a value": (GET + b"X: a\x01b\r\n\r\n", 400),
-    "DEL in a value": (GET + b"X: a\x7fb\r\n\r\n", 400),
-    "control character in a name": (GET + b"X\x0bY: a\r\n\r\n", 400),
-    "vertical tab before chunked": (POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n", 400),
-    "unknown coding": (POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400),
-    "identity": (POST + b"Transfer-Encoding: identity\r\n\r\n0\r\n\r\n", 400),
-    "chunked with a parameter": (POST + b"Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n", 400),
-    "chunked in a list with a hole": (POST + b"Transfer-Encoding: ,chunked\r\n\r\n0\r\n\r\n", 400),
-    "Transfer-Encoding twice": (
-        POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        400,
-    ),
-    "empty Transfer-Encoding": (POST + b"Transfer-Encoding:\r\n\r\n0\r\n\r\n", 400),
-    "chunked is not the last": (POST + b"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n", 400),
-    "chunked twice": (POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 400),
-    "another coding before chunked": (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
-    "chunked in HTTP/1.0": (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-    "Host missing": (b"GET / HTTP/1.1\r\n\r\n", 400),
-    "empty Host": (b"GET / HTTP/1.1\r\nHost:\r\n\r\n", 400),
-    "Host twice": (GET + b"Host: b\r\n\r\n", 400),
-    "chunk size with 0x": (CHUNKED + b"0x1\r\na\r\n0\r\n\r\n", 400),
-    "chunk size with a sign": (CHUNKED + b"+1\r\na\r\n0\r\n\r\n", 400),
-    "chunk size with a blank": (CHUNKED + b"1 \r\na\r\n0\r\n\r\n", 400),
-    "chunk size beyond 64 bits": (CHUNKED + b"fffffffffffffffff\r\na\r\n0\r\n\r\n", 400),
-    "chunk size of nothing": (CHUNKED + b"\r\na\r\n0\r\n\r\n", 400),
-    "chunk size ended by LF": (CHUNKED + b"1\na\r\n0\r\n\r\n", 400),
-    "chunk extension with LF": (CHUNKED + b"1;\n\r\na\r\n0\r\n\r\n", 400),
-    "chunk longer than its size": (CHUNKED + b"1\r\nab\r\n0\r\n\r\n", 400),
-    "chunk ended by LF": (CHUNKED + b"1\r\na\n0\r\n\r\n", 400),
-    "chunk not ended": (CHUNKED + b"1\r\na0\r\n\r\n", 400),
-    "HTTP/0.9": (b"GET /\r\n\r\n", 505),
-    "HTTP/2.0": (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
-    "HTTP/1.2": (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
-    "HTTP/2's preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
-    "RTSP": (b"SETUP / RTSP/1.0\r\nHost: a\r\n\r\n", 400),
-    "ICE": (b"SOURCE / ICE/1.1\r\nHost: a\r\n\r\n", 400),
-    "http in small letters": (b"GET / http/1.1\r\nHost: a\r\n\r\n", 400),
-    "HTTP/1.10": (b"GET / HTTP/1.10\r\nHost: a\r\n\r\n", 400),
-    "method with a colon": (b"GE:T / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "method in small letters": (b"get / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "CONNECT": (b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", 400),
-    "fragment in the target": (b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "target without a slash": (b"GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "blank in the target": (b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "blank behind the version": (b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n", 400),
-    "byte above 127 in the target": (b"GET /\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "tab in the target": (b"GET /\t HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "two blanks in the request line": (b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "request line ended by LF": (b"GET / HTTP/1.1\nHost: a\r\n\r\n", 400),
-    "blank before the method": (b" GET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "LF between requests": (b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "URL without Host": (b"GET http://a/ HTTP/1.1\r\n\r\n", 400),
-    "URL with a user": (b"GET http://u:p@a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "URL of another scheme": (b"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "URL without a host": (b"GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "URL and a bad Host": (b"GET http://a/ HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
-    "asterisk with GET": (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "header without a colon": (GET + b"X\r\n\r\n", 400),
-    "Content-Length of 2^63": (POST + b"Content-Length: 9223372036854775808\r\n\r\n", 400),
-    "Content-Length of more than 18 digits": (POST + b"Content-Length: 0000000000000000005\r\n\r\nhello", 400),
-    "Content-Length of digits of another script": (POST + "Content-Length: \xb2\r\n\r\nabc".encode("latin-1"), 400),
-    "Content-Length with an underscore": (POST + b"Content-Length: 1_0\r\n\r\n0123456789", 400),
-    "chunk extension without a name": (CHUNKED + b"1;\r\na\r\n0\r\n\r\n", 400),
-    "chunk extension with a blank at its end": (CHUNKED + b"1;a \r\na\r\n0\r\n\r\n", 400),
-    "chunk extension not closed": (CHUNKED + b'1;a="b\r\na\r\n0\r\n\r\n', 400),
-    "CR alone in a chunk extension": (CHUNKED + b"1;a\rb\r\na\r\n0\r\n\r\n", 400),
-    "trailer without a colon": (CHUNKED + b"0\r\nx\r\n\r\n", 400),
-    "trailer with a blank before its colon": (CHUNKED + b"0\r\nx : y\r\n\r\n", 400),
-    "trailer ended by LF": (CHUNKED + b"0\r\nx: y\n\r\n", 400),
-    "last chunk ended by LF": (CHUNKED + b"0\r\n\n", 400),
-    **{
-        f"Host {host}": (b"GET / HTTP/1.1\r\nHost: " + host.encode("latin-1") + b"\r\n\r\n", 400)
-        for host in (
-            "a b",
-            "a/b",
-            "a,b",
-            "a:b",
-            "a:80:80",
-            "a:99999",
-            "a:-1",
-            ":80",
-            "u@a",
-            "u:p@a",
-            "[::1",
-            "::1",
-            "[a]",
-            "[]",
-            "[::1]x",
-            "a%zz",
-            "a\\b",
-            "a?b",
-            "a#b",
-            "<a>",
-            "\xe9",
-            "a\tb",
-            "http://a",
-            "[::1%25eth0]",
-        )
-    },
-    "TLS": (b"\x16\x03\x01\x02\x00\x01\x00", 400),
-    "uwsgi": (b"\x00\x05\x00\x00\x01\x00a\x00\x00", 400),
-}
-
-
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize("size", [1, 5, None])
 def test_what_could_be_read_in_two_ways_is_refused(name: str, size: int | None) -> None:
@@ -526,13 +392,12 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=200), st.lists(PIECES, max_size=15).map(b"".join)), st.integers(1, 20))
 def test_anything_is_understood_or_refused_and_always_in_the_same_way(data: bytes, size: int) -> None:
     assert outcome(data, len(data) or 1) == outcome(data, size)
 
 
-@settings(deadline=None, max_examples=500)
+@examples(500)
 @given(streams(), st.integers(1, 60))
 def test_mutated_requests_are_read_in_the_same_way_however_they_arrive(data: bytes, size: int) -> None:
     assert outcome(data, len(data)) == outcome(data, size)
@@ -568,7 +433,7 @@ class Reference:
         self.complete = True
 
 
-@settings(deadline=None, max_examples=500)
+@examples(500)
 @given(streams())
 @example(b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 5\r\n\r\n")
 def test_what_is_accepted_is_read_as_llhttp_does(data: bytes) -> None:

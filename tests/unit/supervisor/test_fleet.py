@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from math import inf
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.support.profiles import examples
 from wsgid.errors import ExitCode, IllegalTransition
 from wsgid.ipc.messages import OnDrain
 from wsgid.supervisor import backoff, fleet, slots
@@ -604,7 +605,7 @@ def calm_down(world: World) -> None:
     world.plan(after_s=0.5)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @example(4, [("tired", 1), ("worker hello", 34), ("tired", 0), ("worker ready", 4)])
 @given(st.integers(1, 6), st.lists(st.tuples(EVENTS, st.integers(0, 50)), max_size=120))
 def test_whatever_happens_the_fleet_stays_within_its_bounds_and_recovers(
@@ -629,7 +630,7 @@ def test_whatever_happens_the_fleet_stays_within_its_bounds_and_recovers(
     assert len(world.fleet.templates.records) == 1
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(st.tuples(EVENTS, st.integers(0, 50)), max_size=60), st.booleans())
 def test_a_stop_always_ends_even_if_nobody_obeys(events: list[tuple[str, int]], graceful: bool) -> None:
     world = running(3)

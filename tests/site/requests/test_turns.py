@@ -14,9 +14,9 @@ import gevent
 import pytest
 import trustme
 
-from tests.site.requests.test_http import Reader, request
-from tests.site.requests.test_tls import Authority, addresses, files
 from tests.support import client
+from tests.support.certificates import Authority, files
+from tests.support.http_client import Reader, request
 from tests.support.server import Server
 from wsgid.protocol.forwarded import Trusted
 from wsgid.protocol.http import Decoder, Limits
@@ -84,7 +84,7 @@ class Site:
 
     def __init__(self, server: Server, context: ssl.SSLContext) -> None:
         self.server = server
-        self.plain, self.https = addresses(server)
+        self.plain, self.https = server.tcp_addresses()
         self.context = context
 
     def connect(self, way: str) -> socket.socket:

@@ -1,0 +1,223 @@
+"""Each system call of the master fails once: with each error of its manual, in each part of a life.
+
+    start        the whole life is traced, from the first call that is wsgid's own
+    respawn, reload, upgrade, rotation, questions, resize
+                 one server lives on; the master is traced for the length of one fault
+    stop         a server for each fault
+
+Rules
+* As SQLite tests itself: first the part is recorded without a fault, then each call in it is failed, one at a time.
+* A fault has to leave: every visitor answered, the part done in the end, no traceback in the log, exit code 0, no
+  process and no file.  A start that is refused ends with code 1 or 2 and a sentence.
+* What Python itself does before wsgid's first call, in the first image and after execve(2), is not failed: there is
+  nobody yet who could do better.
+* Which call is the N-th depends on the moment; so what counts is what strace says that it has failed.
+"""
+
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from faults import strace
+from faults.life import OUR_CODE, PARTS, WORKERS, Life, after
+from faults.report import Result, Scenario
+from faults.strace import Call, Fault
+from tests.support.server import Server, eventually
+
+
+@dataclass
+class Found:
+    """Of one part."""
+
+    injected: int = 0
+    shapes: set[str] = field(default_factory=set)
+    errors: set[str] = field(default_factory=set)
+    missed: int = 0  # the life took another way, and made fewer of these calls
+    troubles: list[str] = field(default_factory=list)
+
+    def note(self, fault: Fault, log: Path, troubles: list[str]) -> None:
+        shapes, was_pythons = strace.injected(log)
+        if was_pythons:
+            troubles = []
+        self.injected += len(shapes)
+        self.missed += not shapes
+        self.shapes |= set(shapes)
+        if shapes:
+            self.errors.add(f"{fault.call.name} {fault.error}")
+        self.troubles += [f"{fault}: {trouble}" for trouble in troubles]
+
+
+Choose = Callable[[list[Fault]], list[Fault]]
+
+
+def every(found: list[Fault]) -> list[Fault]:
+    return found
+
+
+class Pick:
+    """The first fault of each of these kinds, where the part has it.
+
+    Args:
+        kinds: a call and an error each: "socketpair EMFILE".
+    """
+
+    def __init__(self, *kinds: str) -> None:
+        self._kinds = kinds
+
+    def __call__(self, found: list[Fault]) -> list[Fault]:
+        firsts: dict[str, Fault] = {}
+        for fault in found:
+            firsts.setdefault(f"{fault.call.name} {fault.error}", fault)
+        return [firsts[kind] for kind in self._kinds if kind in firsts]
+
+
+def live(directory: Path, part: str, choose: Choose) -> Found:
+    """Fail each call that the master makes in one part."""
+    found, log = Found(), directory / "strace"
+    life = Life(directory).visited()
+    try:
+        with strace.attached(life.server.pid, log, strace.RECORDING):
+            PARTS[part](life)
+        chosen = choose(strace.faults(_ours(strace.calls(log))))
+        for fault in chosen:
+            troubles = _suffer(life, part, fault, log)
+            found.note(fault, log, troubles)
+            if troubles or psutil.Process(life.server.pid).num_fds() > 100:  # a close that was failed leaves one open
+                life.end()
+                life = Life(directory).visited()
+        found.troubles += life.stop()
+    finally:
+        life.end()
+    return found
+
+
+def _suffer(life: Life, part: str, fault: Fault, log: Path) -> list[str]:
+    log.unlink(missing_ok=True)
+    try:
+        with strace.attached(life.server.pid, log, fault.arguments()):
+            PARTS[part](life)
+        after(part, life)
+    except (AssertionError, OSError, psutil.Error, RuntimeError) as error:
+        return [f"{part}: {error}"[:300], *life.troubles(), life.server.log[-2000:]]
+    return life.troubles()
+
+
+def _ours(recorded: list[Call]) -> list[Call]:
+    """Without what Python does after execve(2), up to the last module of ours that it loads."""
+    executed = [at for at, call in enumerate(recorded) if call.name == "execve"]
+    loaded = [at for at, call in enumerate(recorded) if OUR_CODE in call.shape and executed and at > executed[0]]
+    return recorded[: executed[0] + 1] + recorded[loaded[-1] + 1 :] if loaded else recorded
+
+
+def start(directory: Path, choose: Choose) -> Found:
+    """Fail each call from wsgid's first one on, until it serves."""
+    found, log = Found(), directory / "strace"
+    life = Life(directory, strace.command(log, strace.RECORDING))
+    try:
+        life.server.wait_ready(WORKERS)
+        recorded = strace.calls(log)
+        life.stop()
+    finally:
+        life.end()
+    own = max(at for at, call in enumerate(recorded) if OUR_CODE in call.shape)
+    for fault in choose(strace.faults(recorded[own + 1 :])):
+        log.unlink(missing_ok=True)
+        life = Life(directory, strace.command(log, fault.arguments()))
+        try:
+            found.note(fault, log, _begin(life, log))
+        finally:
+            life.end()
+    return found
+
+
+def _begin(life: Life, log: Path) -> list[str]:
+    """It serves in the end, or says why it does not."""
+    server = life.server
+    try:
+        code = eventually(lambda: _code_or_ready(server), "it serves or ends")
+    except AssertionError as error:
+        return [str(error), server.log]
+    if code == "ready":
+        found = life.ended(server.stop(), (0,), log)
+    else:
+        found = life.ended(server.wait(), (1, 2), log)
+        found += [] if " ERROR: " in server.log else ["no sentence"]
+    found += life.troubles()
+    return [*found, server.log] if found else []
+
+
+def _code_or_ready(server: Server) -> str:
+    if len(re.findall(r"worker \d+ .* is ready", server.log)) >= WORKERS:
+        return "ready"
+    return "ended" if server._process.poll() is not None else ""
+
+
+def stop(directory: Path, choose: Choose) -> Found:
+    """Fail each call from SIGTERM on."""
+    found, log = Found(), directory / "strace"
+    _term(directory, log, strace.RECORDING)
+    for fault in choose(strace.faults(strace.calls(log))):
+        log.unlink(missing_ok=True)
+        found.note(fault, log, _term(directory, log, fault.arguments()))
+    return found
+
+
+def _term(directory: Path, log: Path, arguments: list[str]) -> list[str]:
+    life = Life(directory)
+    try:
+        life.server.wait_ready(WORKERS)
+        with strace.attached(life.server.pid, log, arguments):
+            code = life.server.stop()
+        found = life.ended(code, (0,), log) + life.troubles()
+        return [*found, life.server.log] if found else []
+    except Exception as error:
+        return [repr(error)[:300], life.server.log]
+    finally:
+        life.end()
+
+
+def run(choose: Choose, parts: tuple[str, ...] = ("start", *PARTS, "stop")) -> dict[str, Found]:
+    """All parts of a life, each with the faults that are chosen."""
+    found = {}
+    for part in parts:
+        with tempfile.TemporaryDirectory(prefix="wsgid-faults-") as name:
+            whole = {"start": start, "stop": stop}.get(part)
+            found[part] = whole(Path(name), choose) if whole else live(Path(name), part, choose)
+    return found
+
+
+def results(found: dict[str, Found]) -> list[Result]:
+    rows = []
+    for part, part_found in found.items():
+        names = len({error.partition(" ")[0] for error in part_found.errors})
+        rows.append(
+            Result(
+                f"{part}: every fault is survived",
+                f"{part_found.injected:,} faults ({names} calls, {len(part_found.errors)} errors, "
+                f"{len(part_found.shapes)} places): {len(part_found.troubles)} troubles",
+                part_found.injected > 0 and not part_found.troubles,
+            )
+        )
+    return rows
+
+
+_LONG = ("start", "upgrade", "stop")  # a process is started for each fault
+
+
+def syscalls() -> list[Result]:
+    """Every fault of the short parts; of the long ones, every place with an error, and every error at a place."""
+    short = run(every, tuple(part for part in PARTS if part not in _LONG))
+    return results({**short, **run(strace.covering, _LONG)})
+
+
+def all_syscalls() -> list[Result]:
+    """Every fault of every part: an hour, so only where it is asked for by name."""
+    return results(run(every))
+
+
+SCENARIOS: tuple[Scenario, ...] = (syscalls,)
+BY_NAME: tuple[Scenario, ...] = (all_syscalls,)

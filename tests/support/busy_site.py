@@ -1,0 +1,38 @@
+"""A server whose requests sleep, spin or hang, for the tests of what watches it."""
+
+import socket
+
+from tests.conftest import Start
+from tests.support import client
+from tests.support.server import Server
+
+APP = """
+    import os, time
+    def application(environ, start_response):
+        path = environ["PATH_INFO"]
+        if path.startswith("/sleep"):
+            time.sleep(60)
+        elif path == "/spin":
+            until = time.monotonic() + float(environ["QUERY_STRING"])
+            while time.monotonic() < until:
+                pass
+        elif path == "/stuck":
+            sum(range(10 ** 12))
+        elif path == "/fail":
+            raise ValueError
+        start_response("200 OK", [])
+        return [str(os.getpid()).encode()]
+"""
+
+
+def serve(start: Start, *options: str, workers: int = 1, app: str = APP) -> Server:
+    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application", app=app).wait_ready(
+        workers
+    )
+
+
+def send(server: Server, path: str, query: str = "") -> socket.socket:
+    """A request under way."""
+    connected = client.connect(server.directory / "app.sock")
+    connected.sendall(client.packet(path, QUERY_STRING=query))
+    return connected
