@@ -87,7 +87,7 @@ class Inlet(Protocol):
 
 
 @dataclass
-class Question:
+class QuestionConnection:
     """One connection with its question."""
 
     connection: socket.socket
@@ -113,7 +113,7 @@ class Admin:
         self._selector = selector
         self._endpoints = tuple(endpoints)
         self._inlets = tuple(inlets)
-        self._questions: list[Question] = []
+        self._questions: list[QuestionConnection] = []
         self._open_again_s = 0.0  # until then nothing is accepted; 0 while it is
         self._register_endpoints(time.monotonic())
 
@@ -157,7 +157,7 @@ class Admin:
                 if self._make_room(endpoint):
                     connection.setblocking(False)
                     self._selector.register(connection, selectors.EVENT_READ)
-                    self._questions.append(Question(connection, endpoint, now_s + PATIENCE_S))
+                    self._questions.append(QuestionConnection(connection, endpoint, now_s + PATIENCE_S))
                     continue
             with suppress(OSError):
                 connection.close()
@@ -196,7 +196,7 @@ class Admin:
         except OSError:  # epoll_ctl(2): ENOMEM, ENOSPC
             self._pause(now_s)
 
-    def _advance(self, question: Question, now_s: float) -> bool:
+    def _advance(self, question: QuestionConnection, now_s: float) -> bool:
         """Continue with a question. Returns False at its end."""
         try:
             if question.later is not None:
@@ -212,7 +212,7 @@ class Admin:
         except OSError:  # the client is gone
             return False
 
-    def _read(self, question: Question) -> bool:
+    def _read(self, question: QuestionConnection) -> bool:
         response = question.endpoint.respond(bytes(question.request))
         if isinstance(response, Incomplete):
             block = question.connection.recv(_BLOCK_BYTES)
@@ -230,7 +230,7 @@ class Admin:
             forget(self._selector, question.connection)
         return True
 
-    def _write(self, question: Question) -> bool:
+    def _write(self, question: QuestionConnection) -> bool:
         answer = question.answer
         assert answer is not None
         while answer:
@@ -242,7 +242,7 @@ class Admin:
                 return True
         return False
 
-    def _end(self, question: Question) -> None:
+    def _end(self, question: QuestionConnection) -> None:
         self._questions.remove(question)
         forget(self._selector, question.connection)
         with suppress(OSError):
