@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from wsgid.ipc.scoreboard import Scoreboard, Word
+from wsgid.ipc.scoreboard import Scoreboard, Word, layout
 
 KB = 1000
 MB = 1000 * KB
@@ -25,7 +25,7 @@ def scoreboard_of(pid: int) -> Scoreboard:
     links = {
         os.readlink(link).removeprefix("/memfd:").partition(" ")[0]: link for link in Path(f"/proc/{pid}/fd").iterdir()
     }
-    fds = [os.open(links[f"wsgid-scoreboard-{name}"], os.O_RDWR) for name in ("live", "past")]
+    fds = [os.open(links[f"wsgid-scoreboard-{name}-{layout()}"], os.O_RDWR) for name in ("live", "past")]
     try:
         return Scoreboard(*fds)
     finally:
