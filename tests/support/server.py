@@ -35,10 +35,10 @@ T = TypeVar("T")
 
 def open_to_all(directory: Path) -> None:
     """Let everybody into a test's directory: pytest makes those above it for their owner alone."""
-    for one in (directory, *directory.parents):
-        if one == Path(tempfile.gettempdir()):
+    for parent in (directory, *directory.parents):
+        if parent == Path(tempfile.gettempdir()):
             return
-        one.chmod(0o755)
+        parent.chmod(0o755)
 
 
 def eventually(question: Callable[[], T], what: str) -> T:
