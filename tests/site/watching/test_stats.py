@@ -24,6 +24,8 @@ from tests.support import client
 from tests.support.server import PATIENCE_S, Server, eventually
 from wsgid import __version__
 
+pytestmark = pytest.mark.hot  # what the hot path counts
+
 APP = """
     import time
     def application(environ, start_response):
