@@ -377,7 +377,9 @@ def text_of(one: Option) -> st.SearchStrategy[str]:
     return kinds.get(one.kind, words if one.kind in plain else numbers)
 
 
-OPTIONS = [declaration for declaration in declared() if declaration.name not in ("check", "ini", "config", "set_placeholder")]
+OPTIONS = [
+    declaration for declaration in declared() if declaration.name not in ("check", "ini", "config", "set_placeholder")
+]
 NEEDED = ["--wsgi-file", "needed.py"]
 
 
@@ -617,7 +619,12 @@ def test_arguments_in_files_that_name_each_other_are_one_sentence(tmp_path: Path
 # --- whatever is said ---
 
 FLAGS = st.sampled_from(
-    [flag for declaration in declared() for flag in (declaration.flag, *declaration.flags) if declaration.name not in ("ini", "config")]
+    [
+        flag
+        for declaration in declared()
+        for flag in (declaration.flag, *declaration.flags)
+        if declaration.name not in ("ini", "config")
+    ]
     + ["--", "-", "--no-lazy-apps", "--workers=2", "a:b", "-x"]
 )
 
@@ -632,7 +639,9 @@ def test_any_command_line_is_settings_or_one_sentence(argv: list[str]) -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from([declaration.variable for declaration in OPTIONS] + ["WSGID_X", "WSGID_"]), st.text(max_size=8), max_size=4
+        st.sampled_from([declaration.variable for declaration in OPTIONS] + ["WSGID_X", "WSGID_"]),
+        st.text(max_size=8),
+        max_size=4,
     )
 )
 def test_any_environment_is_settings_or_one_sentence(environ: dict[str, str]) -> None:
@@ -649,7 +658,11 @@ VALUES = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from([declaration.key for declaration in declared()] + ["wsgid", "x"]), VALUES, max_size=4))
+@given(
+    st.dictionaries(
+        st.sampled_from([declaration.key for declaration in declared()] + ["wsgid", "x"]), VALUES, max_size=4
+    )
+)
 def test_any_toml_is_settings_or_one_sentence(tmp_path_factory: pytest.TempPathFactory, table: dict[str, Any]) -> None:
     path = tmp_path_factory.getbasetemp() / "any.toml"
     lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
