@@ -60,7 +60,7 @@ def own_bytes(pid: int) -> int:
 def cpu_s(pids: list[int]) -> float:
     """User and system time of these processes, without that of their children."""
     times = [psutil.Process(pid).cpu_times() for pid in pids]
-    return float(sum(one.user + one.system for one in times))
+    return float(sum(spent.user + spent.system for spent in times))
 
 
 def tree_cpu_s(pid: int) -> float:

@@ -74,17 +74,17 @@ def main() -> int:
         try:
             server = Server(directory / "shop.ctl")
             _wait(server)
-            for one in clients:
-                one.start()
+            for client in clients:
+                client.start()
             time.sleep(WARM_UP_S)
             _draw(_look(server))
         finally:
             ends.set()
             process.terminate()
             process.wait()
-            for one in clients:
-                if one.ident:
-                    one.join()
+            for client in clients:
+                if client.ident:
+                    client.join()
     return 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wsgid import compiled
-from wsgid.config import merge
+from wsgid.config import ini as ini_file
 from wsgid.errors import ClientDisconnected, PeerError
 from wsgid.protocol import proxy as proxy_protocol
 from wsgid.protocol import target, uwsgi
@@ -143,4 +143,4 @@ def ini(data: bytes) -> Any:
     with tempfile.NamedTemporaryFile(suffix=".ini") as written:
         written.write(data)
         written.flush()
-        return merge.read(["--ini", written.name, "app:application"], {"A": "a"}).settings
+        return [(entry.key, entry.value) for entry in ini_file.read([written.name], {"A": "a"}).entries]

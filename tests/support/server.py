@@ -19,6 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from signal import Signals
 from typing import Any, TypeVar
@@ -35,10 +36,10 @@ T = TypeVar("T")
 
 def open_to_all(directory: Path) -> None:
     """Let everybody into a test's directory: pytest makes those above it for their owner alone."""
-    for one in (directory, *directory.parents):
-        if one == Path(tempfile.gettempdir()):
+    for parent in (directory, *directory.parents):
+        if parent == Path(tempfile.gettempdir()):
             return
-        one.chmod(0o755)
+        parent.chmod(0o755)
 
 
 def eventually(question: Callable[[], T], what: str) -> T:
@@ -213,6 +214,10 @@ class Server:
 
     def end(self) -> None:
         """Clean up after a test, whatever state it has left."""
+        if self._process.poll() is None and "COVERAGE_PROCESS_CONFIG" in os.environ:
+            self._process.terminate()  # `make coverage`: what is killed says nothing of what it ran
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(PATIENCE_S)
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()

@@ -35,7 +35,7 @@ ALIKE = {
     "wsgid.serving.http_requests": "tests/site/requests/test_http_connection.py",
     "wsgid.serving.keepalive": f"{BESIDE_EACH_OTHER}::test_idle_connections_are_kept_alike",
     "wsgid.serving.syscalls": f"{BESIDE_EACH_OTHER}::test_system_calls_are_made_alike",
-    "wsgid.serving.tally": "tests/site/requests/test_wire.py",
+    "wsgid.serving.tally": "tests/site/watching/test_stats.py",
     "wsgid.serving.turns": f"{BESIDE_EACH_OTHER}::test_turns_are_taken_alike",
     "wsgid.serving.uwsgi_requests": "tests/site/requests/test_wire.py",
     "wsgid.wsgi.environ": f"{BESIDE_EACH_OTHER}::test_environs_are_made_alike",

@@ -47,7 +47,8 @@ def test_a_subprocess_whose_pipe_is_never_read_blocks_its_own_request_alone(star
     with client.connect(server.directory / "app.sock") as connection:
         connection.sendall(client.packet("/pipe"))
         eventually(
-            lambda: [one for pid in server.worker_pids() for one in psutil.Process(pid).children()], "the child runs"
+            lambda: [child for pid in server.worker_pids() for child in psutil.Process(pid).children()],
+            "the child runs",
         )
         assert [ask(server) for _ in range(20)] == [200] * 20
         assert client.parse(client.read_all(connection)).status == 504

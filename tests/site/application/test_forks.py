@@ -221,15 +221,15 @@ def test_a_child_serves_nobody_and_keeps_no_port(start: Start, tmp_path: Path) -
         assert len(answers) == 80 and all(answers)
         (tmp_path / "go").touch()
         assert slow[0].result() == "slow" and slow[1].result().endswith(b"\r\nslow")
-    assert not [one for one in child.net_connections("tcp") if one.laddr.port == port]
+    assert not [connection for connection in child.net_connections("tcp") if connection.laddr.port == port]
     assert unix_sockets(child, tmp_path / "app.sock") == 0
-    assert not [one for one in child.open_files() if "wsgid" in one.path]
+    assert not [file for file in child.open_files() if "wsgid" in file.path]
 
     server.send_signal(Signals.SIGHUP)
     server.wait_for(rf"worker 0 \(generation 0, pid {worker}\) exited with code 0")
     assert ask(server, "/") and http_get(port, "/") and child.is_running()
     assert server.stop() == 0
-    assert [one.pid for one in server.survivors()] == [child.pid]
+    assert [process.pid for process in server.survivors()] == [child.pid]
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # past TIME-WAIT, not past who listens
         again.bind(("127.0.0.1", port))
@@ -243,7 +243,7 @@ def test_a_child_keeps_no_port_that_is_lent(start: Start, tmp_path: Path) -> Non
     server = start("--http", f"127.0.0.1:{port}", "--reuse-port", "app:application", app=APP).wait_ready(1)
     child = psutil.Process(int(http_get(port, "/live").rpartition(b"\r\n")[2]))
     assert all(http_get(port, "/") for _ in range(20))
-    assert not [one for one in child.net_connections("tcp") if one.laddr.port == port]
+    assert not [connection for connection in child.net_connections("tcp") if connection.laddr.port == port]
     assert server.stop() == 0
     child.terminate()
     server.assert_nothing_left()
@@ -355,7 +355,7 @@ def test_a_child_of_the_import_is_none_of_wsgids(start: Start, tmp_path: Path, o
     assert child.cmdline()[0].startswith(f"wsgid: child of {named}")
     assert unix_sockets(child, tmp_path / "app.sock") == 0
     assert server.stop() == 0
-    assert [one.pid for one in server.survivors()] == [child.pid] and "ERROR" not in server.log
+    assert [process.pid for process in server.survivors()] == [child.pid] and "ERROR" not in server.log
     child.terminate()
     server.assert_nothing_left()
 

@@ -29,11 +29,11 @@ def listeners(tmp_path: Path) -> Iterator[dict[str, object]]:
     six, unix = socket.socket(socket.AF_INET6), socket.socket(socket.AF_UNIX)
     six.bind(("::1", 0))
     unix.bind(str(tmp_path / "db.sock"))
-    for one in (six, unix):
-        one.listen()
+    for listener in (six, unix):
+        listener.listen()
     yield {"tcp": tcp.getsockname()[1], "six": six.getsockname()[1], "path": str(tmp_path / "db.sock")}
-    for one in (tcp, six, unix):
-        one.close()
+    for listener in (tcp, six, unix):
+        listener.close()
 
 
 def warnings(place: Path, source: str) -> list[str]:

@@ -150,7 +150,8 @@ def test_titles_begin_with_the_prefix(start: Start, tmp_path: Path) -> None:
     expected = ["shop wsgid: spare", "shop wsgid: template", "shop wsgid: worker 0"]
     eventually(
         lambda: (
-            expected == sorted(one.cmdline()[0].split(",")[0].strip() for one in psutil.Process(server.pid).children())
+            expected
+            == sorted(child.cmdline()[0].split(",")[0].strip() for child in psutil.Process(server.pid).children())
         ),
         "all have their titles",
     )

@@ -58,16 +58,16 @@ def test_processors_are_dealt_round_and_round(
 def test_workers_are_spread_over_the_processors_and_stay_so(start: Start) -> None:
     ours = sorted(os.sched_getaffinity(0))
     server = serve(start, set(ours), len(ours), 1)
-    assert bound(server) == [{one} for one in ours]
+    assert bound(server) == [{cpu} for cpu in ours]
     os.kill(server.worker_pids()[0], Signals.SIGKILL)
     server.wait_ready(len(ours) + 1)
-    assert bound(server) == [{one} for one in ours]
+    assert bound(server) == [{cpu} for cpu in ours]
     for _ in range(2):  # the new workers are in other slots than the old
         server.lines.clear()
         server.send_signal(Signals.SIGHUP)
         server.wait_for(r"worker \d+ .* exited with code 0", len(ours))
         eventually(lambda: len(server.worker_pids()) == len(ours), "the new workers are there alone")
-        assert bound(server) == [{one} for one in ours]
+        assert bound(server) == [{cpu} for cpu in ours]
     assert os.sched_getaffinity(server.pid) == set(ours)  # a reload and its import use them all
     assert server.stop() == 0
 

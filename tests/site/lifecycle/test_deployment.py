@@ -51,11 +51,14 @@ def unit(name: str) -> ConfigParser:
 
 
 def documents() -> dict[str, dict[str, Any]]:
-    return {one["kind"]: one for one in yaml.safe_load_all(text("kubernetes.yaml"))}
+    return {document["kind"]: document for document in yaml.safe_load_all(text("kubernetes.yaml"))}
 
 
 def containers() -> dict[str, dict[str, Any]]:
-    return {one["name"]: one for one in documents()["Deployment"]["spec"]["template"]["spec"]["containers"]}
+    return {
+        container["name"]: container
+        for container in documents()["Deployment"]["spec"]["template"]["spec"]["containers"]
+    }
 
 
 def docker(instruction: str) -> list[str]:
@@ -66,7 +69,7 @@ def docker(instruction: str) -> list[str]:
 
 def settings(arguments: list[str], tmp_path: Path) -> Settings:
     """What wsgid makes of them; only the directory is not there."""
-    return merge.read([str(tmp_path) if one == "/srv/app" else one for one in arguments], {}).settings
+    return merge.read([str(tmp_path) if argument == "/srv/app" else argument for argument in arguments], {}).settings
 
 
 def test_there_are_units() -> None:
@@ -243,8 +246,8 @@ def test_wsgid_takes_the_arguments_of_the_pod_and_its_times_fit(tmp_path: Path) 
 def test_the_parts_of_the_pod_fit_together() -> None:
     found, wsgid, nginx = documents(), containers()["wsgid"], containers()["nginx"]
     pod = found["Deployment"]["spec"]["template"]
-    volumes = {one["name"] for one in pod["spec"]["volumes"]}
-    assert {mount["name"] for one in (wsgid, nginx) for mount in one["volumeMounts"]} == volumes
+    volumes = {volume["name"] for volume in pod["spec"]["volumes"]}
+    assert {mount["name"] for container in (wsgid, nginx) for mount in container["volumeMounts"]} == volumes
     assert found["Service"]["spec"]["selector"] == pod["metadata"]["labels"]
     assert found["Deployment"]["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"]
     assert found["Service"]["spec"]["ports"][0]["targetPort"] == nginx["ports"][0]["name"]

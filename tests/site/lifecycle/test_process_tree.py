@@ -48,15 +48,15 @@ class Slow:
         self._pool = ThreadPoolExecutor(count)
         data = client.packet("/slow", QUERY_STRING=seconds)
         self.sockets = [client.connect(server.directory / "app.sock") for _ in range(count)]
-        for one in self.sockets:
-            one.sendall(data)
-        self.answers = [self._pool.submit(client.read_all, one) for one in self.sockets]
+        for connection in self.sockets:
+            connection.sendall(data)
+        self.answers = [self._pool.submit(client.read_all, connection) for connection in self.sockets]
 
     def statuses(self) -> list[int]:
-        statuses = [client.parse(one.result()).status if one.result() else 0 for one in self.answers]
+        statuses = [client.parse(answer.result()).status if answer.result() else 0 for answer in self.answers]
         self._pool.shutdown()
-        for one in self.sockets:
-            one.close()
+        for connection in self.sockets:
+            connection.close()
         return statuses
 
 
@@ -74,7 +74,7 @@ def test_the_tree_is_as_documented(start: Start) -> None:
     titles = {psutil.Process(pid).cmdline()[0].strip() for pid in workers}
     assert titles == {"wsgid: worker 0, generation 0", "wsgid: worker 1, generation 0"}
     assert master.num_threads() == 1
-    assert "gevent" not in {Path(one.path).name.split(".")[0] for one in master.memory_maps()}
+    assert "gevent" not in {Path(mapping.path).name.split(".")[0] for mapping in master.memory_maps()}
     assert server.stop() == 0
     server.assert_nothing_left()
 

@@ -101,14 +101,14 @@ def test_the_decision(start: Start, options: tuple[str, ...], logged: list[str])
     ask(server, "/", "/none", "/fail")
     client.get(server.directory / "app.sock", "/sleep", REQUEST_URI="/slow")
     assert server.stop() == 0
-    assert [one.removeprefix("line: ") for one in server.lines if one.startswith("line: ")] == logged
+    assert [line.removeprefix("line: ") for line in server.lines if line.startswith("line: ")] == logged
 
 
 def test_statuses_are_logged_without_any_other_option(start: Start) -> None:
     server = serve(start, "--log-5xx")
     ask(server, "/", "/none", "/fail")
     server.stop()
-    [line] = [one for one in server.lines if one.startswith("[pid: ")]
+    [line] = [line for line in server.lines if line.startswith("[pid: ")]
     assert re.fullmatch(
         r"\[pid: \d+\|app: 0\|req: 3/3\] 127\.0\.0\.1 \(\) \{26 vars in \d+ bytes\} "
         r"\[\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\] GET /fail => generated 26 bytes in \d+ msecs "
@@ -129,7 +129,7 @@ def test_what_went_wrong_is_logged_with_what_was_sent(start: Start, tmp_path: Pa
     with client.connect(tmp_path / "app.sock") as leaving:  # while the answer is written
         leaving.sendall(client.packet("/huge"))
         leaving.recv(1)
-    written = {" ".join(one.split()[:4]): int(one.split()[4]) for one in lines_of(tmp_path / "access.log", 4)}
+    written = {" ".join(line.split()[:4]): int(line.split()[4]) for line in lines_of(tmp_path / "access.log", 4)}
     head_bytes = len(answer.raw) - len(answer.body)
     assert written["504 /overdue 20 0"] == head_bytes and written["200 /torn 3 0"] > 50
     assert written["0 /wait 0 1"] == 0 and "200 /huge 0 1" in written
@@ -151,10 +151,12 @@ def test_all_workers_write_whole_lines_to_one_file(start: Start, tmp_path: Path)
             client.get(tmp_path / "app.sock", REQUEST_URI=f"{long}{number}")
         eventually(lambda: wids() == {1, 2}, "both workers have had requests")
     assert load.wrong == [] and server.stop() == 0
-    records = [json.loads(one) for one in (tmp_path / "access.log").read_text().splitlines()]
+    records = [json.loads(line) for line in (tmp_path / "access.log").read_text().splitlines()]
     assert len(records) == load.right + 20
-    assert len({one["pid"] for one in records}) == 2 and {one["wid"] for one in records} == {1, 2}
-    assert {one["uri"] for one in records if len(one["uri"]) > 100} == {f"{long}{number}" for number in range(20)}
+    assert len({record["pid"] for record in records}) == 2 and {record["wid"] for record in records} == {1, 2}
+    assert {record["uri"] for record in records if len(record["uri"]) > 100} == {
+        f"{long}{number}" for number in range(20)
+    }
 
 
 def test_the_master_alone_opens_the_files(start: Start, tmp_path: Path) -> None:
@@ -298,7 +300,7 @@ def test_a_full_disk_costs_the_lines_and_nothing_else(start: Start) -> None:
     server.wait_for(r"worker 0 WARNING: \d+ lines of the access log could not be written and were dropped: No space")
     ask(server, *["/"] * 10)
     assert server.stop() == 0
-    dropped = [int(one[1]) for one in server.wait_for(r"(\d+) lines of the access log could not be written")]
+    dropped = [int(match[1]) for match in server.wait_for(r"(\d+) lines of the access log could not be written")]
     assert sum(dropped) == 20 and len(dropped) <= 2  # once, and at the end
 
 
@@ -381,7 +383,7 @@ def test_a_line_that_has_begun_is_ended_before_any_other(pipe: tuple[int, int]) 
     while not got.endswith(b"y\n"):
         got += os.read(pipe[0], 1 << 20)
         stream.put()
-    assert {len(one) for one in got.splitlines()} <= {200_000, 99_999} and stream.dropped > 0
+    assert {len(line) for line in got.splitlines()} <= {200_000, 99_999} and stream.dropped > 0
 
 
 def test_an_error_within_a_line_costs_the_lines_after_it(pipe: tuple[int, int]) -> None:
@@ -419,7 +421,7 @@ def test_long_lines_of_several_processes_do_not_mix(pipe: tuple[int, int]) -> No
         got += os.read(pipe[0], 3000)
     for writer in writers:
         writer.join()
-    assert all(len(set(one)) == 1 and len(one) in (1, 20_000) for one in got.splitlines())
+    assert all(len(set(line)) == 1 and len(line) in (1, 20_000) for line in got.splitlines())
 
 
 def test_a_reader_that_is_gone_is_no_error() -> None:

@@ -58,9 +58,9 @@ def test_text_is_one_sentence_a_line(start: Start) -> None:
     ask(server)
     server.wait_for("^the application's own words$")
     server.stop()
-    ours = [one for one in server.lines if not one.startswith("the application")]
+    ours = [line for line in server.lines if not line.startswith("the application")]
     pattern = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \[\d+\] wsgid (master|worker 0) (INFO|WARNING|ERROR): \S.*"
-    assert len(ours) >= 5 and all(re.fullmatch(pattern, one) for one in ours)
+    assert len(ours) >= 5 and all(re.fullmatch(pattern, line) for line in ours)
 
 
 def test_json_is_one_object_a_line_with_stacks_inside(start: Start) -> None:
@@ -68,11 +68,11 @@ def test_json_is_one_object_a_line_with_stacks_inside(start: Start) -> None:
     server.wait_for('"message": "worker 0 .* is ready"')
     assert [ask(server, "/"), ask(server, "/fail"), ask(server, "/sleep")] == [200, 500, 504]
     assert server.stop() == 0
-    records = [json.loads(one) for one in server.lines if not one.startswith("the application")]
-    for one in records:
-        assert one.keys() - {"traceback"} == {"time", "level", "role", "pid", "message"}
-        assert abs(datetime.now().astimezone() - datetime.fromisoformat(one["time"])) < timedelta(minutes=5)
-    failed, overdue = [one for one in records if "traceback" in one]
+    records = [json.loads(line) for line in server.lines if not line.startswith("the application")]
+    for record in records:
+        assert record.keys() - {"traceback"} == {"time", "level", "role", "pid", "message"}
+        assert abs(datetime.now().astimezone() - datetime.fromisoformat(record["time"])) < timedelta(minutes=5)
+    failed, overdue = [record for record in records if "traceback" in record]
     assert (failed["level"], failed["role"], failed["message"]) == (
         "error",
         "worker 0",
@@ -86,8 +86,8 @@ def test_json_is_one_object_a_line_with_stacks_inside(start: Start) -> None:
 def test_a_failed_import_is_one_object(start: Start) -> None:
     server = start("--socket", "app.sock", "--log-json", "app:application", app="import nothing_there")
     assert server.wait() == 3
-    records = [json.loads(one) for one in server.lines]
-    assert [one["traceback"].splitlines()[-1] for one in records if "traceback" in one] == [
+    records = [json.loads(line) for line in server.lines]
+    assert [record["traceback"].splitlines()[-1] for record in records if "traceback" in record] == [
         "ModuleNotFoundError: No module named 'nothing_there'"
     ]
 
@@ -100,7 +100,7 @@ def test_each_level_says_what_it_should(start: Start) -> None:
     eventually(lambda: client.is_up(server.directory / "app.sock"), "it serves")
     assert ask(server, "/fail") == 500
     server.stop()
-    levels = {match[1] for one in server.lines if (match := re.search(r"wsgid [\w ]+ ([A-Z]+): ", one))}
+    levels = {match[1] for line in server.lines if (match := re.search(r"wsgid [\w ]+ ([A-Z]+): ", line))}
     assert levels == {"ERROR"}
 
 
@@ -157,7 +157,7 @@ def test_the_journal_gets_the_priority_of_each_line(start: Start) -> None:
 
 def test_others_get_none(start: Start) -> None:
     server = serve(start, environ={"JOURNAL_STREAM": "1:1"})
-    assert not [one for one in server.lines if one.startswith("<")]
+    assert not [line for line in server.lines if line.startswith("<")]
 
 
 # --- files ---
@@ -222,7 +222,7 @@ def test_all_processes_log_to_a_syslog(start: Start, receiver: socket.socket) ->
     assert re.fullmatch(rf"<30>site\[{server.pid}\]: .* wsgid master INFO: wsgid .* listens on .*", said[0])
     assert re.fullmatch(
         rf"<27>site\[{worker}\]: .* worker 0 ERROR: GET /fail: the application failed",
-        next(one for one in said if "/fail" in one),
+        next(line for line in said if "/fail" in line),
     )
     assert said[-1] == f"<27>site[{worker}]: lines"  # a datagram a line
     assert "stdio" not in server.log and "the application failed" in server.log
@@ -246,8 +246,8 @@ def local(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], socket.socket]]]:
         return made[-1]
 
     yield tmp_path / "log", listen
-    for one in made:
-        one.close()
+    for file in made:
+        file.close()
 
 
 def test_a_restarted_syslog_is_found_again(local: tuple[Path, Callable[[], socket.socket]]) -> None:

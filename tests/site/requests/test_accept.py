@@ -41,9 +41,9 @@ def test_connections_without_a_request_hold_nobody_up(start: Start) -> None:
     assert client.get(socket, "/fast").status == 200
     for number, one in enumerate(silent):
         one.sendall(client.packet(f"/{number}"))
-    for one in silent:
-        assert client.parse(client.read_all(one)).status == 200
-        one.close()
+    for connection in silent:
+        assert client.parse(client.read_all(connection)).status == 200
+        connection.close()
     done = client.get(socket, "/done").body.split()
     assert done[0] == b"/fast" and sorted(done[1:]) == sorted(b"/%d" % number for number in range(40))
 
@@ -54,9 +54,9 @@ def test_who_waits_has_a_turn_while_others_compute(start: Start) -> None:
     for path in ("/compute-long", "/wait", *["/compute"] * 15):  # all but the first are in the backlog during its 0.2 s
         asked.append(client.connect(socket))
         asked[-1].sendall(client.packet(path))
-    for one in asked:
-        client.read_all(one)
-        one.close()
+    for connection in asked:
+        client.read_all(connection)
+        connection.close()
     done = client.get(socket, "/done").body.split()
     assert len(done) == 17 and done.index(b"/wait") <= 3, done
 
@@ -64,9 +64,9 @@ def test_who_waits_has_a_turn_while_others_compute(start: Start) -> None:
 def test_a_batch_and_more_at_once_are_all_answered(start: Start) -> None:
     socket = address(start)
     asked = [client.connect(socket) for _ in range(100)]
-    for one in asked:
-        one.sendall(client.packet("/wait"))
-    assert all(client.parse(client.read_all(one)).status == 200 for one in asked)
-    for one in asked:
-        one.close()
+    for connection in asked:
+        connection.sendall(client.packet("/wait"))
+    assert all(client.parse(client.read_all(connection)).status == 200 for connection in asked)
+    for connection in asked:
+        connection.close()
     eventually(lambda: client.get(socket, "/done").body.count(b"/wait") == 100, "each was served once")

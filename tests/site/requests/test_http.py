@@ -336,17 +336,17 @@ def test_a_thousand_slow_clients_keep_nobody_waiting_and_are_told_that_they_are_
     server = serve(start, "--gevent", "50", "--http-idle", "2000", "--http-head-timeout", "4")
     slow = [client.connect(server.directory / "http.sock") for _ in range(1000)]
     try:
-        for one in slow:
-            one.sendall(b"GET / HTTP/1.1\r\nHost: ")
+        for connection in slow:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: ")
         with connected(server) as connection:
             connection.sendall(request("/fast"))
             assert Reader(connection).response().body == b"/fast"
-        for one in slow[::100]:
-            assert Reader(one).response().status == 408
+        for connection in slow[::100]:
+            assert Reader(connection).response().status == 408
         eventually(lambda: len(psutil.Process(server.worker_pids()[0]).net_connections("unix")) < 50, "all are gone")
     finally:
-        for one in slow:
-            one.close()
+        for connection in slow:
+            connection.close()
 
 
 def test_beyond_the_limit_the_oldest_quiet_connection_goes(start: Start) -> None:

@@ -70,5 +70,5 @@ def test_uploads_that_are_refused_cost_nobody_else_an_answer(start: Start, buffe
         finally:
             ended.append(True)
         assert answers == [200] * UNRELATED
-        assert set().union(*(one.result() for one in uploads)) == {401, 413}
+        assert set().union(*(future.result() for future in uploads)) == {401, 413}
         assert "upstream" not in nginx.error_log()

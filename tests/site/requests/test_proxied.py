@@ -40,7 +40,8 @@ class Site:
 def addresses(server: Server) -> list[Address]:
     (said,) = server.wait_for(r"listens on (.*) with")
     return [
-        Path(one) if one.startswith("/") else (one.split(":")[0], int(one.split(":")[1])) for one in said[1].split(", ")
+        Path(address) if address.startswith("/") else (address.split(":")[0], int(address.split(":")[1]))
+        for address in said[1].split(", ")
     ]
 
 

@@ -85,7 +85,7 @@ def among(
         others = [pool.submit(client.get, address(server), "/sleep", QUERY_STRING=they_take) for _ in range(innocents)]
         eventually(lambda: server.in_flight() == innocents, "all innocents are in flight")
         culprit = pool.submit(client.exchange, address(server), client.packet(path, QUERY_STRING=seconds))
-        return culprit.result(), [one.result().status for one in others]
+        return culprit.result(), [future.result().status for future in others]
 
 
 def test_a_request_that_sleeps_too_long_gets_a_504_and_its_neighbours_live(start: Start) -> None:

@@ -149,8 +149,8 @@ def test_requests_keeps_its_connection(site: Site, authority: Authority) -> None
     ca = str(authority.directory / "ca.pem")
     with requests.Session() as session:
         said = [environ(session.get(f"https://localhost:{site.https[1]}/{number}", verify=ca)) for number in range(5)]
-    assert [one["PATH_INFO"] for one in said] == ["/0", "/1", "/2", "/3", "/4"]
-    assert len({one["REMOTE_PORT"] for one in said}) == 1
+    assert [line["PATH_INFO"] for line in said] == ["/0", "/1", "/2", "/3", "/4"]
+    assert len({line["REMOTE_PORT"] for line in said}) == 1
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -311,9 +311,9 @@ def test_a_handshake_that_does_not_come_holds_nobody_up(site: Site, authority: A
         one.sendall(hello()[: number * 20] if number < 8 else hello())
     assert ask(site.https, authority.context()).status == 200
     site.server.wait_for("refused .* the TLS handshake did not arrive within --http-head-timeout", 12, before)
-    for one in waiting:
-        with one:
-            client.read_all(one)  # to its end
+    for connection in waiting:
+        with connection:
+            client.read_all(connection)  # to its end
 
 
 def test_after_the_handshake_a_visitor_may_take_its_time(start: Start, authority: Authority) -> None:
@@ -488,7 +488,7 @@ def test_what_is_wrong_with_a_file_is_said_at_once(
         ],
         check=True,
     )
-    option = ",".join(["127.0.0.1:0", *(str(here / one) for one in (certificate, key, ca) if one)])
+    option = ",".join(["127.0.0.1:0", *(str(here / path) for path in (certificate, key, ca) if path)])
     server = start("--https", option, "app:application", app=APP)
     assert server.wait() == 2
     server.wait_for(complaint)

@@ -143,7 +143,9 @@ def test_status_shows_every_worker_the_listeners_and_the_totals(start: Start, tm
     client.get(tmp_path / "app.sock")
     client.get(tmp_path / "app.sock", "/fail")
     with send(server, "/sleep"):
-        eventually(lambda: sum(one["in_flight"] for one in said(tmp_path, "status")["workers"]) == 1, "it is in flight")
+        eventually(
+            lambda: sum(worker["in_flight"] for worker in said(tmp_path, "status")["workers"]) == 1, "it is in flight"
+        )
         done = wsgidctl(tmp_path, "status")
     assert re.match(
         rf"wsgid \S+ serves app:application: running for \S+, pid {server.pid}, generation 0, "
@@ -203,8 +205,8 @@ def test_requests_of_all_workers_the_oldest_first(start: Start, tmp_path: Path) 
     with send(server, "/sleep/1") as _, send(server, "/sleep/2"), send(server, "/sleep/3"):
         eventually(lambda: said(tmp_path, "requests")["total"] == 3, "they run")
         found = said(tmp_path, "requests")["requests"]
-        ages = [one["age_s"] for one in found]
-        assert ages == sorted(ages, reverse=True) and {one["path"] for one in found} == {
+        ages = [request["age_s"] for request in found]
+        assert ages == sorted(ages, reverse=True) and {request["path"] for request in found} == {
             "/sleep/1",
             "/sleep/2",
             "/sleep/3",
@@ -228,7 +230,7 @@ def test_what_a_client_sends_is_no_command_to_the_terminal(start: Start, tmp_pat
         for command in ("requests", "stacks", "top --once --interval 0.2"):
             done = wsgidctl(tmp_path, *command.split(), env={**os.environ, "COLUMNS": "200"})
             assert done.returncode == 0 and r"/sleep/\x1b]0;owned\x07\x1b[2J\r\n\u202e\x9b31m" in done.stdout
-            assert all(one.isprintable() or one == "\n" for one in done.stdout)
+            assert all(character.isprintable() or character == "\n" for character in done.stdout)
 
 
 def test_ten_thousand_requests_in_flight_are_answered(start: Start, tmp_path: Path) -> None:
@@ -243,7 +245,7 @@ def test_ten_thousand_requests_in_flight_are_answered(start: Start, tmp_path: Pa
         found = said(tmp_path, "requests", "--limit", "10000")
         assert len(found["requests"]) == number
         [worker] = said(tmp_path, "stacks")["workers"]
-        [stack] = [one for one in worker["stacks"] if one["kind"] == "request"]
+        [stack] = [stack for stack in worker["stacks"] if stack["kind"] == "request"]
         assert stack["count"] == number and len(stack["named"]) == 10
         assert (
             f"{number} requests in flight; {number - 200} younger ones are not shown"
@@ -252,8 +254,8 @@ def test_ten_thousand_requests_in_flight_are_answered(start: Start, tmp_path: Pa
         assert f"{number}/10000" in wsgidctl(tmp_path, "top", "--once", "--interval", "0.2").stdout
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        for one in connections:
-            one.close()
+        for connection in connections:
+            connection.close()
 
 
 def test_settings_are_those_of_the_running_server(start: Start, tmp_path: Path) -> None:
@@ -278,8 +280,8 @@ def test_memory_weighs_every_process_and_looks_into_a_worker(start: Start, tmp_p
     assert memory.HOW_TO_TRACE in done.stdout
     found = said(tmp_path, "memory", "--worker", "1")
     assert found["worker"]["worker"] == 1 and found["worker"]["objects"]["types"][0]["count"] > 0
-    for one in found["processes"]:
-        parts = one["parts"]
+    for process in found["processes"]:
+        parts = process["parts"]
         assert parts["pss"] <= parts["rss"] and parts["private"] + parts["shared"] <= parts["rss"] * 1.1
 
 
@@ -320,8 +322,8 @@ def test_reload_waits_until_the_new_generation_serves(start: Start, tmp_path: Pa
 def test_reload_waits_for_workers_that_take_their_time(start: Start, tmp_path: Path) -> None:
     serve(start, "--lazy-apps", workers=2, app="import time; time.sleep(0.5)\n" + textwrap.dedent(APP))
     assert said(tmp_path, "reload")["draining"] <= 2
-    found = [one for one in said(tmp_path, "status")["workers"] if one["state"] == "ready"]
-    assert [one["generation"] for one in found] == [1, 1]
+    found = [worker for worker in said(tmp_path, "status")["workers"] if worker["state"] == "ready"]
+    assert [worker["generation"] for worker in found] == [1, 1]
 
 
 @pytest.mark.parametrize("options", [(), ("--lazy-apps",)])
@@ -452,7 +454,9 @@ def test_nothing_of_it_runs_until_somebody_asks(start: Start, tmp_path: Path) ->
     server = serve(start)
     [pid] = server.worker_pids()
     held = Path(f"/proc/{pid}/fd")
-    [link] = eventually(lambda: [one for one in held.iterdir() if "wsgid-dump" in os.readlink(one)], "it has the file")
+    [link] = eventually(
+        lambda: [link for link in held.iterdir() if "wsgid-dump" in os.readlink(link)], "it has the file"
+    )
     assert link.stat().st_size == 0
 
 
@@ -522,7 +526,7 @@ def test_what_is_wrong_is_said(change: dict[str, object], sentence: str) -> None
     worker = change.pop("worker", {})
     state.update(change)
     state["workers"][0].update(worker)  # type: ignore[index]
-    assert [one for one in troubles(state) if sentence in one], troubles(state)
+    assert [trouble for trouble in troubles(state) if sentence in trouble], troubles(state)
 
 
 def test_every_state_of_a_worker_can_be_shown() -> None:

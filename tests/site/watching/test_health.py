@@ -115,7 +115,7 @@ def test_while_it_drains_it_is_neither(start: Start) -> None:
 
 def test_over_tcp_any_client_can_ask(start: Start) -> None:
     server = start("--socket", "app.sock", "--metrics", "127.0.0.1:0", "app:application", app=APP).wait_ready(1)
-    [port] = [one.laddr.port for one in psutil.Process(server.pid).net_connections("tcp")]
+    [port] = [connection.laddr.port for connection in psutil.Process(server.pid).net_connections("tcp")]
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"http://127.0.0.1:{port}/readyz?verbose") as answer:
         assert answer.read() == b"1 of 1 workers are ready\n"

@@ -78,12 +78,14 @@ class Scrape:
         self.samples = [sample for family in self.families.values() for sample in family.samples]
 
     def sum(self, name: str, /, **labels: str) -> float:
-        found = [one.value for one in self.samples if one.name == name and labels.items() <= one.labels.items()]
+        found = [
+            sample.value for sample in self.samples if sample.name == name and labels.items() <= sample.labels.items()
+        ]
         assert found, name
         return sum(found)
 
     def has(self, name: str) -> bool:
-        return any(one.name == name for one in self.samples)
+        return any(sample.name == name for sample in self.samples)
 
 
 def scrape(server: Server) -> Scrape:
@@ -209,7 +211,9 @@ def test_a_vacant_slot_has_counters_and_no_heartbeat(start: Start) -> None:
     found = scrape(server)
     assert found.sum("uwsgi_worker_requests_total", worker_id="1") == 1
     assert found.sum("uwsgi_worker_cheap", worker_id="1") == found.sum("wsgid_worker_state", worker="0", state="vacant")
-    assert [one.labels for one in found.samples if one.name == "wsgid_heartbeat_age_seconds"] == [{"worker": "1"}]
+    assert [sample.labels for sample in found.samples if sample.name == "wsgid_heartbeat_age_seconds"] == [
+        {"worker": "1"}
+    ]
 
 
 def test_the_backlog_of_each_listener_is_there(start: Start) -> None:
@@ -221,8 +225,8 @@ def test_the_backlog_of_each_listener_is_there(start: Start) -> None:
     found = scrape(server)
     assert found.sum("wsgid_listen_backlog") == found.sum("uwsgi_socket_max_queue_length", proto="uwsgi") == 80
     assert found.sum("uwsgi_listen_queue_length") == found.sum("uwsgi_socket_queue_length", name=name) == 3
-    for one in waiting:
-        one.close()
+    for connection in waiting:
+        connection.close()
 
 
 def test_sockets_that_share_an_address_are_one_listener(start: Start) -> None:
@@ -240,7 +244,7 @@ def test_sockets_that_share_an_address_are_one_listener(start: Start) -> None:
         app=APP,
     ).wait_ready(2)
     found = scrape(server)
-    [backlog] = [one for one in found.samples if one.name == "wsgid_listen_backlog"]
+    [backlog] = [sample for sample in found.samples if sample.name == "wsgid_listen_backlog"]
     assert backlog.value == 80  # of both
     assert found.sum("uwsgi_socket_max_queue_length", proto="http") == 80
 
@@ -330,6 +334,6 @@ EXPORTER = {
 def test_the_metrics_of_uwsgi_exporter_are_there_with_types_and_labels(subsystem: str) -> None:
     labels, text = EXPORTER[subsystem]
     declared = {metric.name: metric for metric in METRICS}
-    for kind, name in (one.split() for one in text.split(",")):
+    for kind, name in (label.split() for label in text.split(",")):
         metric = declared[f"uwsgi_{subsystem}{name}"]
         assert metric.labels == labels and metric.kind is {"G": MetricType.GAUGE, "C": MetricType.COUNTER}[kind]

@@ -196,7 +196,9 @@ def test_time_is_shared_out_by_request_and_function(start: Start) -> None:
     server = serve(start, "--worker-reload-mercy", "1")
     with asleep(server):
         said, stacks = profile_of(server, 40, ("/heavy/1/x", ""), ("/light", ""))
-    by_root = {root: sum(us for stack, us in stacks.items() if stack[0] == root) for root in {one[0] for one in stacks}}
+    by_root = {
+        root: sum(us for stack, us in stacks.items() if stack[0] == root) for root in {stack[0] for stack in stacks}
+    }
     assert is_share(by_root["GET /heavy/*/x"], by_root["GET /light"], 0.75, said["samples"])
     assert is_share(time_of(stacks, "heavy_work"), time_of(stacks, "light_work"), 0.75, said["samples"])
     assert ("GET /light", "application", "light_work", "burn") in stacks
@@ -245,9 +247,9 @@ def test_the_busiest_is_taken_unless_a_worker_is_named_or_all_are_wanted(start: 
         found = [profile(server, "--wall", "--worker", str(slot))[1] for slot in (0, 1)]
         [slot] = [slot for slot in (0, 1) if found[slot]]
         said, _ = profile(server, "--wall")
-        assert [one["worker"] for one in said["workers"]] == [slot]
+        assert [worker["worker"] for worker in said["workers"]] == [slot]
         said, stacks = profile(server, "--wall", "--all")
-        assert [one["worker"] for one in said["workers"]] == [0, 1] and len(stacks) == 1
+        assert [worker["worker"] for worker in said["workers"]] == [0, 1] and len(stacks) == 1
     assert "there is no worker 7" in refusal(server, "--worker", "7")
 
 
@@ -256,7 +258,7 @@ def test_of_all_workers_those_that_can_are_profiled(start: Start) -> None:
     with under_way(server, "--worker", "0") as running:
         done = wsgidctl(server, "--seconds", "1", "--all", "--json")
         said, errors = done.communicate(timeout=PATIENCE_S)
-        assert [one["worker"] for one in json.loads(said)["workers"]] == [1]
+        assert [worker["worker"] for worker in json.loads(said)["workers"]] == [1]
         assert errors.startswith("wsgidctl: the worker is being profiled already") and running.poll() is None
 
 

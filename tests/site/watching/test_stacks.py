@@ -69,7 +69,7 @@ def serve(start: Start, *options: str, workers: int = 1) -> Server:
 
 
 def kinds(worker: dict[str, object], kind: str) -> list[dict[str, object]]:
-    return [one for one in worker["stacks"] if one["kind"] == kind]  # type: ignore[attr-defined]
+    return [stack for stack in worker["stacks"] if stack["kind"] == kind]  # type: ignore[attr-defined]
 
 
 def test_requests_greenlets_and_threads_are_shown_and_the_idle_are_counted(start: Start, tmp_path: Path) -> None:
@@ -80,11 +80,11 @@ def test_requests_greenlets_and_threads_are_shown_and_the_idle_are_counted(start
         [worker] = said(tmp_path, "stacks")["workers"]
         shown = wsgidctl(tmp_path, "stacks").stdout
     [sleeping] = kinds(worker, "request")
-    assert sleeping["count"] == 2 and [one["path"] for one in sleeping["named"]] == ["/sleep"] * 2  # type: ignore
-    assert any(one["function"] == "application" and "time.sleep" in one["source"] for one in sleeping["frames"])  # type: ignore[attr-defined]
+    assert sleeping["count"] == 2 and [named["path"] for named in sleeping["named"]] == ["/sleep"] * 2  # type: ignore
+    assert any(frame["function"] == "application" and "time.sleep" in frame["source"] for frame in sleeping["frames"])  # type: ignore[attr-defined]
     [spawned] = kinds(worker, "greenlet")
     assert spawned["count"] == 3 and "wait_for_ever" in str(spawned["named"])
-    assert any("wait_in_a_thread" in str(one["frames"]) for one in kinds(worker, "thread"))
+    assert any("wait_in_a_thread" in str(stack["frames"]) for stack in kinds(worker, "thread"))
     assert re.match(r"worker 0: 2 requests in the application, \d+ greenlets? idle", shown)
     assert re.search(r"2 x request:\n    \d+\.\ds  GET /sleep  127.0.0.1\n    \d+\.\ds  GET /sleep  127.0.0.1\n", shown)
     assert re.search(rf'File "{tmp_path}/app.py", line \d+, in application\n +time.sleep\(1000\)', shown)
@@ -93,8 +93,8 @@ def test_requests_greenlets_and_threads_are_shown_and_the_idle_are_counted(start
 
 def test_every_worker_answers_or_the_one_that_is_named(start: Start, tmp_path: Path) -> None:
     serve(start, workers=3)
-    assert [one["worker"] for one in said(tmp_path, "stacks")["workers"]] == [0, 1, 2]
-    assert [one["worker"] for one in said(tmp_path, "stacks", "--worker", "1")["workers"]] == [1]
+    assert [worker["worker"] for worker in said(tmp_path, "stacks")["workers"]] == [0, 1, 2]
+    assert [worker["worker"] for worker in said(tmp_path, "stacks", "--worker", "1")["workers"]] == [1]
     assert "there is no worker 3" in refusal(tmp_path, "stacks", "--worker", "3")
 
 
@@ -155,7 +155,9 @@ def test_who_asks_at_the_very_moment_of_the_time_out_does_not_prevent_it() -> No
 def test_a_worker_that_is_stuck_in_c_shows_what_faulthandler_can(start: Start, tmp_path: Path) -> None:
     server = serve(start, workers=2)
     with send(server, "/stuck"):
-        eventually(lambda: max(one["heartbeat_age_s"] for one in said(tmp_path, "status")["workers"]) > 1.5, "stuck")
+        eventually(
+            lambda: max(worker["heartbeat_age_s"] for worker in said(tmp_path, "status")["workers"]) > 1.5, "stuck"
+        )
         for _ in range(2):  # the second time as well
             done = wsgidctl(tmp_path, "stacks")
             assert done.returncode == 0
@@ -209,8 +211,8 @@ def test_questions_to_a_stuck_worker_leave_room_for_orders(start: Start, tmp_pat
                 waiting.append(connected)
         assert b"takes no question: it leaves, or is stuck" in refused
         assert len(waiting) < 100  # the kernel would take some hundreds, and then no order any more
-        for one in waiting:
-            one.close()
+        for connection in waiting:
+            connection.close()
         assert said(tmp_path, "status")["ready"] == 1
     server.send_signal(Signals.SIGQUIT)
     assert server.wait() == 0
@@ -236,8 +238,8 @@ def test_the_master_keeps_no_descriptor_of_dead_workers(start: Start, tmp_path: 
     for number in range(1, 4):
         assert said(tmp_path, "reload")["generation"] == number
     eventually(lambda: len(server.worker_pids()) == 1, "the old ones have left")
-    held = [os.readlink(one) for one in Path(f"/proc/{server.pid}/fd").iterdir()]
-    assert sum("wsgid-dump" in one for one in held) == 1
+    held = [os.readlink(link) for link in Path(f"/proc/{server.pid}/fd").iterdir()]
+    assert sum("wsgid-dump" in path for path in held) == 1
     eventually(lambda: psutil.Process(server.pid).num_fds() <= before + 2, "channels are closed")
 
 

@@ -24,6 +24,8 @@ from tests.support import client
 from tests.support.server import PATIENCE_S, Server, eventually
 from wsgid import __version__
 
+pytestmark = pytest.mark.hot  # what the hot path counts
+
 APP = """
     import time
     def application(environ, start_response):
@@ -320,6 +322,6 @@ def test_uwsgitop_reads_them_over_http_too(start: Start) -> None:
         "--socket", "app.sock", "--stats", "127.0.0.1:0", "--stats-http", "app:application", app=APP
     ).wait_ready(1)
     get(server)
-    [port] = [one.laddr.port for one in psutil.Process(server.pid).net_connections("tcp")]
+    [port] = [connection.laddr.port for connection in psutil.Process(server.pid).net_connections("tcp")]
     with uwsgitop(server, f"http://127.0.0.1:{port}/") as (screen, _):
         eventually(lambda: " req: 1 " in screen(), "it has drawn the sum")

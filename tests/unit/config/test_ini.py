@@ -74,7 +74,7 @@ def test_a_byte_order_mark_and_a_missing_last_line_break_are_fine(tmp_path: Path
 def test_places_are_kept_through_includes(read: Read) -> None:
     read("", other="[uwsgi]\n\nb = 2\n")
     Path("main.ini").write_text("[uwsgi]\na = 1\ninclude = other.ini\nc = 3\n")
-    assert [(one.key, one.place) for one in ini.read(["main.ini"], {}).entries] == [
+    assert [(entry.key, entry.place) for entry in ini.read(["main.ini"], {}).entries] == [
         ("a", "main.ini:2"),
         ("b", "other.ini:3"),
         ("c", "main.ini:4"),

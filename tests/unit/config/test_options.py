@@ -272,7 +272,7 @@ def test_every_option() -> None:
         post_buffering=64 << 10,
     )
     default = Settings()
-    same = [one.name for one in fields(Settings) if getattr(settings, one.name) == getattr(default, one.name)]
+    same = [field.name for field in fields(Settings) if getattr(settings, field.name) == getattr(default, field.name)]
     # The list above is complete: the application rivals --wsgi-file, and the others name files, below.
     assert same == ["application", "ini", "config", "set_placeholder"]
 
@@ -323,14 +323,14 @@ def test_abbreviations_are_refused() -> None:
 
 def test_every_option_is_in_the_whole_help_with_its_default() -> None:
     text = " ".join(commandline.build_parser(everything=True).format_help().split())
-    for one in declared():
-        assert one.name == "application" or one.flag in text
+    for declaration in declared():
+        assert declaration.name == "application" or declaration.flag in text
     assert "(default: 1000)" in text and "(default: 60)" in text and "(default: 67108864)" in text
 
 
 def test_the_short_help_has_the_twenty_that_matter_and_says_where_the_others_are() -> None:
     text = commandline.build_parser(everything=False).format_help()
-    shown = [one for one in declared() if f"  {one.flag}" in text]
+    shown = [declaration for declaration in declared() if f"  {declaration.flag}" in text]
     assert len(shown) == 19 and "--help-all" in text and "MODULE:CALLABLE names the application" in text
     assert "--drain-size" not in text
 
@@ -377,7 +377,9 @@ def text_of(one: Option) -> st.SearchStrategy[str]:
     return kinds.get(one.kind, words if one.kind in plain else numbers)
 
 
-OPTIONS = [one for one in declared() if one.name not in ("check", "ini", "config", "set_placeholder")]
+OPTIONS = [
+    declaration for declaration in declared() if declaration.name not in ("check", "ini", "config", "set_placeholder")
+]
 NEEDED = ["--wsgi-file", "needed.py"]
 
 
@@ -427,13 +429,13 @@ def test_what_is_shown_of_a_value_is_a_text_of_it(data: Any) -> None:
 
 def test_the_environment_and_files_know_every_option(tmp_path: Path) -> None:
     """By all spellings: names, flags and uWSGI's."""
-    for one in OPTIONS:
-        for key in {one.key, one.name, *one.uwsgi}:
+    for declaration in OPTIONS:
+        for key in {declaration.key, declaration.name, *declaration.uwsgi}:
             text = (
                 "/tmp"
-                if one.kind is values.DIRECTORY
+                if declaration.kind is values.DIRECTORY
                 else "0"
-                if one.kind in (values.USER, values.GROUP)
+                if declaration.kind in (values.USER, values.GROUP)
                 else {
                     values.MODE: "660",
                     values.ENVIRONMENT: "A=B",
@@ -444,15 +446,15 @@ def test_the_environment_and_files_know_every_option(tmp_path: Path) -> None:
                     values.TLS_SOCKET: ":1,a.pem,b.pem",
                     values.LOGGER: "stdio",
                     values.LOG_FORMAT: "json",
-                }.get(one.kind, "1")
+                }.get(declaration.kind, "1")
             )
             (tmp_path / "site.toml").write_text(f'{key} = "{text}"')
-            other = [] if one.name in ("application", "wsgi_file") else NEEDED
-            assert one.name in merge.read([*other, "--config", str(tmp_path / "site.toml")], {}).given
-            assert one.name in merge.read(other, {one.variable: text}).given
+            other = [] if declaration.name in ("application", "wsgi_file") else NEEDED
+            assert declaration.name in merge.read([*other, "--config", str(tmp_path / "site.toml")], {}).given
+            assert declaration.name in merge.read(other, {declaration.variable: text}).given
             if "_" not in key:
                 (tmp_path / "site.ini").write_text(f"[uwsgi]\n{key} = {text}")
-                assert one.name in merge.read([*other, "--ini", str(tmp_path / "site.ini")], {}).given
+                assert declaration.name in merge.read([*other, "--ini", str(tmp_path / "site.ini")], {}).given
 
 
 # --- which source wins ---
@@ -617,7 +619,12 @@ def test_arguments_in_files_that_name_each_other_are_one_sentence(tmp_path: Path
 # --- whatever is said ---
 
 FLAGS = st.sampled_from(
-    [flag for one in declared() for flag in (one.flag, *one.flags) if one.name not in ("ini", "config")]
+    [
+        flag
+        for declaration in declared()
+        for flag in (declaration.flag, *declaration.flags)
+        if declaration.name not in ("ini", "config")
+    ]
     + ["--", "-", "--no-lazy-apps", "--workers=2", "a:b", "-x"]
 )
 
@@ -632,7 +639,9 @@ def test_any_command_line_is_settings_or_one_sentence(argv: list[str]) -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from([one.variable for one in OPTIONS] + ["WSGID_X", "WSGID_"]), st.text(max_size=8), max_size=4
+        st.sampled_from([declaration.variable for declaration in OPTIONS] + ["WSGID_X", "WSGID_"]),
+        st.text(max_size=8),
+        max_size=4,
     )
 )
 def test_any_environment_is_settings_or_one_sentence(environ: dict[str, str]) -> None:
@@ -649,7 +658,11 @@ VALUES = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from([one.key for one in declared()] + ["wsgid", "x"]), VALUES, max_size=4))
+@given(
+    st.dictionaries(
+        st.sampled_from([declaration.key for declaration in declared()] + ["wsgid", "x"]), VALUES, max_size=4
+    )
+)
 def test_any_toml_is_settings_or_one_sentence(tmp_path_factory: pytest.TempPathFactory, table: dict[str, Any]) -> None:
     path = tmp_path_factory.getbasetemp() / "any.toml"
     lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]

@@ -85,7 +85,7 @@ def test_it_needs_no_other_file_and_no_script_to_be_read() -> None:
     text = flamegraph.svg(stacks(GET_a=5), "a title")
     assert re.findall(r"https?://[^\"']*", text) == ["http://www.w3.org/2000/svg"] and "href" not in text
     root = ElementTree.fromstring(text)
-    assert [one.text for one in root.findall(f".//{SVG}g[@class='box']/{SVG}text")] == ["all", "GET", "a"]
+    assert [element.text for element in root.findall(f".//{SVG}g[@class='box']/{SVG}text")] == ["all", "GET", "a"]
     assert root.findall(f".//{SVG}title")[-1].text == "a (/app.py:1)\n0.000 s of CPU, 100.00%"
     assert root.findall(f"{SVG}text")[0].text == "a title"
 
@@ -162,9 +162,9 @@ def check_speedscope(file: Any) -> None:
     for frame in file["shared"]["frames"]:
         check_fields(frame, {"name": str}, {"file": str, "line": int, "col": int})
     assert 0 <= file["activeProfileIndex"] < len(file["profiles"])
-    for one in file["profiles"]:
+    for profile in file["profiles"]:
         check_fields(
-            one,
+            profile,
             {
                 "type": str,
                 "name": str,
@@ -176,11 +176,11 @@ def check_speedscope(file: Any) -> None:
             },
             {},
         )
-        assert one["type"] == "sampled"
-        assert one["unit"] in ("none", "nanoseconds", "microseconds", "milliseconds", "seconds", "bytes")
-        assert len(one["samples"]) == len(one["weights"])
-        assert one["startValue"] + sum(one["weights"]) == one["endValue"]
-        for stack in one["samples"]:
+        assert profile["type"] == "sampled"
+        assert profile["unit"] in ("none", "nanoseconds", "microseconds", "milliseconds", "seconds", "bytes")
+        assert len(profile["samples"]) == len(profile["weights"])
+        assert profile["startValue"] + sum(profile["weights"]) == profile["endValue"]
+        for stack in profile["samples"]:
             assert stack and all(type(index) is int and 0 <= index < len(file["shared"]["frames"]) for index in stack)
 
 
@@ -204,7 +204,7 @@ def test_workers_are_added_up() -> None:
 
 def test_a_recursive_function_counts_once() -> None:
     found = profile_data.usage(stacks(GET_aab=6, GET_a=2, POST=1))
-    assert [(one.frame.name, one.self_us, one.total_us) for one in found] == [("b", 6, 6), ("a", 2, 8), ("POST", 1, 1)]
+    assert [(box.frame.name, box.self_us, box.total_us) for box in found] == [("b", 6, 6), ("a", 2, 8), ("POST", 1, 1)]
 
 
 def test_the_table_has_shares_of_the_whole() -> None:

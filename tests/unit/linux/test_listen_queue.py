@@ -54,8 +54,8 @@ def test_each_connection_that_is_not_accepted_counts(listening: socket.socket) -
     eventually(lambda: listen_queue.of(listening) == ListenQueue(7, 20), "all wait")
     accepted, _ = listening.accept()
     assert listen_queue.of(listening) == ListenQueue(6, 20)
-    for one in (accepted, *clients):
-        one.close()
+    for connection in (accepted, *clients):
+        connection.close()
 
 
 def test_an_inherited_socket_is_looked_at_like_any_other(listening: socket.socket) -> None:
@@ -115,8 +115,8 @@ def test_any_answer_is_decoded_or_refused(answer: bytes) -> None:
 def queues(server: Server) -> list[tuple[int, int]]:
     with client.connect(server.directory / "stats.sock") as connected:
         found: Any = json.loads(client.read_all(connected))
-    assert found["listen_queue"] == found["load"] == max(one["queue"] for one in found["sockets"])
-    return [(one["queue"], one["max_queue"]) for one in found["sockets"]]
+    assert found["listen_queue"] == found["load"] == max(listed["queue"] for listed in found["sockets"])
+    return [(listed["queue"], listed["max_queue"]) for listed in found["sockets"]]
 
 
 def test_what_waits_for_a_stopped_worker_is_seen(start: Start) -> None:
@@ -132,7 +132,7 @@ def test_what_waits_for_a_stopped_worker_is_seen(start: Start) -> None:
         "app:application",
         app=APP,
     ).wait_ready(1)
-    [port] = [one.laddr.port for one in psutil.Process(server.pid).net_connections("tcp")]
+    [port] = [connection.laddr.port for connection in psutil.Process(server.pid).net_connections("tcp")]
     assert queues(server) == [(0, 40), (0, 40)]
     [worker] = server.worker_pids()
     os.kill(worker, Signals.SIGSTOP)
@@ -140,8 +140,8 @@ def test_what_waits_for_a_stopped_worker_is_seen(start: Start) -> None:
     waiting += [client.connect(("127.0.0.1", port)) for _ in range(5)]
     eventually(lambda: queues(server) == [(11, 40), (5, 40)], "all wait")
     os.kill(worker, Signals.SIGCONT)
-    for one in waiting:
-        one.sendall(client.packet())
-        assert client.read_all(one).endswith(b"hello")
-        one.close()
+    for connection in waiting:
+        connection.sendall(client.packet())
+        assert client.read_all(connection).endswith(b"hello")
+        connection.close()
     assert queues(server) == [(0, 40), (0, 40)]

@@ -285,5 +285,7 @@ def test_no_value_is_an_error_and_what_results_is_sane(one: str, two: str, three
 @given(st.lists(st.ip_addresses().map(str), max_size=5), st.ip_addresses(v=4, network="192.0.2.0/24").map(str))
 def test_no_client_can_choose_its_address(forged: list[str], true: str) -> None:
     assert client(X_FORWARDED_FOR=", ".join([*forged, true, "10.0.0.2"]))[0] == true
-    said = ", ".join([*(f'for="[{one}]"' if ":" in one else f"for={one}" for one in forged), f"for={true}"])
+    said = ", ".join(
+        [*(f'for="[{address}]"' if ":" in address else f"for={address}" for address in forged), f"for={true}"]
+    )
     assert client(FORWARDED=said)[0] == true

@@ -83,7 +83,7 @@ def test_requests_one_after_the_other() -> None:
         b"POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
         b"2;x=y\r\nde\r\n1\r\nf\r\n0\r\nT: x\r\n\r\n"
     )
-    assert [one.variables["PATH_INFO"] for one in heads(data)] == ["/1", "/2", "/3"]
+    assert [head.variables["PATH_INFO"] for head in heads(data)] == ["/1", "/2", "/3"]
     rest = [event for event in decoded(data) if not isinstance(event, HttpHead)]
     assert rest == [b"abc", END, END, b"def", END]
 

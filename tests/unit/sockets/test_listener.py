@@ -20,8 +20,8 @@ from wsgid.sockets.listener import Listener, Ownership, open_listener
 def opened() -> Iterator[list[Listener]]:
     listeners: list[Listener] = []
     yield listeners
-    for one in listeners:
-        one.socket.close()
+    for listening in listeners:
+        listening.socket.close()
 
 
 @pytest.fixture

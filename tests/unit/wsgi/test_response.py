@@ -706,7 +706,7 @@ def test_what_the_kernel_cannot_send_is_read(tmp_path: Path, said: Any) -> None:
         packed.write(CONTENT)
     _served, transport = run(app_of(FileWrapper(gzip.open(tmp_path / "file.gz"), 4096)))
     assert transport.data == HEAD_200 + b"\r\n" + CONTENT and not transport.files
-    assert [len(one) for one in transport.sends[1:]] == [4096] * (len(CONTENT) // 4096 - 1)
+    assert [len(block) for block in transport.sends[1:]] == [4096] * (len(CONTENT) // 4096 - 1)
 
 
 def test_a_small_file_leaves_with_its_head_in_one_send(path: Path, said: Any) -> None:
