@@ -85,7 +85,7 @@ def _typical_bytes(server: Server) -> float:
 
 
 def _workers(server: Server) -> list[int]:
-    return [one.pid for one in cost.tree(server.pid) if WORKER.match(" ".join(one.cmdline()))]
+    return [process.pid for process in cost.tree(server.pid) if WORKER.match(" ".join(process.cmdline()))]
 
 
 def _descriptors(pid: int) -> int:

@@ -75,7 +75,7 @@ def profile(server: Server) -> Iterator[None]:
 
 def _wait_until(server: Server, wanted: bool) -> None:
     deadline_s = time.monotonic() + DEADLINE_S
-    while any(_catches_sigprof(one.pid) for one in cost.tree(server.pid)) is not wanted:
+    while any(_catches_sigprof(process.pid) for process in cost.tree(server.pid)) is not wanted:
         if time.monotonic() > deadline_s:
             raise ServerError(f"the profile did not {'begin' if wanted else 'end'}")
         time.sleep(POLL_S)

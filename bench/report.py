@@ -37,8 +37,8 @@ def _cell(runs: Runs, metric: Metric) -> str:
 
 def of_bars(verdicts: list[Verdict]) -> str:
     rows = [_row(["shape", "bar", "measured", ""]), _row(["---"] * 4)]
-    for one in verdicts:
-        bar = one.bar
+    for verdict in verdicts:
+        bar = verdict.bar
         alone = bar.metric.form.format(bar.at_most)
         limit = f"{bar.at_most:g} {bar.beside.value} {bar.against}" if bar.against else alone
         rows.append(
@@ -46,8 +46,8 @@ def of_bars(verdicts: list[Verdict]) -> str:
                 [
                     bar.shape,
                     f"{bar.ours}: {bar.metric.heading} at most {limit}",
-                    one.measured,
-                    "held" if one.held else "**MISSED**",
+                    verdict.measured,
+                    "held" if verdict.held else "**MISSED**",
                 ]
             )
         )

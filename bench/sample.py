@@ -48,16 +48,16 @@ def reasons(runs: Runs) -> list[str]:
 
 def ratios(ours: Runs, theirs: Runs, metric: Metric) -> Iterator[float]:
     """Round by round, so that what slows the machine down for a while is on both sides."""
-    for one, other in zip(ours, theirs):
-        if isinstance(one, dict) and isinstance(other, dict):
-            yield one[metric] / other[metric]
+    for our_run, their_run in zip(ours, theirs):
+        if isinstance(our_run, dict) and isinstance(their_run, dict):
+            yield our_run[metric] / their_run[metric]
 
 
 def differences(ours: Runs, theirs: Runs, metric: Metric) -> Iterator[float]:
     """Round by round, too."""
-    for one, other in zip(ours, theirs):
-        if isinstance(one, dict) and isinstance(other, dict):
-            yield one[metric] - other[metric]
+    for our_run, their_run in zip(ours, theirs):
+        if isinstance(our_run, dict) and isinstance(their_run, dict):
+            yield our_run[metric] - their_run[metric]
 
 
 def spread(numbers: Sequence[float], form: str) -> str:

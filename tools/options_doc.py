@@ -25,9 +25,16 @@ def options_table() -> str:
             "| --- | --- | --- | --- | --- | --- |",
         ]
         lines += [
-            _row(_names(one), _codes(one.uwsgi), f"`{one.variable}`", one.kind.name, _default(one), one.text)
-            for one in declared()
-            if one.group is group
+            _row(
+                _names(option),
+                _codes(option.uwsgi),
+                f"`{option.variable}`",
+                option.kind.name,
+                _default(option),
+                option.text,
+            )
+            for option in declared()
+            if option.group is group
         ]
     return "\n".join(lines)
 
@@ -36,9 +43,13 @@ def uwsgi_table() -> str:
     """uWSGI's options: what is one here, what needs nothing, and what is refused."""
     lines = ["\n### Options of wsgid\n", "| in uwsgi.ini | here | meaning |", "| --- | --- | --- |"]
     lines += [
-        _row(_codes(one.uwsgi), f"`{one.flag}`" if one.name != "application" else "`MODULE:CALLABLE`", one.text)
-        for one in declared()
-        if one.uwsgi
+        _row(
+            _codes(option.uwsgi),
+            f"`{option.flag}`" if option.name != "application" else "`MODULE:CALLABLE`",
+            option.text,
+        )
+        for option in declared()
+        if option.uwsgi
     ]
     titles = {Verdict.NEEDLESS: "Taken, and needs nothing", Verdict.REFUSED: "Refused, with the remedy"}
     for verdict, title in titles.items():
@@ -52,17 +63,17 @@ def uwsgi_table() -> str:
     return "\n".join(lines)
 
 
-def _names(one: Option) -> str:
-    flags = one.flags if one.name == "application" else (one.flag, *one.flags)
-    return ("MODULE:CALLABLE " if one.name == "application" else "") + _codes(flags)
+def _names(option: Option) -> str:
+    flags = option.flags if option.name == "application" else (option.flag, *option.flags)
+    return ("MODULE:CALLABLE " if option.name == "application" else "") + _codes(flags)
 
 
-def _default(one: Option) -> str:
-    if "(default:" in one.text:
+def _default(option: Option) -> str:
+    if "(default:" in option.text:
         return ""  # said there
-    if one.default in ((), "", None, -1, (-1, -1)):
+    if option.default in ((), "", None, -1, (-1, -1)):
         return ""
-    return "" if one.default == 0 and one.kind is not values.FLAG else one.show(one.default)
+    return "" if option.default == 0 and option.kind is not values.FLAG else option.show(option.default)
 
 
 def _when(pattern: str) -> str:

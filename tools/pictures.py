@@ -138,7 +138,9 @@ def _look(server: Server) -> Sample:
 
 def _draw(shown: Sample) -> None:
     # The directory is this run's own and says nothing to the reader.
-    listeners = [{**one, "address": "/run/" + Path(one["address"]).name} for one in shown.status["listeners"]]
+    listeners = [
+        {**listener, "address": "/run/" + Path(listener["address"]).name} for listener in shown.status["listeners"]
+    ]
     shown.status["listeners"] = listeners
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(top_screen.draw(shown, LINES))
