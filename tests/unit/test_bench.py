@@ -24,26 +24,26 @@ def test_ratios_are_of_the_same_round() -> None:
 
 
 def test_a_bar_is_held_by_the_median_of_its_ratios() -> None:
-    [one] = verdicts([run(40), run(90), run(54)], [run(100)] * 3)
-    assert one.held and one.measured == "0.54 (0.40–0.90)"
-    [one] = verdicts([run(40), run(56), run(90)], [run(100)] * 3)
-    assert not one.held
+    [verdict] = verdicts([run(40), run(90), run(54)], [run(100)] * 3)
+    assert verdict.held and verdict.measured == "0.54 (0.40–0.90)"
+    [verdict] = verdicts([run(40), run(56), run(90)], [run(100)] * 3)
+    assert not verdict.held
 
 
 @pytest.mark.parametrize("bad", [run(10, errors=1), Failed("it ended")])
 def test_an_error_of_ours_misses_every_bar_of_the_shape(bad: Sample | Failed) -> None:
-    [one] = verdicts([run(10), run(10), bad], [run(100)] * 3)
-    assert not one.held
+    [verdict] = verdicts([run(10), run(10), bad], [run(100)] * 3)
+    assert not verdict.held
 
 
 def test_a_bar_of_a_difference_is_held_by_the_median_of_its_differences() -> None:
     plain: Runs = [run(20), run(30), run(25)]
     table: Table = {"wsgid": plain, "wsgid-access-log": [run(21), run(31.5), run(29)]}
-    [one] = bars.judge({"access-log": table})
-    assert one.held and one.measured == "1.5 (1.0–4.0)"
-    assert "at most 2 more than wsgid | 1.5" in report.of_bars([one])
-    [one] = bars.judge({"access-log": {**table, "wsgid-access-log": [run(22.5), run(32.5), run(25)]}})
-    assert not one.held
+    [verdict] = bars.judge({"access-log": table})
+    assert verdict.held and verdict.measured == "1.5 (1.0–4.0)"
+    assert "at most 2 more than wsgid | 1.5" in report.of_bars([verdict])
+    [verdict] = bars.judge({"access-log": {**table, "wsgid-access-log": [run(22.5), run(32.5), run(25)]}})
+    assert not verdict.held
 
 
 def test_a_bar_against_a_peer_that_was_left_out_is_not_judged() -> None:

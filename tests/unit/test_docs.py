@@ -22,12 +22,9 @@ def test_the_tables_are_those_of_the_declarations(name: str) -> None:
 
 def test_the_table_has_every_option_and_each_of_its_spellings() -> None:
     text = (DOCS / "options.md").read_text()
-    for declaration in declared():
-        (row,) = [line for line in text.splitlines() if f"`{declaration.variable}`" in line and line.startswith("|")]
-        assert (
-            all(f"`{spelling}`" in row for spelling in (*declaration.flags, *declaration.uwsgi))
-            and declaration.text in row
-        )
+    for option in declared():
+        (row,) = [line for line in text.splitlines() if f"`{option.variable}`" in line and line.startswith("|")]
+        assert all(f"`{spelling}`" in row for spelling in (*option.flags, *option.uwsgi)) and option.text in row
 
 
 def test_a_document_without_a_place_for_its_table_is_no_silent_success() -> None:
@@ -55,7 +52,7 @@ def test_the_two_files_of_the_uwsgi_example_mean_the_same(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["migrating-from-uwsgi.md", "migrating-from-gunicorn.md", "options.md"])
 def test_the_options_that_a_document_names_are_there(name: str) -> None:
     text = re.sub(r"gunicorn -k.*", "", (DOCS / name).read_text())  # gunicorn's own
-    known = {flag for declaration in declared() for flag in (declaration.flag, *declaration.flags)} | {
+    known = {flag for option in declared() for flag in (option.flag, *option.flags)} | {
         "--help",
         "--help-all",
         "--no-lazy-apps",

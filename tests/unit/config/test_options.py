@@ -323,14 +323,14 @@ def test_abbreviations_are_refused() -> None:
 
 def test_every_option_is_in_the_whole_help_with_its_default() -> None:
     text = " ".join(commandline.build_parser(everything=True).format_help().split())
-    for declaration in declared():
-        assert declaration.name == "application" or declaration.flag in text
+    for option in declared():
+        assert option.name == "application" or option.flag in text
     assert "(default: 1000)" in text and "(default: 60)" in text and "(default: 67108864)" in text
 
 
 def test_the_short_help_has_the_twenty_that_matter_and_says_where_the_others_are() -> None:
     text = commandline.build_parser(everything=False).format_help()
-    shown = [declaration for declaration in declared() if f"  {declaration.flag}" in text]
+    shown = [option for option in declared() if f"  {option.flag}" in text]
     assert len(shown) == 19 and "--help-all" in text and "MODULE:CALLABLE names the application" in text
     assert "--drain-size" not in text
 
@@ -349,7 +349,7 @@ def test_both_commands_are_the_same_program(command: list[str]) -> None:
 # --- one value, four sources ---
 
 
-def text_of(one: Option) -> st.SearchStrategy[str]:
+def text_of(option: Option) -> st.SearchStrategy[str]:
     """Texts that somebody may write for an option."""
     words = st.text(string.ascii_letters + string.digits + "/._-:%@,", min_size=1, max_size=20)
     numbers = st.integers(1, 999_999_999).map(str)
@@ -374,12 +374,10 @@ def text_of(one: Option) -> st.SearchStrategy[str]:
         values.SECONDS_OR_NONE: st.decimals("0.001", 999_999, places=3).map(str),
     }
     plain = values.TEXT, values.PATH, values.DIRECTORIES, values.REQUEST_LOG
-    return kinds.get(one.kind, words if one.kind in plain else numbers)
+    return kinds.get(option.kind, words if option.kind in plain else numbers)
 
 
-OPTIONS = [
-    declaration for declaration in declared() if declaration.name not in ("check", "ini", "config", "set_placeholder")
-]
+OPTIONS = [option for option in declared() if option.name not in ("check", "ini", "config", "set_placeholder")]
 NEEDED = ["--wsgi-file", "needed.py"]
 
 
@@ -392,19 +390,23 @@ def settings_of(argv: list[str], **environ: str) -> Settings | str:
 
 @given(st.data())
 def test_every_option_means_the_same_from_each_source(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
-    one = data.draw(st.sampled_from(OPTIONS))
-    texts = data.draw(st.lists(text_of(one), min_size=1, max_size=3 if one.repeatable else 1))
+    option = data.draw(st.sampled_from(OPTIONS))
+    texts = data.draw(st.lists(text_of(option), min_size=1, max_size=3 if option.repeatable else 1))
     place = tmp_path_factory.mktemp("options")
-    other = [] if one.name in ("application", "wsgi_file") else NEEDED
-    flags = [one.flag] if one.name != "application" else ["--module"]
-    line = [f"{flags[0]}={text}" for text in texts] if one.kind is not values.FLAG else flags
+    other = [] if option.name in ("application", "wsgi_file") else NEEDED
+    flags = [option.flag] if option.name != "application" else ["--module"]
+    line = [f"{flags[0]}={text}" for text in texts] if option.kind is not values.FLAG else flags
     escaped = [text.replace("%", "%%") for text in texts]
-    (place / "site.ini").write_text("[uwsgi]\n" + "".join(f"{one.key} = {text}\n" for text in escaped))
-    (place / "site.toml").write_text(f"{one.name} = {json.dumps(texts if one.repeatable else texts[0])}\n")
+    (place / "site.ini").write_text("[uwsgi]\n" + "".join(f"{option.key} = {text}\n" for text in escaped))
+    (place / "site.toml").write_text(f"{option.name} = {json.dumps(texts if option.repeatable else texts[0])}\n")
     from_line = settings_of([*other, *line])
     by_variable = settings_of(
         other,
-        **{one.variable: "".join(f"{text}\n" for text in texts)[: None if len(texts) > 1 or one.repeatable else -1]},
+        **{
+            option.variable: "".join(f"{text}\n" for text in texts)[
+                : None if len(texts) > 1 or option.repeatable else -1
+            ]
+        },
     )
     by_ini = settings_of([*other, "--ini", str(place / "site.ini")])
     by_toml = settings_of([*other, "--config", str(place / "site.toml")])
@@ -417,25 +419,25 @@ def without_files(settings: Settings | str) -> Settings | str:
 
 @given(st.data())
 def test_what_is_shown_of_a_value_is_a_text_of_it(data: Any) -> None:
-    one = data.draw(st.sampled_from(OPTIONS))
+    option = data.draw(st.sampled_from(OPTIONS))
     try:
-        value = one.kind.parse(data.draw(text_of(one)))
+        value = option.kind.parse(data.draw(text_of(option)))
     except ValueError:
         return
-    for shown in value if one.kind is values.DIRECTORIES else [value]:
-        again = one.kind.parse(one.show(shown))
-        assert again == ((shown,) if one.kind is values.DIRECTORIES else shown)
+    for shown in value if option.kind is values.DIRECTORIES else [value]:
+        again = option.kind.parse(option.show(shown))
+        assert again == ((shown,) if option.kind is values.DIRECTORIES else shown)
 
 
 def test_the_environment_and_files_know_every_option(tmp_path: Path) -> None:
     """By all spellings: names, flags and uWSGI's."""
-    for declaration in OPTIONS:
-        for key in {declaration.key, declaration.name, *declaration.uwsgi}:
+    for option in OPTIONS:
+        for key in {option.key, option.name, *option.uwsgi}:
             text = (
                 "/tmp"
-                if declaration.kind is values.DIRECTORY
+                if option.kind is values.DIRECTORY
                 else "0"
-                if declaration.kind in (values.USER, values.GROUP)
+                if option.kind in (values.USER, values.GROUP)
                 else {
                     values.MODE: "660",
                     values.ENVIRONMENT: "A=B",
@@ -446,15 +448,15 @@ def test_the_environment_and_files_know_every_option(tmp_path: Path) -> None:
                     values.TLS_SOCKET: ":1,a.pem,b.pem",
                     values.LOGGER: "stdio",
                     values.LOG_FORMAT: "json",
-                }.get(declaration.kind, "1")
+                }.get(option.kind, "1")
             )
             (tmp_path / "site.toml").write_text(f'{key} = "{text}"')
-            other = [] if declaration.name in ("application", "wsgi_file") else NEEDED
-            assert declaration.name in merge.read([*other, "--config", str(tmp_path / "site.toml")], {}).given
-            assert declaration.name in merge.read(other, {declaration.variable: text}).given
+            other = [] if option.name in ("application", "wsgi_file") else NEEDED
+            assert option.name in merge.read([*other, "--config", str(tmp_path / "site.toml")], {}).given
+            assert option.name in merge.read(other, {option.variable: text}).given
             if "_" not in key:
                 (tmp_path / "site.ini").write_text(f"[uwsgi]\n{key} = {text}")
-                assert declaration.name in merge.read([*other, "--ini", str(tmp_path / "site.ini")], {}).given
+                assert option.name in merge.read([*other, "--ini", str(tmp_path / "site.ini")], {}).given
 
 
 # --- which source wins ---
@@ -619,12 +621,7 @@ def test_arguments_in_files_that_name_each_other_are_one_sentence(tmp_path: Path
 # --- whatever is said ---
 
 FLAGS = st.sampled_from(
-    [
-        flag
-        for declaration in declared()
-        for flag in (declaration.flag, *declaration.flags)
-        if declaration.name not in ("ini", "config")
-    ]
+    [flag for option in declared() for flag in (option.flag, *option.flags) if option.name not in ("ini", "config")]
     + ["--", "-", "--no-lazy-apps", "--workers=2", "a:b", "-x"]
 )
 
@@ -639,7 +636,7 @@ def test_any_command_line_is_settings_or_one_sentence(argv: list[str]) -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from([declaration.variable for declaration in OPTIONS] + ["WSGID_X", "WSGID_"]),
+        st.sampled_from([option.variable for option in OPTIONS] + ["WSGID_X", "WSGID_"]),
         st.text(max_size=8),
         max_size=4,
     )
@@ -658,11 +655,7 @@ VALUES = st.recursive(
 )
 
 
-@given(
-    st.dictionaries(
-        st.sampled_from([declaration.key for declaration in declared()] + ["wsgid", "x"]), VALUES, max_size=4
-    )
-)
+@given(st.dictionaries(st.sampled_from([option.key for option in declared()] + ["wsgid", "x"]), VALUES, max_size=4))
 def test_any_toml_is_settings_or_one_sentence(tmp_path_factory: pytest.TempPathFactory, table: dict[str, Any]) -> None:
     path = tmp_path_factory.getbasetemp() / "any.toml"
     lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]

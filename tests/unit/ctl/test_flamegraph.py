@@ -139,10 +139,11 @@ def test_folded_stacks_say_everything(found: StackCounts) -> None:
 def test_speedscope_takes_it(found: StackCounts) -> None:
     file = json.loads(profile_data.speedscope(found, "a title"))
     check_speedscope(file)
-    [one] = file["profiles"]
+    [profile] = file["profiles"]
     frames = [Frame(**frame) for frame in file["shared"]["frames"]]
     named = {
-        tuple(frames[index] for index in indexes): weight for indexes, weight in zip(one["samples"], one["weights"])
+        tuple(frames[index] for index in indexes): weight
+        for indexes, weight in zip(profile["samples"], profile["weights"])
     }
     assert named == {
         tuple(Frame(frame.name, *(frame[1:] if frame.file else ())) for frame in stack): weight_us
@@ -204,7 +205,11 @@ def test_workers_are_added_up() -> None:
 
 def test_a_recursive_function_counts_once() -> None:
     found = profile_data.usage(stacks(GET_aab=6, GET_a=2, POST=1))
-    assert [(box.frame.name, box.self_us, box.total_us) for box in found] == [("b", 6, 6), ("a", 2, 8), ("POST", 1, 1)]
+    assert [(usage.frame.name, usage.self_us, usage.total_us) for usage in found] == [
+        ("b", 6, 6),
+        ("a", 2, 8),
+        ("POST", 1, 1),
+    ]
 
 
 def test_the_table_has_shares_of_the_whole() -> None:

@@ -273,10 +273,12 @@ texts = st.text(st.characters(max_codepoint=255), max_size=60) | st.text('for=pr
 
 
 @given(texts, texts, texts, texts, texts)
-def test_no_value_is_an_error_and_what_results_is_sane(one: str, two: str, three: str, four: str, five: str) -> None:
+def test_no_value_is_an_error_and_what_results_is_sane(
+    address: str, scheme: str, host: str, port: str, forwarded: str
+) -> None:
     for said in (
-        applied(X_FORWARDED_FOR=one, X_FORWARDED_PROTO=two, X_FORWARDED_HOST=three, X_FORWARDED_PORT=four),
-        applied(FORWARDED=five),
+        applied(X_FORWARDED_FOR=address, X_FORWARDED_PROTO=scheme, X_FORWARDED_HOST=host, X_FORWARDED_PORT=port),
+        applied(FORWARDED=forwarded),
     ):
         assert Trusted(said["REMOTE_ADDR"]) and said["SERVER_PORT"].isdigit()
         assert said.get("REQUEST_SCHEME", "http") in ("http", "https") and not set(said["HTTP_HOST"]) & set(" /@\r\n")
