@@ -20,7 +20,7 @@ APP = """
                 pass
         start_response("200 OK", [])
         caught = sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
-        ignored = [one for one in signal.valid_signals() if signal.getsignal(one) is signal.SIG_IGN]
+        ignored = [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN]
         return [f"{os.getpid()} {caught} {sorted(ignored)}".encode()]
 """
 

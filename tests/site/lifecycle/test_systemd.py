@@ -238,56 +238,56 @@ def test_a_passed_socket_and_notifications_together(start: Start, told: Systemd,
 
 def test_the_status_changes_seldom(told: Systemd, tmp_path: Path) -> None:
     busy = [0]
-    one = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}, lambda: busy[0], False)
+    notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}, lambda: busy[0], False)
     fleet = Fleet(1, Deadlines(60, 60, 30))
     for tick in range(100):
         busy[0] += 1
-        one.turn(fleet, tick / 10)
+        notifier.turn(fleet, tick / 10)
     told.socket.setblocking(False)
     with pytest.raises(BlockingIOError):
         told.until("READY=1")
     assert len(told.messages) == 2, told.messages  # at 0 s, and at 5 s
-    one.close()
+    notifier.close()
 
 
 def test_a_message_for_which_there_is_no_room_is_sent_later(told: Systemd, tmp_path: Path) -> None:
-    one = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}, lambda: 0, False)
+    notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}, lambda: 0, False)
     fleet = Fleet(0, Deadlines(60, 60, 30))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as flood:
         flood.setblocking(False)
         with pytest.raises(BlockingIOError):
             while True:
                 flood.sendto(b"WATCHDOG=1", str(tmp_path / "notify"))
-    one.turn(fleet, 1.0)
-    assert one.next_turn_s() == 1.0 + systemd.AGAIN_S
+    notifier.turn(fleet, 1.0)
+    assert notifier.next_turn_s() == 1.0 + systemd.AGAIN_S
     told.socket.setblocking(False)
     with pytest.raises(BlockingIOError):
         told.until("READY=1")
     assert told.states == []
-    one.turn(fleet, 1.1)
+    notifier.turn(fleet, 1.1)
     told.until("READY=1")
-    one.close()
+    notifier.close()
 
 
 def test_a_worker_that_dies_at_each_start_does_not_keep_the_service_from_being_up(
     told: Systemd, tmp_path: Path
 ) -> None:
-    one = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}, lambda: 0, False)
+    notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}, lambda: 0, False)
     fleet = Fleet(2, Deadlines(60, 60, 30))
     fleet.slots = [Slot(0, SlotState.READY), Slot(1, SlotState.SPAWNING)]
     fleet.proven = True
-    one.turn(fleet, 1.0)
+    notifier.turn(fleet, 1.0)
     fleet.slots[1] = Slot(1, failures=2)
-    one.turn(fleet, 2.0)
+    notifier.turn(fleet, 2.0)
     told.until("STATUS=ready")
     assert [message.partition(":")[0] for message in told.messages] == ["STATUS=starting", "READY=1", "STATUS=ready"]
-    one.close()
+    notifier.close()
 
 
 def test_without_systemd_there_is_nothing_to_do() -> None:
-    one = Notifier({}, lambda: 0, False)
-    one.turn(Fleet(0, Deadlines(60, 60, 30)), 1.0)
-    assert one.next_turn_s() == float("inf") and one.variables == {}
+    notifier = Notifier({}, lambda: 0, False)
+    notifier.turn(Fleet(0, Deadlines(60, 60, 30)), 1.0)
+    assert notifier.next_turn_s() == float("inf") and notifier.variables == {}
 
 
 @pytest.mark.parametrize("usec", ["", "abc", "0"])

@@ -448,9 +448,7 @@ def test_every_option_that_the_sample_of_deployments_has_is_known() -> None:
 
 
 def test_an_option_is_in_one_place_only() -> None:
-    both = [
-        name for declaration in declared() for name in declaration.uwsgi if uwsgi_options.find(name, "") is not None
-    ]
+    both = [name for option in declared() for name in option.uwsgi if uwsgi_options.find(name, "") is not None]
     assert both == [] and len(set(uwsgi_options.names())) >= len(uwsgi_options.names()) - 4  # some depend on the value
 
 

@@ -205,10 +205,10 @@ def test_a_log_that_is_no_file_is_not_reopened(start: Start) -> None:
 
 @pytest.fixture
 def receiver() -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        one.bind(("127.0.0.1", 0))
-        one.settimeout(20)
-        yield one
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as syslog:
+        syslog.bind(("127.0.0.1", 0))
+        syslog.settimeout(20)
+        yield syslog
 
 
 def test_all_processes_log_to_a_syslog(start: Start, receiver: socket.socket) -> None:
@@ -246,8 +246,8 @@ def local(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], socket.socket]]]:
         return made[-1]
 
     yield tmp_path / "log", listen
-    for file in made:
-        file.close()
+    for syslog in made:
+        syslog.close()
 
 
 def test_a_restarted_syslog_is_found_again(local: tuple[Path, Callable[[], socket.socket]]) -> None:

@@ -39,8 +39,8 @@ def test_connections_without_a_request_hold_nobody_up(start: Start) -> None:
     socket = address(start)
     silent = [client.connect(socket) for _ in range(40)]
     assert client.get(socket, "/fast").status == 200
-    for number, one in enumerate(silent):
-        one.sendall(client.packet(f"/{number}"))
+    for number, connection in enumerate(silent):
+        connection.sendall(client.packet(f"/{number}"))
     for connection in silent:
         assert client.parse(client.read_all(connection)).status == 200
         connection.close()

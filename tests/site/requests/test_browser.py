@@ -53,10 +53,10 @@ def connections(port: int) -> set[str]:
     listed = [line.split()[1:4] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     here = f"0100007F:{port:04X}"
     return {
-        other
+        client_end
         for own, peer, _ in listed
-        for one, other in ((own, peer), (peer, own))
-        if one == here and not other.endswith(":0000")
+        for server_end, client_end in ((own, peer), (peer, own))
+        if server_end == here and not client_end.endswith(":0000")
     }
 
 

@@ -53,7 +53,7 @@ APP = """
             start_response(query.replace("%20", " "), [])
             return [b"a body that may not be there"]
         if path == "/headers":
-            start_response("200 OK", [tuple(one.split("=", 1)) for one in query.split("&")])
+            start_response("200 OK", [tuple(header.split("=", 1)) for header in query.split("&")])
             return [b"fine"]
         if path == "/fail":
             raise ValueError("on purpose")

@@ -281,8 +281,8 @@ def test_everybody_may_be_believed(start: Start) -> None:
 
 def test_each_request_of_a_connection_has_its_own_client(start: Start) -> None:
     server = start("--http", "127.0.0.1:0", "app:application", app=APP).wait_ready(1)
-    one = b"GET / HTTP/1.1\r\nHost: inside\r\nX-Forwarded-For: 192.0.2.%d\r\n\r\n"
-    raw = client.exchange(addresses(server)[0], one % 1 + one % 2 + REQUEST + b"\r\n")
+    request = b"GET / HTTP/1.1\r\nHost: inside\r\nX-Forwarded-For: 192.0.2.%d\r\n\r\n"
+    raw = client.exchange(addresses(server)[0], request % 1 + request % 2 + REQUEST + b"\r\n")
     assert re.findall(rb"REMOTE_ADDR=(\S+)", raw) == [b"192.0.2.1", b"192.0.2.2", b"127.0.0.1"]
 
 

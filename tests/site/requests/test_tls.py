@@ -149,8 +149,8 @@ def test_requests_keeps_its_connection(site: Site, authority: Authority) -> None
     ca = str(authority.directory / "ca.pem")
     with requests.Session() as session:
         said = [environ(session.get(f"https://localhost:{site.https[1]}/{number}", verify=ca)) for number in range(5)]
-    assert [line["PATH_INFO"] for line in said] == ["/0", "/1", "/2", "/3", "/4"]
-    assert len({line["REMOTE_PORT"] for line in said}) == 1
+    assert [answer["PATH_INFO"] for answer in said] == ["/0", "/1", "/2", "/3", "/4"]
+    assert len({answer["REMOTE_PORT"] for answer in said}) == 1
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -307,8 +307,8 @@ def test_a_handshake_that_does_not_come_holds_nobody_up(site: Site, authority: A
     """More of them than there are places (--gevent 4)."""
     before = len(site.server.lines)
     waiting = [client.connect(site.https) for _ in range(12)]
-    for number, one in enumerate(waiting):
-        one.sendall(hello()[: number * 20] if number < 8 else hello())
+    for number, connection in enumerate(waiting):
+        connection.sendall(hello()[: number * 20] if number < 8 else hello())
     assert ask(site.https, authority.context()).status == 200
     site.server.wait_for("refused .* the TLS handshake did not arrive within --http-head-timeout", 12, before)
     for connection in waiting:

@@ -531,8 +531,8 @@ def test_what_is_wrong_is_said(change: dict[str, object], sentence: str) -> None
 
 def test_every_state_of_a_worker_can_be_shown() -> None:
     for state in SlotState:
-        one = {"slot": 1, "state": state.name.lower(), "pid": 0, "rests_s": 0.0, "restarts": {"crash": 2}}
-        assert status.row(one, {"places": 1})[1] == state.name.lower()
+        worker = {"slot": 1, "state": state.name.lower(), "pid": 0, "rests_s": 0.0, "restarts": {"crash": 2}}
+        assert status.row(worker, {"places": 1})[1] == state.name.lower()
 
 
 # --- the documentation ---

@@ -69,7 +69,9 @@ def test_a_worker_answers_who_asks_for_its_requests(start: Start) -> None:
         slow.sendall(client.packet("/sleep"))
         eventually(lambda: ask(server, command="requests", worker=0)["requests"], "the request runs")
         found = ask(server, command="requests", worker=0)["requests"]
-        assert [(line["method"], line["path"], line["peer"]) for line in found] == [("GET", "/sleep", "127.0.0.1")]
+        assert [(request["method"], request["path"], request["peer"]) for request in found] == [
+            ("GET", "/sleep", "127.0.0.1")
+        ]
     assert ask(server, command="requests", worker=7) == {"ok": False, "error": "there is no worker 7"}
 
 

@@ -334,6 +334,6 @@ EXPORTER = {
 def test_the_metrics_of_uwsgi_exporter_are_there_with_types_and_labels(subsystem: str) -> None:
     labels, text = EXPORTER[subsystem]
     declared = {metric.name: metric for metric in METRICS}
-    for kind, name in (label.split() for label in text.split(",")):
+    for kind, name in (entry.split() for entry in text.split(",")):
         metric = declared[f"uwsgi_{subsystem}{name}"]
         assert metric.labels == labels and metric.kind is {"G": MetricType.GAUGE, "C": MetricType.COUNTER}[kind]

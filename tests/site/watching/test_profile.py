@@ -112,10 +112,10 @@ def asleep(server: Server) -> Iterator[None]:
         yield
 
 
-def is_share(one: int, other: int, share: float, samples: int) -> bool:
-    """Whether one has this share of both, as exactly as so many samples can tell: four standard errors. On a busy
+def is_share(part: int, other: int, share: float, samples: int) -> bool:
+    """Whether a part has this share of both, as exactly as so many samples can tell: four standard errors. On a busy
     machine the kernel gives fewer samples, which weigh more."""
-    return abs(one / (one + other) - share) < 4 * math.sqrt(share * (1 - share) / samples)
+    return abs(part / (part + other) - share) < 4 * math.sqrt(share * (1 - share) / samples)
 
 
 def wsgidctl(server: Server, *arguments: str) -> "subprocess.Popen[str]":

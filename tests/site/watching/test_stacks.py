@@ -110,8 +110,8 @@ def test_an_event_loop_that_is_held_up_in_python_shows_its_holder(start: Start, 
         assert holder["frames"][-1]["function"] == "application"  # type: ignore[index]
         shown = wsgidctl(tmp_path, "stacks").stdout
         assert re.search(r"holds the event loop:\n    \d+\.\ds  GET /spin  127.0.0.1\n", shown)
-        [one] = said(tmp_path, "requests")["requests"]
-        assert one["path"] == "/spin"
+        [request] = said(tmp_path, "requests")["requests"]
+        assert request["path"] == "/spin"
     assert "held up" not in server.log and server.worker_pids() == before
 
 

@@ -128,8 +128,8 @@ def assert_shape(found: Any, shape: Any, where: str = "stats") -> None:
         for name, inner in shape.items():
             assert_shape(found[name], inner, f"{where}.{name}")
     elif isinstance(shape, list):
-        for place, one in enumerate(found):
-            assert_shape(one, shape[0], f"{where}[{place}]")
+        for place, item in enumerate(found):
+            assert_shape(item, shape[0], f"{where}[{place}]")
     else:
         assert type(found) is shape, where
 
