@@ -191,7 +191,7 @@ def test_a_header_that_does_not_come_is_not_waited_for(start: Start, data: bytes
 def test_a_refused_request_is_its_client_s(proxied: Site) -> None:
     raw = client.exchange(proxied.addresses[0], b"PROXY TCP4 192.0.2.1 198.51.100.7 5 443\r\nnonsense\r\n\r\n")
     assert client.parse(raw).status == 400
-    proxied.server.wait_for(r"refused a packet from 192.0.2.1:5 \(by 127.0.0.1:\d+\): a request has the method")
+    proxied.server.wait_for(r"refused a packet from 192.0.2.1:5 \(by 127.0.0.1:\d+\): a request has the invalid method")
 
 
 def test_who_is_not_listed_has_no_say(start: Start) -> None:
