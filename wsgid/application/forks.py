@@ -44,6 +44,7 @@ _CALLERS_MAX = 12  # frames between gevent.subprocess and our hook
 _sleep = monkey.get_original("time", "sleep")
 _thread_ident = monkey.get_original("_thread", "get_ident")
 
+_main_thread_ident = _thread_ident()  # wsgid's processes import this module in their main thread
 _fds: dict[int, tuple[int, int]] = {}  # descriptors of wsgid, except sockets of listeners, and their files
 _names: set[Any] = set()  # the addresses of the listeners; accepted connections have the same
 _farewells: list[Callable[[], None]] = []
@@ -128,7 +129,19 @@ def _before() -> None:
     """Flush the streams, otherwise the child would write the same text again. Block signals: a signal that arrived
     before the child has its own handlers would be lost, and Process.terminate() with it."""
     forked_child.flush()
+    if not _is_of_wsgid:
+        _await_children()
     _masks[_thread_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
+
+
+def _await_children() -> None:
+    """Have gevent handle SIGCHLD before the fork, as its subprocess module does. Its os.fork does so after the fork: of
+    a child that has ended until then, os.waitpid would never hear."""
+    hub = get_hub_if_exists()
+    if hub is None and _thread_ident() == _main_thread_ident:
+        hub = get_hub()  # os.fork makes it anyway, a moment later
+    if hub is not None and hub.loop.default:  # in a thread, gevent watches no children
+        hub.loop.install_sigchld()
 
 
 def _restore_mask() -> None:

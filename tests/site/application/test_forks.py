@@ -252,6 +252,33 @@ def test_a_child_keeps_no_port_that_is_lent(start: Start, tmp_path: Path) -> Non
 # --- how a child ends ---
 
 
+@pytest.mark.parametrize("lazy", [(), ("--lazy-apps",)])
+def test_a_child_that_ends_at_once_is_waited_for(start: Start, lazy: tuple[str, ...]) -> None:
+    """At the first fork of a process, too: before that, gevent does not handle SIGCHLD."""
+    app = """
+        import os
+        from gevent import monkey
+
+        sleep = monkey.get_original("time", "sleep")
+        os.register_at_fork(after_in_parent=lambda: sleep(0.3))  # longer than the child lives
+
+        def code():
+            pid = os.fork()
+            if not pid:
+                os._exit(5)
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+        imported = code()
+
+        def application(environ, start_response):
+            start_response("200 OK", [])
+            return [b"%d %d" % (imported, code())]
+    """
+    server = serve(start, *lazy, app=app)
+    assert [ask(server, "/"), ask(server, "/")] == ["5 5"] * 2
+    assert server.stop() == 0
+
+
 @pytest.mark.parametrize(("query", "code"), [("", 0), ("exit", 7), ("raise", 1)])
 def test_a_child_ends_where_the_application_returns(shared: Server, query: str, code: int) -> None:
     def printed() -> list[int]:
