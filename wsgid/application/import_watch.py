@@ -6,6 +6,7 @@ Rules
 * fork(2) copies descriptors. A connection that the import has made is one connection for all workers, and each worker
   reads answers that are meant for another.  Datagram sockets are harmless: each datagram is complete.
 * The check runs when the hub is quiet and its idle threads have ended. The resolver's threads are started again on use.
+* A Python thread of the operating system is seen once it runs its first line: CPython shows no frame of it before.
 * Threads of C libraries (OpenBLAS, jemalloc) are not reported: these libraries handle a fork themselves.
 """
 

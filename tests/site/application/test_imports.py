@@ -88,10 +88,13 @@ STARTED = {
     "a thread of the operating system's": (
         """
         from gevent import monkey
-        def block(): monkey.get_original("time", "sleep")(60)
+        sleep, begun = monkey.get_original("time", "sleep"), monkey.get_original("_thread", "allocate_lock")()
+        begun.acquire()
+        def block(): begun.release(); sleep(60)
         monkey.get_original("_thread", "start_new_thread")(block, ())
+        begun.acquire()  # CPython shows no frame of a thread before its first line runs
         """,
-        THREADS + "a thread at PLACE/app.py:3 in block; ",
+        THREADS + "a thread at PLACE/app.py:5 in block; ",
     ),
     "a connection": (
         "import socket; db = socket.create_connection(('127.0.0.1', TCP))",
