@@ -66,14 +66,21 @@ class Word(IntEnum):
     BUSY_US = 11  # the sum of all durations
     STATUS_1XX = 12  # and the next four: 2xx, 3xx, 4xx, 5xx
     DURATIONS = 17  # the histogram: a word for each of DURATION_BOUNDS_US, and one more
+    HUB_LATE_US = 32  # how late the loop's beats came, added up
+    OFFLOADED = 33  # calls that went through wsgid.offload
+    OFFLOAD_GIVEN_UP = 34  # calls of wsgid.offload whose caller stopped waiting
 
     # In a past line.
-    SPAWNS = 32
-    SPAWNED_S = 33  # start of the slot's newest worker: seconds of time.time()
-    DEATHS = 34  # a word for each DeathCause, in the order of the Enum
+    SPAWNS = 35
+    SPAWNED_S = 36  # start of the slot's newest worker: seconds of time.time()
+    DEATHS = 37  # a word for each DeathCause, in the order of the Enum
 
     # In a live line.
     HELD_US = 48  # how long the loop was held up since the worker's start; deadlines move by this time
+    HUB_LATE_PERMILLE = 49  # for which share of the last 10 s the loop stood still
+    IDLE_GREENLETS = 50  # greenlets that wait for a request
+    OFFLOAD_RUNNING = 51  # calls of wsgid.offload that have a thread
+    OFFLOAD_WAITING = 52  # calls of wsgid.offload that wait for a thread
 
 
 COUNTERS = range(Word.REQUESTS, Word.SPAWNS)

@@ -23,7 +23,17 @@ def test_words_are_declared_in_the_order_of_their_places() -> None:
 
 
 def test_what_a_worker_counts_is_among_the_counters() -> None:
-    present = {Word.HEARTBEAT_NS, Word.IN_FLIGHT, Word.LAG_US, Word.AVERAGE_US, Word.HELD_US}
+    present = {
+        Word.HEARTBEAT_NS,
+        Word.IN_FLIGHT,
+        Word.LAG_US,
+        Word.AVERAGE_US,
+        Word.HELD_US,
+        Word.HUB_LATE_PERMILLE,
+        Word.IDLE_GREENLETS,
+        Word.OFFLOAD_RUNNING,
+        Word.OFFLOAD_WAITING,
+    }
     of_the_master = {Word.SPAWNS, Word.SPAWNED_S, Word.DEATHS}
     for word in set(Word) - present - of_the_master:
         assert word in COUNTERS and word + WIDTHS.get(word, 1) - 1 in COUNTERS
