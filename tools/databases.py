@@ -67,6 +67,12 @@ class Database:
             self.process = None
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    def restart(self) -> None:
+        """Stop the server, and start it again with the same data."""
+        assert self.process is not None
+        child.end(self.process, self.end_signal)
+        self._launch()
+
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Within this, the server takes what it is sent, and does not answer."""
@@ -125,7 +131,10 @@ class Database:
         if os.geteuid() == 0:
             shutil.chown(self.directory, self.user)
         self.prepare()
-        with (self.directory / "log").open("wb") as log:
+        self._launch()
+
+    def _launch(self) -> None:
+        with (self.directory / "log").open("ab") as log:
             # A process group of its own: Ctrl-C is for whoever started us, who then stops things in the right order.
             self.process = subprocess.Popen(
                 self.command(),

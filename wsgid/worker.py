@@ -25,6 +25,7 @@ from gevent.hub import get_hub
 
 from wsgid import log
 from wsgid.application import forks
+from wsgid.application.drivers import DRIVER_WATCH
 from wsgid.config.options import Settings
 from wsgid.diagnostics.queries import AT_ONCE, Queries
 from wsgid.errors import ControlError, ExitCode
@@ -129,6 +130,7 @@ class Worker:
         self._channel.send(messages.Ready())
         self._channel.send(messages.Dumps(), [stackdump.prepare()])
         forks.on_fork(self._in_child)
+        DRIVER_WATCH.say_through(self._say_once)
         try:
             self._wait_until_left()
         finally:
@@ -186,6 +188,7 @@ class Worker:
         self._dispatcher.trim(now_s)
         self._dispatcher.look_after_parked(now_s)
         self._print_waiting(now_s)
+        DRIVER_WATCH.tell()
         if self._access_log:
             self._access_log.flush()
         reason = self._retirement.reason(now_s, self._line[Word.REQUESTS])

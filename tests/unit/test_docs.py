@@ -10,7 +10,7 @@ import pytest
 from faults.__main__ import SCENARIOS
 from tests.support import DOCS
 from tools import options_doc
-from wsgid.config import merge
+from wsgid.config import merge, values
 from wsgid.config.options import declared
 
 
@@ -52,11 +52,9 @@ def test_the_two_files_of_the_uwsgi_example_mean_the_same(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["migrating-from-uwsgi.md", "migrating-from-gunicorn.md", "options.md"])
 def test_the_options_that_a_document_names_are_there(name: str) -> None:
     text = re.sub(r"gunicorn -k.*", "", (DOCS / name).read_text())  # gunicorn's own
-    known = {flag for option in declared() for flag in (option.flag, *option.flags)} | {
-        "--help",
-        "--help-all",
-        "--no-lazy-apps",
-    }
+    flags = {flag for option in declared() for flag in (option.flag, *option.flags)}
+    denials = {option.flag.replace("--", "--no-") for option in declared() if option.kind is values.FLAG}
+    known = {*flags, *denials, "--help", "--help-all"}
     assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text)) - known <= {"--show-config"}
 
 

@@ -26,14 +26,6 @@ from wsgid.linux import process
 NAMED_MAX = 10
 _REMEDY = "in the worker, on first use or in a hook of os.register_at_fork(after_in_child=...); or use --lazy-apps"
 
-# Modules that wait in C, so that gevent cannot switch. Key: module. Value: the module that is loaded when the remedy
-# was applied, and the remedy.
-_WAITS_IN_C = {
-    "psycopg2": ("psycogreen", "install psycogreen"),
-    "grpc": ("grpc.experimental.gevent", "call grpc.experimental.gevent.init_gevent() before the first channel"),
-    "MySQLdb": ("", "use PyMySQL, which has the same functions (pymysql.install_as_MySQLdb())"),
-}
-
 _thread_ident = monkey.get_original("_thread", "get_ident")
 
 Sockets = dict[int, str]  # descriptor -> the kernel's name of the socket, 'socket:[12345]'
@@ -69,9 +61,6 @@ def warn(before: Sockets, greenlets: list[Any]) -> None:
         _connected(before),
         "connect",
     )
-    for module, (cure, remedy) in _WAITS_IN_C.items():
-        if module in sys.modules and cure not in sys.modules:
-            log.warning("%s blocks all requests of a worker while it waits for its server: %s", module, remedy)
 
 
 def _say(what: str, names: list[str], remedy: str) -> None:

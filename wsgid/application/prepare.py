@@ -8,7 +8,6 @@ Rules
 import faulthandler
 import functools
 import gc
-import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from contextlib import suppress
 
 from wsgid import log
 from wsgid.application import forks, import_watch, importer
+from wsgid.application.drivers import DRIVER_WATCH
 from wsgid.config.options import Settings
 from wsgid.errors import ApplicationImportError
 from wsgid.linux import forked_child, memory, privileges
@@ -46,7 +46,7 @@ def prepare(settings: Settings) -> Callable[[], Application]:
     memory.keep_freed()
     importer.prepare_path(settings)
     sys.argv[:] = ["wsgid", *settings.pyargv.split()]
-    _patch_drivers()
+    DRIVER_WATCH.start(settings.psycogreen)
     if settings.lazy_apps:
         return functools.partial(_load, settings)
     sockets = import_watch.sockets()
@@ -55,6 +55,7 @@ def prepare(settings: Settings) -> Callable[[], Application]:
     forks.quiet()
     with suppress(OSError):  # unknown without /proc; this is only for a warning
         import_watch.warn(sockets, started)
+    DRIVER_WATCH.tell()
     del started
     gc.collect()
     gc.freeze()  # otherwise the collector would write to pages that the workers share, and so copy them
@@ -70,11 +71,3 @@ def _load(settings: Settings) -> Application:
         raise
     forked_child.end_if_one()
     return loaded
-
-
-def _patch_drivers() -> None:
-    """Make psycopg2 wait in the hub (psycogreen). Without this it waits in C, and the whole worker stands still."""
-    if importlib.util.find_spec("psycopg2") and importlib.util.find_spec("psycogreen"):
-        from psycogreen.gevent import patch_psycopg
-
-        patch_psycopg()

@@ -410,6 +410,13 @@ class Settings:
         uwsgi=("daemonize", "daemonize2"),
         flags=("-d", "--daemonize2"),
     )
+    psycogreen: bool = option(
+        True,
+        values.FLAG,
+        "",
+        "Let psycopg2 wait in the event loop if psycogreen is installed. --no-psycogreen leaves psycopg2 as it is.",
+        G.WORKERS,
+    )
     honour_stdin: bool = option(
         False,
         values.FLAG,

@@ -29,6 +29,7 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tupl
 
 _FIRST_BLOCK_MAX_BYTES = 64 * 1024  # of a file; the kernel sends the rest
 _LAST_CHUNK = b"0\r\n\r\n"
+_CONTEXTS_MAX = 10  # how far back a time-out is looked for
 _BODILESS = frozenset({204, 304})  # RFC 9110, 6.4.1
 
 
@@ -234,7 +235,7 @@ class _Response:
         if self.stage not in _HEADLESS:
             return _RAISED[self.stage]
         try:
-            self._send_error(getattr(error, "status_hint", None))
+            self._send_error(getattr(_time_out_or(error), "status_hint", None))
         except ClientDisconnected:
             return Outcome.DISCONNECTED
         except BaseException as second:
@@ -396,6 +397,19 @@ class _Response:
     def _request(self) -> str:
         """Return method and path for the log; a path may have any character."""
         return ascii(f"{self._method} {self._path}")[1:-1]
+
+
+def _time_out_or(error: BaseException) -> BaseException:
+    """Return the time-out during whose handling the error was raised, else the error: drivers and pools raise errors of
+    their own while they clean up after a time-out."""
+    found: BaseException | None = error
+    for _ in range(_CONTEXTS_MAX):
+        if found is None:
+            break
+        if isinstance(found, RequestTimeout):
+            return found
+        found = found.__context__
+    return error
 
 
 def _check_block(block: object) -> None:

@@ -139,22 +139,6 @@ def test_what_does_no_harm_is_not_named(tmp_path: Path, listeners: dict[str, obj
     assert warnings(tmp_path, source.replace("TCP", str(listeners["tcp"])).replace("\\n", "\n")) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "remedy"),
-    [("grpc", "call grpc.experimental.gevent.init_gevent() before the first channel"), ("MySQLdb", "use PyMySQL")],
-)
-def test_a_module_that_waits_in_c_is_named(tmp_path: Path, name: str, remedy: str) -> None:
-    (tmp_path / f"{name}.py").write_text("")
-    (tmp_path / "app.py").write_text(f"import {name}\n{HELLO}")
-    done = subprocess.run(
-        [sys.executable, "-m", "wsgid", "--check", "-s", "app.sock", "app:application"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert f"{name} blocks all requests of a worker while it waits for its server: {remedy}" in done.stderr
-
-
 def test_a_server_names_it_too(start: Start, listeners: dict[str, object]) -> None:
     server = start(
         "--socket",

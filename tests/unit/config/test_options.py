@@ -182,6 +182,7 @@ def test_every_option() -> None:
             "/d",
             "--static-hidden",
             "--honour-stdin",
+            "--no-psycogreen",
             "--new-privileges",
             "--post-buffering",
             "64k",
@@ -268,6 +269,7 @@ def test_every_option() -> None:
         static_safe=("/d",),
         static_hidden=True,
         honour_stdin=True,
+        psycogreen=False,
         new_privileges=True,
         post_buffering=64 << 10,
     )

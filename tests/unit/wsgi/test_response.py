@@ -13,7 +13,7 @@ from wsgiref.validate import validator
 
 import pytest
 
-from wsgid.errors import ClientDisconnected
+from wsgid.errors import ClientDisconnected, RequestTimeout
 from wsgid.wsgi import response
 from wsgid.wsgi.environ import base_environ, make_environ
 from wsgid.wsgi.filewrapper import FileWrapper, sendable
@@ -429,6 +429,21 @@ def test_an_exception_may_say_the_status(hint: Any, status: bytes, said: Any) ->
 
     assert run(app_of(raising(Late())))[1].data.startswith(b"HTTP/1.1 " + status + b"\r\n")
     assert "Late" in said()
+
+
+def test_an_error_while_cleaning_up_after_a_time_out_is_a_time_out(said: Any) -> None:
+    """urllib3's pool and SQLAlchemy's raise such errors."""
+
+    def view(environ: Any, start_response: Any) -> Any:
+        try:
+            raise RequestTimeout("too long")
+        finally:
+            raise ValueError("the pool is full")
+
+    served, transport = run(view)
+    assert told(served)[:2] == (Outcome.FAILED, 504)
+    assert transport.data.startswith(b"HTTP/1.1 504 Gateway Timeout\r\n")
+    assert "ValueError: the pool is full" in said()
 
 
 def test_a_path_cannot_write_log_lines(said: Any) -> None:

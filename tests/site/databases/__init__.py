@@ -1,0 +1,1 @@
+"""Databases, caches and services behind requests: real servers and drivers."""
