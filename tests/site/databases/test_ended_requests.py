@@ -58,3 +58,22 @@ def test_connections_in_cycles_are_closed_when_their_greenlets_were_let_go(addre
             connection.execute("SELECT pg_advisory_unlock(1)")
         assert [future.result() for future in asked] == [(200, str(number)) for number in range(80)]
         eventually(lambda: open_ones() <= 2, "the connections of greenlets that are gone are closed")
+
+
+def test_the_database_ends_the_query_of_an_ended_request_if_it_looks_after_its_clients(
+    address: Path, services: Services
+) -> None:
+    """Without the setting, PostgreSQL 14 and newer go on with the query: nobody has told them."""
+    with psycopg.connect(host=str(services.postgres.directory), user="postgres", autocommit=True) as connection:
+
+        def asks() -> bool:
+            query = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT%pg_sleep(600%' AND state = 'active'"
+            return connection.execute(query + " AND pid <> pg_backend_pid()").fetchone() is not None
+
+        assert ask(address, "psycopg3_looked_after", 10, "&more=+FROM+pg_sleep(600)&harakiri=0.3")[0] == 504
+        eventually(lambda: not asks(), "the query is over")
+
+
+def test_a_query_that_takes_too_long_is_an_error_that_the_application_can_answer(address: Path) -> None:
+    assert ask(address, "psycopg3_looked_after", 10, "&more=+FROM+pg_sleep(60)&limit=100ms")[1] == "QueryCanceled"
+    assert ask(address, "psycopg3_looked_after", 11) == (200, "11")

@@ -1,11 +1,14 @@
 """Pools: a crowd shares a bounded number of connections, and gets its answers; nothing is lost, mixed up or shared."""
 
+import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from signal import Signals
 
+import pg8000.dbapi
 import psutil
+import pymysql
 import pytest
 
 from tests.conftest import Start
@@ -88,3 +91,14 @@ def test_a_restart_of_the_database_costs_no_request(address: Path, services: Ser
     assert {found.status for found in look_together(address, pool, POOL_MAX)} == {200}
     services.of(POOLS[pool]).restart()
     assert {found.status for found in look_together(address, pool, 3 * POOL_MAX)} == {200}
+
+
+def test_drivers_of_python_make_no_tls_context_where_none_is_wanted(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A context takes tens of milliseconds, in which the event loop stands still."""
+    monkeypatch.setattr(ssl, "create_default_context", None)  # calling it fails
+    monkeypatch.setattr(ssl, "SSLContext", None)
+    postgres, mariadb = str(services.postgres.socket_path), str(services.mariadb.socket_path)
+    pymysql.connect(unix_socket=mariadb, user="root", ssl_disabled=True).close()
+    pg8000.dbapi.connect("postgres", unix_sock=postgres, ssl_context=False).close()
