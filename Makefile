@@ -1,4 +1,5 @@
 # make demo   a page on local ports, served by wsgid alone and behind nginx
+# make demo-databases   two sites with PostgreSQL, Redis and MariaDB, and these servers
 # make test   everything that has to hold before a commit
 # make faults the long runs: kills, reloads, floods, leaks, with every request counted
 # make fuzz   ten minutes of bytes that nobody would send, for every decoder
@@ -12,10 +13,13 @@ BENCH_VENV ?= .venv-bench
 FUZZ_VENV ?= .venv-fuzz
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all coverage faults fuzz bench build wheel lint clean
+.PHONY: demo demo-databases test test-all coverage faults fuzz bench build wheel lint clean
 
 demo: $(VENV)/.installed-demo
 	@PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m tools.demo
+
+demo-databases: $(VENV)/.installed-demo-databases
+	@PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m tools.demo_databases
 
 # These are needed, not wished for: without them this fails. nginx, who visits what it serves, who fails its calls, and
 # databases.
@@ -62,7 +66,8 @@ faults: $(VENV)/.installed-test
 fuzz: $(FUZZ_VENV)/.installed-fuzz
 	@$(FUZZ_VENV)/bin/python -m fuzz $(ONLY)
 
-# Half an hour; `make bench ONLY="hello flask --rounds 2"` runs these alone. The peers have an environment of their own.
+# Three quarters of an hour; `make bench ONLY="hello databases --rounds 2"` runs these alone. The peers have an environment
+# of their own.
 bench: $(BENCH_VENV)/.installed-bench
 	@$(BENCH_VENV)/bin/python -m bench $(ONLY)
 
@@ -92,6 +97,10 @@ INSTALLED = setup.cfg setup.py pyproject.toml $(HOT) $(wildcard $(HOT:.pxd=.py))
 
 $(VENV)/.installed-demo: $(INSTALLED)
 	@$(PYTHON) -m tools.make_venv $(VENV) demo
+	@touch $@
+
+$(VENV)/.installed-demo-databases: $(INSTALLED)
+	@$(PYTHON) -m tools.make_venv $(VENV) demo-databases
 	@touch $@
 
 $(VENV)/.installed-test: $(INSTALLED)

@@ -1,6 +1,6 @@
-"""python -m bench [SHAPE ...]: measure these shapes, or all, and print the tables and which bars hold.
+"""python -m bench [SHAPE|GROUP ...]: measure these shapes, or all, and print the tables and which bars hold.
 
-All of it takes just under half an hour.  It then writes bench/RESULTS.md.  Exit code 1 if a bar is missed.
+All of it takes some three quarters of an hour.  It then writes bench/RESULTS.md.  Exit code 1 if a bar is missed.
 """
 
 import argparse
@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import apps, bars, report
+from bench.databases import Databases
 from bench.front import front
 from bench.load import calibrate
 from bench.peers import HOST, PEERS, Launch
 from bench.sample import Failed, Metric, Sample, Table
 from bench.server import Route, ServerError, running
-from bench.shapes import SHAPES, Shape
+from bench.shapes import SHAPES, Shape, named
 from tools import apt
+from tools.databases import DatabaseError
 from tools.nginx import Nginx, NginxError, free_port
 
 DESCRIPTORS = 16384
@@ -39,6 +41,15 @@ class Options:
         return len(self.shapes) == len(SHAPES) and len(self.peers) == len(PEERS)
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What there is around the servers, the same for all of them."""
+
+    nginx: Nginx
+    socket: Path  # where they listen, one after the other
+    databases: Databases
+
+
 def main() -> int:
     options = parse()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -47,7 +58,7 @@ def main() -> int:
         found = bench(options)
     except KeyboardInterrupt:
         return 130
-    except (NginxError, apt.MissingPackage) as error:
+    except (NginxError, DatabaseError, apt.MissingPackage) as error:
         print(error, file=sys.stderr)
         return 1
     verdicts = list(bars.judge(found))
@@ -60,15 +71,19 @@ def main() -> int:
 
 def parse() -> Options:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("shapes", nargs="*", metavar="SHAPE", help=f"of {', '.join(SHAPES)}")
+    groups = sorted({shape.group for shape in SHAPES.values() if shape.group})
+    parser.add_argument(
+        "shapes", nargs="*", metavar="SHAPE", help=f"of {', '.join(SHAPES)}; or a group of them: {', '.join(groups)}"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="runs of each peer in each shape (default 5)")
     parser.add_argument("--seconds", type=int, default=3, help="that a run is measured (default 3)")
     parser.add_argument("--peer", action="append", choices=list(PEERS), help="this one alone; repeatable")
     given = parser.parse_args()
     for name in given.shapes:
-        if name not in SHAPES:
-            parser.error(f"no shape is called {name}; there are {', '.join(SHAPES)}")
-    return Options(given.shapes or list(SHAPES), given.peer or list(PEERS), given.rounds, given.seconds)
+        if not named(name):
+            parser.error(f"no shape is called {name}; there are {', '.join([*SHAPES, *groups])}")
+    shapes = dict.fromkeys(shape for name in given.shapes or SHAPES for shape in named(name))
+    return Options(list(shapes), given.peer or list(PEERS), given.rounds, given.seconds)
 
 
 def interrupt(_number: int, _frame: object) -> None:
@@ -86,33 +101,37 @@ def bench(options: Options) -> dict[str, Table]:
     found: dict[str, Table] = {}
     with tempfile.TemporaryDirectory(prefix="wsgid-bench-") as directory:
         socket = Path(directory) / "server.sock"
-        with front(socket, min(hard, DESCRIPTORS)) as nginx:
+        with front(socket, min(hard, DESCRIPTORS)) as nginx, Databases() as databases:
+            surroundings = Surroundings(nginx, socket, databases)
             for name in options.shapes:
-                found[name] = measure(SHAPES[name], options, nginx, socket)
+                found[name] = measure(SHAPES[name], options, surroundings)
                 print(report.of_shape(name, found[name]), flush=True)
     return found
 
 
-def measure(shape: Shape, options: Options, nginx: Nginx, socket: Path) -> Table:
+def measure(shape: Shape, options: Options, surroundings: Surroundings) -> Table:
     """Rounds back and forth: a machine that slowly gets faster or slower does so for all."""
     table: Table = {name: [] for name in shape.peers if name in options.peers}
     for number in range(options.rounds):
         order: Sequence[str] = list(table)[:: -1 if number % 2 else 1]
         for name in order:
-            run = once(shape, name, nginx, socket, options.duration_s)
+            run = once(shape, name, surroundings, options.duration_s)
             table[name].append(run)
             print(f"{shape.name}, round {number + 1} of {options.rounds}: {name} {in_short(run)}", file=sys.stderr)
     return table
 
 
-def once(shape: Shape, name: str, nginx: Nginx, socket: Path, duration_s: int) -> Sample | Failed:
+def once(shape: Shape, name: str, around: Surroundings, duration_s: int) -> Sample | Failed:
     if name in shape.cannot:
         return Failed(shape.cannot[name])
     port = free_port(HOST) if shape.route is Route.STRAIGHT else 0
-    launch = Launch(shape.application, shape.workers, shape.waiting, socket, port)
+    launch = Launch(shape.application, shape.workers, shape.waiting, around.socket, port)
     try:
-        with running(PEERS[name], launch, nginx, shape.request, shape.route) as server:
-            return shape.measure(server, shape.request, duration_s)
+        with (
+            around.databases.counting(shape.database) as connections,
+            running(PEERS[name], launch, around.nginx, shape.request, shape.route) as server,
+        ):
+            return {**shape.measure(server, shape.request, duration_s), **connections()}
     except ServerError as error:
         return Failed(str(error))
 

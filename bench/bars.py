@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from bench.pools import POOL_MAX
 from bench.sample import Metric, Runs, Table, differences, ratios, reasons, spread, values
 
 OURS = "wsgid"
+WITH_QUERY = ("django-5ms", "django-50ms", "flask-5ms", "flask-50ms")  # two workers, each with a pool
 
 
 class Beside(Enum):
@@ -70,6 +72,9 @@ BARS: tuple[Bar, ...] = (
     Bar("wait", Metric.CPU_US, 0.5, "uwsgi-gevent"),
     Bar("body", Metric.CPU_US, 0.5, "uwsgi-gevent"),
     Bar("post", Metric.CPU_US, 0.55, "uwsgi-gevent"),
+    *(Bar(shape, Metric.CPU_US, 0.6, "uwsgi-gevent") for shape in WITH_QUERY),
+    *(Bar(shape, Metric.CONNECTIONS, 2 * POOL_MAX) for shape in WITH_QUERY),
+    Bar("django-unpooled", Metric.OPENED, 2),
     Bar("in-flight", Metric.IN_FLIGHT_BYTES, 12 * 1024),
     Bar("idle", Metric.FRESH_WORKER_MIB, 8.0),
 )

@@ -42,6 +42,19 @@ def load(connections: int = 32) -> Measure:
     return measure
 
 
+def one_at_a_time(count: int) -> Measure:
+    """The measurement of so many requests, each of which begins when the one before it is answered."""
+
+    def measure(server: Server, request: Request, _duration_s: int) -> Sample:
+        wait_until_quiet(server)
+        before_s = cost.cpu_s(server.pid)
+        for _ in range(count):
+            server.check(request)
+        return {Metric.CPU_US: (cost.cpu_s(server.pid) - before_s) / count * 1e6, Metric.ERRORS: 0}
+
+    return measure
+
+
 def wait_until_quiet(server: Server) -> None:
     """Some still do things when they serve already: wsgid prepares for a reload, for one, and that is no request's."""
     deadline_s = time.monotonic() + QUIET_DEADLINE_S

@@ -19,6 +19,7 @@ HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
 HOST = "127.0.0.1"
 GEVENT_PLACES = 1000
+THREADS = 100  # of a worker
 BACKLOG = 4096  # the kernel's own limit on most machines (net.core.somaxconn)
 
 
@@ -131,7 +132,7 @@ def _uwsgi_gevent(launch: Launch) -> list[str]:
     return [*_uwsgi(launch), "--gevent", str(launch.places), "--gevent-early-monkey-patch"]
 
 
-def _gunicorn(launch: Launch) -> list[str]:
+def _gunicorn(launch: Launch, *worker: str) -> list[str]:
     """Its control socket would be made in the home directory."""
     address = f"{HOST}:{launch.port}" if launch.port else f"unix:{launch.socket}"
     return [
@@ -140,8 +141,7 @@ def _gunicorn(launch: Launch) -> list[str]:
         address,
         "--workers",
         str(launch.workers),
-        "--worker-class",
-        "gevent",
+        *worker,
         "--worker-connections",
         str(launch.places),
         "--backlog",
@@ -151,8 +151,17 @@ def _gunicorn(launch: Launch) -> list[str]:
     ]
 
 
+def _gunicorn_gevent(launch: Launch) -> list[str]:
+    return _gunicorn(launch, "--worker-class", "gevent")
+
+
 def _gunicorn_uwsgi(launch: Launch) -> list[str]:
-    return [*_gunicorn(launch), "--protocol", "uwsgi"]
+    return [*_gunicorn_gevent(launch), "--protocol", "uwsgi"]
+
+
+def _gunicorn_gthread(launch: Launch) -> list[str]:
+    """More threads would fight for the GIL; a request without a thread waits in the worker's queue."""
+    return _gunicorn(launch, "--worker-class", "gthread", "--threads", str(min(launch.waiting, THREADS)))
 
 
 def _granian(launch: Launch) -> list[str]:
@@ -195,7 +204,8 @@ PEERS: dict[str, Peer] = {
         Peer("uwsgi-sync", Protocol.UWSGI, _uwsgi),
         Peer("uwsgi-gevent", Protocol.UWSGI, _uwsgi_gevent),
         Peer("gunicorn-uwsgi", Protocol.UWSGI, _gunicorn_uwsgi),
-        Peer("gunicorn-http", Protocol.HTTP, _gunicorn),
+        Peer("gunicorn-http", Protocol.HTTP, _gunicorn_gevent),
+        Peer("gunicorn-gthread", Protocol.HTTP, _gunicorn_gthread),
         Peer("granian", Protocol.HTTP, _granian),
         Peer("floor", Protocol.UWSGI, _floor),
     )

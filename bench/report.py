@@ -16,7 +16,19 @@ from bench.shapes import SHAPES
 from tools.nginx import ensure_nginx
 
 RESULTS = Path(__file__).resolve().with_name("RESULTS.md")
-PACKAGES = ("gevent", "greenlet", "uwsgi", "gunicorn", "granian", "flask")
+PACKAGES = (
+    "gevent",
+    "greenlet",
+    "uwsgi",
+    "gunicorn",
+    "granian",
+    "flask",
+    "django",
+    "psycopg",
+    "psycopg-pool",
+    "sqlalchemy",
+    "pymysql",
+)
 
 
 def of_shape(name: str, table: Table) -> str:

@@ -19,6 +19,8 @@ class Metric(Enum):
     IN_FLIGHT_BYTES = ("Pss bytes a request in flight", "{:,.0f}")
     FRESH_WORKER_MIB = ("Pss MiB of a fresh worker", "{:.2f}")
     USED_WORKER_MIB = ("Pss MiB of a used worker", "{:.2f}")
+    CONNECTIONS = ("connections at once", "{:,.0f}")
+    OPENED = ("connections opened", "{:,.0f}")
     ERRORS = ("errors", "{:,.0f}")
 
     def __init__(self, heading: str, form: str) -> None:

@@ -33,10 +33,17 @@ class WrongAnswer(ServerError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a shape asks, and what has to come back."""
+    """What a shape asks, and what has to come back.
+
+    Args:
+        answer: the body.
+        posted_bytes: of a body that is sent.
+        page: what the path has behind the location of bench/front.py.
+    """
 
     answer: bytes
     posted_bytes: int = 0
+    page: str = ""
 
 
 class Route(Enum):
@@ -82,8 +89,8 @@ def running(peer: Peer, launch: Launch, nginx: Nginx, request: Request, route: R
     with tempfile.TemporaryFile() as log:
         process = _start(peer, launch, log)
         try:
-            path = "/kept" if route is Route.NGINX_KEPT else f"/{peer.protocol.value}"
-            server = Server(process.pid, launch.socket, launch.port or nginx.port, path)
+            location = "/kept" if route is Route.NGINX_KEPT else f"/{peer.protocol.value}"
+            server = Server(process.pid, launch.socket, launch.port or nginx.port, location + request.page)
             try:
                 _wait_until_up(process, server, request)
             except ServerError as error:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from bench import apps
-from bench.load import Measure, load
+from bench.load import Measure, load, one_at_a_time
 from bench.memory import idle_worker, in_flight
 from bench.profiled import profiled
 from bench.server import Request, Route
@@ -13,6 +13,7 @@ ALL = (*SERVERS, "wsgid-pure", "floor")
 LOGGING = ("wsgid", "wsgid-access-log", "wsgid-access-log-combined")
 OVER_HTTP = ("wsgid-http", "gunicorn-http", "granian")
 WEIGHED = ("wsgid", "uwsgi-gevent")
+WITH_DATABASE = ("wsgid", "uwsgi-gevent", "gunicorn-http", "gunicorn-gthread")
 ONE_AT_A_TIME = {"uwsgi-sync": "a worker has one request at a time"}
 
 
@@ -31,6 +32,8 @@ class Shape:
         route: how the load gets there.
         waiting: requests that a worker has to have in flight together.
         cannot: peers that cannot do it, and why.
+        database: whose connections are counted, of bench/databases.py.
+        group: what the command line calls this and others like it.
     """
 
     name: str
@@ -43,7 +46,27 @@ class Shape:
     route: Route = Route.NGINX
     waiting: int = 1
     cannot: dict[str, str] = field(default_factory=dict)
+    database: str = ""
+    group: str = ""
 
+
+def _with_query(name: str, site: str, application: str, database: str, query_ms: int) -> Shape:
+    return Shape(
+        f"{name}-{query_ms}ms",
+        f"{site}, a query of {query_ms} ms, 500 connections, 2 workers",
+        application,
+        2,
+        load(500),
+        Request(apps.HELLO, page=f"/{query_ms}"),
+        peers=WITH_DATABASE,
+        waiting=500,
+        database=database,
+        group="databases",
+    )
+
+
+DJANGO = ("django", "Django with psycopg's pool", "bench.django_app:application", "postgres")
+FLASK = ("flask", "Flask with SQLAlchemy's pool and PyMySQL", "bench.flask_database_app:application", "mariadb")
 
 SHAPES: dict[str, Shape] = {
     shape.name: shape
@@ -109,6 +132,19 @@ SHAPES: dict[str, Shape] = {
             Request(b"1048576", apps.MB),
         ),
         Shape("work", "5 ms of work, 16 connections, 4 workers", "bench.apps:work", 4, load(16)),
+        *(_with_query(*site, query_ms) for site in (DJANGO, FLASK) for query_ms in (5, 50)),
+        Shape(
+            "django-unpooled",
+            "Django with CONN_MAX_AGE=None and no pool, a query of 5 ms, 600 requests one at a time, 1 worker",
+            "bench.django_app:application",
+            1,
+            one_at_a_time(600),
+            Request(apps.HELLO, page="/5/unpooled"),
+            peers=WITH_DATABASE,
+            waiting=500,
+            database="postgres",
+            group="databases",
+        ),
         Shape(
             "in-flight",
             "Memory: 5,000 requests in flight in one worker",
@@ -128,3 +164,8 @@ SHAPES: dict[str, Shape] = {
         ),
     )
 }
+
+
+def named(name: str) -> list[str]:
+    """The shapes that a name on the command line means: one, or all of a group; none if it means nothing."""
+    return [shape.name for shape in SHAPES.values() if name in (shape.name, shape.group)]

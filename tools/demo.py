@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -48,12 +48,13 @@ def main() -> int:
             socket_path = Path(directory) / "app.sock"
             Path(directory).chmod(0o711)  # nginx's usual user could get in, as on a real site
             port = free_port(HOST)
-            server = running.enter_context(wsgid(socket_path, port))
+            listeners = ("--socket", str(socket_path), "--chmod-socket", "666", "--http", f"{HOST}:{port}")
+            server = running.enter_context(wsgid("flask_app:application", *listeners))
             urls = {f"http://{HOST}:{port}": "straight from wsgid, which speaks HTTP"}
             if with_nginx:
                 nginx = running.enter_context(Nginx(example("flask_nginx.conf", f"unix:{socket_path}")))
                 urls[nginx.url] = "through nginx"
-            serve(urls, server, stop)
+            serve(urls, [server], [f"curl -i {list(urls)[-1]}/"], stop)
     except (DemoError, NginxError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -71,18 +72,31 @@ def has_nginx() -> bool:
     return True
 
 
-def serve(urls: Mapping[str, str], server: subprocess.Popen[bytes], stop: StopRequest) -> None:
-    """Returns when it is asked to stop. The addresses are shown, each with what it is, once they are answered."""
+def serve(
+    urls: Mapping[str, str], servers: Sequence[subprocess.Popen[bytes]], commands: Sequence[str], stop: StopRequest
+) -> None:
+    """Returns when it is asked to stop.
+
+    Args:
+        urls: each with what it is; shown once they are answered.
+        servers: they have to go on.
+        commands: to try, shown below the addresses.
+        stop: whether it was asked to.
+
+    Raises:
+        DemoError: an address is not answered, or a server has ended.
+    """
     deadline = time.monotonic() + START_DEADLINE_S
     while not stop.made and not all(map(is_answered, urls)):
         if time.monotonic() > deadline:
             raise DemoError(f"{' and '.join(urls)} were not answered within {START_DEADLINE_S:.0f} s")
-        pause(server)
+        pause(servers)
     if not stop.made:
         shown = "".join(f"  {url}/    {what}\n" for url, what in urls.items())
-        print(f"\n{shown}\n  curl -i {list(urls)[-1]}/\n\nCtrl-C ends it.\n", flush=True)
+        tried = "".join(f"  {command}\n" for command in commands)
+        print(f"\n{shown}\n{tried}\nCtrl-C ends it.\n", flush=True)
     while not stop.made:
-        pause(server)
+        pause(servers)
 
 
 def is_answered(url: str) -> bool:
@@ -96,34 +110,23 @@ def is_answered(url: str) -> bool:
         connection.close()
 
 
-def pause(server: subprocess.Popen[bytes]) -> None:
-    try:
-        status = server.wait(POLL_S)
-    except subprocess.TimeoutExpired:
-        return
-    raise DemoError(f"wsgid ended by itself, with status {status}")
+def pause(servers: Sequence[subprocess.Popen[bytes]]) -> None:
+    time.sleep(POLL_S)
+    for server in servers:
+        if server.poll() is not None:
+            raise DemoError(f"wsgid ended by itself, with status {server.returncode}")
 
 
 @contextmanager
-def wsgid(socket_path: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def wsgid(
+    application: str, *options: str, directory: Path = EXAMPLES, environ: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     program = Path(sys.executable).parent / "wsgid"
-    command = [
-        str(program),
-        "--socket",
-        str(socket_path),
-        "--chmod-socket",
-        "666",
-        "--http",
-        f"{HOST}:{port}",
-        "--workers",
-        str(WORKERS),
-        "flask_app:application",
-    ]
     # A process group of its own, like nginx's: Ctrl-C comes to us alone, and we end them one after the other.
     process = subprocess.Popen(
-        command,
-        cwd=EXAMPLES,
-        env=dict(os.environ, PYTHONDONTWRITEBYTECODE="1"),
+        [str(program), *options, "--workers", str(WORKERS), application],
+        cwd=directory,
+        env={**os.environ, **(environ or {}), "PYTHONDONTWRITEBYTECODE": "1"},
         stdin=subprocess.DEVNULL,
         process_group=0,
     )

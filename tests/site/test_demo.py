@@ -1,14 +1,17 @@
-"""`make demo`: what it says, that it answers where it says, and that it leaves nothing."""
+"""`make demo` and `make demo-databases`: what they say, and that they answer there and leave nothing."""
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
+import psutil
 import pytest
 
 from tests.support.server import eventually
@@ -16,6 +19,8 @@ from tools.nginx import EXAMPLES
 
 ROOT = EXAMPLES.parent
 Demo = Callable[..., "subprocess.Popen[str]"]
+
+STEPS = ("starting PostgreSQL, MariaDB and Redis", "making the tables")
 
 # What a machine without nginx is to the demo, whoever it is run by.
 WITHOUT_NGINX = """
@@ -28,13 +33,21 @@ sys.exit(tools.demo.main())
 
 
 @pytest.fixture
-def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Demo]:
+def directory() -> Iterator[Path]:
+    """Where the demo has its temporary directories: a short path, for sockets, that other users can enter."""
+    with tempfile.TemporaryDirectory(prefix="wsgid-demo-test-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def demo(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Demo]:
     """Start it with these arguments of Python's."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str) -> subprocess.Popen[str]:
-        with open(tmp_path / "said", "w") as said:
+        with open(directory / "said", "w") as said:
             started.append(
                 subprocess.Popen(
                     [sys.executable, *arguments],
@@ -43,7 +56,7 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Demo]:
                     stdout=said,
                     stderr=subprocess.STDOUT,
                     text=True,
-                    env={**os.environ, "TMPDIR": str(tmp_path)},
+                    env={**os.environ, "TMPDIR": str(directory)},
                 )
             )
         return started[-1]
@@ -54,8 +67,10 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Demo]:
         process.wait()
 
 
-def addresses(said: Path) -> list[str]:
-    eventually(lambda: "Ctrl-C ends it" in said.read_text(), "the demo is up")
+def addresses(said: Path, *steps: str) -> list[str]:
+    """What is served, once it is; the steps are what is said before."""
+    for step in (*steps, "Ctrl-C ends it"):
+        eventually(lambda: step in said.read_text(), f"the demo says: {step}")  # noqa: B023
     return re.findall(r"(?m)^  (http://127\.0\.0\.1:\d+/) ", said.read_text())
 
 
@@ -65,27 +80,45 @@ def assert_served(url: str, server: str) -> None:
         assert response.headers.get("Server", "wsgid").startswith(server)
 
 
-def assert_ends(process: "subprocess.Popen[str]", directory: Path) -> None:
-    process.send_signal(signal.SIGINT)
+def assert_ends(process: "subprocess.Popen[str]", directory: Path, signo: signal.Signals = signal.SIGINT) -> None:
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signo)
     assert process.wait(20) == 0
     assert (directory / "said").read_text().endswith("The demo is over.\n")
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in started)
     assert [path.name for path in directory.iterdir()] == ["said"]
 
 
-def test_it_is_served_over_http_and_through_nginx(demo: Demo, tmp_path: Path) -> None:
+def test_it_is_served_over_http_and_through_nginx(demo: Demo, directory: Path) -> None:
     process = demo("-m", "tools.demo")
-    straight, through = addresses(tmp_path / "said")
+    straight, through = addresses(directory / "said")
     assert_served(straight, "wsgid")
     assert_served(through, "nginx")
-    assert_ends(process, tmp_path)
+    assert_ends(process, directory)
 
 
-def test_without_nginx_it_is_served_over_http_and_says_how_to_get_nginx(demo: Demo, tmp_path: Path) -> None:
+def test_without_nginx_it_is_served_over_http_and_says_how_to_get_nginx(demo: Demo, directory: Path) -> None:
     process = demo("-c", WITHOUT_NGINX)
-    [straight] = addresses(tmp_path / "said")
+    [straight] = addresses(directory / "said")
     assert_served(straight, "wsgid")
     assert (
         "sudo apt-get install nginx)\nWithout nginx, this is served over HTTP alone.\n"
-        in (tmp_path / "said").read_text()
+        in (directory / "said").read_text()
     )
-    assert_ends(process, tmp_path)
+    assert_ends(process, directory)
+
+
+def test_with_databases_both_sites_are_served_and_the_commands_work(demo: Demo, directory: Path) -> None:
+    process = demo("-m", "tools.demo_databases")
+    django, flask = addresses(directory / "said", *STEPS)
+    tried = re.findall(rf"(?m)^  (curl .* (?:{django}|{flask}))$", (directory / "said").read_text())
+    pages = [subprocess.run(shlex.split(command), capture_output=True, text=True, check=True) for command in tried]
+    assert [page.stdout.count("This is your visit number") for page in pages] == [1, 1]
+    assert "<li>Hello, " in pages[1].stdout  # what its command has written
+    assert_ends(process, directory, signal.SIGTERM)
+
+
+def test_with_databases_it_can_be_ended_while_it_starts(demo: Demo, directory: Path) -> None:
+    process = demo("-m", "tools.demo_databases")
+    eventually(lambda: STEPS[0] in (directory / "said").read_text(), "the databases start")
+    assert_ends(process, directory)

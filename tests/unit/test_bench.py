@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from bench import bars, report
+from bench.databases import CountedPostgres
 from bench.sample import Failed, Metric, Runs, Sample, Table, ratios, spread
-from bench.shapes import SHAPES
+from bench.shapes import SHAPES, named
 
 
 def run(cpu_us: float, errors: float = 0) -> Sample:
@@ -72,3 +74,23 @@ def test_the_dispatcher_runs_alone_for_a_profiler(protocol: list[str]) -> None:
     command = [sys.executable, "-m", "bench.alone", "50", *protocol]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("us of processor time a request\n")
+
+
+def test_a_group_means_all_its_shapes_and_a_name_means_one() -> None:
+    assert named("hello") == ["hello"] and named("nothing") == []
+    assert named("databases") == ["django-5ms", "django-50ms", "flask-5ms", "flask-50ms", "django-unpooled"]
+    assert not {shape.group for shape in SHAPES.values()} & set(SHAPES)
+
+
+def test_connections_are_counted_from_the_log_of_postgresql(tmp_path: Path) -> None:
+    begun = "2026-11-22 10:00:00.000 UTC [7] LOG:  connection authorized: user=postgres database=postgres\n"
+    ended = "2026-11-22 10:00:00.000 UTC [7] LOG:  disconnection: session time: 0:00:00.1 user=postgres database=x\n"
+    received = "2026-11-22 10:00:00.000 UTC [7] LOG:  connection received: host=[local]\n"
+    database = CountedPostgres()
+    database.directory, log = tmp_path, tmp_path / "log"
+    log.write_text(received + begun + ended)
+    assert database.connected() == 0
+    database.begin_count()
+    log.write_text(log.read_text() + received + begun + begun + ended + begun + begun + ended + ended)
+    assert database.counts() == (3, 4)
+    assert database.connected() == 1

@@ -7,6 +7,7 @@ from notes import views
 urlpatterns = [
     path("", views.index, name="index"),
     path("admin/", admin.site.urls),
+    path("write/", views.write, name="write"),
     path("private/", views.private, name="private"),
     path("upload/", views.upload, name="upload"),
     path("stream/", views.stream, name="stream"),

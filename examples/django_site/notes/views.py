@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from django.contrib.auth.decorators import login_required
+from django.forms import modelform_factory
 from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
-from django.shortcuts import render
-from django.views.decorators.http import condition
+from django.shortcuts import redirect, render
+from django.views.decorators.http import condition, require_POST
 
 from notes.models import Note
 
 PLAIN = "text/plain; charset=utf-8"
+NoteForm = modelform_factory(Note, fields=["title"])
 
 
 def index(request: HttpRequest) -> HttpResponse:
@@ -21,6 +23,15 @@ def index(request: HttpRequest) -> HttpResponse:
     visits = request.session.get("visits", 0) + 1
     request.session["visits"] = visits
     return render(request, "notes/index.html", {"visits": visits, "pid": os.getpid(), "notes": Note.objects.all()[:20]})
+
+
+@require_POST
+def write(request: HttpRequest) -> HttpResponse:
+    """A note from the form of the first page, to the database."""
+    form = NoteForm(request.POST)
+    if form.is_valid():
+        form.save()
+    return redirect("index")
 
 
 @login_required
