@@ -141,9 +141,8 @@ class Database:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=self.directory,
                 process_group=0,
-                **self._identity(),
+                **self._surroundings(),
             )
         deadline_s = time.monotonic() + START_DEADLINE_S
         while not self.is_up():
@@ -151,17 +150,16 @@ class Database:
                 raise DatabaseError(f"{self.program} does not start:\n{(self.directory / 'log').read_text()}")
             time.sleep(POLL_S)
 
-    def _identity(self) -> dict[str, Any]:
-        """For subprocess: as whom the server runs."""
+    def _surroundings(self) -> dict[str, Any]:
+        """For subprocess: where the server runs, and as whom. Its temporary files are in its directory, too."""
+        where = {"cwd": self.directory, "env": {**os.environ, "TMPDIR": os.fspath(self.directory)}}
         if os.geteuid() != 0:
-            return {}
+            return where
         account = pwd.getpwnam(self.user)
-        return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        return {**where, "user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
     def _run(self, *command: str) -> None:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=self.directory, **self._identity()
-        )
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, **self._surroundings())
         if done.returncode != 0:
             raise DatabaseError(f"`{' '.join(command)}` failed:\n{done.stdout}{done.stderr}")
 
