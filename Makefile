@@ -66,7 +66,7 @@ faults: $(VENV)/.installed-test
 fuzz: $(FUZZ_VENV)/.installed-fuzz
 	@$(FUZZ_VENV)/bin/python -m fuzz $(ONLY)
 
-# Three quarters of an hour; `make bench ONLY="hello databases --rounds 2"` runs these alone. The peers have an environment
+# Forty minutes; `make bench ONLY="hello databases --rounds 2"` runs these alone. The peers have an environment
 # of their own.
 bench: $(BENCH_VENV)/.installed-bench
 	@$(BENCH_VENV)/bin/python -m bench $(ONLY)

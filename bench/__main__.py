@@ -1,6 +1,6 @@
 """python -m bench [SHAPE|GROUP ...]: measure these shapes, or all, and print the tables and which bars hold.
 
-All of it takes some three quarters of an hour.  It then writes bench/RESULTS.md.  Exit code 1 if a bar is missed.
+All of it takes some forty minutes.  It then writes bench/RESULTS.md.  Exit code 1 if a bar is missed.
 """
 
 import argparse

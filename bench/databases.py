@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import ClassVar, Protocol, Self
 
 import pymysql
@@ -45,7 +45,7 @@ class Counted(Protocol):
 class CountedPostgres(Postgres):
     """It writes a line for each connection that begins and for each that ends."""
 
-    variable = "BENCH_POSTGRES"
+    variable: ClassVar[str] = "BENCH_POSTGRES"
     EVENT = re.compile(r"LOG:  (?:(connection authorized)|disconnection: ).*user=postgres")
 
     @property
@@ -80,7 +80,7 @@ class CountedPostgres(Postgres):
 class CountedMariaDb(MariaDb):
     """Its status variables have both counts; the one who asks is connected, too."""
 
-    variable = "BENCH_MARIADB"
+    variable: ClassVar[str] = "BENCH_MARIADB"
 
     @property
     def address(self) -> str:
@@ -117,7 +117,10 @@ class CountedMariaDb(MariaDb):
         return int(value)
 
 
-KINDS = {"postgres": CountedPostgres, "mariadb": CountedMariaDb}
+KINDS: dict[str, Callable[[], AbstractContextManager[Counted]]] = {
+    "postgres": CountedPostgres,
+    "mariadb": CountedMariaDb,
+}
 
 
 class Databases:
@@ -133,7 +136,7 @@ class Databases:
 
     def get(self, kind: str) -> Counted:
         if kind not in self._running:
-            database: Counted = self._stack.enter_context(KINDS[kind]())
+            database = self._stack.enter_context(KINDS[kind]())
             os.environ[database.variable] = database.address  # the servers inherit it
             self._running[kind] = database
         return self._running[kind]
