@@ -1,6 +1,7 @@
 """The benchmark's databases count what really connects to them, and its pages ask them."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -78,3 +79,9 @@ def test_a_page_asks_its_database(databases: Databases, name: str) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stdout.encode().strip() == shape.request.answer
         assert counts()[Metric.OPENED] >= 1
+
+
+def test_a_page_is_measured_without_a_server() -> None:
+    command = [sys.executable, "-m", "bench.page_alone", "--seconds", "0.5", "flask-5ms"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"\| flask-5ms \| [\d.]+ µs \| [\d.]+ µs \|", done.stdout.splitlines()[-1])
