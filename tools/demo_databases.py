@@ -1,7 +1,7 @@
 """`make demo-databases`: the two examples with databases, and the databases, until Ctrl-C.
 
-examples/django_site runs on PostgreSQL and Redis, examples/flask_database.py on MariaDB, each under a wsgid of its own.
-The databases are private ones (tools/databases.py).  Everything but the virtual environment is in temporary
+examples/django_site runs on PostgreSQL and Redis, examples/flask_databases.py on MariaDB, each under a wsgid of its
+own.  The databases are private ones (tools/databases.py).  Everything but the virtual environment is in temporary
 directories, and is gone afterwards.
 """
 
@@ -103,10 +103,10 @@ def examples(postgres: Postgres, mariadb: MariaDb, redis: Redis) -> Iterator[Dem
         connection.cursor().execute("CREATE DATABASE notes")
     yield DemoSite(
         "Flask on MariaDB",
-        "flask_database:application",
+        "flask_databases:application",
         EXAMPLES,
         {"DATABASE_URL": f"mysql+pymysql://root@localhost/notes?unix_socket={mariadb.socket_path}"},
-        ("-m", "flask", "--app", "flask_database", "create-tables"),
+        ("-m", "flask", "--app", "flask_databases", "create-tables"),
         "curl -L -d title=Hello",
     )
 

@@ -2,8 +2,8 @@
 
     pip install flask 'sqlalchemy>=2' pymysql
     export DATABASE_URL='mysql+pymysql://USER@localhost/DATABASE?unix_socket=/run/mysqld/mysqld.sock'
-    flask --app flask_database create-tables
-    wsgid --http :8000 --workers 4 --harakiri 30 flask_database:application
+    flask --app flask_databases create-tables
+    wsgid --http :8000 --workers 4 --harakiri 30 flask_databases:application
 
 PyMySQL is written in Python: while a query runs, the worker serves other requests.  mysqlclient is written in C, and
 would hold the worker.
