@@ -12,6 +12,10 @@ Rules
   before nginx gives up (uwsgi_read_timeout).
 """
 
+# Django would import these two with the first request, which would hold up the worker meanwhile.
+import psycopg_pool  # noqa: F401
+import redis  # noqa: F401
+
 from mysite.settings import *  # noqa: F403
 from mysite.settings import os
 
