@@ -184,7 +184,7 @@ class Worker:
         for it."""
         CLOCK.look()
         now_s = time.monotonic()
-        self._timeouts.end_overdue(self._dispatcher.greenlets, now_s)
+        self._timeouts.end_overdue(self._dispatcher.deadlines, now_s)
         self._dispatcher.trim(now_s)
         self._dispatcher.look_after_parked(now_s)
         self._print_waiting(now_s)

@@ -16,6 +16,7 @@ proxy_connection.py  a connection that begins with a PROXY header
 http_connection.py   a connection with HTTP requests, answered in order
 keepalive.py         HTTP connections between two requests
 client_socket.py     the socket of a connection, for WebSockets
+deadlines.py         which requests are overdue, without a look at all
 timeouts.py          --harakiri, --hub-warn, --hub-timeout
 clock.py             how long the event loop was held up
 turns.py             slices of time for loops over a socket

@@ -12,6 +12,7 @@ from wsgid.serving.uwsgi_requests cimport UwsgiRequests
 
 
 cdef class Dispatcher:
+    cdef readonly object deadlines
     cdef object _on_empty
     cdef Tally _tally
     cdef object _cleanup

@@ -12,6 +12,7 @@ Rules
 * Each request begins with an empty context (contextvars).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -29,7 +30,8 @@ from wsgid.serving.access_log import AccessLog
 from wsgid.serving.cleanup import Cleanup
 from wsgid.serving.completion import Completion
 from wsgid.serving.connection import Connection
-from wsgid.serving.greenlets import GreenletPool, RequestGreenlet, set_harakiri
+from wsgid.serving.deadlines import Deadlines
+from wsgid.serving.greenlets import GreenletPool, RequestGreenlet
 from wsgid.serving.http_connection import HttpConnection
 from wsgid.serving.http_requests import HttpRequests
 from wsgid.serving.lingering_close import LingeringClose
@@ -69,8 +71,6 @@ class Dispatcher:
         access_log: AccessLog | None = None,
     ) -> None:
         hub = get_hub()
-        base = base_environ(log.ErrorStream(), settings.workers > 1, FileWrapper)
-        base = roomy({**base, "wsgid.harakiri": set_harakiri})
         trusted = Trusted(settings.forwarded_allow_ips, settings.forwarded_headers)
         wrapping = partial(tls_connection.wrapping, settings=settings, trusted=trusted)
         lingering = LingeringClose(settings)
@@ -79,6 +79,9 @@ class Dispatcher:
         self._cleanup = Cleanup()
         self._completion = completion = Completion(tally)
         self._pool = pool = GreenletPool(hub, self._serve, (HttpConnection, AcceptSocket), self._cleanup.add)
+        self.deadlines = Deadlines(settings.harakiri or math.inf, lambda: pool.greenlets)
+        base = base_environ(log.ErrorStream(), settings.workers > 1, FileWrapper)
+        base = roomy({**base, "wsgid.harakiri": self.deadlines.set_harakiri})
         self._acceptor = acceptor = Acceptor(settings, hub, listeners, wrapping, pool, tally, say_once)
         refusals = Refusals(tally, lingering)
         ends = (acceptor, completion, refusals, lingering, access_log)

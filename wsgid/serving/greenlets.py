@@ -142,21 +142,6 @@ class GreenletPool:
             )
 
 
-def set_harakiri(seconds: float) -> None:
-    """environ["wsgid.harakiri"]: give this request so many seconds from now on, whatever --harakiri says.
-
-    Args:
-        seconds: float("inf") for no limit.
-
-    Raises:
-        RuntimeError: called outside of the greenlet that serves a request.
-    """
-    current = greenlet.getcurrent()
-    if not isinstance(current, RequestGreenlet):
-        raise RuntimeError("wsgid.harakiri has to be called in the greenlet that serves the request")
-    current.deadline_s = time.monotonic() + seconds
-
-
 def _shown(environ: dict[str, Any], name: str) -> str:
     """Return a value as text: the application may have put any object there."""
     value = environ.get(name, "")

@@ -5,25 +5,20 @@ Rules
 * Only so many connections are kept. Beyond that, the connection that has been kept longest is closed.
 * A quiet connection is closed without an answer after --http-keepalive. A connection whose head has begun is late after
   --http-head-timeout, and gets an answer.
+* All connections of a state have the same time. So each state's dict has them in the order of their ends, and only the
+  first ones are looked at, however many are kept.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 from wsgid.serving.connection import READ
 from wsgid.serving.http_connection import Arrival, HttpConnection
 
 _NOTHING, _PART, _HEAD, _END = Arrival  # see http_connection.py
-
-
-@dataclass
-class _Parked:
-    __slots__ = ("until_s", "begun")
-
-    until_s: float
-    begun: bool  # whether a head has begun, or what has to come before a head
 
 
 class IdleConnections:
@@ -45,10 +40,12 @@ class IdleConnections:
         self._head_s = head_s
         self._places = places
         self._resume = resume
-        self._parked: dict[HttpConnection, _Parked] = {}
+        # Each with the time of its end.
+        self._quiet: dict[HttpConnection, float] = {}
+        self._begun: dict[HttpConnection, float] = {}  # a head has begun, or what has to come before a head
 
     def __len__(self) -> int:
-        return len(self._parked)
+        return len(self._quiet) + len(self._begun)
 
     def keep(self, exchange: HttpConnection, arrival: Arrival, now_s: float) -> None:
         """Keep a connection until its next request arrives.
@@ -58,51 +55,48 @@ class IdleConnections:
             arrival: NOTHING or PART.
             now_s: by the worker's clock.
         """
-        begun = arrival is _PART
         connection = exchange.connection
         if connection.watcher is None:  # one watcher for all its requests: restarting it costs no epoll_ctl(2)
             connection.watcher = self._hub.loop.io(connection.fd, READ)
-        self._parked[exchange] = _Parked(now_s + (self._head_s if begun else self._quiet_s), begun)
+        if arrival is _PART:
+            self._begun[exchange] = now_s + self._head_s
+        else:
+            self._quiet[exchange] = now_s + self._quiet_s
         connection.watcher.start(self._wake, exchange)
-        if len(self._parked) > self._places:
-            self._close(next(iter(self._parked)))
+        if len(self._quiet) + len(self._begun) > self._places:
+            self._close(self._kept_longest())
 
     def expire(self, now_s: float) -> list[HttpConnection]:
         """Close quiet connections whose time is over. Returns the late ones, which the caller has to answer."""
-        late = []
-        for exchange, parked in list(self._parked.items()):
-            if now_s < parked.until_s:
-                continue
-            if parked.begun:
-                self._forget(exchange)
-                late.append(exchange)
-            else:
-                self._close(exchange)
+        for exchange in _over(self._quiet, now_s):
+            self._close(exchange)
+        late = _over(self._begun, now_s)
+        for exchange in late:
+            self._forget(exchange)
         return late
 
     def delay(self, more_s: float) -> None:
         """Give each connection this many seconds more."""
-        for parked in self._parked.values():
-            parked.until_s += more_s
+        for parked in (self._quiet, self._begun):
+            for exchange in parked:
+                parked[exchange] += more_s
 
     def hurry(self, now_s: float, grace_s: float) -> None:
         """The worker leaves: from now on, each client has `grace_s` to send a request."""
         self._quiet_s, self._head_s = min(self._quiet_s, grace_s), min(self._head_s, grace_s)
-        for parked in self._parked.values():
-            parked.until_s = min(parked.until_s, now_s + grace_s)
+        for parked in (self._quiet, self._begun):
+            for exchange in parked:
+                parked[exchange] = min(parked[exchange], now_s + grace_s)
 
     def _wake(self, exchange: HttpConnection) -> None:
-        parked = self._parked[exchange]
         arrival = exchange.advance()
         if arrival is _PART:
-            if not parked.begun:
-                parked.begun = True
-                parked.until_s = time.monotonic() + self._head_s
+            if self._quiet.pop(exchange, None) is not None:
+                self._begun[exchange] = time.monotonic() + self._head_s
             return
         if arrival is _NOTHING:
-            if parked.begun:  # a TLS handshake has ended
-                parked.begun = False
-                parked.until_s = time.monotonic() + self._quiet_s
+            if self._begun.pop(exchange, None) is not None:  # a TLS handshake has ended
+                self._quiet[exchange] = time.monotonic() + self._quiet_s
             return
         if arrival is _END:
             self._close(exchange)
@@ -110,10 +104,27 @@ class IdleConnections:
         self._forget(exchange)
         self._resume(exchange)
 
+    def _kept_longest(self) -> HttpConnection:
+        """Return the connection that is in its state for the longest time."""
+        first = [(until_s - self._quiet_s, exchange) for exchange, until_s in islice(self._quiet.items(), 1)]
+        first += [(until_s - self._head_s, exchange) for exchange, until_s in islice(self._begun.items(), 1)]
+        return min(first, key=itemgetter(0))[1]
+
     def _forget(self, exchange: HttpConnection) -> None:
-        del self._parked[exchange]
+        if self._quiet.pop(exchange, None) is None:
+            del self._begun[exchange]
         exchange.connection.watcher.stop()
 
     def _close(self, exchange: HttpConnection) -> None:
         self._forget(exchange)
         exchange.connection.close()
+
+
+def _over(parked: dict[HttpConnection, float], now_s: float) -> list[HttpConnection]:
+    """Return the connections whose time is over, the first ones."""
+    over = []
+    for exchange, until_s in parked.items():
+        if now_s < until_s:
+            break
+        over.append(exchange)
+    return over

@@ -23,6 +23,7 @@ from wsgid.config.options import Settings
 from wsgid.errors import RequestTimeout
 from wsgid.ipc.scoreboard import Word
 from wsgid.serving.clock import CLOCK
+from wsgid.serving.deadlines import Deadlines
 from wsgid.serving.greenlets import RequestGreenlet
 
 AGAIN_S = 1.0  # after this time, a swallowed time-out is raised again
@@ -47,13 +48,11 @@ class Timeouts:
         self._line = line
         self._held_s = CLOCK.held_s  # by how much deadlines have been moved
 
-    def end_overdue(self, greenlets: Iterable[RequestGreenlet], now_s: float) -> None:
+    def end_overdue(self, deadlines: Deadlines, now_s: float) -> None:
         """Raise the time-out in each overdue greenlet; again later if it was swallowed."""
         if CLOCK.held_s > self._held_s:
-            self._move_deadlines(greenlets, now_s)
-        for serving in list(greenlets):
-            if serving.environ is None or now_s < serving.deadline_s:
-                continue
+            self._move_deadlines(deadlines.greenlets(), now_s)
+        for serving in deadlines.due(now_s):
             serving.deadline_s = now_s + AGAIN_S
             self._line[Word.TIMED_OUT] += 1
             log.error("harakiri: %s; it is here:", serving.described(), extra={"traceback": _stack(serving.gr_frame)})
