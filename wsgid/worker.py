@@ -42,7 +42,9 @@ from wsgid.serving.clock import CLOCK, ROUND_S
 from wsgid.serving.connection import READ
 from wsgid.serving.dispatcher import Dispatcher
 from wsgid.serving.leftovers import Leftovers
+from wsgid.serving.pulse import Pulse
 from wsgid.serving.recycling import Recycling
+from wsgid.serving.stutter import Stutter
 from wsgid.serving.timeouts import Timeouts
 from wsgid.sockets import certificates
 from wsgid.sockets.listen_spec import ListenSocket
@@ -112,8 +114,8 @@ class Worker:
         self._tell_dropped_at_s = 0.0
         self._modules = Watch(_module_files()) if settings.py_autoreload else None
         # Several beats within the shortest limit, so that a healthy hub never looks stalled.
-        self._pulse_s = min(settings.hub_warn, settings.hub_timeout_s, 1.0) / 4
-        self._pulse = self._hub.loop.timer(self._pulse_s, self._pulse_s)
+        self._pulse = Pulse(self._hub.loop, min(settings.hub_warn, settings.hub_timeout_s, 1.0) / 4, self._beat)
+        self._stutter = Stutter(line, settings.application, self._say_once)
         self._round = self._hub.loop.timer(ROUND_S, ROUND_S)
 
     def run(self) -> None:
@@ -121,7 +123,7 @@ class Worker:
         CLOCK.start()
         cleanup.tie_time_outs()
         self._line[Word.HEARTBEAT_NS] = time.monotonic_ns()
-        self._pulse.start(self._beat)
+        self._pulse.start()
         self._round.start(self._look_around)
         signal.signal(signal.SIGXCPU, self._on_stall)
         self._orders.start(self._on_orders)
@@ -137,6 +139,7 @@ class Worker:
             # In a child of the application no greenlet is left to run (LoopExit): the child ends as a process without
             # threads.
             forked_child.end_if_one()
+            self._stutter.stop()
             self._pulse.stop()  # what follows has its own limit, and must not count for --hub-timeout
             self._line[Word.HEARTBEAT_NS] = time.monotonic_ns() + _HARD_STOP_MARGIN_S * 10**9
             if self._access_log:
@@ -162,6 +165,7 @@ class Worker:
         """Give up what belongs to the worker, in a process that the application has forked."""
         self._dispatcher.serve_nobody()
         self._questions.abandon()
+        self._stutter.abandon()
         stackdump.abandon()
 
     def _on_stall(self, signo: int, frame: Any) -> None:
@@ -171,19 +175,21 @@ class Worker:
             self._access_log.flush()
         self._timeouts.on_stall(signo, frame)
 
-    def _beat(self) -> None:
+    def _beat(self, late_s: float) -> None:
         now_ns = time.monotonic_ns()
         CLOCK.look()
         self._line[Word.HELD_US] = int(CLOCK.held_s * 1e6)  # before the heartbeat: the master reads both
-        lag_us = (now_ns - self._line[Word.HEARTBEAT_NS]) // 1000 - int(self._pulse_s * 1e6)
-        self._line[Word.LAG_US] = max(lag_us, 0)
+        self._line[Word.LAG_US] = int(late_s * 1e6)
+        self._line[Word.HUB_LATE_US] += int(max(late_s, self._stutter.take_stood_s()) * 1e6)
         self._line[Word.HEARTBEAT_NS] = now_ns
+        self._stutter.note_late(late_s)
 
     def _look_around(self) -> None:
         """Every ROUND_S: end overdue requests, and check whether this worker should be replaced. Requests pay nothing
         for it."""
         CLOCK.look()
         now_s = time.monotonic()
+        self._stutter.look()
         self._timeouts.end_overdue(self._dispatcher.deadlines, now_s)
         self._dispatcher.trim(now_s)
         self._dispatcher.look_after_parked(now_s)

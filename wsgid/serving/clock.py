@@ -8,10 +8,12 @@ Rules
 * As long as nobody holds the loop, this costs nothing. The running times of greenlets are measured (greenlet.settrace)
   only for WATCH_S after the loop was late.  Before that, the master's signal finds the holder (timeouts.py).
 * The loop is late if a timer of ROUND_S was called LATE_S too late.  Shorter delays are normal.
+* A run of a greenlet is long from LONG_S on. The witness (stutter.py) reads the runs in a thread of its own.
 """
 
 import math
 import time
+from collections import deque
 from typing import Any
 
 import gevent
@@ -21,6 +23,8 @@ from gevent.hub import get_hub
 ROUND_S = 0.1  # `look` is called at least this often while the loop runs
 LATE_S = 0.05
 WATCH_S = 10.0
+LONG_S = 0.03
+LONG_RUNS_MAX = 1000  # that wait for the witness
 
 _monotonic = time.monotonic
 _start = gevent.Timeout.start
@@ -40,6 +44,10 @@ class Clock:
         self._before: Any = None  # the application's own tracer
         self._hub: Any = None
         self._switched_s = 0.0
+        # For the witness. Runs of greenlets, known only while greenlets are traced; the hub's own runs do not count.
+        self.run_since_s = math.inf  # when the present run began; inf: the hub runs, or nothing is known
+        self.long_runs: deque[tuple[float, float]] = deque(maxlen=LONG_RUNS_MAX)  # of the past: begin and end
+        self.shown_since_s = 0.0  # the begin of the run that the log or an operator was shown
 
     def start(self) -> None:
         """The loop begins to run."""
@@ -64,14 +72,24 @@ class Clock:
         self._ran.clear()
 
     def name(self, holder: object) -> None:
-        """Record that this greenlet holds the loop now."""
+        """Record that this greenlet holds the loop now, and that the log or an operator is shown it."""
         self._named = id(holder)
+        self.shown_since_s = self.run_since_s
 
     def take_own(self) -> dict[int, float]:
         """Return how many seconds greenlets have run themselves while they held up the loop, by their ids. Counts from
         the last call."""
         own, self._own = self._own, {}
         return own
+
+    def trace(self) -> bool:
+        """Measure the runs of greenlets for WATCH_S more. Runs in the hub. Returns False if that is not possible: the
+        application has installed a tracer of its own since."""
+        now_s = _monotonic()
+        self._watch_until_s = now_s + WATCH_S
+        if not self._watching:
+            self._watch(now_s)
+        return bool(greenlet.gettrace() == self._on_switch)
 
     def _note(self, late_s: float, now_s: float) -> None:
         held_s = max(late_s, sum(self._ran.values()))
@@ -94,6 +112,7 @@ class Clock:
 
     def _stop_watching(self) -> None:
         self._watching = False
+        self.run_since_s = math.inf
         if greenlet.gettrace() == self._on_switch:  # else a tracer of the application is active
             self._installed = False
             greenlet.settrace(self._before)
@@ -103,10 +122,13 @@ class Clock:
         """greenlet's tracer: called when the loop switches from one greenlet to another. It must not raise."""
         now_s = _monotonic()
         if event == "switch" or event == "throw":
-            origin = args[0]
+            origin, target = args
             if origin is not self._hub and self._watching:
                 number = id(origin)  # not the greenlet itself, which this dict would keep alive
                 self._ran[number] = self._ran.get(number, 0.0) + now_s - self._switched_s
+            if now_s - self.run_since_s >= LONG_S:
+                self.long_runs.append((self.run_since_s, now_s))
+            self.run_since_s = now_s if target is not self._hub and self._watching else math.inf
         self._switched_s = now_s
         if self._before is not None:
             self._before(event, args)

@@ -1,0 +1,262 @@
+"""A loop that stutters: no single stop is long, but together they take the worker's time. Says where it stands still.
+
+    a late timer -> greenlets are traced (clock.py), and a thread is the witness -> each TICK_S: does one greenlet run on?
+    -> where? -> standstill.py adds up -> the share for the statistics, a sentence for the log
+
+gevent's own monitor thread (gevent._monitor, GEVENT_MONITOR_THREAD_ENABLE) looks in the same way, but always.
+
+Rules
+* While no timer is late, there is no thread, no tracer and no further timer. The witness ends when the window has no
+  stop.
+* The loop stands still if one greenlet runs for LONG_S without a switch. Many short runs are a busy loop, not a stop.
+* The witness is a thread and no signal. A signal would interrupt the calls of C libraries, and not all of them go on
+  after EINTR (signal(7)). A signal could not tell a call that blocks from a process that was stopped, either.
+* Only time counts in which the process lived, and its main thread did not wait for a processor: a crowded machine,
+  SIGSTOP and a suspended machine are no fault of the code that was running
+  (docs/decisions/023-a-loop-that-stutters.md).
+* The witness runs in another thread. It uses nothing of gevent, and neither logs nor sends. It is the only one that
+  writes HUB_LATE_PERMILLE.
+"""
+
+import math
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from types import FrameType
+
+from gevent import monkey
+from gevent.hub import Hub
+
+from wsgid import log
+from wsgid.application.blame import Blamed, blamed
+from wsgid.ipc.scoreboard import Word
+from wsgid.linux import thread_times
+from wsgid.linux.thread_times import ThreadTimes
+from wsgid.serving.clock import CLOCK, LONG_S, Clock
+from wsgid.serving.standstill import Said, Standstill
+
+LATE_S = 0.02  # a timer that is so late makes the witness look; shorter delays are normal
+QUIET_S = 3.0  # how long the witness looks after a late timer
+TICK_S = 0.01
+
+_monotonic = time.monotonic
+_sleep = monkey.get_original("time", "sleep")
+_start_thread = monkey.get_original("_thread", "start_new_thread")
+_thread_ident = monkey.get_original("_thread", "get_ident")
+_native_id = monkey.get_original("_thread", "get_native_id")
+_HUB_RUNS = Hub.run.__code__
+
+
+class Stutter:
+    """Finds out where the loop of a worker stands still. Its methods are called in the hub.
+
+    Args:
+        line: the worker's words of the scoreboard.
+        application: MODULE:NAME, or a file.
+        say_once: takes a key and a sentence that the operator has to be told once.
+    """
+
+    def __init__(self, line: memoryview, application: str, say_once: Callable[[str, str], None]) -> None:
+        self._line = line
+        self._package = application.partition(":")[0].partition(".")[0]
+        self._say_once = say_once
+        self._standstill: Standstill | None = None  # remembers what was said
+        self._witness: Witness | None = None
+        self._taken_s = 0.0
+
+    def note_late(self, late_s: float) -> None:
+        """A timer of the loop was so late."""
+        if late_s < LATE_S:
+            return
+        if self._witness is not None:
+            self._witness.look_until_s = _monotonic() + QUIET_S
+        elif CLOCK.trace():
+            self._standstill = self._standstill or Standstill(_monotonic())
+            self._witness = Witness(CLOCK, self._standstill, self._line, self._package)
+            self._witness.start()
+
+    def look(self) -> None:
+        """Say what the witness has found. Called now and then."""
+        witness = self._witness
+        if witness is None:
+            return
+        if witness.said is not None:
+            said, witness.said = witness.said, None
+            self._say_once(f"stutter {said.key}", said.text)
+        if witness.has_ended:
+            self._witness = None
+            if witness.failure:
+                log.error("the loop's witness has failed", extra={"traceback": witness.failure})
+        elif not CLOCK.trace():
+            witness.stop()
+
+    def take_stood_s(self) -> float:
+        """Return for how long the loop stood still since the last call, as far as the witness has seen."""
+        stood_s = self._standstill.stood_s if self._standstill is not None else 0.0
+        taken_s, self._taken_s = self._taken_s, stood_s
+        return stood_s - taken_s
+
+    def stop(self) -> None:
+        """Look no more: the worker ends."""
+        if self._witness is not None:
+            self._witness.stop()
+
+    def abandon(self) -> None:
+        """Forget the witness in a process that was forked from the worker: fork(2) copies no other thread."""
+        self._witness = None
+
+
+class Witness:
+    """The thread that looks at the main thread.
+
+    Args:
+        clock: has the runs of the greenlets. Made in the main thread.
+        standstill: adds up. No other thread changes it.
+        line: the worker's words of the scoreboard.
+        package: the first part of the application's module name.
+    """
+
+    def __init__(self, clock: Clock, standstill: Standstill, line: memoryview, package: str) -> None:
+        self.look_until_s = _monotonic() + QUIET_S
+        self.has_ended = False
+        self.failure = ""
+        self.said: Said | None = None  # for the hub to log
+        self._stops = False
+        self._clock = clock
+        self._standstill = standstill
+        self._line = line
+        self._package = package
+        self._main_ident = _thread_ident()
+        self._looked_s = 0.0
+        self._run = _Run(math.inf)  # the run that is looked at
+        self._hub_since_s = math.inf  # when the hub was first seen in one of its callbacks
+
+    def start(self) -> None:
+        """Begin to look."""
+        try:
+            _start_thread(self._look_on, ())
+        except RuntimeError:  # the limit of processes: the next late timer tries again
+            self.has_ended = True
+
+    def stop(self) -> None:
+        """End after the present tick."""
+        self._stops = True
+
+    def _look_on(self) -> None:
+        try:
+            lived = _Lived()
+            self._looked_s = _monotonic()
+            while not self._stops and (self._looked_s < self.look_until_s or not self._standstill.is_over()):
+                _sleep(TICK_S)
+                now_s = _monotonic()
+                self._tick(now_s, lived.share(now_s - self._looked_s))
+        except Exception:  # for example no memory; the hub logs it
+            self.failure = traceback.format_exc()
+        finally:
+            self._line[Word.HUB_LATE_PERMILLE] = 0
+            self.has_ended = True
+
+    def _tick(self, now_s: float, share: float) -> None:
+        """Look at the runs since the last tick.
+
+        Args:
+            now_s: of the monotonic clock.
+            share: of the time since the last tick, in which the main thread could run.
+        """
+        while self._clock.long_runs:
+            since_s, until_s = self._clock.long_runs.popleft()
+            self._follow(since_s, until_s, share, None)
+        since_s = self._clock.run_since_s
+        frame = sys._current_frames().get(self._main_ident)
+        if since_s == math.inf and frame is not None and frame.f_code is not _HUB_RUNS:  # a callback of the hub
+            since_s = self._hub_since_s = min(self._hub_since_s, now_s)
+        else:
+            self._hub_since_s = math.inf
+        if since_s < now_s:
+            self._follow(since_s, now_s, share, frame)
+        elif self._run.since_s != since_s:
+            self._end_run()
+        self._looked_s = now_s
+        said = self._standstill.turn(now_s)
+        self.said = said or self.said
+        self._line[Word.HUB_LATE_PERMILLE] = self._standstill.permille
+
+    def _follow(self, since_s: float, until_s: float, share: float, frame: FrameType | None) -> None:
+        """Count a run, as far as it was not counted yet. A run has no frame any more when it is over."""
+        if since_s != self._run.since_s:
+            self._end_run()
+            self._run = _Run(since_s)
+        run = self._run
+        run.ran_s += max(until_s - max(since_s, self._looked_s), 0.0) * share
+        if run.ran_s < LONG_S:
+            return
+        stood_s, run.counted_s = run.ran_s - run.counted_s, run.ran_s
+        self._standstill.add(stood_s)
+        place = blamed(frame, self._package) if frame is not None else run.place
+        if place is not None:
+            run.place = place
+            run.places[place] = run.places.get(place, 0.0) + stood_s
+
+    def _end_run(self) -> None:
+        if self._run.places and self._run.since_s != self._clock.shown_since_s:
+            self._standstill.tell(self._run.places)
+        self._run = _Run(math.inf)
+
+
+class _Run:
+    """A run of one greenlet, from one switch to the next."""
+
+    def __init__(self, since_s: float) -> None:
+        self.since_s = since_s
+        self.ran_s = 0.0
+        self.counted_s = 0.0  # how much of it was added to the standstill
+        self.place: Blamed | None = None  # the last one
+        self.places: dict[Blamed, float] = {}  # with seconds
+
+
+class _Lived:
+    """How much of the time the main thread could run. Used by the witness alone.
+
+    The process lived while the witness slept for a tick, while it waited for the interpreter's lock (it wakes up in
+    each switch interval, and sleeps again: CPython's take_gil), while it waited for a processor, and while the main
+    thread ran or waited for a processor. Of this time the main thread could not use what it waited for a processor.
+    """
+
+    def __init__(self) -> None:
+        self._main_id, self._own_id = os.getpid(), _native_id()  # the main thread's is the pid (gettid(2))
+        self._read()
+
+    def _read(self) -> None:
+        self._main = thread_times.of_thread(self._main_id)
+        self._own = thread_times.of_thread(self._own_id)
+        self._sleeps = thread_times.sleeps()
+
+    def share(self, passed_s: float) -> float:
+        """Return the share of the time since the last call, from 0 to 1.
+
+        Args:
+            passed_s: by the monotonic clock.
+        """
+        main, own, sleeps = self._main, self._own, self._sleeps
+        self._read()
+        return usable_s(
+            passed_s,
+            TICK_S + (self._sleeps - sleeps) * sys.getswitchinterval(),
+            ThreadTimes(self._main.ran_s - main.ran_s, self._main.waited_s - main.waited_s),
+            self._own.waited_s - own.waited_s,
+        ) / max(passed_s, TICK_S)
+
+
+def usable_s(passed_s: float, slept_s: float, main: ThreadTimes, waited_s: float) -> float:
+    """Return for how long the main thread could run.
+
+    Args:
+        passed_s: the whole time, by the monotonic clock.
+        slept_s: how long the witness has slept, at most.
+        main: what the main thread did.
+        waited_s: how long the witness waited for a processor.
+    """
+    lived_s = max(slept_s + waited_s, main.ran_s + main.waited_s)
+    return max(min(passed_s, lived_s) - main.waited_s, 0.0)
