@@ -2,14 +2,18 @@
 
 Rules
 * Where the kernel does not tell (no /proc, no CONFIG_SCHED_INFO), all times are 0.
-* `posix` is used: in a patched process, functions of `os` may be gevent's.
+* The calls keep the interpreter's lock (ctypes.PyDLL). Functions of `os` give it away: another thread would run on, and
+  its times would belong to a later moment than those that were read before.
 """
 
-import posix
+import ctypes
+import os
 import resource
 from dataclasses import dataclass
 
 _LINE_MAX_BYTES = 100
+
+_libc = ctypes.PyDLL(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +30,15 @@ def of_thread(native_id: int) -> ThreadTimes:
     Args:
         native_id: the kernel's number of the thread; that of the main thread is the pid.
     """
-    try:
-        fd = posix.open(f"/proc/self/task/{native_id}/schedstat", posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
+    line = ctypes.create_string_buffer(_LINE_MAX_BYTES)
+    fd = _libc.open(b"/proc/self/task/%d/schedstat" % native_id, os.O_RDONLY | os.O_CLOEXEC)
+    if fd >= 0:
+        _libc.read(fd, line, _LINE_MAX_BYTES - 1)
+        _libc.close(fd)
+    numbers = line.value.split()
+    if len(numbers) < 2:
         return ThreadTimes(0.0, 0.0)
-    try:
-        ran_ns, waited_ns, _slices = posix.read(fd, _LINE_MAX_BYTES).split()
-        return ThreadTimes(int(ran_ns) / 1e9, int(waited_ns) / 1e9)
-    except (OSError, ValueError):
-        return ThreadTimes(0.0, 0.0)
-    finally:
-        posix.close(fd)
+    return ThreadTimes(int(numbers[0]) / 1e9, int(numbers[1]) / 1e9)
 
 
 def sleeps() -> int:

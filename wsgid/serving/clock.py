@@ -8,7 +8,8 @@ Rules
 * As long as nobody holds the loop, this costs nothing. The running times of greenlets are measured (greenlet.settrace)
   only for WATCH_S after the loop was late.  Before that, the master's signal finds the holder (timeouts.py).
 * The loop is late if a timer of ROUND_S was called LATE_S too late.  Shorter delays are normal.
-* A run of a greenlet is long from LONG_S on. The witness (stutter.py) reads the runs in a thread of its own.
+* A run of a greenlet is long from LONG_S on. A request begins a new run, also in a greenlet that serves several requests
+  without a switch.  The witness (stutter.py) reads the runs in a thread of its own.
 """
 
 import math
@@ -44,10 +45,11 @@ class Clock:
         self._before: Any = None  # the application's own tracer
         self._hub: Any = None
         self._switched_s = 0.0
-        # For the witness. Runs of greenlets, known only while greenlets are traced; the hub's own runs do not count.
-        self.run_since_s = math.inf  # when the present run began; inf: the hub runs, or nothing is known
+        # For the witness. Known only while greenlets are traced; the hub's own runs do not count.
+        self.runner: Any = None  # the running greenlet
+        self.switched_to_s = math.inf  # since when; inf: the hub runs, or nothing is known
         self.long_runs: deque[tuple[float, float]] = deque(maxlen=LONG_RUNS_MAX)  # of the past: begin and end
-        self.shown_since_s = 0.0  # the begin of the run that the log or an operator was shown
+        self.shown_since_s = 0.0  # the begin of the run that the log, or an operator, was shown
 
     def start(self) -> None:
         """The loop begins to run."""
@@ -74,13 +76,29 @@ class Clock:
     def name(self, holder: object) -> None:
         """Record that this greenlet holds the loop now, and that the log or an operator is shown it."""
         self._named = id(holder)
-        self.shown_since_s = self.run_since_s
+        self.shown_since_s = self.run_since_s(holder)
 
     def take_own(self) -> dict[int, float]:
         """Return how many seconds greenlets have run themselves while they held up the loop, by their ids. Counts from
         the last call."""
         own, self._own = self._own, {}
         return own
+
+    def run_since_s(self, runner: object) -> float:
+        """Return when the present run began. Infinite if the hub runs, or nothing is known.
+
+        Args:
+            runner: the running greenlet.
+        """
+        return max(self.switched_to_s, getattr(runner, "started_s", 0.0))  # a RequestGreenlet's
+
+    def run_since_s(self, runner: object) -> float:
+        """Return when the present run began. Infinite if the hub runs, or nothing is known.
+
+        Args:
+            runner: the running greenlet.
+        """
+        return max(self.switched_to_s, getattr(runner, "started_s", 0.0))  # a RequestGreenlet has it
 
     def trace(self) -> bool:
         """Measure the runs of greenlets for WATCH_S more. Runs in the hub. Returns False if that is not possible: the
@@ -112,7 +130,7 @@ class Clock:
 
     def _stop_watching(self) -> None:
         self._watching = False
-        self.run_since_s = math.inf
+        self.runner, self.switched_to_s = None, math.inf
         if greenlet.gettrace() == self._on_switch:  # else a tracer of the application is active
             self._installed = False
             greenlet.settrace(self._before)
@@ -126,9 +144,10 @@ class Clock:
             if origin is not self._hub and self._watching:
                 number = id(origin)  # not the greenlet itself, which this dict would keep alive
                 self._ran[number] = self._ran.get(number, 0.0) + now_s - self._switched_s
-            if now_s - self.run_since_s >= LONG_S:
-                self.long_runs.append((self.run_since_s, now_s))
-            self.run_since_s = now_s if target is not self._hub and self._watching else math.inf
+            if now_s - self.switched_to_s >= LONG_S:
+                self.long_runs.append((self.run_since_s(origin), now_s))
+            self.switched_to_s = now_s if target is not self._hub and self._watching else math.inf
+            self.runner = target
         self._switched_s = now_s
         if self._before is not None:
             self._before(event, args)

@@ -3,8 +3,8 @@
 Rules
 * The intervals are random around their mean: stops of the loop that follow each other as regularly as the beats of a
   timer would come just in time, and would never make the timer late.
-* Each beat is measured from the start of its timer. A timer that repeats would keep its grid (libev): two beats that are
-  equally late are an interval apart.
+* Each beat is measured from the start of its timer. A timer that repeats would keep its grid (libev), where two beats
+  that are equally late are an interval apart.
 """
 
 import random

@@ -1,7 +1,7 @@
 """A loop that stutters: no single stop is long, but together they take the worker's time. Says where it stands still.
 
-    a late timer -> greenlets are traced (clock.py), and a thread is the witness -> each TICK_S: does one greenlet run on?
-    -> where? -> standstill.py adds up -> the share for the statistics, a sentence for the log
+    a late timer -> greenlets are traced (clock.py), and a thread is the witness
+    -> each TICK_S: does one greenlet run on? where? -> standstill.py adds up -> the statistics, a sentence for the log
 
 gevent's own monitor thread (gevent._monitor, GEVENT_MONITOR_THREAD_ENABLE) looks in the same way, but always.
 
@@ -34,7 +34,7 @@ from wsgid.application.blame import Blamed, blamed
 from wsgid.ipc.scoreboard import Word
 from wsgid.linux import thread_times
 from wsgid.linux.thread_times import ThreadTimes
-from wsgid.serving.clock import CLOCK, LONG_S, Clock
+from wsgid.serving.clock import CLOCK, LONG_S, ROUND_S, Clock
 from wsgid.serving.standstill import Said, Standstill
 
 LATE_S = 0.02  # a timer that is so late makes the witness look; shorter delays are normal
@@ -65,6 +65,7 @@ class Stutter:
         self._standstill: Standstill | None = None  # remembers what was said
         self._witness: Witness | None = None
         self._taken_s = 0.0
+        self._looked_s = math.inf
 
     def note_late(self, late_s: float) -> None:
         """A timer of the loop was so late."""
@@ -78,10 +79,14 @@ class Stutter:
             self._witness.start()
 
     def look(self) -> None:
-        """Say what the witness has found. Called now and then."""
-        witness = self._witness
-        if witness is None:
-            return
+        """Say what the witness has found. Called every ROUND_S."""
+        now_s = _monotonic()
+        self.note_late(now_s - self._looked_s - ROUND_S)
+        self._looked_s = now_s
+        if self._witness is not None:
+            self._hear(self._witness)
+
+    def _hear(self, witness: "Witness") -> None:
         if witness.said is not None:
             said, witness.said = witness.said, None
             self._say_once(f"stutter {said.key}", said.text)
@@ -150,26 +155,34 @@ class Witness:
             self._looked_s = _monotonic()
             while not self._stops and (self._looked_s < self.look_until_s or not self._standstill.is_over()):
                 _sleep(TICK_S)
-                now_s = _monotonic()
-                self._tick(now_s, lived.share(now_s - self._looked_s))
+                self._look(lived)
         except Exception:  # for example no memory; the hub logs it
             self.failure = traceback.format_exc()
         finally:
             self._line[Word.HUB_LATE_PERMILLE] = 0
             self.has_ended = True
 
-    def _tick(self, now_s: float, share: float) -> None:
-        """Look at the runs since the last tick.
+    def _look(self, lived: "_Lived") -> None:
+        """Look at the main thread. Nothing here gives the interpreter's lock away, so that all is of the same moment."""
+        now_s = _monotonic()
+        since_s = self._clock.run_since_s(self._clock.runner)
+        frame = sys._current_frames().get(self._main_ident)
+        self.tick(now_s, since_s, frame, lived.share(now_s - self._looked_s))
+        said = self._standstill.turn(now_s)
+        self.said = said or self.said
+        self._line[Word.HUB_LATE_PERMILLE] = self._standstill.permille
+
+    def tick(self, now_s: float, since_s: float, frame: FrameType | None, share: float) -> None:
+        """Count the runs since the last tick.
 
         Args:
             now_s: of the monotonic clock.
+            since_s: when the present run began; infinite: the hub runs.
+            frame: the innermost one of the main thread.
             share: of the time since the last tick, in which the main thread could run.
         """
         while self._clock.long_runs:
-            since_s, until_s = self._clock.long_runs.popleft()
-            self._follow(since_s, until_s, share, None)
-        since_s = self._clock.run_since_s
-        frame = sys._current_frames().get(self._main_ident)
+            self._follow(*self._clock.long_runs.popleft(), share, None)
         if since_s == math.inf and frame is not None and frame.f_code is not _HUB_RUNS:  # a callback of the hub
             since_s = self._hub_since_s = min(self._hub_since_s, now_s)
         else:
@@ -179,9 +192,6 @@ class Witness:
         elif self._run.since_s != since_s:
             self._end_run()
         self._looked_s = now_s
-        said = self._standstill.turn(now_s)
-        self.said = said or self.said
-        self._line[Word.HUB_LATE_PERMILLE] = self._standstill.permille
 
     def _follow(self, since_s: float, until_s: float, share: float, frame: FrameType | None) -> None:
         """Count a run, as far as it was not counted yet. A run has no frame any more when it is over."""
@@ -243,7 +253,7 @@ class _Lived:
         self._read()
         return usable_s(
             passed_s,
-            TICK_S + (self._sleeps - sleeps) * sys.getswitchinterval(),
+            TICK_S + max(self._sleeps - sleeps - 1, 0) * sys.getswitchinterval(),
             ThreadTimes(self._main.ran_s - main.ran_s, self._main.waited_s - main.waited_s),
             self._own.waited_s - own.waited_s,
         ) / max(passed_s, TICK_S)
