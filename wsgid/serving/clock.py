@@ -8,8 +8,8 @@ Rules
 * As long as nobody holds the loop, this costs nothing. The running times of greenlets are measured (greenlet.settrace)
   only for WATCH_S after the loop was late.  Before that, the master's signal finds the holder (timeouts.py).
 * The loop is late if a timer of ROUND_S was called LATE_S too late.  Shorter delays are normal.
-* A run of a greenlet is long from LONG_S on. A request begins a new run, also in a greenlet that serves several requests
-  without a switch.  The witness (stutter.py) reads the runs in a thread of its own.
+* A run of a greenlet is long from LONG_S on. A request begins a new run, also in a greenlet that serves several
+  requests without a switch.  The witness (stutter.py) reads the runs in a thread of its own.
 """
 
 import math
@@ -83,14 +83,6 @@ class Clock:
         the last call."""
         own, self._own = self._own, {}
         return own
-
-    def run_since_s(self, runner: object) -> float:
-        """Return when the present run began. Infinite if the hub runs, or nothing is known.
-
-        Args:
-            runner: the running greenlet.
-        """
-        return max(self.switched_to_s, getattr(runner, "started_s", 0.0))  # a RequestGreenlet's
 
     def run_since_s(self, runner: object) -> float:
         """Return when the present run began. Infinite if the hub runs, or nothing is known.

@@ -163,7 +163,7 @@ class Witness:
             self.has_ended = True
 
     def _look(self, lived: "_Lived") -> None:
-        """Look at the main thread. Nothing here gives the interpreter's lock away, so that all is of the same moment."""
+        """Look at the main thread. Nothing here gives the interpreter's lock away: all that is seen is of one moment."""
         now_s = _monotonic()
         since_s = self._clock.run_since_s(self._clock.runner)
         frame = sys._current_frames().get(self._main_ident)
