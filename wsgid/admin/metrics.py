@@ -230,6 +230,13 @@ METRICS = (
         _workers(lambda w: w.words[Word.LAG_US] / 1e6 if w.words[Word.HEARTBEAT_NS] else None),
     ),
     Metric(
+        "wsgid_hub_late_seconds_total",
+        _C,
+        "How late the beats of the worker's event loop came, added up.",
+        _WORKER,
+        _workers(lambda w: w.words[Word.HUB_LATE_US] / 1e6),
+    ),
+    Metric(
         "wsgid_heartbeat_age_seconds",
         _G,
         "How long ago the worker's event loop last ran its heartbeat.",

@@ -1,7 +1,7 @@
 """What `wsgidctl status` shows, as one JSON object made from a Snapshot.
 
 Rules
-* Ages are in seconds and sizes in bytes; the names have the unit at their end.
+* Ages are in seconds and sizes in bytes; the names have the unit at their end. A share is a number from 0 to 1.
 * There is no judgement here: ctl/troubles.py decides what is wrong.
 """
 
@@ -22,6 +22,7 @@ _TOTALS: dict[str, int] = {
     "timed_out": Word.TIMED_OUT,
     "sent_bytes": Word.SENT_BYTES,
     "busy_us": Word.BUSY_US,
+    "hub_late_us": Word.HUB_LATE_US,
 }
 
 
@@ -70,6 +71,7 @@ def _worker(worker: WorkerView, snapshot: Snapshot) -> dict[str, Any]:
         "requests": worker.since[Word.REQUESTS],
         "in_flight": worker.in_flight,
         "lag_s": worker.words[Word.LAG_US] / 1e6,
+        "stood_still": worker.words[Word.HUB_LATE_PERMILLE] / 1000,
         "heartbeat_age_s": round(worker.heartbeat_age_s, 3),
         "rss_bytes": worker.memory.rss_bytes,
         "restarts": {cause.value: count for cause, count in worker.deaths.items() if count},

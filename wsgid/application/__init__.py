@@ -7,5 +7,6 @@ import_watch.py   threads and connections of the import, which workers would los
 drivers.py        drivers that wait in C, and psycogreen for psycopg2
 forks.py          processes that the application forks
 whereabouts.py    describes a greenlet or a thread of the application
+blame.py          which line of a stack is to blame
 check_child.py    the child process of --check
 """

@@ -72,6 +72,11 @@ def size(size_bytes: int | None) -> str:
     return f"{mib:.1f} MiB" if mib < 100 else f"{mib:.0f} MiB"
 
 
+def percent(share: float) -> str:
+    """Return a share as a percentage."""
+    return f"{100 * share:.0f} %"
+
+
 def count(number: int, thing: str) -> str:
     """Return a number with its noun: 1 worker, 2 workers."""
     return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -7,9 +7,10 @@ Rules
 from collections.abc import Iterator
 from typing import Any
 
-from wsgid.ctl.tables import age, count
+from wsgid.ctl.tables import age, count, percent
 
 QUEUE_SHARE = 0.5  # of the backlog; from here on the backlog will soon be full
+STOOD_SHARE = 1 / 3  # of the time; the worker's log message has the same limit
 
 
 def troubles(status: dict[str, Any]) -> list[str]:
@@ -37,6 +38,11 @@ def _workers(status: dict[str, Any]) -> Iterator[str]:
                 f"{name}'s event loop has not run for {worker['heartbeat_age_s']:.1f} s: "
                 f"see wsgidctl stacks --worker {worker['slot']}"
             )
+        elif stutters(worker):
+            yield (
+                f"{name}'s event loop stood still for {percent(worker['stood_still'])} of the last 10 s: "
+                "the server's log says where"
+            )
         if worker["state"] in ("lost", "aborting"):
             yield f"{name} (pid {worker['pid']}) is {worker['state']}: it ends"
         if worker["rests_s"] > 0 and status["mode"] == "running":
@@ -54,6 +60,11 @@ def is_held_up(worker: dict[str, Any], status: dict[str, Any]) -> bool:
     limit_s: float = min(status["hub_warn_s"], 1.0)
     late: float = worker["heartbeat_age_s"]
     return worker["state"] in ("stalled", "stuck") or (beats and late > limit_s)
+
+
+def stutters(worker: dict[str, Any]) -> bool:
+    """Whether the worker's event loop has stood still for a large part of the last 10 s."""
+    return bool(worker["stood_still"] > STOOD_SHARE)
 
 
 def _listeners(status: dict[str, Any]) -> Iterator[str]:

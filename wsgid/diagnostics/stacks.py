@@ -18,6 +18,7 @@ import greenlet
 from gevent import monkey
 from gevent.hub import get_hub
 
+from wsgid.serving import stutter
 from wsgid.serving.greenlets import RequestGreenlet
 
 STACKS_MAX = 200  # different stacks in an answer
@@ -80,7 +81,7 @@ def report(requests: Iterable[RequestGreenlet], held: FrameType | None = None) -
     for other in _others((current, hub, hub.parent)):
         stacks.add("greenlet", other.gr_frame, _named(other))
     for ident, frame in sys._current_frames().items():
-        if ident != _thread_ident():
+        if ident != _thread_ident() and not stutter.is_witness(frame):
             stacks.add("thread", frame, f"thread {ident}")
     return {"stacks": stacks.entries(), "idle": idle, "omitted": stacks.omitted}
 

@@ -19,6 +19,9 @@ client_socket.py     the socket of a connection, for WebSockets
 deadlines.py         which requests are overdue, without a look at all
 timeouts.py          --harakiri, --hub-warn, --hub-timeout
 clock.py             how long the event loop was held up
+pulse.py             a timer that tells how late it comes
+stutter.py           where the event loop stands still, if many short stops take its time
+standstill.py        adds these stops up, and decides what the log says
 turns.py             slices of time for loops over a socket
 cleanup.py           destroys what a request leaves behind
 leftovers.py         work of requests that a leaving worker waits for

@@ -40,6 +40,7 @@ from wsgid.serving.standstill import Said, Standstill
 LATE_S = 0.02  # a timer that is so late makes the witness look; shorter delays are normal
 QUIET_S = 3.0  # how long the witness looks after a late timer
 TICK_S = 0.01
+ASLEEP_SHARE = 0.1  # a main thread that runs for less than this share of the time is asleep
 
 _monotonic = time.monotonic
 _sleep = monkey.get_original("time", "sleep")
@@ -113,6 +114,15 @@ class Stutter:
         self._witness = None
 
 
+def is_witness(frame: FrameType | None) -> bool:
+    """Whether a thread with this innermost frame is a witness. Witnesses are wsgid's own business."""
+    while frame is not None:
+        if frame.f_code is Witness._look_on.__code__:
+            return True
+        frame = frame.f_back
+    return False
+
+
 class Witness:
     """The thread that looks at the main thread.
 
@@ -135,6 +145,7 @@ class Witness:
         self._package = package
         self._main_ident = _thread_ident()
         self._looked_s = 0.0
+        self._lost_s = 0.0  # of this tick, and in no run yet
         self._run = _Run(math.inf)  # the run that is looked at
         self._hub_since_s = math.inf  # when the hub was first seen in one of its callbacks
 
@@ -151,55 +162,61 @@ class Witness:
 
     def _look_on(self) -> None:
         try:
-            lived = _Lived()
+            lost = _Lost()
             self._looked_s = _monotonic()
             while not self._stops and (self._looked_s < self.look_until_s or not self._standstill.is_over()):
                 _sleep(TICK_S)
-                self._look(lived)
+                self._look(lost)
         except Exception:  # for example no memory; the hub logs it
             self.failure = traceback.format_exc()
         finally:
             self._line[Word.HUB_LATE_PERMILLE] = 0
             self.has_ended = True
 
-    def _look(self, lived: "_Lived") -> None:
-        """Look at the main thread. Nothing here gives the interpreter's lock away: all that is seen is of one moment."""
+    def _look(self, lost: "_Lost") -> None:
+        """Look at the main thread. Nothing here gives the interpreter's lock away, so all belongs to one moment."""
         now_s = _monotonic()
         since_s = self._clock.run_since_s(self._clock.runner)
         frame = sys._current_frames().get(self._main_ident)
-        self.tick(now_s, since_s, frame, lived.share(now_s - self._looked_s))
+        self.tick(now_s, since_s, frame, lost.since_last(now_s - self._looked_s))
         said = self._standstill.turn(now_s)
         self.said = said or self.said
         self._line[Word.HUB_LATE_PERMILLE] = self._standstill.permille
 
-    def tick(self, now_s: float, since_s: float, frame: FrameType | None, share: float) -> None:
+    def tick(self, now_s: float, since_s: float, frame: FrameType | None, lost_s: float) -> None:
         """Count the runs since the last tick.
 
         Args:
             now_s: of the monotonic clock.
             since_s: when the present run began; infinite: the hub runs.
             frame: the innermost one of the main thread.
-            share: of the time since the last tick, in which the main thread could run.
+            lost_s: how long the main thread could not run since the last tick. This time may have passed in any run.
         """
+        self._lost_s = lost_s
         while self._clock.long_runs:
-            self._follow(*self._clock.long_runs.popleft(), share, None)
+            self._follow(*self._clock.long_runs.popleft(), None)
         if since_s == math.inf and frame is not None and frame.f_code is not _HUB_RUNS:  # a callback of the hub
             since_s = self._hub_since_s = min(self._hub_since_s, now_s)
         else:
             self._hub_since_s = math.inf
+        if self._clock.switched_to_s <= self._run.since_s < since_s < now_s:  # the next request, without a switch
+            self._follow(self._run.since_s, since_s, None)
         if since_s < now_s:
-            self._follow(since_s, now_s, share, frame)
+            self._follow(since_s, now_s, frame)
         elif self._run.since_s != since_s:
             self._end_run()
         self._looked_s = now_s
 
-    def _follow(self, since_s: float, until_s: float, share: float, frame: FrameType | None) -> None:
+    def _follow(self, since_s: float, until_s: float, frame: FrameType | None) -> None:
         """Count a run, as far as it was not counted yet. A run has no frame any more when it is over."""
         if since_s != self._run.since_s:
             self._end_run()
             self._run = _Run(since_s)
         run = self._run
-        run.ran_s += max(until_s - max(since_s, self._looked_s), 0.0) * share
+        passed_s = max(until_s - max(since_s, self._looked_s), 0.0)
+        taken_s = min(passed_s, self._lost_s)
+        self._lost_s -= taken_s
+        run.ran_s += passed_s - taken_s
         if run.ran_s < LONG_S:
             return
         stood_s, run.counted_s = run.ran_s - run.counted_s, run.ran_s
@@ -226,12 +243,13 @@ class _Run:
         self.places: dict[Blamed, float] = {}  # with seconds
 
 
-class _Lived:
-    """How much of the time the main thread could run. Used by the witness alone.
+class _Lost:
+    """The time in which the main thread could not run. Used by the witness alone.
 
-    The process lived while the witness slept for a tick, while it waited for the interpreter's lock (it wakes up in
-    each switch interval, and sleeps again: CPython's take_gil), while it waited for a processor, and while the main
-    thread ran or waited for a processor. Of this time the main thread could not use what it waited for a processor.
+    The process lived while the main thread ran or waited for a processor, and while the witness slept for a tick or
+    waited for a processor. While the witness waits for the interpreter's lock, it wakes up in each switch interval and
+    sleeps again (CPython's take_gil). If the main thread sleeps meanwhile, these wake-ups are the only sign of life. If
+    it runs, it gives the lock away now and then: then there are more wake-ups than intervals.
     """
 
     def __init__(self) -> None:
@@ -243,30 +261,32 @@ class _Lived:
         self._own = thread_times.of_thread(self._own_id)
         self._sleeps = thread_times.sleeps()
 
-    def share(self, passed_s: float) -> float:
-        """Return the share of the time since the last call, from 0 to 1.
+    def since_last(self, passed_s: float) -> float:
+        """Return the seconds that were lost since the last call.
 
         Args:
-            passed_s: by the monotonic clock.
+            passed_s: the whole time, by the monotonic clock.
         """
         main, own, sleeps = self._main, self._own, self._sleeps
         self._read()
-        return usable_s(
+        return lost_s(
             passed_s,
-            TICK_S + max(self._sleeps - sleeps - 1, 0) * sys.getswitchinterval(),
             ThreadTimes(self._main.ran_s - main.ran_s, self._main.waited_s - main.waited_s),
             self._own.waited_s - own.waited_s,
-        ) / max(passed_s, TICK_S)
+            max(self._sleeps - sleeps - 1, 0) * sys.getswitchinterval(),  # one sleep is the tick's
+        )
 
 
-def usable_s(passed_s: float, slept_s: float, main: ThreadTimes, waited_s: float) -> float:
-    """Return for how long the main thread could run.
+def lost_s(passed_s: float, main: ThreadTimes, waited_s: float, locked_s: float) -> float:
+    """Return for how long the main thread could not run.
 
     Args:
         passed_s: the whole time, by the monotonic clock.
-        slept_s: how long the witness has slept, at most.
         main: what the main thread did.
         waited_s: how long the witness waited for a processor.
+        locked_s: how long the witness waited for the interpreter's lock, at most.
     """
-    lived_s = max(slept_s + waited_s, main.ran_s + main.waited_s)
-    return max(min(passed_s, lived_s) - main.waited_s, 0.0)
+    seen_s = main.ran_s + main.waited_s
+    if seen_s < ASLEEP_SHARE * passed_s:
+        seen_s = max(seen_s, locked_s)
+    return max(passed_s - TICK_S - waited_s - seen_s, 0.0) + min(main.waited_s, passed_s)

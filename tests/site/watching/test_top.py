@@ -197,6 +197,7 @@ def sample(workers: int, requests: int, wrong: int) -> Sample:
             "in_flight": slot,
             "heartbeat_age_s": 0.1,
             "lag_s": 0.0,
+            "stood_still": 0.0,
             "rss_bytes": 1 << 20,
             "restarts": {},
             "rests_s": 0.0,

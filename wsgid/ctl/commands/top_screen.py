@@ -15,10 +15,10 @@ from rich.text import Text
 
 from wsgid.ctl.commands.status import is_shown, known
 from wsgid.ctl.commands.top_sample import Sample
-from wsgid.ctl.tables import age, count, escaped, printable, size
-from wsgid.ctl.troubles import is_held_up
+from wsgid.ctl.tables import age, count, escaped, percent, printable, size
+from wsgid.ctl.troubles import is_held_up, stutters
 
-WORKER_COLUMNS = ("worker", "state", "gen", "age", "req/s", "in flight", "lag", "rss", "restarts")
+WORKER_COLUMNS = ("worker", "state", "gen", "age", "req/s", "in flight", "lag", "stands", "rss", "restarts")
 REQUEST_COLUMNS = ("age", "worker", "method", "path", "peer")
 _LEFT = ("state", "method", "path", "peer")
 _TROUBLES_MAX = 4
@@ -86,7 +86,7 @@ def _busiest(workers: list[dict[str, Any]], most: int, status: dict[str, Any]) -
 
 def _worker(worker: dict[str, Any], sample: Sample) -> list[Text]:
     if not worker["pid"]:
-        return [_text(worker["slot"]), _text(worker["state"], "red"), *[_text("-")] * 6, _restarts(worker)]
+        return [_text(worker["slot"]), _text(worker["state"], "red"), *[_text("-")] * 7, _restarts(worker)]
     held_up = is_held_up(worker, sample.status)
     lag = f"held {age(worker['heartbeat_age_s'])}" if held_up else f"{worker['lag_s'] * 1000:.0f} ms"
     rate = sample.worker_rates.get(worker["slot"])
@@ -98,6 +98,7 @@ def _worker(worker: dict[str, Any], sample: Sample) -> list[Text]:
         _text("-" if rate is None else f"{rate:.1f}", "cyan"),
         _text(f"{worker['in_flight']}/{sample.status['places']}"),
         _text(lag, "bold red" if held_up else ""),
+        _text(percent(worker["stood_still"]), "bold red" if stutters(worker) else ""),
         _text(size(worker["rss_bytes"])),
         _restarts(worker),
     ]
