@@ -115,7 +115,7 @@ class Worker:
         self._modules = Watch(_module_files()) if settings.py_autoreload else None
         # Several beats within the shortest limit, so that a healthy hub never looks stalled.
         self._pulse = Pulse(self._hub.loop, min(settings.hub_warn, settings.hub_timeout_s, 1.0) / 4, self._beat)
-        self._stutter = Stutter(line, settings.application, self._say_once)
+        self._stutter = Stutter(line, settings.application, settings.hub_warn, self._say_once)
         self._round = self._hub.loop.timer(ROUND_S, ROUND_S)
 
     def run(self) -> None:

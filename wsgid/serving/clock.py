@@ -44,12 +44,10 @@ class Clock:
         self._watching = self._installed = False
         self._before: Any = None  # the application's own tracer
         self._hub: Any = None
-        self._switched_s = 0.0
-        # For the witness. Known only while greenlets are traced; the hub's own runs do not count.
-        self.runner: Any = None  # the running greenlet
-        self.switched_to_s = math.inf  # since when; inf: the hub runs, or nothing is known
-        self.long_runs: deque[tuple[float, float]] = deque(maxlen=LONG_RUNS_MAX)  # of the past: begin and end
-        self.shown_since_s = 0.0  # the begin of the run that the log, or an operator, was shown
+        # For the witness. Known only while greenlets are traced.
+        self.switched_s = 0.0  # when the loop last switched to another greenlet, or to the hub
+        self.runner: Any = None  # that greenlet
+        self.long_runs: deque[tuple[float, float]] = deque(maxlen=LONG_RUNS_MAX)  # begin and end; not the hub's
 
     def start(self) -> None:
         """The loop begins to run."""
@@ -74,9 +72,8 @@ class Clock:
         self._ran.clear()
 
     def name(self, holder: object) -> None:
-        """Record that this greenlet holds the loop now, and that the log or an operator is shown it."""
+        """Record that this greenlet holds the loop now."""
         self._named = id(holder)
-        self.shown_since_s = self.run_since_s(holder)
 
     def take_own(self) -> dict[int, float]:
         """Return how many seconds greenlets have run themselves while they held up the loop, by their ids. Counts from
@@ -85,19 +82,19 @@ class Clock:
         return own
 
     def run_since_s(self, runner: object) -> float:
-        """Return when the present run began. Infinite if the hub runs, or nothing is known.
+        """Return when the present run began.
 
         Args:
             runner: the running greenlet.
         """
-        return max(self.switched_to_s, getattr(runner, "started_s", 0.0))  # a RequestGreenlet has it
+        return max(self.switched_s, getattr(runner, "started_s", 0.0))  # a RequestGreenlet has it
 
     def trace(self) -> bool:
         """Measure the runs of greenlets for WATCH_S more. Runs in the hub. Returns False if that is not possible: the
         application has installed a tracer of its own since."""
         now_s = _monotonic()
         self._watch_until_s = now_s + WATCH_S
-        if not self._watching:
+        if not self._watching or greenlet.gettrace() is None:
             self._watch(now_s)
         return bool(greenlet.gettrace() == self._on_switch)
 
@@ -115,14 +112,14 @@ class Clock:
     def _watch(self, now_s: float) -> None:
         self._watching = True
         self._hub = get_hub()
-        self._switched_s = now_s
-        if not self._installed:
+        self.runner, self.switched_s = self._hub, now_s
+        if not self._installed or greenlet.gettrace() is None:  # the application may have removed it
             self._installed = True
             self._before = greenlet.settrace(self._on_switch)
 
     def _stop_watching(self) -> None:
         self._watching = False
-        self.runner, self.switched_to_s = None, math.inf
+        self.runner = None
         if greenlet.gettrace() == self._on_switch:  # else a tracer of the application is active
             self._installed = False
             greenlet.settrace(self._before)
@@ -135,12 +132,11 @@ class Clock:
             origin, target = args
             if origin is not self._hub and self._watching:
                 number = id(origin)  # not the greenlet itself, which this dict would keep alive
-                self._ran[number] = self._ran.get(number, 0.0) + now_s - self._switched_s
-            if now_s - self.switched_to_s >= LONG_S:
-                self.long_runs.append((self.run_since_s(origin), now_s))
-            self.switched_to_s = now_s if target is not self._hub and self._watching else math.inf
+                self._ran[number] = self._ran.get(number, 0.0) + now_s - self.switched_s
+                if now_s - self.switched_s >= LONG_S:
+                    self.long_runs.append((self.run_since_s(origin), now_s))
             self.runner = target
-        self._switched_s = now_s
+        self.switched_s = now_s
         if self._before is not None:
             self._before(event, args)
 

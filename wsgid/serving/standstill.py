@@ -82,9 +82,9 @@ class Standstill:
         before, self._share = self._share, min(sum(bucket.untold_s for bucket in self._buckets) / WINDOW_S, 1.0)
         said = self._said_now(now_s) if SAY_SHARE < self._share <= before else None
         length_s = WINDOW_S / BUCKETS
-        for _ in range(min(1 + int((now_s - self._ends_s) / length_s), BUCKETS)):
-            self._buckets.append(_Bucket())
-        self._ends_s = now_s + length_s
+        ended = 1 + int((now_s - self._ends_s) / length_s)
+        self._buckets.extend(_Bucket() for _ in range(min(ended, BUCKETS)))
+        self._ends_s += ended * length_s
         return said
 
     def is_over(self) -> bool:

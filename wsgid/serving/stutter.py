@@ -56,12 +56,16 @@ class Stutter:
     Args:
         line: the worker's words of the scoreboard.
         application: MODULE:NAME, or a file.
+        shown_s: the log shows each longer stop by itself (--hub-warn).
         say_once: takes a key and a sentence that the operator has to be told once.
     """
 
-    def __init__(self, line: memoryview, application: str, say_once: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, line: memoryview, application: str, shown_s: float, say_once: Callable[[str, str], None]
+    ) -> None:
         self._line = line
         self._package = application.partition(":")[0].partition(".")[0]
+        self._shown_s = shown_s
         self._say_once = say_once
         self._standstill: Standstill | None = None  # remembers what was said
         self._witness: Witness | None = None
@@ -76,7 +80,7 @@ class Stutter:
             self._witness.look_until_s = _monotonic() + QUIET_S
         elif CLOCK.trace():
             self._standstill = self._standstill or Standstill(_monotonic())
-            self._witness = Witness(CLOCK, self._standstill, self._line, self._package)
+            self._witness = Witness(CLOCK, self._standstill, self._line, self._package, self._shown_s)
             self._witness.start()
 
     def look(self) -> None:
@@ -131,9 +135,10 @@ class Witness:
         standstill: adds up. No other thread changes it.
         line: the worker's words of the scoreboard.
         package: the first part of the application's module name.
+        shown_s: as in Stutter.
     """
 
-    def __init__(self, clock: Clock, standstill: Standstill, line: memoryview, package: str) -> None:
+    def __init__(self, clock: Clock, standstill: Standstill, line: memoryview, package: str, shown_s: float) -> None:
         self.look_until_s = _monotonic() + QUIET_S
         self.has_ended = False
         self.failure = ""
@@ -143,11 +148,11 @@ class Witness:
         self._standstill = standstill
         self._line = line
         self._package = package
+        self._shown_s = shown_s
         self._main_ident = _thread_ident()
-        self._looked_s = 0.0
+        self._looked_s = self._idle_s = 0.0  # when the witness last looked, and last saw the hub wait
         self._lost_s = 0.0  # of this tick, and in no run yet
         self._run = _Run(math.inf)  # the run that is looked at
-        self._hub_since_s = math.inf  # when the hub was first seen in one of its callbacks
 
     def start(self) -> None:
         """Begin to look."""
@@ -188,23 +193,21 @@ class Witness:
 
         Args:
             now_s: of the monotonic clock.
-            since_s: when the present run began; infinite: the hub runs.
+            since_s: when the present run began.
             frame: the innermost one of the main thread.
             lost_s: how long the main thread could not run since the last tick. This time may have passed in any run.
         """
         self._lost_s = lost_s
         while self._clock.long_runs:
             self._follow(*self._clock.long_runs.popleft(), None)
-        if since_s == math.inf and frame is not None and frame.f_code is not _HUB_RUNS:  # a callback of the hub
-            since_s = self._hub_since_s = min(self._hub_since_s, now_s)
-        else:
-            self._hub_since_s = math.inf
-        if self._clock.switched_to_s <= self._run.since_s < since_s < now_s:  # the next request, without a switch
-            self._follow(self._run.since_s, since_s, None)
-        if since_s < now_s:
-            self._follow(since_s, now_s, frame)
-        elif self._run.since_s != since_s:
+        if frame is None or frame.f_code is _HUB_RUNS:  # the hub waits, or works in C
             self._end_run()
+            self._idle_s = now_s
+        else:
+            since_s = max(since_s, self._idle_s)  # a callback of the hub began later than the hub
+            if self._clock.switched_s <= self._run.since_s < since_s:  # the next request, without a switch
+                self._follow(self._run.since_s, since_s, None)
+            self._follow(since_s, now_s, frame)
         self._looked_s = now_s
 
     def _follow(self, since_s: float, until_s: float, frame: FrameType | None) -> None:
@@ -213,6 +216,7 @@ class Witness:
             self._end_run()
             self._run = _Run(since_s)
         run = self._run
+        run.until_s = until_s
         passed_s = max(until_s - max(since_s, self._looked_s), 0.0)
         taken_s = min(passed_s, self._lost_s)
         self._lost_s -= taken_s
@@ -227,7 +231,7 @@ class Witness:
             run.places[place] = run.places.get(place, 0.0) + stood_s
 
     def _end_run(self) -> None:
-        if self._run.places and self._run.since_s != self._clock.shown_since_s:
+        if self._run.places and self._run.until_s - self._run.since_s < self._shown_s:
             self._standstill.tell(self._run.places)
         self._run = _Run(math.inf)
 
@@ -236,7 +240,7 @@ class _Run:
     """A run of one greenlet, from one switch to the next."""
 
     def __init__(self, since_s: float) -> None:
-        self.since_s = since_s
+        self.since_s = self.until_s = since_s
         self.ran_s = 0.0
         self.counted_s = 0.0  # how much of it was added to the standstill
         self.place: Blamed | None = None  # the last one

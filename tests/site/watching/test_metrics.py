@@ -171,6 +171,16 @@ def test_no_count_is_lost_by_a_kill_a_reload_or_an_upgrade(start: Start) -> None
     assert found.sum("wsgid_generation") == 2
 
 
+def test_how_late_the_loop_was_is_added_up_and_outlives_the_worker(start: Start) -> None:
+    server = serve(start)
+    before_s = scrape(server).sum("wsgid_hub_late_seconds_total")
+    get(server, "/block")
+    eventually(lambda: scrape(server).sum("wsgid_hub_late_seconds_total") > before_s + 4, "it is counted")
+    os.kill(server.worker_pids()[0], Signals.SIGKILL)
+    server.wait_ready(2)
+    assert scrape(server).sum("wsgid_hub_late_seconds_total") > before_s + 4
+
+
 def test_what_was_counted_in_a_vacant_slot_stays_in_sight_through_an_upgrade(start: Start) -> None:
     server = serve(start)
     for workers in (2, 3):
