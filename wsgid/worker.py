@@ -180,9 +180,8 @@ class Worker:
         CLOCK.look()
         self._line[Word.HELD_US] = int(CLOCK.held_s * 1e6)  # before the heartbeat: the master reads both
         self._line[Word.LAG_US] = int(late_s * 1e6)
-        self._line[Word.HUB_LATE_US] += int(max(late_s, self._stutter.take_stood_s()) * 1e6)
+        self._line[Word.HUB_LATE_US] += int(max(late_s, self._stutter.beat(late_s)) * 1e6)
         self._line[Word.HEARTBEAT_NS] = now_ns
-        self._stutter.note_late(late_s)
 
     def _look_around(self) -> None:
         """Every ROUND_S: end overdue requests, and check whether this worker should be replaced. Requests pay nothing

@@ -2,7 +2,7 @@
 
 Rules
 * Where the kernel does not tell (no /proc, no CONFIG_SCHED_INFO), all times are 0.
-* The calls keep the interpreter's lock (ctypes.PyDLL). Functions of `os` give it away: another thread would run on, and
+* Reading keeps the interpreter's lock (ctypes.PyDLL). Functions of `os` give it away: another thread would run on, and
   its times would belong to a later moment than those that were read before.
 """
 
@@ -18,27 +18,41 @@ _libc = ctypes.PyDLL(None)
 
 @dataclass(frozen=True, slots=True)
 class ThreadTimes:
-    """The times of a thread since its start."""
+    """The times of a thread."""
 
     ran_s: float
     waited_s: float  # runnable, but without a processor
 
+    def __sub__(self, earlier: "ThreadTimes") -> "ThreadTimes":
+        return ThreadTimes(max(self.ran_s - earlier.ran_s, 0.0), max(self.waited_s - earlier.waited_s, 0.0))
 
-def of_thread(native_id: int) -> ThreadTimes:
-    """Return the times of a thread of this process (/proc/PID/task/TID/schedstat; Documentation/scheduler/sched-stats).
+
+class ThreadClock:
+    """The times of one thread of this process (/proc/PID/task/TID/schedstat; Documentation/scheduler/sched-stats).
 
     Args:
-        native_id: the kernel's number of the thread; that of the main thread is the pid.
+        native_id: the kernel's number of the thread; that of the main thread is the pid (gettid(2)).
     """
-    line = ctypes.create_string_buffer(_LINE_MAX_BYTES)
-    fd = _libc.open(b"/proc/self/task/%d/schedstat" % native_id, os.O_RDONLY | os.O_CLOEXEC)
-    if fd >= 0:
-        _libc.read(fd, line, _LINE_MAX_BYTES - 1)
-        _libc.close(fd)
-    numbers = line.value.split()
-    if len(numbers) < 2:
-        return ThreadTimes(0.0, 0.0)
-    return ThreadTimes(int(numbers[0]) / 1e9, int(numbers[1]) / 1e9)
+
+    def __init__(self, native_id: int) -> None:
+        path = b"/proc/self/task/%d/schedstat" % native_id
+        self.fd: int = _libc.open(path, os.O_RDONLY | os.O_CLOEXEC)  # -1: the kernel does not tell
+        self._line = ctypes.create_string_buffer(_LINE_MAX_BYTES)
+
+    def read(self) -> ThreadTimes:
+        """Return the times since the thread's start. Takes two microseconds."""
+        size_bytes = _libc.pread(self.fd, self._line, _LINE_MAX_BYTES, ctypes.c_long(0))
+        try:
+            ran_ns, waited_ns, _slices = self._line.raw[: max(size_bytes, 0)].split()
+            return ThreadTimes(int(ran_ns) / 1e9, int(waited_ns) / 1e9)
+        except ValueError:
+            return ThreadTimes(0.0, 0.0)
+
+    def close(self) -> None:
+        """Read no more."""
+        if self.fd >= 0:
+            _libc.close(self.fd)
+            self.fd = -1
 
 
 def sleeps() -> int:

@@ -19,6 +19,7 @@ client_socket.py     the socket of a connection, for WebSockets
 deadlines.py         which requests are overdue, without a look at all
 timeouts.py          --harakiri, --hub-warn, --hub-timeout
 clock.py             how long the event loop was held up
+lost_time.py         the time in which a worker could not run
 pulse.py             a timer that tells how late it comes
 stutter.py           where the event loop stands still, if many short stops take its time
 standstill.py        adds these stops up, and decides what the log says

@@ -30,17 +30,16 @@ from gevent import monkey
 from gevent.hub import Hub
 
 from wsgid import log
+from wsgid.application import forks
 from wsgid.application.blame import Blamed, blamed
 from wsgid.ipc.scoreboard import Word
-from wsgid.linux import thread_times
-from wsgid.linux.thread_times import ThreadTimes
+from wsgid.linux.thread_times import ThreadClock
 from wsgid.serving.clock import CLOCK, LONG_S, ROUND_S, Clock
+from wsgid.serving.lost_time import TICK_S, LostTime
 from wsgid.serving.standstill import Said, Standstill
 
-LATE_S = 0.02  # a timer that is so late makes the witness look; shorter delays are normal
+LATE_S = 0.02  # a timer that is so late, without having waited for a processor, makes the witness look
 QUIET_S = 3.0  # how long the witness looks after a late timer
-TICK_S = 0.01
-ASLEEP_SHARE = 0.1  # a main thread that runs for less than this share of the time is asleep
 
 _monotonic = time.monotonic
 _sleep = monkey.get_original("time", "sleep")
@@ -71,23 +70,35 @@ class Stutter:
         self._witness: Witness | None = None
         self._taken_s = 0.0
         self._looked_s = math.inf
+        self._main = ThreadClock(os.getpid())  # of the main thread, which runs this
+        forks.own(self._main.fd)
+        self._times = self._main.read()  # at the last beat
 
-    def note_late(self, late_s: float) -> None:
-        """A timer of the loop was so late."""
+    def beat(self, late_s: float) -> float:
+        """A beat of the loop was so late. Returns for how long the loop stood still since the last beat, as far as the
+        witness has seen."""
+        times, self._times = self._times, self._main.read()
+        self._note_late(late_s - (self._times - times).waited_s)
+        taken_s, self._taken_s = self._taken_s, self._standstill.stood_s if self._standstill is not None else 0.0
+        return self._taken_s - taken_s
+
+    def _note_late(self, late_s: float) -> None:
         if late_s < LATE_S:
             return
         if self._witness is not None:
             self._witness.look_until_s = _monotonic() + QUIET_S
         elif CLOCK.trace():
             self._standstill = self._standstill or Standstill(_monotonic())
-            self._witness = Witness(CLOCK, self._standstill, self._line, self._package, self._shown_s)
+            self._witness = Witness(CLOCK, self._main, self._standstill, self._line, self._package, self._shown_s)
             self._witness.start()
 
     def look(self) -> None:
         """Say what the witness has found. Called every ROUND_S."""
         now_s = _monotonic()
-        self.note_late(now_s - self._looked_s - ROUND_S)
+        late_s = now_s - self._looked_s - ROUND_S
         self._looked_s = now_s
+        if late_s >= LATE_S:
+            self._note_late(late_s - (self._main.read() - self._times).waited_s)
         if self._witness is not None:
             self._hear(self._witness)
 
@@ -101,12 +112,6 @@ class Stutter:
                 log.error("the loop's witness has failed", extra={"traceback": witness.failure})
         elif not CLOCK.trace():
             witness.stop()
-
-    def take_stood_s(self) -> float:
-        """Return for how long the loop stood still since the last call, as far as the witness has seen."""
-        stood_s = self._standstill.stood_s if self._standstill is not None else 0.0
-        taken_s, self._taken_s = self._taken_s, stood_s
-        return stood_s - taken_s
 
     def stop(self) -> None:
         """Look no more: the worker ends."""
@@ -131,20 +136,24 @@ class Witness:
     """The thread that looks at the main thread.
 
     Args:
-        clock: has the runs of the greenlets. Made in the main thread.
+        clock: has the runs of the greenlets. The witness is made in the main thread.
+        main: the times of the main thread.
         standstill: adds up. No other thread changes it.
         line: the worker's words of the scoreboard.
         package: the first part of the application's module name.
         shown_s: as in Stutter.
     """
 
-    def __init__(self, clock: Clock, standstill: Standstill, line: memoryview, package: str, shown_s: float) -> None:
+    def __init__(
+        self, clock: Clock, main: ThreadClock, standstill: Standstill, line: memoryview, package: str, shown_s: float
+    ) -> None:
         self.look_until_s = _monotonic() + QUIET_S
         self.has_ended = False
         self.failure = ""
         self.said: Said | None = None  # for the hub to log
         self._stops = False
         self._clock = clock
+        self._main = main
         self._standstill = standstill
         self._line = line
         self._package = package
@@ -166,8 +175,10 @@ class Witness:
         self._stops = True
 
     def _look_on(self) -> None:
+        own = ThreadClock(_native_id())
         try:
-            lost = _Lost()
+            forks.own(own.fd)
+            lost = LostTime(self._main, own)
             self._looked_s = _monotonic()
             while not self._stops and (self._looked_s < self.look_until_s or not self._standstill.is_over()):
                 _sleep(TICK_S)
@@ -175,10 +186,11 @@ class Witness:
         except Exception:  # for example no memory; the hub logs it
             self.failure = traceback.format_exc()
         finally:
+            own.close()
             self._line[Word.HUB_LATE_PERMILLE] = 0
             self.has_ended = True
 
-    def _look(self, lost: "_Lost") -> None:
+    def _look(self, lost: LostTime) -> None:
         """Look at the main thread. Nothing here gives the interpreter's lock away, so all belongs to one moment."""
         now_s = _monotonic()
         since_s = self._clock.run_since_s(self._clock.runner)
@@ -245,52 +257,3 @@ class _Run:
         self.counted_s = 0.0  # how much of it was added to the standstill
         self.place: Blamed | None = None  # the last one
         self.places: dict[Blamed, float] = {}  # with seconds
-
-
-class _Lost:
-    """The time in which the main thread could not run. Used by the witness alone.
-
-    The process lived while the main thread ran or waited for a processor, and while the witness slept for a tick or
-    waited for a processor. While the witness waits for the interpreter's lock, it wakes up in each switch interval and
-    sleeps again (CPython's take_gil). If the main thread sleeps meanwhile, these wake-ups are the only sign of life. If
-    it runs, it gives the lock away now and then: then there are more wake-ups than intervals.
-    """
-
-    def __init__(self) -> None:
-        self._main_id, self._own_id = os.getpid(), _native_id()  # the main thread's is the pid (gettid(2))
-        self._read()
-
-    def _read(self) -> None:
-        self._main = thread_times.of_thread(self._main_id)
-        self._own = thread_times.of_thread(self._own_id)
-        self._sleeps = thread_times.sleeps()
-
-    def since_last(self, passed_s: float) -> float:
-        """Return the seconds that were lost since the last call.
-
-        Args:
-            passed_s: the whole time, by the monotonic clock.
-        """
-        main, own, sleeps = self._main, self._own, self._sleeps
-        self._read()
-        return lost_s(
-            passed_s,
-            ThreadTimes(self._main.ran_s - main.ran_s, self._main.waited_s - main.waited_s),
-            self._own.waited_s - own.waited_s,
-            max(self._sleeps - sleeps - 1, 0) * sys.getswitchinterval(),  # one sleep is the tick's
-        )
-
-
-def lost_s(passed_s: float, main: ThreadTimes, waited_s: float, locked_s: float) -> float:
-    """Return for how long the main thread could not run.
-
-    Args:
-        passed_s: the whole time, by the monotonic clock.
-        main: what the main thread did.
-        waited_s: how long the witness waited for a processor.
-        locked_s: how long the witness waited for the interpreter's lock, at most.
-    """
-    seen_s = main.ran_s + main.waited_s
-    if seen_s < ASLEEP_SHARE * passed_s:
-        seen_s = max(seen_s, locked_s)
-    return max(passed_s - TICK_S - waited_s - seen_s, 0.0) + min(main.waited_s, passed_s)

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from wsgid.ipc.scoreboard import LINE_BYTES
 from wsgid.linux import thread_times
-from wsgid.linux.thread_times import ThreadTimes
+from wsgid.linux.thread_times import ThreadClock, ThreadTimes
 from wsgid.serving.clock import Clock
+from wsgid.serving.lost_time import TICK_S, lost_s
 from wsgid.serving.standstill import Standstill
-from wsgid.serving.stutter import TICK_S, Witness, lost_s
+from wsgid.serving.stutter import Witness
 
 
 class IdleFrame:
@@ -29,7 +30,7 @@ class Watched:
         self.clock = Clock()
         self.standstill = Standstill(0.0)
         line = memoryview(bytearray(LINE_BYTES)).cast("Q")
-        self.witness = Witness(self.clock, self.standstill, line, "app", shown_s=1.0)
+        self.witness = Witness(self.clock, ThreadClock(os.getpid()), self.standstill, line, "app", shown_s=1.0)
 
     def tick(self, now_s: float, since_s: float | None = None, lost_s: float = 0.0) -> None:
         frame: FrameType = sys._getframe() if since_s else IdleFrame()  # type: ignore[assignment]
@@ -140,13 +141,14 @@ def test_what_is_lost(
 
 
 def test_the_kernel_tells_how_long_a_thread_ran() -> None:
-    before = thread_times.of_thread(os.getpid())
+    clock = ThreadClock(os.getpid())
+    before = clock.read()
     until_s = time.thread_time() + 0.05
     while time.thread_time() < until_s:
         pass
-    after = thread_times.of_thread(os.getpid())
-    assert after.ran_s - before.ran_s >= 0.04 and after.waited_s >= before.waited_s
-    assert thread_times.of_thread(1 << 22) == ThreadTimes(0.0, 0.0)
+    assert (clock.read() - before).ran_s >= 0.04
+    clock.close()
+    assert clock.read() == ThreadClock(1 << 22).read() == ThreadTimes(0.0, 0.0)
 
 
 def test_the_kernel_tells_how_often_a_thread_slept() -> None:
