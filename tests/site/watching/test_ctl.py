@@ -490,6 +490,7 @@ def healthy() -> dict[str, object]:
         "pid": 5,
         "in_flight": 3,
         "heartbeat_age_s": 0.1,
+        "stood_still": 0.3,
         "rests_s": 0.0,
         "failures": 0,
     }
@@ -515,6 +516,7 @@ def healthy() -> dict[str, object]:
         ({"wanted": 3}, "1 of 3 workers serve"),
         ({"templates": []}, "there is no template"),
         ({"worker": {"heartbeat_age_s": 4.2}}, "worker 0's event loop has not run for 4.2 s"),
+        ({"worker": {"stood_still": 0.38}}, "worker 0's event loop stood still for 38 % of the last 10 s"),
         ({"worker": {"in_flight": 10}}, "worker 0 is full: all 10 places"),
         ({"worker": {"state": "lost"}}, "worker 0 (pid 5) is lost"),
         ({"worker": {"rests_s": 2.5, "failures": 4}}, "worker 0 died young 4 times in a row: the next try is in 2.5 s"),

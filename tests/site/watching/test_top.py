@@ -143,7 +143,7 @@ def test_one_frame_for_a_pipe(start: Start, tmp_path: Path) -> None:
     assert "\x1b" not in done.stdout
     for columns in (top_screen.WORKER_COLUMNS, top_screen.REQUEST_COLUMNS):
         assert re.search(r" *" + r" +".join(map(re.escape, columns)), done.stdout)
-    assert re.search(r"^ *0  ready +0 +\S+s +0\.0 +1/1000 +\d+ ms +\d+\.\d MiB +0 *$", done.stdout, re.MULTILINE)
+    assert re.search(r"^ *0  ready +0 +\S+s +0\.0 +1/1000 +\d+ ms +\d+ % +\d+\.\d MiB +0 *$", done.stdout, re.MULTILINE)
     assert re.search(r"^\d\.\ds +0  GET +/sleep +127.0.0.1", done.stdout, re.MULTILINE)
     assert "use `top --once`" in refusal(tmp_path, "top")
 
