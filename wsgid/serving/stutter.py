@@ -40,6 +40,7 @@ from wsgid.serving.standstill import Said, Standstill
 
 LATE_S = 0.02  # a timer that is so late, without having waited for a processor, makes the witness look
 QUIET_S = 3.0  # how long the witness looks after a late timer
+_KEY_MAX_CHARS = 1000
 
 _monotonic = time.monotonic
 _sleep = monkey.get_original("time", "sleep")
@@ -105,7 +106,7 @@ class Stutter:
     def _hear(self, witness: "Witness") -> None:
         if witness.said is not None:
             said, witness.said = witness.said, None
-            self._say_once(f"stutter {said.key}", said.text)
+            self._say_once(f"stutter {said.key}"[:_KEY_MAX_CHARS], said.text)
         if witness.has_ended:
             self._witness = None
             if witness.failure:
