@@ -105,9 +105,9 @@ def test_a_run_that_hub_warn_shows_is_not_told_again() -> None:
 def test_a_callback_that_holds_the_hub_is_counted() -> None:
     watched = Watched()
     watched.tick(1.0)
-    watched.clock.switched_s = 0.5  # to the hub
+    watched.clock.switched_s = -5.0  # to the hub, which has waited since
     for now_s in ticks(1.0, 1.2):
-        watched.witness.tick(now_s, 0.5, sys._getframe(), 0.0)
+        watched.witness.tick(now_s, -5.0, sys._getframe(), 0.0)
     watched.tick(1.21)
     assert watched.standstill.stood_s == pytest.approx(0.2) and watched.told_s == pytest.approx(0.2)
 
