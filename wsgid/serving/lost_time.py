@@ -2,10 +2,10 @@
 
     passed - what shows that the process lived = the process was stopped, or the machine; + the wait for a processor
 
-The process lived while the main thread ran or waited for a processor, and while the witness slept for a tick or waited
-for a processor. While the witness waits for the interpreter's lock, it wakes up in each switch interval and sleeps
-again (CPython's take_gil). If the main thread sleeps meanwhile, these wake-ups are the only sign of life. If it runs,
-it gives the lock away now and then: then there are more wake-ups than intervals.
+The process lived while the main thread ran or waited for a processor, and while the witness slept for a tick, ran or
+waited for a processor. While the witness waits for the interpreter's lock, it wakes up in each switch interval and
+sleeps again (CPython's take_gil). If the main thread sleeps meanwhile, these wake-ups are the only sign of life. If it
+runs, it gives the lock away now and then: then there are more wake-ups than intervals.
 """
 
 import sys
@@ -39,21 +39,22 @@ class LostTime:
         """
         main, own, sleeps = self._main, self._own, self._sleeps
         self._main, self._own, self._sleeps = self._main_clock.read(), self._own_clock.read(), self._count_sleeps()
+        mine = self._own - own
         woken = max(self._sleeps - sleeps - 1, 0)  # one sleep is the tick's
-        return lost_s(passed_s, self._main - main, (self._own - own).waited_s, woken * sys.getswitchinterval())
+        return lost_s(passed_s, self._main - main, mine.ran_s + mine.waited_s, woken * sys.getswitchinterval())
 
 
-def lost_s(passed_s: float, main: ThreadTimes, waited_s: float, locked_s: float) -> float:
+def lost_s(passed_s: float, main: ThreadTimes, awake_s: float, locked_s: float) -> float:
     """Return for how long the main thread could not run.
 
     Args:
         passed_s: the whole time, by the monotonic clock.
         main: what the main thread did.
-        waited_s: how long the witness waited for a processor.
+        awake_s: how long the witness ran, or waited for a processor.
         locked_s: how long the witness waited for the interpreter's lock, at most.
     """
     seen_s = main.ran_s + main.waited_s
     if seen_s < ASLEEP_SHARE * passed_s:
         seen_s = max(seen_s, locked_s)
-    stopped_s = max(passed_s - TICK_S - waited_s - seen_s, 0.0)
+    stopped_s = max(passed_s - TICK_S - awake_s - seen_s, 0.0)
     return min(stopped_s + main.waited_s, passed_s)
