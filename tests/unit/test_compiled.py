@@ -321,6 +321,7 @@ def test_system_calls_are_made_alike(pure: PureForm, steps: list[Any], clients: 
         max_size=12,
     )
 )
+@example([("close",), ("is_abandoned",)])
 def test_connections_behave_alike(pure: PureForm, steps: list[Any]) -> None:
     assert_alike(pure, "connection", steps)
 

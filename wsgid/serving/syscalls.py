@@ -95,7 +95,10 @@ def send(fd: int, block: bytes | memoryview) -> int:
 
 
 def poll(fd: int, events: int) -> int:
-    """Return which of these events are present now, or POLLHUP, POLLERR (poll(2)); 0 if there are none."""
+    """Return which of these events are present now, or POLLHUP, POLLERR (poll(2)); 0 if there are none. A negative
+    descriptor has none, as in poll(2)."""
+    if fd < 0:
+        return 0
     asked = _poll()
     asked.register(fd, events)
     found = asked.poll(0)

@@ -27,7 +27,7 @@ class _Requests(RuleBasedStateMachine):
         self.usual_s = 60.0
         self.greenlets: list[RequestGreenlet] = []
         self.known: Deadlines | None = None
-        deadlines.time = SimpleNamespace(monotonic=lambda: self.now_s)  # type: ignore[assignment]
+        deadlines.time = SimpleNamespace(monotonic=lambda: self.now_s)  # type: ignore[assignment,attr-defined]
 
     def teardown(self) -> None:
         import time
