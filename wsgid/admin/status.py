@@ -69,6 +69,7 @@ def _worker(worker: WorkerView, snapshot: Snapshot) -> dict[str, Any]:
         "age_s": round(max(snapshot.now_s - worker.spawned_s, 0), 1) if lives else 0.0,
         "requests": worker.since[Word.REQUESTS],
         "in_flight": worker.in_flight,
+        "idle_greenlets": worker.words[Word.IDLE_GREENLETS],
         "lag_s": worker.words[Word.LAG_US] / 1e6,
         "heartbeat_age_s": round(worker.heartbeat_age_s, 3),
         "rss_bytes": worker.memory.rss_bytes,

@@ -5,6 +5,7 @@ importer.py       find and import the application
 late_import.py    an import that takes longer than --boot-timeout
 import_watch.py   threads and connections of the import, which workers would lose or share
 drivers.py        drivers that wait in C, and psycogreen for psycopg2
+peers.py          the other ends of this process's sockets
 forks.py          processes that the application forks
 whereabouts.py    describes a greenlet or a thread of the application
 check_child.py    the child process of --check

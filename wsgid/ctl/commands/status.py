@@ -10,7 +10,20 @@ from wsgid.ctl.troubles import troubles
 
 HELP = "show the state of the server and its workers; problems come first"
 
-COLUMNS = ("worker", "state", "pid", "gen", "age", "requests", "in flight", "lag", "heartbeat", "rss", "restarts")
+COLUMNS = (
+    "worker",
+    "state",
+    "pid",
+    "gen",
+    "age",
+    "requests",
+    "in flight",
+    "idle",
+    "lag",
+    "heartbeat",
+    "rss",
+    "restarts",
+)
 LEFT = ("state", "restarts", "listener")
 
 
@@ -59,7 +72,7 @@ def row(worker: dict[str, Any], status: dict[str, Any]) -> tuple[Any, ...]:
     """Return the cells of COLUMNS for a worker."""
     restarts = ", ".join(f"{number} {cause}" for cause, number in worker["restarts"].items()) or "-"
     if not worker["pid"]:
-        return worker["slot"], worker["state"], "-", "-", "-", "-", "-", "-", "-", "-", restarts
+        return worker["slot"], worker["state"], "-", "-", "-", "-", "-", "-", "-", "-", "-", restarts
     return (
         worker["slot"],
         worker["state"],
@@ -68,6 +81,7 @@ def row(worker: dict[str, Any], status: dict[str, Any]) -> tuple[Any, ...]:
         age(worker["age_s"]),
         worker["requests"],
         f"{worker['in_flight']}/{status['places']}",
+        worker["idle_greenlets"],
         f"{worker['lag_s'] * 1000:.0f} ms",
         age(worker["heartbeat_age_s"]),
         size(worker["rss_bytes"]),
