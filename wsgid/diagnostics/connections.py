@@ -66,8 +66,8 @@ class ConnectionTable:
         self._others: dict[int, int] = {}  # sockets that are no connections: descriptor -> inode
         self._listening: dict[int, Any] = {}  # the application's own listeners: descriptor -> name
         self._standard = set(filter(None, map(_inode, range(_STANDARD_FDS))))
-        self._end = 0  # of the present sweep, which goes from number 0 to here
-        self._next = 0
+        self._size = 0  # no descriptor had this number or a higher one
+        self._next = self._end = 0  # of the present sweep
         self._sweep_at_s = self._report_at_s = 0.0
         self._reported: dict[str, int] = {}
         self.take_in(time.monotonic())
@@ -95,7 +95,7 @@ class ConnectionTable:
         self._sweep_at_s = now_s + SWEEP_S
         if not self._found and not self._reported and 0 < _count() <= self._quiet:
             return False
-        self._next, self._end = 0, table_size() or self._end
+        self._next, self._end = 0, self._measure()
         return True
 
     def take_in(self, now_s: float) -> None:
@@ -104,8 +104,13 @@ class ConnectionTable:
         Args:
             now_s: of time.monotonic().
         """
-        for fd in range(table_size() or self._end):
+        for fd in range(self._measure()):
             self._look_at(fd, now_s)
+
+    def _measure(self) -> int:
+        """Return a number that no descriptor reaches."""
+        self._size = table_size() or self._size
+        return self._size
 
     def connections(self) -> dict[int, Connection]:
         """Return the connections by their descriptors, as far as they were seen."""
