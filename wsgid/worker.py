@@ -133,6 +133,7 @@ class Worker:
         self._channel.send(messages.Dumps(), [stackdump.prepare()])
         forks.on_fork(self._in_child)
         DRIVER_WATCH.say_through(self._say_once)
+        self._connections.start(time.monotonic())
         try:
             self._wait_until_left()
         finally:

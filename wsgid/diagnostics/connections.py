@@ -29,6 +29,7 @@ from wsgid.serving.clock import ROUND_S
 
 BUDGET_S = ROUND_S / 2000  # of each round; one descriptor takes 1.5 us
 SWEEP_S = 1.0  # a look at all descriptors begins at most once in this time
+CHECK_S = 10.0  # the same for the question whether known connections still are connected, which takes 7 us for each
 REPORT_S = 10.0  # an unchanged report is repeated after this time: the master may be a new image (SIGUSR2)
 _STANDARD_FDS = 3  # under systemd, standard output is a connection to the journal
 
@@ -53,7 +54,7 @@ class Connection:
 
 
 class ConnectionTable:
-    """The connections of one worker. Made before the first request.
+    """The connections of one worker.
 
     Args:
         report: gets how many connections there are for each peer; returns False if it has to be called again. None if
@@ -68,9 +69,18 @@ class ConnectionTable:
         self._standard = set(filter(None, map(_inode, range(_STANDARD_FDS))))
         self._size = 0  # no descriptor had this number or a higher one
         self._next = self._end = 0  # of the present sweep
-        self._sweep_at_s = self._report_at_s = 0.0
+        self._checks = False  # whether the present sweep also asks for known connections
+        self._sweep_at_s = self._check_at_s = self._report_at_s = 0.0
         self._reported: dict[str, int] = {}
-        self.take_in(time.monotonic())
+        self._quiet = 0  # how many descriptors there are without connections
+
+    def start(self, now_s: float) -> None:
+        """Find what is there before the first request.
+
+        Args:
+            now_s: of time.monotonic().
+        """
+        self.take_in(now_s)
         self._quiet = 0 if self._found else _count()
 
     def look(self, now_s: float) -> None:
@@ -83,7 +93,7 @@ class ConnectionTable:
             return
         until_s = _perf_counter() + BUDGET_S
         while self._next < self._end:
-            self._look_at(self._next, now_s)
+            self._look_at(self._next, now_s, self._checks)
             self._next += 1
             if _perf_counter() >= until_s:
                 break
@@ -96,6 +106,9 @@ class ConnectionTable:
         if not self._found and not self._reported and 0 < _count() <= self._quiet:
             return False
         self._next, self._end = 0, self._measure()
+        self._checks = now_s >= self._check_at_s
+        if self._checks:
+            self._check_at_s = now_s + CHECK_S
         return True
 
     def take_in(self, now_s: float) -> None:
@@ -105,7 +118,7 @@ class ConnectionTable:
             now_s: of time.monotonic().
         """
         for fd in range(self._measure()):
-            self._look_at(fd, now_s)
+            self._look_at(fd, now_s, True)
 
     def _measure(self) -> int:
         """Return a number that no descriptor reaches."""
@@ -117,11 +130,13 @@ class ConnectionTable:
         accepted = set(self._listening.values())
         return {fd: found for fd, found in self._found.items() if _comparable(found.local) not in accepted}
 
-    def _look_at(self, fd: int, now_s: float) -> None:
+    def _look_at(self, fd: int, now_s: float, checks: bool) -> None:
         inode = _inode(fd)
-        if inode and self._others.get(fd) == inode:
+        before = self._found.get(fd)
+        known = before.inode if before and not checks else self._others.get(fd)
+        if inode and known == inode:
             return
-        before = self._found.pop(fd, None)
+        self._found.pop(fd, None)
         self._others.pop(fd, None)
         self._listening.pop(fd, None)
         if not inode:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +62,21 @@ def test_a_number_that_is_used_again_is_a_new_connection(listener: socket.socket
         assert table.connections()[fd].since_s == 20.0
 
 
+def test_a_connection_that_has_broken_is_none_although_it_is_open(listener: socket.socket) -> None:
+    table = ConnectionTable()
+    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.create_connection(tcp.getsockname()) as broken:
+        sweep(table, 10.0)
+        accepted, _ = tcp.accept()
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, see socket(7)
+        accepted.close()
+        with pytest.raises(ConnectionResetError):
+            broken.recv(1)
+        sweep(table, 10.0 + connections.SWEEP_S)
+        assert broken.fileno() in table.connections()  # this is not asked each time
+        sweep(table, 10.0 + connections.CHECK_S)
+        assert broken.fileno() not in table.connections()
+
+
 def test_a_socket_that_connects_later_is_found_then(listener: socket.socket) -> None:
     table = ConnectionTable()
     with socket.socket(socket.AF_UNIX) as late:
@@ -78,12 +94,12 @@ def test_a_connection_that_was_accepted_before_its_listener_was_seen_is_none(mon
             os.dup2(listener.fileno(), moved.fileno())  # the listener has a higher number now
             listener.close()
             table = ConnectionTable()
+            table.take_in(10.0)
             assert out.fileno() in table.connections() and accepted.fileno() not in table.connections()
 
 
 def test_a_round_looks_for_a_bounded_time_and_goes_on_later(monkeypatch: pytest.MonkeyPatch) -> None:
     table = ConnectionTable()
-    table._quiet = 0
     clock = iter(range(1_000_000))
     monkeypatch.setattr(connections, "_perf_counter", lambda: next(clock))
     table.look(10.0)
