@@ -24,7 +24,7 @@ from gevent.event import Event
 from gevent.hub import get_hub
 
 from wsgid import log
-from wsgid.application import forks
+from wsgid.application import forks, offloading
 from wsgid.application.drivers import DRIVER_WATCH
 from wsgid.config.options import Settings
 from wsgid.diagnostics.connections import ConnectionTable
@@ -133,6 +133,7 @@ class Worker:
         self._channel.send(messages.Dumps(), [stackdump.prepare()])
         forks.on_fork(self._in_child)
         DRIVER_WATCH.say_through(self._say_once)
+        offloading.begin(self._line)
         self._connections.start(time.monotonic())
         try:
             self._wait_until_left()
@@ -192,6 +193,7 @@ class Worker:
         self._dispatcher.look_after_parked(now_s)
         self._line[Word.IDLE_GREENLETS] = self._dispatcher.idle_greenlets
         self._connections.look(now_s)
+        offloading.show()
         self._print_waiting(now_s)
         DRIVER_WATCH.tell()
         if self._access_log:

@@ -274,6 +274,18 @@ METRICS = (
         _WORKER,
         _workers(lambda w: w.words[Word.IDLE_GREENLETS] if w.words[Word.HEARTBEAT_NS] else None),
     ),
+    Metric("wsgid_offloaded_total", _C, "Calls of functions of wsgid.offload.", _WORKER, _words(Word.OFFLOADED)),
+    Metric(
+        "wsgid_offload_given_up_total",
+        _C,
+        "Offloaded calls whose caller stopped waiting.",
+        _WORKER,
+        _words(Word.OFFLOAD_GIVEN_UP),
+    ),
+    Metric("wsgid_offload_running", _G, "Offloaded calls that have a thread.", _WORKER, _words(Word.OFFLOAD_RUNNING)),
+    Metric(
+        "wsgid_offload_waiting", _G, "Offloaded calls that wait for a thread.", _WORKER, _words(Word.OFFLOAD_WAITING)
+    ),
     Metric(
         "wsgid_connections",
         _G,

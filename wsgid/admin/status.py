@@ -20,6 +20,8 @@ _TOTALS: dict[str, int] = {
     "disconnected": Word.DISCONNECTED,
     "rejected": Word.REJECTED,
     "timed_out": Word.TIMED_OUT,
+    "offloaded": Word.OFFLOADED,
+    "offload_given_up": Word.OFFLOAD_GIVEN_UP,
     "sent_bytes": Word.SENT_BYTES,
     "busy_us": Word.BUSY_US,
 }
@@ -70,6 +72,8 @@ def _worker(worker: WorkerView, snapshot: Snapshot) -> dict[str, Any]:
         "requests": worker.since[Word.REQUESTS],
         "in_flight": worker.in_flight,
         "idle_greenlets": worker.words[Word.IDLE_GREENLETS],
+        "offload_running": worker.words[Word.OFFLOAD_RUNNING],
+        "offload_waiting": worker.words[Word.OFFLOAD_WAITING],
         "lag_s": worker.words[Word.LAG_US] / 1e6,
         "heartbeat_age_s": round(worker.heartbeat_age_s, 3),
         "rss_bytes": worker.memory.rss_bytes,

@@ -7,6 +7,7 @@ import_watch.py   threads and connections of the import, which workers would los
 drivers.py        drivers that wait in C, and psycogreen for psycopg2
 peers.py          the other ends of this process's sockets
 forks.py          processes that the application forks
+offloading.py     wsgid.offload: functions that run in threads
 whereabouts.py    describes a greenlet or a thread of the application
 check_child.py    the child process of --check
 """
