@@ -18,7 +18,7 @@ from tests.conftest import Start
 from tests.support import client
 from tests.support.ctl import said, wsgidctl
 from tests.support.server import Server, eventually
-from tools.databases import MariaDb
+from tools.databases import Postgres
 
 APP = """
     import contextvars, os, posix, threading, time
@@ -63,11 +63,10 @@ APP = """
 
     @wsgid.offload(threads=4)
     def ask(sql):
-        import mysql.connector
+        import psycopg2.extensions
         if not hasattr(local, "connection"):
-            local.connection = mysql.connector.connect(
-                unix_socket=os.environ["MARIADB"], user="root", use_pure=False,
-                charset="utf8mb4", collation="utf8mb4_general_ci")
+            psycopg2.extensions.set_wait_callback(None)  # it waits in C
+            local.connection = psycopg2.connect(host=os.environ["POSTGRES"], user="postgres")
         cursor = local.connection.cursor()
         cursor.execute(sql)
         return cursor.fetchone()
@@ -109,7 +108,7 @@ APP = """
         "/import": lambda: (at_import, offloaded_ident() != ident()),
         "/fork": in_a_child,
         "/hub": in_the_hub,
-        "/sql": lambda: ask("SELECT CONNECTION_ID(), SLEEP(0.01)")[0],
+        "/sql": lambda: ask("SELECT pg_backend_pid(), pg_sleep(0.01)")[0],
         "/x": lambda: "x",
     }
 
@@ -280,8 +279,8 @@ def test_threads_do_not_hinder_the_end(start: Start, tmp_path: Path) -> None:
 
 
 def test_a_thread_keeps_its_connection_so_a_c_driver_has_at_most_as_many(start: Start, tmp_path: Path) -> None:
-    with MariaDb() as database:
-        serve(start, tmp_path, environ={"MARIADB": str(database.socket_path)})
+    with Postgres() as database:
+        serve(start, tmp_path, environ={"POSTGRES": str(database.directory)})
         with ThreadPoolExecutor(30) as clients:
             found = list(clients.map(lambda _: get(tmp_path, "/sql"), range(60)))
         assert 1 <= len(set(found)) <= 4
