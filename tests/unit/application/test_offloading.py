@@ -1,10 +1,12 @@
 """wsgid.offload outside of a worker: the function runs directly."""
 
 import functools
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wsgid
+from tests.support import DOCS
 from wsgid.application import offloading
 from wsgid.application.offloading import Call, offload
 from wsgid.errors import OffloadTimeout, WsgidError
@@ -98,6 +101,45 @@ def test_an_impossible_value_is_refused_and_named(options: dict[str, Any]) -> No
 
 def test_the_error_is_one_of_ours_and_a_time_out() -> None:
     assert issubclass(OffloadTimeout, WsgidError) and issubclass(OffloadTimeout, TimeoutError)
+
+
+def test_the_backend_of_the_documentation_sends_every_call_that_waits_through_its_thread_and_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With a driver that is made up: mysqlclient needs a C library."""
+    calls: list[str] = []
+
+    def method(name: str) -> Callable[..., str]:
+        def call(self: Any, *arguments: object) -> str:
+            assert self.lock._is_owned(), name
+            calls.append(name)
+            return name
+
+        return call
+
+    names = ["query", "store_result", "next_result", "ping", "close", "commit", "rollback", "autocommit"]
+
+    def connect(self: Any, **keywords: object) -> None:
+        self.autocommit(False)  # as mysqlclient does: within the call that connects
+
+    driver = type("Connection", (), {"__init__": connect, **{name: method(name) for name in names}})
+    monkeypatch.setitem(sys.modules, "MySQLdb", ModuleType("MySQLdb"))
+    monkeypatch.setitem(sys.modules, "MySQLdb.connections", fake("MySQLdb.connections", Connection=driver))
+    base = fake("base", DatabaseWrapper=object)
+    monkeypatch.setitem(sys.modules, "django.db.backends.mysql", fake("mysql", base=base))
+    [source] = re.findall(r"```python\n(.*?)```", (DOCS / "offload.md").read_text(), re.DOTALL)
+    module: dict[str, Any] = {"__name__": "base"}
+    exec(source, module)
+    connection = module["DatabaseWrapper"]().get_new_connection({"host": "db"})
+    assert calls == ["autocommit"]
+    assert [getattr(connection, name)() for name in names] == names and calls[1:] == names
+    assert not connection.lock._is_owned()
+
+
+def fake(name: str, **attributes: object) -> ModuleType:
+    made = ModuleType(name)
+    vars(made).update(attributes)
+    return made
 
 
 @given(st.lists(st.booleans(), max_size=5))
