@@ -24,7 +24,7 @@ from gevent.event import Event
 from gevent.hub import get_hub
 
 from wsgid import log
-from wsgid.application import forks, offloading
+from wsgid.application import forks, offload_home
 from wsgid.application.drivers import DRIVER_WATCH
 from wsgid.config.options import Settings
 from wsgid.diagnostics.connections import ConnectionTable
@@ -108,6 +108,7 @@ class Worker:
         self._postponed: list[tuple[messages.Message, list[int]]] = []  # orders that arrived while the hub was held up
         self._term = self._hub.loop.signal(signal.SIGTERM)
         self._timeouts = Timeouts(settings, self._hub, line, self._answer_held_up)
+        self._offload_home = offload_home.begin(line)
         self._retirement = Recycling(settings)
         self._connections = ConnectionTable(self._report_connections if settings.metrics else None)
         self._questions = Queries(order.slot, lambda: self._dispatcher.greenlets, self._connections)
@@ -133,7 +134,6 @@ class Worker:
         self._channel.send(messages.Dumps(), [stackdump.prepare()])
         forks.on_fork(self._in_child)
         DRIVER_WATCH.say_through(self._say_once)
-        offloading.begin(self._line)
         self._connections.start(time.monotonic())
         try:
             self._wait_until_left()
@@ -193,7 +193,7 @@ class Worker:
         self._dispatcher.look_after_parked(now_s)
         self._line[Word.IDLE_GREENLETS] = self._dispatcher.idle_greenlets
         self._connections.look(now_s)
-        offloading.show()
+        self._offload_home.show()
         self._print_waiting(now_s)
         DRIVER_WATCH.tell()
         if self._access_log:

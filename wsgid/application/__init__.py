@@ -8,6 +8,7 @@ drivers.py        drivers that wait in C, and psycogreen for psycopg2
 peers.py          the other ends of this process's sockets
 forks.py          processes that the application forks
 offloading.py     wsgid.offload: functions that run in threads
+offload_home.py   the worker that they wait in, and its counts
 whereabouts.py    describes a greenlet or a thread of the application
 check_child.py    the child process of --check
 """

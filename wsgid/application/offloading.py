@@ -12,7 +12,8 @@ Rules
   the application's import, in another thread (also in an offloaded call), and in the hub itself.
 * Everything except `Call.run` happens in the thread of the event loop, so no lock is needed. `Call.claim` decides
   whether a call begins: list.pop is atomic.
-* The scoreboard has the counts. A process that the application forks does not count.
+* The scoreboard has the counts (offload_home.py).
+* This module is loaded only in applications that use it.
 """
 
 import contextvars
@@ -23,12 +24,11 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, overload
 
 import gevent
-import greenlet
-from gevent import monkey
 from gevent.event import AsyncResult
-from gevent.hub import get_hub
 from gevent.threadpool import ThreadPool
 
+from wsgid.application import offload_home
+from wsgid.application.offload_home import Home
 from wsgid.errors import OffloadTimeout
 from wsgid.ipc.scoreboard import Word
 
@@ -37,56 +37,6 @@ THREADS_MAX = 1000
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_thread_ident = monkey.get_original("_thread", "get_ident")
-
-
-class _Home:
-    """The worker in which functions are offloaded.
-
-    Args:
-        line: the worker's words of the scoreboard.
-    """
-
-    def __init__(self, line: memoryview) -> None:
-        self.hub = get_hub()
-        self.calls: set[Call] = set()
-        self._line = line
-        self._pid = os.getpid()
-        self._ident = _thread_ident()
-
-    def can_wait(self) -> bool:
-        """Whether the caller can wait in the event loop."""
-        return _thread_ident() == self._ident and greenlet.getcurrent() is not self.hub
-
-    def count(self, word: Word) -> None:
-        if os.getpid() == self._pid:  # else the application has forked this process
-            self._line[word] += 1
-
-    def show(self) -> None:
-        """Show how many calls run and wait now."""
-        waiting = sum(call.waits for call in self.calls)
-        self._line[Word.OFFLOAD_RUNNING] = len(self.calls) - waiting
-        self._line[Word.OFFLOAD_WAITING] = waiting
-
-
-_home: _Home | None = None
-
-
-def begin(line: memoryview) -> None:
-    """From now on, functions are offloaded: the worker's event loop runs.
-
-    Args:
-        line: the worker's words of the scoreboard.
-    """
-    global _home
-    _home = _Home(line)
-
-
-def show() -> None:
-    """Show in the scoreboard how many calls run and wait. Called by the worker's round."""
-    if _home is not None:
-        _home.show()
 
 
 class Call:
@@ -160,7 +110,7 @@ class Offloaded:
             OffloadTimeout: the caller has waited for timeout_s.
             BaseException: whatever the function raises, or is thrown into the waiting greenlet.
         """
-        home = _home
+        home = offload_home.current()
         if home is None or not home.can_wait():
             return self._function(*arguments, **keywords)
         context = contextvars.copy_context()
@@ -176,7 +126,7 @@ class Offloaded:
             raise
         return call.result()
 
-    def _wait_for(self, call: Call, home: _Home) -> None:
+    def _wait_for(self, call: Call, home: Home) -> None:
         """Wait until the call has ended. Raises OffloadTimeout, or whatever is thrown into this greenlet."""
         limit = gevent.Timeout(self._timeout_s)
         limit.start()
@@ -197,7 +147,7 @@ class Offloaded:
         state = "all its threads are busy" if call.waits else "it goes on in its thread"
         return f"{_name(self._function)} did not return within {self._timeout_s:g} s (offload): {state}"
 
-    def _threads_of(self, home: _Home) -> ThreadPool:
+    def _threads_of(self, home: Home) -> ThreadPool:
         """Return the threads of this process."""
         pid = os.getpid()
         if self._pool is None or pid != self._pid:
