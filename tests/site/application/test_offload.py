@@ -213,6 +213,12 @@ def test_it_works_wherever_it_is_called(
     assert "Traceback" not in server.log and load(tmp_path) == (0, 0)
 
 
+def test_a_forked_process_does_not_count_for_its_worker(start: Start, tmp_path: Path) -> None:
+    serve(start, tmp_path)
+    assert get(tmp_path, "/fork") == "True" and totals(tmp_path) == (0, 0)
+    assert get(tmp_path, "/import") == "(True, True)" and totals(tmp_path) == (1, 0)
+
+
 def test_a_caller_gives_up_and_a_call_that_runs_keeps_its_thread(start: Start, tmp_path: Path) -> None:
     serve(start, tmp_path)
     assert (

@@ -380,6 +380,17 @@ def test_only_what_goes_out_is_a_connection(site: Path, servers: Servers) -> Non
         assert shown(site) == before
 
 
+def test_visitors_over_tcp_are_none_also_when_the_listener_is_closed(start: Start, tmp_path: Path) -> None:
+    server = start("--http", "127.0.0.1:0", "app:application", app=APP).wait_ready(1)
+    with socket.create_connection(server.tcp_addresses()[0]) as visitor:
+        visitor.sendall(b"GET /sleep HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        eventually(lambda: said(tmp_path, "requests")["total"] == 1, "it runs")
+        assert shown(tmp_path) == {}
+        server.send_signal(Signals.SIGTERM)
+        eventually(lambda: said(tmp_path, "status")["workers"][0]["state"] == "draining", "it leaves")
+        assert shown(tmp_path) == {}
+
+
 @pytest.mark.parametrize(
     ("family", "address", "name"),
     [
