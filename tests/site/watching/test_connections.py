@@ -445,9 +445,10 @@ def test_the_age_counts_from_when_a_connection_was_there_first(site: Path, tmp_p
 
         eventually(lambda: row()["oldest_s"] >= 1, "it gets older")
         connect_to(site, "AF_UNIX", str(tmp_path / "peer.sock"))
-        assert row()["oldest_s"] >= 1 > row()["youngest_s"] and row()["count"] == 2
+        found = row()  # the second one came when the first one was a second old
+        assert found["oldest_s"] - found["youngest_s"] > 0.8 and found["count"] == 2
         table = wsgidctl(site, "connections").stdout
-        assert re.search(rf"^ +0 +{tmp_path}/peer.sock +2 +0 +2 +\d+\.\ds +0\.\ds$", table, re.MULTILINE), table
+        assert re.search(rf"^ +0 +{tmp_path}/peer.sock +2 +0 +2 +\d+\.\ds +\d+\.\ds$", table, re.MULTILINE), table
         get(site, "/close")
         get(site, "/close")
 
