@@ -156,7 +156,9 @@ def test_status_shows_every_worker_the_listeners_and_the_totals(start: Start, tm
         assert name in done.stdout
     for slot, pid in enumerate(server.worker_pids()):
         assert re.search(
-            rf"^ +\d  ready +{pid} +0 +\S+s +\d +[01]/1000 +\d +\d+ ms +\S+s +\d+\.\d MiB  -$", done.stdout, re.MULTILINE
+            rf"^ +\d  ready +{pid} +0 +\S+s +\d +[01]/1000 +\d +\d+ ms +\S+s +\d+\.\d MiB  -$",
+            done.stdout,
+            re.MULTILINE,
         ), (slot, done.stdout)
     assert re.search(rf"^{tmp_path}/app.sock +\S+ +\S+$", done.stdout, re.MULTILINE)
     assert "since the start: 2 requests, 1 with a 5xx, 0 timed out, 0 rejected" in done.stdout
