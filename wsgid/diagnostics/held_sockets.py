@@ -18,6 +18,7 @@ import _socket
 import io
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from inspect import CO_OPTIMIZED
 from types import FrameType, FunctionType, GetSetDescriptorType, MethodDescriptorType
 from typing import Any
@@ -90,10 +91,8 @@ class _Finder:
                     self._add(fileno, inner)
 
     def _add(self, fileno: _Fileno, value: Any) -> None:
-        try:
+        with suppress(Exception):  # it is closed; drivers have errors of their own for that
             self.found.add(fileno(value))
-        except Exception:  # it is closed; drivers have errors of their own for that
-            pass
 
     def _way(self, kind: type) -> tuple[_Fileno | None, Any]:
         way = self._ways.get(kind)
