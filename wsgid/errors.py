@@ -153,6 +153,16 @@ class ApplicationError(WsgidError):
     """The application broke PEP 3333. The client gets a 500 if the head was not sent yet."""
 
 
+class OffloadTimeout(WsgidError, TimeoutError):
+    """A caller of an offloaded function has waited for longer than `timeout_s` (wsgid.offload). The function may still
+    run in its thread.
+
+    This is a TimeoutError, and so an OSError.
+    """
+
+    status_hint = "504 Gateway Timeout"
+
+
 class RequestTimeout(BaseException):
     """The request took longer than --harakiri. Raised in the greenlet of the request only.
 

@@ -28,7 +28,7 @@ from wsgid.admin.snapshot import Processes, Snapshot, take_snapshot
 from wsgid.config.merge import Configuration
 from wsgid.config.options import Settings
 from wsgid.errors import ExitCode
-from wsgid.ipc import messages, scoreboard
+from wsgid.ipc import messages, peer_counts, scoreboard
 from wsgid.linux import process
 from wsgid.linux.filewatch import Watch
 from wsgid.linux.signals import SignalPipe
@@ -309,7 +309,12 @@ class Master:
             self._scoreboard,
             self._listeners.opened,
             self._started_s,
-            Processes(self._children.template_pids, self._children.spare.pid, self._failures.last),
+            Processes(
+                self._children.template_pids,
+                self._children.spare.pid,
+                self._failures.last,
+                peer_counts.added(self._children.connections.values()),
+            ),
         )
 
     def stop(self, who: str) -> None:

@@ -24,9 +24,10 @@ from gevent.event import Event
 from gevent.hub import get_hub
 
 from wsgid import log
-from wsgid.application import forks
+from wsgid.application import forks, offload_home
 from wsgid.application.drivers import DRIVER_WATCH
 from wsgid.config.options import Settings
+from wsgid.diagnostics.connections import ConnectionTable
 from wsgid.diagnostics.queries import AT_ONCE, Queries
 from wsgid.errors import ControlError, ExitCode
 from wsgid.ipc import messages, stackdump
@@ -109,8 +110,10 @@ class Worker:
         self._postponed: list[tuple[messages.Message, list[int]]] = []  # orders that arrived while the hub was held up
         self._term = self._hub.loop.signal(signal.SIGTERM)
         self._timeouts = Timeouts(settings, self._hub, line, self._answer_held_up)
+        self._offload_home = offload_home.begin(line)
         self._retirement = Recycling(settings)
-        self._questions = Queries(order.slot, lambda: self._dispatcher.greenlets)
+        self._connections = ConnectionTable(self._report_connections if settings.metrics else None)
+        self._questions = Queries(order.slot, lambda: self._dispatcher.greenlets, self._connections)
         self._tell_dropped_at_s = 0.0
         self._modules = Watch(_module_files()) if settings.py_autoreload else None
         # Several beats within the shortest limit, so that a healthy hub never looks stalled.
@@ -133,6 +136,7 @@ class Worker:
         self._channel.send(messages.Dumps(), [stackdump.prepare()])
         forks.on_fork(self._in_child)
         DRIVER_WATCH.say_through(self._say_once)
+        self._connections.start(time.monotonic())
         try:
             self._wait_until_left()
         finally:
@@ -192,6 +196,9 @@ class Worker:
         self._timeouts.end_overdue(self._dispatcher.deadlines, now_s)
         self._dispatcher.trim(now_s)
         self._dispatcher.look_after_parked(now_s)
+        self._line[Word.IDLE_GREENLETS] = self._dispatcher.idle_greenlets
+        self._connections.look(now_s)
+        self._offload_home.show()
         self._print_waiting(now_s)
         DRIVER_WATCH.tell()
         if self._access_log:
@@ -215,6 +222,14 @@ class Worker:
                 log.warning(
                     "%d lines of standard output and error could not be written and were dropped: %s", count, reason
                 )
+
+    def _report_connections(self, counts: dict[str, int]) -> bool:
+        """Tell the master how many connections there are. Returns False if the master has not read all messages yet:
+        there has to be room for those that matter more."""
+        try:
+            return not self._channel.unread_bytes() and self._channel.send(messages.Connections(counts))
+        except OSError:  # ioctl(2): it is unknown whether there is room
+            return False
 
     def _say_once(self, key: str, text: str) -> None:
         """Let the master log a sentence once for all workers."""

@@ -44,5 +44,6 @@ def snapshot(*states: SlotState, **changes: Any) -> Snapshot:
         places=10,
         workers=workers,
         listeners=(ListenerView("/a.sock", "/a.sock", 1, 2),),
+        connections={"127.0.0.1:5432": 1},
     )
     return Snapshot(**{**values, **changes})

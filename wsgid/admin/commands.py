@@ -239,5 +239,6 @@ COMMANDS: dict[str, Callable[[Operator, Request], Answer]] = {
     "profile": _profile,
     "stacks": _question,
     "memory": _question,
+    "connections": _question,
     "dump": _dump,
 }

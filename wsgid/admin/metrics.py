@@ -179,6 +179,10 @@ def _respawns(server: Scraped) -> Iterator[Sample]:
     return (((cause,), count) for cause, count in totals.items())
 
 
+def _connections(server: Scraped) -> Iterator[Sample]:
+    return (((peer,), count) for peer, count in server.snapshot.connections.items())
+
+
 # --- the table ---
 
 _WORKER, _WORKER_ID, _LISTENER, _SOCKET = ("worker",), ("worker_id",), ("listener",), ("name", "proto")
@@ -269,6 +273,32 @@ METRICS = (
     Metric("wsgid_rejected_packets_total", _C, "Packets that were refused.", _WORKER, _words(Word.REJECTED)),
     Metric(
         "wsgid_timeouts_total", _C, "Requests ended by --harakiri or --hub-timeout.", _WORKER, _words(Word.TIMED_OUT)
+    ),
+    Metric(
+        "wsgid_idle_greenlets",
+        _G,
+        "Greenlets of the worker that wait for a request.",
+        _WORKER,
+        _workers(lambda w: w.words[Word.IDLE_GREENLETS] if w.words[Word.HEARTBEAT_NS] else None),
+    ),
+    Metric("wsgid_offloaded_total", _C, "Calls of functions of wsgid.offload.", _WORKER, _words(Word.OFFLOADED)),
+    Metric(
+        "wsgid_offload_given_up_total",
+        _C,
+        "Offloaded calls whose caller stopped waiting.",
+        _WORKER,
+        _words(Word.OFFLOAD_GIVEN_UP),
+    ),
+    Metric("wsgid_offload_running", _G, "Offloaded calls that have a thread.", _WORKER, _words(Word.OFFLOAD_RUNNING)),
+    Metric(
+        "wsgid_offload_waiting", _G, "Offloaded calls that wait for a thread.", _WORKER, _words(Word.OFFLOAD_WAITING)
+    ),
+    Metric(
+        "wsgid_connections",
+        _G,
+        "Connections that go out of all workers: the 20 largest peers, and the others together.",
+        ("peer",),
+        _connections,
     ),
     Metric("uwsgi_up", _G, "Always 1.", (), _uwsgi(lambda u: 1)),
     Metric(

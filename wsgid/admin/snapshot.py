@@ -1,7 +1,8 @@
 """What the master knows of its server at one moment, as plain values: the source of statistics, metrics and status.
 
 Rules
-* Workers are not asked: everything is from the scoreboard, from the fleet's records, and from the kernel.
+* Workers are not asked: everything is from the scoreboard, from the fleet's records, from the kernel, and from what the
+  workers have said by themselves.
 * Code that renders a Snapshot does no I/O.
 * Times of day are seconds of time.time(), as in uWSGI's statistics; ages are seconds.
 """
@@ -9,7 +10,7 @@ Rules
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wsgid import __version__
 from wsgid.config.options import Settings
@@ -84,11 +85,13 @@ class Processes:
         templates: generation -> pid.
         spare_pid: of the process for the next template; 0 if there is none.
         failure: why the newest generation that failed to boot has failed.
+        connections: how many connections go out of all workers, by peer (ipc/peer_counts.py).
     """
 
     templates: Mapping[int, int]
     spare_pid: int
     failure: Failure | None
+    connections: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,7 @@ class Snapshot:
     next_generation: int = 0  # of the next template
     spare_pid: int = 0
     failure: Failure | None = None
+    connections: Mapping[str, int] = field(default_factory=dict)  # that go out of all workers, by peer
 
     @property
     def ready(self) -> int:
@@ -164,6 +168,7 @@ def take_snapshot(
         next_generation=fleet.templates.next_generation,
         spare_pid=processes.spare_pid,
         failure=processes.failure,
+        connections=processes.connections,
     )
 
 

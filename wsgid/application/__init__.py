@@ -5,7 +5,10 @@ importer.py       find and import the application
 late_import.py    an import that takes longer than --boot-timeout
 import_watch.py   threads and connections of the import, which workers would lose or share
 drivers.py        drivers that wait in C, and psycogreen for psycopg2
+peers.py          the other ends of this process's sockets
 forks.py          processes that the application forks
+offloading.py     wsgid.offload: functions that run in threads
+offload_home.py   the worker that they wait in, and its counts
 whereabouts.py    describes a greenlet or a thread of the application
 blame.py          which line of a stack is to blame
 check_child.py    the child process of --check

@@ -78,6 +78,12 @@ def own_listener(fd: int) -> None:
         _names.add(_comparable(listener.getsockname()))
 
 
+def is_of_listener(name: Any) -> bool:
+    """Whether a socket with this name of its own is a listener of wsgid, or was accepted from one. For TCP only the
+    port counts: the kernel gives the port of a listener to no connection that goes out (__inet_hash_connect)."""
+    return _comparable(name) in _names
+
+
 def quiet() -> None:
     """Stop everything that the import has started in the hub. Called before the first fork and before gc.freeze().
 

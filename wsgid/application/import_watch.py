@@ -10,7 +10,6 @@ Rules
 * Threads of C libraries (OpenBLAS, jemalloc) are not reported: these libraries handle a fork themselves.
 """
 
-import _socket
 import os
 import sys
 import threading
@@ -20,7 +19,7 @@ from typing import Any
 from gevent import monkey
 
 from wsgid import log
-from wsgid.application import whereabouts
+from wsgid.application import peers, whereabouts
 from wsgid.linux import process
 
 NAMED_MAX = 10
@@ -103,22 +102,7 @@ def _connected(before: Sockets) -> list[str]:
     for fd, name in sockets().items():
         if before.get(fd) == name:
             continue
-        copy = _socket.socket(fileno=os.dup(fd))  # not gevent's class, which would make the descriptor non-blocking
-        try:
-            if copy.type != _socket.SOCK_DGRAM and (peer := _address(copy.getpeername())):
+        with suppress(OSError), peers.copy_of(fd) as copy:  # the socket listens, or is not connected
+            if peer := peers.peer_of(copy):
                 found.append(f"{peer} (descriptor {fd})")
-        except OSError:  # the socket listens, or is not connected
-            continue
-        finally:
-            copy.close()
     return found
-
-
-def _address(peer: Any) -> str:
-    """Return an address as an operator writes it; empty if there is none."""
-    if isinstance(peer, tuple):
-        host, port = peer[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    if isinstance(peer, bytes):  # unix(7), abstract
-        return "@" + peer[1:].decode("utf-8", "replace") if peer else ""
-    return str(peer)

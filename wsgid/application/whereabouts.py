@@ -15,6 +15,7 @@ from typing import Any
 import greenlet
 from gevent.hub import Hub
 
+_OFFLOADING = "wsgid.application.offloading"  # between gevent's thread and the application's function
 _WAITING = ("gevent", "threading", "queue", "concurrent", "importlib")  # lines that say nothing
 
 
@@ -69,7 +70,7 @@ def of_job(frame: FrameType) -> str:
     names = []
     inner: FrameType | None = frame
     while inner is not None:
-        if not is_waiting(inner):
+        if not is_waiting(inner) and inner.f_globals.get("__name__") != _OFFLOADING:
             names.append(f"{inner.f_globals.get('__name__', '?')}.{inner.f_code.co_qualname}")
         inner = inner.f_back
     return f"{names[-1] if names else 'a job'} in a thread of gevent's{_at(frame)}"

@@ -16,6 +16,7 @@ from wsgid import __version__
 from wsgid.ctl import client
 from wsgid.ctl.client import CtlError
 from wsgid.ctl.commands import (
+    connections,
     log_reopen,
     memory,
     profile,
@@ -40,6 +41,7 @@ SUBCOMMANDS: dict[str, ModuleType] = {
     "requests": requests,
     "stacks": stacks,
     "memory": memory,
+    "connections": connections,
     "profile": profile,
     "top": top,
 }

@@ -22,7 +22,8 @@ from gevent import socket
 from gevent.hub import get_hub
 
 from wsgid import log
-from wsgid.diagnostics import stacks
+from wsgid.diagnostics import held_sockets, stacks
+from wsgid.diagnostics.connections import ConnectionTable, by_peer
 from wsgid.diagnostics.heap import Heap
 from wsgid.diagnostics.profiler import Profiler
 from wsgid.errors import WsgidError
@@ -34,6 +35,7 @@ LAST_ANSWER_S = 0.5  # the same, when the worker has nothing else left to do
 LOOK_S = 0.1  # how often the worker checks whether the asker is still connected
 HELD_UP_ANSWER_S = 1.0  # the same, while the signal handler answers and everything else waits
 REQUESTS_MAX = 10_000  # the most requests in an answer
+PEERS_MAX = 1000  # the most peers in an answer
 
 
 class Queries:
@@ -42,10 +44,14 @@ class Queries:
     Args:
         slot: the worker's slot.
         greenlets: returns the greenlets that serve requests now.
+        connections: the connections that go out of this worker.
     """
 
-    def __init__(self, slot: int, greenlets: Callable[[], Iterable[RequestGreenlet]]) -> None:
+    def __init__(
+        self, slot: int, greenlets: Callable[[], Iterable[RequestGreenlet]], connections: ConnectionTable
+    ) -> None:
         self.slot = slot
+        self.connections = connections
         self.greenlets = greenlets
         self.profiler = Profiler(greenlets)
         self._answering: dict[gevent.Greenlet, Any] = {}  # each with the connection of its asker
@@ -136,6 +142,15 @@ def _memory(questions: Queries, arguments: dict[str, Any]) -> dict[str, Any]:
     return questions.heap.report()
 
 
+def _connections(questions: Queries, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the connections that go out, by peer; the peers with the most connections first."""
+    in_use = held_sockets.held(questions.greenlets(), questions.held_up_at)
+    now_s = time.monotonic()
+    questions.connections.take_in(now_s)
+    peers = by_peer(questions.connections.connections(), in_use, now_s)
+    return {"peers": peers[:PEERS_MAX], "total": sum(peer["count"] for peer in peers)}
+
+
 def _profile(questions: Queries, arguments: dict[str, Any]) -> dict[str, Any]:
     """Profile the next few seconds, and return where the time was spent."""
     return questions.profiler.run(arguments)
@@ -146,5 +161,6 @@ KINDS: dict[str, Callable[[Queries, dict[str, Any]], dict[str, Any]]] = {
     "profile": _profile,
     "stacks": _stacks,
     "memory": _memory,
+    "connections": _connections,
 }
-AT_ONCE = frozenset({"requests", "stacks"})  # questions that need no hub
+AT_ONCE = frozenset({"requests", "stacks", "connections"})  # questions that need no hub

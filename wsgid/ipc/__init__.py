@@ -1,7 +1,8 @@
 """How master, template and workers communicate.
 
-messages.py    all messages, and their encoding
-channel.py     one SOCK_SEQPACKET socketpair
-scoreboard.py  shared memory with a line of numbers for each worker
-stackdump.py   the stack of a process that is stuck in C
+messages.py     all messages, and their encoding
+channel.py      one SOCK_SEQPACKET socketpair
+scoreboard.py   shared memory with a line of numbers for each worker
+peer_counts.py  connections by peer, in a form of bounded size
+stackdump.py    the stack of a process that is stuck in C
 """

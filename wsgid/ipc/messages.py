@@ -11,6 +11,7 @@
                          Notice          a sentence to log once for the whole server, whichever workers send it
                          Tired           this worker wants to be replaced
                          SourceChanged   a file of the application has changed since the import (--py-autoreload)
+                         Connections     how many connections go out of this worker, by peer (--metrics)
     either -> master     BootFailed      the application could not be imported
     master -> worker     LendSockets     also accept from these sockets, which are sent along (--reuse-port)
                          ReturnSockets   stop accepting from these sockets
@@ -35,14 +36,17 @@ from math import inf
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from wsgid.errors import ControlError
+from wsgid.ipc.peer_counts import PEERS_MAX
 
 DATAGRAM_MAX_BYTES = 128 * 1024  # below the kernel's default socket buffer (net.core.wmem_default, 208 KiB)
 NUMBER_MAX = (1 << 31) - 1
 LINE_MAX_CHARS = 8_000  # one sentence, possibly with a path of PATH_MAX bytes
+PEER_MAX_CHARS = 300  # host:port with a name of 253 characters (RFC 1035), or a path of 108 bytes (unix(7))
 TEXT_MAX_CHARS = 20_000  # in JSON one character may take six; a datagram holds DATAGRAM_MAX_BYTES
 
 Line = Annotated[str, LINE_MAX_CHARS]
 Text = Annotated[str, TEXT_MAX_CHARS]
+PeerCounts = Annotated[dict[str, int], PEERS_MAX + 1]  # one more: all others together (peer_counts.py)
 Limit = Literal["max-requests", "max-worker-lifetime", "reload-on-rss"]  # scoreboard.DeathCause has these values, too
 
 
@@ -132,6 +136,13 @@ class SourceChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Connections:
+    """So many connections go out of this worker, to each of these peers. Replaces the message before."""
+
+    counts: PeerCounts
+
+
+@dataclass(frozen=True, slots=True)
 class LendSockets:
     """Also accept from these sockets, which are sent along."""
 
@@ -188,6 +199,7 @@ Message = (
     | Notice
     | Tired
     | SourceChanged
+    | Connections
     | BootFailed
     | LendSockets
     | ReturnSockets
@@ -200,7 +212,7 @@ Kinds = frozenset[type[Message]]
 
 ALL: Kinds = frozenset(get_args(Message))
 FROM_TEMPLATE: Kinds = frozenset({Booting, TemplateReady, SpawnFailed, BootFailed})
-FROM_WORKER: Kinds = frozenset({Hello, Ready, Dumps, Notice, Tired, SourceChanged, BootFailed})
+FROM_WORKER: Kinds = frozenset({Hello, Ready, Dumps, Notice, Tired, SourceChanged, Connections, BootFailed})
 
 FDS: dict[type[Message], int] = {Dumps: 1}  # descriptors that come with a message to the master; others have none
 
@@ -244,6 +256,8 @@ def decode(datagram: bytes, kinds: Kinds = ALL) -> Message:
             raise ControlError(f"{kind.__name__} has {repr(values[name])[:80]} as its {name}")
         if hint is Line:
             values[name] = _printable(values[name])
+        elif hint is PeerCounts:
+            values[name] = {_printable(peer): number for peer, number in values[name].items()}
     return kind(**values)
 
 
@@ -255,8 +269,10 @@ def _printable(line: str) -> str:
 
 
 def _fits(hint: Any, value: Any) -> bool:
-    """Whether a value fits an annotation. The elements of lists and dictionaries are not checked: only the master sends
-    those."""
+    """Whether a value fits an annotation. The elements of lists and other dictionaries are not checked: only the master
+    sends those."""
+    if hint is PeerCounts:
+        return isinstance(value, dict) and len(value) <= PEERS_MAX + 1 and all(map(_is_peer_count, value.items()))
     if get_origin(hint) is Annotated:
         return isinstance(value, str) and len(value) <= hint.__metadata__[0]
     if get_origin(hint) is Literal:
@@ -266,3 +282,8 @@ def _fits(hint: Any, value: Any) -> bool:
     if hint is float:
         return type(value) in (int, float) and 0 <= value < inf
     return isinstance(value, get_origin(hint) or hint)
+
+
+def _is_peer_count(entry: tuple[str, Any]) -> bool:
+    peer, number = entry
+    return len(peer) <= PEER_MAX_CHARS and _fits(int, number)

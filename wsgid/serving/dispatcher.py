@@ -93,6 +93,11 @@ class Dispatcher:
         """All greenlets, with or without a request."""
         return self._pool.greenlets
 
+    @property
+    def idle_greenlets(self) -> int:
+        """How many greenlets wait for a request."""
+        return self._pool.idle
+
     # --- called by the worker ---
 
     def open(self) -> None:

@@ -87,6 +87,11 @@ class GreenletPool:
         self._unused = 0  # how many of them were idle all the time since the last trim
         self._trim_at_s = 0.0
 
+    @property
+    def idle(self) -> int:
+        """How many greenlets wait for work."""
+        return len(self._idle)
+
     def run(self, source: Any) -> None:
         """Let a greenlet serve this source. Runs in the hub. Returns when that greenlet waits or is done."""
         idle = self._idle.pop() if self._idle else self._new()

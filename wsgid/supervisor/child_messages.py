@@ -134,9 +134,9 @@ class ChildMessages:
                 log.info("worker %d asks to be replaced: %s", slot, reason)
                 self._fleet.tired(slot)
             case messages.SourceChanged(path=path, stamp=stamp):
-                if not self._settings.py_autoreload:
-                    raise ControlError("SourceChanged without --py-autoreload")
                 self._reload_changed(path, stamp)
+            case messages.Connections(counts=counts):
+                self._note_connections(slot, counts)
             case messages.BootFailed():
                 self._failures.reported(message, f"worker {slot}", self._fleet.slots[slot].generation)
 
@@ -162,10 +162,21 @@ class ChildMessages:
         log.info("worker %d (generation %d, pid %d) is ready", number, slot.generation, slot.pid)
 
     def _reload_changed(self, path: str, stamp: str) -> None:
-        """Reload after a change. All workers report the same change; the first report counts."""
+        """Reload after a change. All workers report the same change; the first report counts.
+
+        Raises ControlError if nobody wants to know of changes.
+        """
+        if not self._settings.py_autoreload:
+            raise ControlError("SourceChanged without --py-autoreload")
         if self._once.is_new(f"{path} {stamp}"):
             log.info("%s has changed: reloading the application", path)
             self._fleet.templates.request_reload()
+
+    def _note_connections(self, slot: int, counts: dict[str, int]) -> None:
+        """Note what a worker says of its connections. Raises ControlError if nobody wants to know it."""
+        if not self._settings.metrics:
+            raise ControlError("Connections without --metrics")
+        self._children.connections[slot] = counts
 
     def _lose_worker(self, slot: int) -> None:
         self._children.close_worker(slot)

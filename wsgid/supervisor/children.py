@@ -49,6 +49,7 @@ class Children:
         self.loaded: set[int] = set()  # the generations whose template has read Boot
         self.workers: dict[int, Inbox] = {}  # by slot
         self.dumps: dict[int, int] = {}  # slot -> the memfd of ipc/stackdump.py
+        self.connections: dict[int, dict[str, int]] = {}  # slot -> the worker's connections that go out, by peer
         self.spare = Spare(self._start_process, net)
 
     # --- start ---
@@ -170,8 +171,9 @@ class Children:
         self._close(self.templates.pop(generation, None))
 
     def close_worker(self, slot: int) -> None:
-        """Close the channel and the memfd of a worker."""
+        """Close the channel and the memfd of a worker, and forget what it has said."""
         self._close(self.workers.pop(slot, None))
+        self.connections.pop(slot, None)
         if slot in self.dumps:
             close(self.dumps.pop(slot))
 

@@ -97,5 +97,5 @@ def check_worker(message: messages.Message, slot: Slot, sender_pid: int) -> None
     is_ready = slot.ready_s < inf
     if is_ready and isinstance(message, messages.Ready | messages.BootFailed):
         raise ControlError(f"{name} after Ready")
-    if not is_ready and isinstance(message, messages.Tired | messages.SourceChanged):
+    if not is_ready and isinstance(message, messages.Tired | messages.SourceChanged | messages.Connections):
         raise ControlError(f"{name} before Ready")

@@ -99,6 +99,7 @@ IMPORTED = {
     "grpc with its switch": ("import grpc.experimental.gevent as g; g.init_gevent()", "", []),
     "grpc without its switch": ("import grpc.experimental.gevent", "grpc", []),
     "MySQLdb": ("import MySQLdb", "MySQLdb", []),
+    "MySQLdb through threads": ("import MySQLdb, wsgid\nwsgid.offload(len)", "", []),
     "PyMySQL as MySQLdb": ("import pymysql\npymysql.install_as_MySQLdb()\nimport MySQLdb", "", []),
 }
 

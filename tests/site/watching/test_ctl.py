@@ -156,7 +156,7 @@ def test_status_shows_every_worker_the_listeners_and_the_totals(start: Start, tm
         assert name in done.stdout
     for slot, pid in enumerate(server.worker_pids()):
         assert re.search(
-            rf"^ +\d  ready +{pid} +0 +\S+s +\d +[01]/1000 +\d+ ms +\d+ % +\S+s +\d+\.\d MiB  -$",
+            rf"^ +\d  ready +{pid} +0 +\S+s +\d +[01]/1000 +\d +\d+ ms +\d+ % +\S+s +\d+\.\d MiB  -$",
             done.stdout,
             re.MULTILINE,
         ), (slot, done.stdout)

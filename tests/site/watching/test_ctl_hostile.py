@@ -21,10 +21,12 @@ from wsgid.ctl import client as ctl_client
 from wsgid.ctl.main import SUBCOMMANDS
 
 APP = """
-    import time
+    import socket, time
     def application(environ, start_response):
         if environ["PATH_INFO"] == "/sleep":
-            time.sleep(60)
+            with socket.socket(socket.AF_UNIX) as held:
+                held.connect("app.sock")  # a connection that is shown
+                time.sleep(60)
         start_response("200 OK", [])
         return [b"x"]
 """

@@ -146,8 +146,9 @@ def test_what_the_dead_have_counted_is_kept() -> None:
 
 def test_the_words_do_not_overlap_and_fit_a_line() -> None:
     assert Word.STATUS_1XX + 5 == Word.DURATIONS
-    assert Word.DURATIONS + len(DURATION_BOUNDS_US) + 1 == Word.SPAWNS == COUNTERS.stop
-    assert (Word.DEATHS + len(DeathCause)) * 8 <= LINE_BYTES
+    assert Word.DURATIONS + len(DURATION_BOUNDS_US) + 1 == Word.HUB_LATE_US
+    assert Word.OFFLOAD_GIVEN_UP + 1 == Word.SPAWNS == COUNTERS.stop
+    assert Word.DEATHS + len(DeathCause) <= Word.HELD_US and max(Word) < LINE_BYTES // 8
 
 
 def test_a_killed_worker_is_counted_by_cause(start: Start) -> None:

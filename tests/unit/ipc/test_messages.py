@@ -1,5 +1,6 @@
 """Messages and the channel that carries them."""
 
+import json
 import os
 from collections.abc import Iterator
 
@@ -28,6 +29,7 @@ MESSAGES: list[messages.Message] = [
     messages.Drain("leave", 60.0),
     messages.Tired("max-requests", "old"),
     messages.SourceChanged("app.py", "1"),
+    messages.Connections({"127.0.0.1:5432": 3, "other": 7}),
     messages.Reopen(["", "/a.log"]),
     messages.Question("requests", {"slot": 1}),
 ]
@@ -62,6 +64,14 @@ WRONG = [
     '{"type": "Tired", "cause": [], "reason": ""}',
     '{"type": "Drain", "backlog": "leave", "mercy_s": NaN}',
     '{"type": "Drain", "backlog": "leave", "mercy_s": 1e999}',
+    '{"type": "Connections", "counts": []}',
+    '{"type": "Connections", "counts": {"a": -1}}',
+    '{"type": "Connections", "counts": {"a": 1.5}}',
+    '{"type": "Connections", "counts": {"a": "1"}}',
+    '{"type": "Connections", "counts": {"a": true}}',
+    '{"type": "Connections", "counts": {"a": {}}}',
+    '{"type": "Connections", "counts": {"%s": 1}}' % ("x" * (messages.PEER_MAX_CHARS + 1)),
+    json.dumps({"type": "Connections", "counts": {str(number): 1 for number in range(22)}}),
     '{"type": "Hello", "pid": 1}',
     '{"type": ["Hello"]}',
     "[" * 60_000,
@@ -73,6 +83,11 @@ WRONG = [
 def test_a_field_that_is_not_what_its_annotation_says_is_a_control_error(text: str) -> None:
     with pytest.raises(ControlError):
         messages.decode(text.encode())
+
+
+def test_a_peer_s_name_is_printable() -> None:
+    sent = messages.Connections({"/tmp/a\x1b]0;owned\x07": 1})
+    assert messages.decode(messages.encode(sent)) == messages.Connections({r"/tmp/a\x1b]0;owned\x07": 1})
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)

@@ -18,6 +18,7 @@ COLUMNS = (
     "age",
     "requests",
     "in flight",
+    "idle",
     "lag",
     "stands",
     "heartbeat",
@@ -72,7 +73,7 @@ def row(worker: dict[str, Any], status: dict[str, Any]) -> tuple[Any, ...]:
     """Return the cells of COLUMNS for a worker."""
     restarts = ", ".join(f"{number} {cause}" for cause, number in worker["restarts"].items()) or "-"
     if not worker["pid"]:
-        return worker["slot"], worker["state"], "-", "-", "-", "-", "-", "-", "-", "-", "-", restarts
+        return worker["slot"], worker["state"], *["-"] * (len(COLUMNS) - 3), restarts
     return (
         worker["slot"],
         worker["state"],
@@ -81,6 +82,7 @@ def row(worker: dict[str, Any], status: dict[str, Any]) -> tuple[Any, ...]:
         age(worker["age_s"]),
         worker["requests"],
         f"{worker['in_flight']}/{status['places']}",
+        worker["idle_greenlets"],
         f"{worker['lag_s'] * 1000:.0f} ms",
         percent(worker["stood_still"]),
         age(worker["heartbeat_age_s"]),
