@@ -63,7 +63,9 @@ def demo(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Demo]:
 
     yield start
     for process in started:
-        process.kill()
+        if process.poll() is None:  # the test has failed
+            for running in (*psutil.Process(process.pid).children(recursive=True), process):
+                running.kill()
         process.wait()
 
 

@@ -5,8 +5,7 @@ for a pool of its own.  A bound of such a pool would be the bound of one request
 connections.  This class gives the same pool to all who ask for the same server.
 """
 
-import functools
-from typing import Any, Self
+from typing import Any, ClassVar
 
 from redis import BlockingConnectionPool
 
@@ -14,7 +13,10 @@ from redis import BlockingConnectionPool
 class WorkerPool(BlockingConnectionPool):
     """A request that finds all connections in use waits for one; redis-py's usual pool would raise an error."""
 
+    made: ClassVar[dict[str, "WorkerPool"]] = {}  # by the address of the server
+
     @classmethod
-    @functools.cache
-    def from_url(cls, url: str, **options: Any) -> Self:
-        return super().from_url(url, **options)
+    def from_url(cls, url: str, **options: Any) -> "WorkerPool":
+        if url not in cls.made:
+            cls.made[url] = super().from_url(url, **options)
+        return cls.made[url]
