@@ -1,4 +1,4 @@
-"""What the decoders and the response do with given input, in values that can be compared: see pure_form.py."""
+"""What the decoders and the response do with given input, as values that can be compared: see pure_form.py."""
 
 import io
 import sys
@@ -27,7 +27,7 @@ def decode(buffer: bytes, max_vars: int, base: dict[str, str] | None) -> Any:
 
 
 def http(data: bytes, sizes: list[int]) -> list[Any]:
-    """What a decoder says of these bytes, which arrive in pieces: its events, and what it says of itself at each."""
+    """What an HTTP decoder does with these bytes, which arrive in pieces: its events, and its state at each event."""
     decoder = Decoder(Limits(line_bytes=200, headers=10, head_bytes=500), {"wsgi.errors": "ours"})
     said: list[Any] = []
     for size in [*sizes, len(data)]:
@@ -65,7 +65,7 @@ def text(value: Any) -> Any:
 
 
 def body(first: bytes, pieces: list[bytes], content_length: int, sizes: list[int]) -> Any:
-    """What reads of these sizes give."""
+    """What reads of these sizes return."""
     left = list(pieces)
 
     class Peer:
@@ -83,7 +83,7 @@ def body(first: bytes, pieces: list[bytes], content_length: int, sizes: list[int
 
 
 def response(method: str, status: Any, headers: Any, blocks: list[bytes], as_list: bool) -> Any:
-    """What is sent, and what is said of it."""
+    """The bytes that are sent, and the response's own record of them."""
     sent: list[bytes] = []
 
     class Transport:
@@ -109,12 +109,12 @@ def form() -> Any:
 
 
 def file() -> Any:
-    """Where the form is."""
+    """The file of the module: it shows the form."""
     return uwsgi.__file__
 
 
 def chunks(data: bytes, sizes: list[int], lines: int, size_bytes: int) -> list[Any]:
-    """What the decoder of a chunked body says of these bytes, which arrive in pieces."""
+    """What the decoder of a chunked body does with these bytes, which arrive in pieces."""
     decoder = Chunks(lines, size_bytes)
     said: list[Any] = []
     rest = b""
@@ -139,7 +139,7 @@ def proxy(data: bytes) -> Any:
 
 
 def ini(data: bytes) -> Any:
-    """What an ini file with these bytes says."""
+    """What an ini file with these bytes contains."""
     with tempfile.NamedTemporaryFile(suffix=".ini") as written:
         written.write(data)
         written.flush()
