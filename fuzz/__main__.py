@@ -1,4 +1,4 @@
-"""python -m fuzz [--seconds N] [TARGET ...]: try these decoders, or all. Exit code 1 if something was found."""
+"""python -m fuzz [--seconds N] [TARGET ...]: try these decoders, or all. The exit code is 1 if something was found."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ from fuzz.targets import TARGETS
 from tests.support import ROOT
 from tools import apt
 
-PLACE = Path(sys.prefix)  # make's environment for this; `make clean` removes it
+PLACE = Path(sys.prefix)  # the virtual environment that make has made for `make fuzz`; `make clean` removes it
 SECONDS = 600
 
 
@@ -23,7 +23,7 @@ class Outcome:
     target: str
     executions: int
     seconds: int
-    code: int  # of libFuzzer: 0 if nothing was found
+    code: int  # the exit code of libFuzzer: 0 if nothing was found
     log: Path
 
 
