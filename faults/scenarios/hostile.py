@@ -54,7 +54,9 @@ def hostile_worker() -> list[Result]:
                 f"{server.log.count('Traceback')} tracebacks",
                 master.is_running() and "Traceback" not in server.log,
             ),
-            Result("the master's descriptors stay flat", f"{before[0]} before, {after[0]} after", after[0] <= before[0] + 2),
+            Result(
+                "the master's descriptors stay flat", f"{before[0]} before, {after[0]} after", after[0] <= before[0] + 2
+            ),
             Result(
                 f"the master's memory stays flat (within {FLAT_BYTES >> 20} MiB)",
                 f"{before[1] / 2**20:.1f} MiB before, {after[1] / 2**20:.1f} MiB after",
