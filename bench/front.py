@@ -1,6 +1,6 @@
-"""The nginx in front of all servers: one process, one set of limits, one location a protocol.
+"""The nginx in front of all servers: one process, one set of limits, and one location for each protocol.
 
-The servers listen on the same path one after the other, so that nginx is the same to each.
+The servers listen on the same path one after the other, so nginx is the same for all servers.
 """
 
 from pathlib import Path
