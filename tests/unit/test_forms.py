@@ -1,6 +1,6 @@
-"""The two sources of each hot module agree: a .pxd with the .py that it gives types to, a .pyx with the .py beside it.
+"""The two sources of each hot module agree: a .pxd with the .py whose types it declares, and a .pyx with its .py.
 
-A name that is missing in one of them is an AttributeError in one form only, or a type that nobody has any more.
+If a name is missing in one source, there is an AttributeError in one form only, or the type of a name that is gone.
 """
 
 import re
@@ -15,7 +15,7 @@ HOT = {name: ROOT.joinpath(*name.split(".")) for name in compiled.hot()}
 TYPED = {name: path for name, path in HOT.items() if path.with_suffix(".pxd").exists()}
 WRITTEN_TWICE = {name: path for name, path in HOT.items() if path.with_suffix(".pyx").exists()}
 
-# What shows that both forms of a module behave alike: a test that asks both, or tests that are run on both.
+# The tests that show that both forms of a module behave alike: a test that asks both, or tests that run on both.
 BESIDE_EACH_OTHER = "tests/unit/test_compiled.py"
 ALIKE = {
     "wsgid.log.request_record": f"{BESIDE_EACH_OTHER}::test_access_logs_are_written_alike",
@@ -98,7 +98,7 @@ def test_something_shows_for_each_hot_module_that_its_forms_behave_alike() -> No
 
 
 def test_the_sources_are_read_as_they_are(tmp_path: Path) -> None:
-    """Else the tests above would find nothing in a file that is wrong."""
+    """If the readers overlooked an error in a file, the tests above would find nothing."""
     (tmp_path / "x.pxd").write_text("""
 # A comment.
 cimport cython

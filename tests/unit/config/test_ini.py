@@ -1,4 +1,4 @@
-"""uWSGI's ini, as uWSGI 2.0 reads it: each expectation without a remark was compared with `uwsgi --show-config`."""
+"""uWSGI's ini, as uWSGI 2.0 reads it. Expectations without a remark were compared with `uwsgi --show-config`."""
 
 import os
 import re
@@ -20,7 +20,7 @@ Read = Callable[..., list[tuple[str, str]]]
 
 @pytest.fixture
 def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
-    """read(TEXT, other files...): the keys and values of main.ini, which has that text in [uwsgi]."""
+    """read(TEXT, other files...): the keys and values of main.ini, whose section [uwsgi] has this text."""
     monkeypatch.chdir(tmp_path)
 
     def read_text(
@@ -81,7 +81,7 @@ def test_places_are_kept_through_includes(read: Read) -> None:
     ]
 
 
-# --- what is replaced ---
+# --- placeholders ---
 
 
 def test_keys_stand_for_their_first_value_wherever_they_are_set(read: Read) -> None:
@@ -270,7 +270,7 @@ def test_prints_are_kept(tmp_path: Path) -> None:
     assert ini.read([str(tmp_path / "main.ini")], {}).prints == [f"{tmp_path}/main.ini:3: a is 1"]
 
 
-# --- what cannot be ---
+# --- errors ---
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Options from all sources: what each becomes, which source wins, and what is said of a wrong one."""
+"""Options from all sources: their values, the source that wins, and the error for a wrong option."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from wsgid.errors import ConfigError
 
 
 def from_command_line(argv: list[str]) -> Settings:
-    """The settings of a command line alone."""
+    """The settings from this command line, without other sources."""
     return read(argv, {}).settings
 
 
@@ -275,7 +275,8 @@ def test_every_option() -> None:
     )
     default = Settings()
     same = [field.name for field in fields(Settings) if getattr(settings, field.name) == getattr(default, field.name)]
-    # The list above is complete: the application rivals --wsgi-file, and the others name files, below.
+    # The list above is complete. It leaves out --wsgi-file, which excludes the application, and options that name files
+    # (below).
     assert same == ["application", "ini", "config", "set_placeholder"]
 
 
@@ -318,7 +319,7 @@ def test_an_application_has_to_be_named() -> None:
 
 
 def test_abbreviations_are_refused() -> None:
-    # --work might be another option tomorrow
+    # --work may be another option in a later version
     with pytest.raises(ConfigError, match=r"unknown option --work: did you mean '--workers'?"):
         from_command_line(["--work", "4", "app:application"])
 
@@ -352,7 +353,7 @@ def test_both_commands_are_the_same_program(command: list[str]) -> None:
 
 
 def text_of(option: Option) -> st.SearchStrategy[str]:
-    """Texts that somebody may write for an option."""
+    """Texts that an operator may write for an option."""
     words = st.text(string.ascii_letters + string.digits + "/._-:%@,", min_size=1, max_size=20)
     numbers = st.integers(1, 999_999_999).map(str)
     kinds: dict[values.ValueKind, st.SearchStrategy[str]] = {
@@ -432,7 +433,7 @@ def test_what_is_shown_of_a_value_is_a_text_of_it(data: Any) -> None:
 
 
 def test_the_environment_and_files_know_every_option(tmp_path: Path) -> None:
-    """By all spellings: names, flags and uWSGI's."""
+    """With all spellings: names, flags and uWSGI's names."""
     for option in OPTIONS:
         for key in {option.key, option.name, *option.uwsgi}:
             text = (
@@ -471,7 +472,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_p
     )
     settings = read.settings
     assert (settings.workers, settings.gevent, settings.harakiri, settings.socket_timeout) == (3, 2, 1.0, 30.0)
-    assert settings.socket == ("b",)  # a repeatable option is whole in one source
+    assert settings.socket == ("b",)  # a repeatable option comes from one source as a whole
     assert {name: said[-1].origin for name, said in read.given.items()} == {
         "application": f"{tmp_path}/site.ini:2",
         "workers": "command line",
@@ -517,7 +518,7 @@ def test_files_can_be_named_as_in_uwsgi(tmp_path: Path, monkeypatch: pytest.Monk
     assert from_command_line(["uwsgi.ini", "c:d"]).application == "c:d"
     (tmp_path / "named.ini").write_text("[uwsgi]\nmodule = %(name):app\n")
     assert from_command_line(["named.ini", "--set", "name=site"]).application == "site:app"
-    assert from_command_line(["pack.ini:app"]).application == "pack.ini:app"  # no such file: a module
+    assert from_command_line(["pack.ini:app"]).application == "pack.ini:app"  # there is no such file, so it is a module
 
 
 def test_arguments_in_a_file_and_a_value_that_begins_with_at(tmp_path: Path) -> None:
@@ -620,7 +621,7 @@ def test_arguments_in_files_that_name_each_other_are_one_sentence(tmp_path: Path
         from_command_line([f"@{tmp_path}/args"])
 
 
-# --- whatever is said ---
+# --- any input ---
 
 FLAGS = st.sampled_from(
     [flag for option in declared() for flag in (option.flag, *option.flags) if option.name not in ("ini", "config")]

@@ -1,4 +1,5 @@
-"""What is made of a profile's stacks: whatever they are called, the files are valid and nothing is lost in them."""
+"""The files that wsgidctl makes of a profile's stacks. With any names in the stacks, the files are valid and
+complete."""
 
 import json
 import re
@@ -27,7 +28,7 @@ STACKS = st.builds(
 
 
 def stacks(**weights_us: int) -> StackCounts:
-    """Of one letter a function: stacks(GET_abc=5)."""
+    """Stacks whose functions have names of one letter: stacks(GET_abc=5)."""
     return StackCounts(
         {
             (Frame(root), *(Frame(letter, "/app.py", 1) for letter in letters)): weight_us
@@ -59,7 +60,7 @@ def test_any_stacks_make_valid_xml_whose_widths_add_up(found: StackCounts, title
         )
         ends = flamegraph.SIDE
         for x, width in sorted(rows[row]):
-            assert x >= ends - 0.01  # no two overlap
+            assert x >= ends - 0.01  # no two rectangles overlap
             ends = x + width
         assert ends <= flamegraph.WIDTH - flamegraph.SIDE + 0.01
 
@@ -152,7 +153,8 @@ def test_speedscope_takes_it(found: StackCounts) -> None:
 
 
 def check_speedscope(file: Any) -> None:
-    """The fields of speedscope's file-format-spec.ts, for sampled profiles; no others, and none of another type."""
+    """Check the fields of speedscope's file-format-spec.ts for sampled profiles: only these fields, with the right
+    types."""
     check_fields(
         file,
         {"$schema": str, "shared": dict, "profiles": list},

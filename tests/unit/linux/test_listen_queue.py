@@ -1,4 +1,4 @@
-"""How many connections wait in a backlog, as the kernel says it: for unix and TCP, own and inherited."""
+"""How many connections wait in a backlog, by the kernel: for unix and TCP sockets, bound here and inherited."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Formats of the access log: what each variable says, and that a line is one line whatever the client sends."""
+"""Formats of the access log: the value of each variable. A request is one line, whatever the client sends."""
 
 import json
 import re
@@ -59,8 +59,9 @@ def line(
 
 
 def test_the_uwsgi_preset_is_uwsgis_own_line() -> None:
-    # As uWSGI 2.0 writes it: "[pid: P|app: N|req: appreq/totalreq] ADDR (USER) {V vars in B bytes} [ctime] METHOD URI
-    # => generated R bytes in M msecs (PROTO STATUS) H headers in HB bytes (S switches on core C)"; blanks stay blank.
+    # As uWSGI 2.0 writes the line: "[pid: P|app: N|req: appreq/totalreq] ADDR (USER) {V vars in B bytes} [ctime] METHOD
+    # URI => generated R bytes in M msecs (PROTO STATUS) H headers in HB bytes (S switches on core C)"; blanks stay
+    # blank.
     assert line("uwsgi", {**ENVIRON, "REMOTE_USER": ""}) == (
         "[pid: 28|app: 0|req: 17/17] 192.0.2.7 () {32 vars in 411 bytes} [Sun Nov 22 01:59:55 2026] GET /a?b=1 => "
         "generated 12 bytes in 1 msecs (HTTP/1.1 200) 2 headers in 79 bytes (0 switches on core 0)"
@@ -99,7 +100,8 @@ def test_the_json_preset_has_numbers_as_numbers_and_text_as_text() -> None:
         "pid": 28,
         "wid": 1,
     }
-    assert json.loads(line("json", {"REQUEST_URI": "/\xff"}))["uri"] == "/\xff"  # no UTF-8: byte by byte
+    # bytes that are no UTF-8 are kept one by one
+    assert json.loads(line("json", {"REQUEST_URI": "/\xff"}))["uri"] == "/\xff"
 
 
 # --- the variables ---
@@ -153,7 +155,7 @@ VALUES = {
 @pytest.mark.parametrize("name", VALUES)
 def test_each_variable_has_its_value(name: str) -> None:
     assert line(f"%({name})") == VALUES[name]
-    assert line(f"<%({name})|\u20ac>") == f"<{VALUES[name]}|\u20ac>"  # the way of formats beyond ASCII
+    assert line(f"<%({name})|\u20ac>") == f"<{VALUES[name]}|\u20ac>"  # formats beyond ASCII are rendered in another way
 
 
 def test_the_list_of_variables_is_complete() -> None:
@@ -204,7 +206,7 @@ def test_a_client_that_left_is_an_error_of_reading_or_of_writing(status: int, re
     assert line("%(rerr) %(werr) %(ioerr)", served=served) == f"{rerr} {werr} 1"
 
 
-# --- whatever the client sends ---
+# --- any request ---
 
 FORMATS = [
     *request_format.PRESETS,
@@ -241,7 +243,7 @@ def test_any_request_gives_one_line(text: str, forwarded: bool, environ: dict[st
     if text.startswith("{") or text == "json":
         json.loads(made)
     else:
-        assert made.count('"') == quiet.count('"')  # a client's quote ends no field
+        assert made.count('"') == quiet.count('"')  # a quote from the client ends no field
 
 
 @given(st.text(st.characters(max_codepoint=255)))

@@ -1,4 +1,5 @@
-"""Whom a proxy speaks for: who is believed, what of, and that a client cannot forge it."""
+"""X-Forwarded-* and Forwarded: which peers are trusted, what their headers change, and that a client cannot forge
+this."""
 
 from typing import Any
 
@@ -34,13 +35,13 @@ def client(**headers: str) -> tuple[str, str | None]:
     return said["REMOTE_ADDR"], said.get("REMOTE_PORT")
 
 
-# --- who is believed --------------------------------------------------------------------------------------------------
+# --- trusted peers ----------------------------------------------------------------------------------------------------
 
 
 def test_addresses_and_networks_are_trusted() -> None:
     assert PROXIES.includes("127.0.0.1") and PROXIES.includes("10.255.0.1") and PROXIES.includes("2001:db8::5")
     assert not PROXIES.includes("127.0.0.2") and not PROXIES.includes("11.0.0.1") and not PROXIES.includes("::1")
-    assert PROXIES.includes("::ffff:10.0.0.1")  # a dual-stack socket's word for it
+    assert PROXIES.includes("::ffff:10.0.0.1")  # as a dual-stack socket writes this address
     assert not PROXIES.includes("nonsense")
 
 
@@ -72,9 +73,9 @@ def test_a_list_of_something_else_is_refused(text: str) -> None:
         ("[2001:db9::1]:4000", "2001:db9::1", "4000"),
         ("192.0.2.1:0", "192.0.2.1", None),
         ("192.0.2.1, 10.0.0.2", "192.0.2.1", None),  # two proxies
-        ("203.0.113.9, 192.0.2.1", "192.0.2.1", None),  # the client has lied of somebody before it
+        ("203.0.113.9, 192.0.2.1", "192.0.2.1", None),  # the client has forged the address before its own
         ("127.0.0.1, 203.0.113.9, 192.0.2.1, 10.0.0.2,10.0.0.3", "192.0.2.1", None),
-        ("10.0.0.3, 10.0.0.2", "10.0.0.3", None),  # all are proxies: from inside
+        ("10.0.0.3, 10.0.0.2", "10.0.0.3", None),  # all addresses are proxies: a request from inside
     ],
 )
 def test_the_client_is_the_last_who_is_not_trusted(header: str, address: str, port: str | None) -> None:
@@ -92,7 +93,7 @@ def test_the_client_is_the_last_who_is_not_trusted(header: str, address: str, po
         (",", "10.0.0.1"),
         ("192.0.2.1,", "10.0.0.1"),
         ("<script>", "10.0.0.1"),
-        ("192.0.2.1, unknown, 10.0.0.2", "10.0.0.2"),  # what is before somebody unknown is anybody's word
+        ("192.0.2.1, unknown, 10.0.0.2", "10.0.0.2"),  # entries before an unknown entry can be forged
         ("1:2:3", "10.0.0.1"),
         ("[192.0.2.1", "10.0.0.1"),
         ("١.1.1.1", "10.0.0.1"),
@@ -262,12 +263,12 @@ def test_a_name_that_is_not_known_is_refused(named: str) -> None:
 
 
 def test_both_kinds_cannot_be_named() -> None:
-    """A proxy that sets the one kind passes the other kind on as the client sent it."""
+    """A proxy that sets one kind of headers passes the other kind on as the client sent it."""
     with pytest.raises(ValueError, match="not both"):
         Trusted(LISTED, "forwarded,x-forwarded-for")
 
 
-# --- whatever comes ---------------------------------------------------------------------------------------------------
+# --- any header -------------------------------------------------------------------------------------------------------
 
 texts = st.text(st.characters(max_codepoint=255), max_size=60) | st.text('for=proto;,host "\\[]:.1a', max_size=60)
 

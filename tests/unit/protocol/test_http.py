@@ -1,4 +1,4 @@
-"""HTTP/1.1, byte by byte: what is understood, and what is refused with which status."""
+"""HTTP/1.1, byte by byte: the requests that are accepted, and the requests that are refused, with their status."""
 
 import gc
 import re
@@ -23,10 +23,10 @@ Event = object
 
 
 def decoded(data: bytes, size: int | None = None, limits: Limits = LIMITS) -> list[Event]:
-    """The events of these bytes, fed in blocks of `size`; a body's blocks are joined.
+    """The events of these bytes, fed in blocks of `size`. The blocks of a body are joined.
 
     Raises:
-        PeerError: what was refused, if it was.
+        PeerError: a request was refused.
     """
     events = all_events(data, size or len(data), limits)
     if events and isinstance(events[-1], PeerError):
@@ -35,7 +35,7 @@ def decoded(data: bytes, size: int | None = None, limits: Limits = LIMITS) -> li
 
 
 def all_events(data: bytes, size: int, limits: Limits = LIMITS) -> list[Event]:
-    """The same, with what was refused as the last of them."""
+    """The same events. If a request was refused, its error is the last event."""
     decoder = Decoder(limits, BASE)
     events: list[Event] = []
     for start in range(0, len(data), size):
@@ -49,7 +49,7 @@ def all_events(data: bytes, size: int, limits: Limits = LIMITS) -> list[Event]:
 
 
 def heads(data: bytes) -> list[HttpHead]:
-    """The same however the bytes arrive, else it fails."""
+    """The heads of these bytes. They have to be the same in whatever pieces the bytes arrive."""
     whole = decoded(data)
     for size in (1, 2, 7):
         assert decoded(data, size) == whole
@@ -404,7 +404,7 @@ def test_mutated_requests_are_read_in_the_same_way_however_they_arrive(data: byt
 
 
 class Reference:
-    """llhttp, Node's decoder, which has met more clients than any other: one request, as it reads it."""
+    """One request as llhttp reads it. llhttp is Node's decoder, which has been used with very many clients."""
 
     def __init__(self, data: bytes) -> None:
         self.target = self.body = b""
@@ -416,7 +416,7 @@ class Reference:
         except httptools.HttpParserUpgrade:
             pass
         except httptools.HttpParserError:
-            if not self.complete:  # else it is about what follows
+            if not self.complete:  # after the end of the message, the error is about the bytes that follow
                 raise
         self.line = parser.get_method(), self.target, parser.get_http_version()
 
@@ -437,8 +437,8 @@ class Reference:
 @given(streams())
 @example(b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 5\r\n\r\n")
 def test_what_is_accepted_is_read_as_llhttp_does(data: bytes) -> None:
-    """Apart from what llhttp does not know: other methods, blanks in chunk extensions, and a body beside an Upgrade.
-    And trailers steer llhttp."""
+    """Left out are things that llhttp does not know: other methods, blanks in chunk extensions, and a body beside an
+    Upgrade. Left out are also trailers, which steer llhttp."""
     decoder = Decoder(Limits(2000, 100, 10_000), {})
     decoder.feed(data)
     found = decoder.take()
@@ -473,7 +473,7 @@ KNOWN = ("GET", "POST", "OPTIONS")
 
 
 def outcome(data: bytes, size: int) -> list[Event]:
-    """What is read, and the status of what was refused."""
+    """The events, and the status of a request that was refused."""
     events = all_events(data, size)
     if events and isinstance(events[-1], PeerError):
         events[-1] = events[-1].status_hint

@@ -1,4 +1,4 @@
-"""The PROXY protocol: both versions to the byte, what is refused, and that no split and no garbage changes that."""
+"""The PROXY protocol: both versions byte by byte, and refusals. Splits and random bytes do not change the result."""
 
 import struct
 from dataclasses import replace
@@ -151,7 +151,7 @@ def test_no_binary_header(header: bytes) -> None:
 
 
 def plain(address: str) -> str:
-    """An IPv4 address in IPv6's clothes is an IPv4 address (RFC 4291, 2.5.5.2)."""
+    """An IPv4 address that is mapped into IPv6 is an IPv4 address (RFC 4291, 2.5.5.2)."""
     return str(getattr(ip_address(address), "ipv4_mapped", None) or address)
 
 
@@ -187,7 +187,7 @@ def test_garbage_is_refused_or_awaited_and_more_of_it_changes_no_verdict(data: b
 @given(ends(), st.integers(0, len(SIGNATURE) - 1), st.integers(0, 255))
 def test_a_changed_signature_is_seen_at_that_byte(said: Ends, at: int, byte: int) -> None:
     header = bytearray(binary(said))
-    assume(byte not in (header[at], ord("P")))  # with which version 1 begins
+    assume(byte not in (header[at], ord("P")))  # version 1 begins with P
     header[at] = byte
     assert decode(bytes(header[:at])) is None
     with pytest.raises(BadProxyHeader):

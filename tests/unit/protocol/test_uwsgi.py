@@ -1,4 +1,4 @@
-"""The uwsgi protocol: what a packet means, what is refused, and that no split and no garbage changes that."""
+"""The uwsgi protocol: the meaning of a packet, and refusals. Splits and random bytes do not change the result."""
 
 import pytest
 from hypothesis import example, given
@@ -125,7 +125,8 @@ def test_names_and_values_are_latin_1() -> None:
     with pytest.raises(ValueError, match="latin-1"):
         encode([("K", "\u20ac")])
     head = decode(encode([(b"PATH_INFO", "/ü".encode())]), MAX_VARS)
-    assert head is not None and head.variables["PATH_INFO"] == "/\xc3\xbc"  # UTF-8 stays as it is: PEP 3333
+    # the bytes of UTF-8 stay as they are: PEP 3333
+    assert head is not None and head.variables["PATH_INFO"] == "/\xc3\xbc"
 
 
 def test_a_packet_without_variables_is_valid() -> None:
@@ -138,7 +139,7 @@ def test_a_ping_is_recognised_and_has_an_answer() -> None:
     assert PONG == b"\x64\x00\x00\x01"
 
 
-# --- who else might be there ------------------------------------------------------------------------------------------
+# --- other protocols --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

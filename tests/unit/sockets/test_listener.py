@@ -1,4 +1,4 @@
-"""Sockets: what is bound, replaced, refused, and unlinked."""
+"""Sockets: which are bound, replaced, refused and unlinked."""
 
 import os
 import pwd
@@ -136,7 +136,7 @@ def test_systemds_sockets_are_those_for_this_process() -> None:
     assert listener.from_systemd({}, 10) == []
     mine = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "0", "LISTEN_FDNAMES": "x", "HOME": "/"}
     assert listener.from_systemd(mine, 10) == []
-    assert mine == {"HOME": "/"}  # the application must not think that they are its own
+    assert mine == {"HOME": "/"}  # the application must not take these sockets for its own
     with pytest.raises(ListenerError, match="LISTEN_FDS is 'many', not a number of sockets"):
         listener.from_systemd({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "many"}, 10)
 
@@ -203,7 +203,7 @@ def free_port() -> int:
 
 @pytest.mark.parametrize("options", [[], ["--reuse-port", "--workers", "2"]], ids=["one socket", "one a worker"])
 def test_all_of_ipv6_is_all_of_ipv4_too(start: Start, options: list[str]) -> None:
-    """As with gunicorn and uWSGI. The peer's address is the one it has, in the log and for --forwarded-allow-ips."""
+    """As with gunicorn and uWSGI. The log and --forwarded-allow-ips have the peer's real IPv4 address."""
     server = start(
         "--http", "[::]:0", "--access-log", "--log-format", "from %(addr)", *options, "app:application", app=ADDRESSES
     ).wait_ready(1)
@@ -255,6 +255,6 @@ def test_an_address_of_ipv6_leaves_ipv4_alone(opened: list[Listener]) -> None:
 
 
 def test_a_name_with_both_addresses_is_its_ipv4_address(opened: list[Listener]) -> None:
-    """As with gunicorn and uWSGI: nginx's upstream says 127.0.0.1."""
+    """As with gunicorn and uWSGI, because nginx's upstream names 127.0.0.1."""
     opened.append(open_listener("localhost:0", 10, Ownership()))
     assert opened[0].socket.getsockname()[0] == "127.0.0.1"

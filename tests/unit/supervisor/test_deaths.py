@@ -1,4 +1,4 @@
-"""What a worker's end is counted as: what was known before it ended, else what its exit status and its state say."""
+"""The cause under which the end of a worker is counted: a cause that was known before, else exit status and state."""
 
 import selectors
 import signal
@@ -21,7 +21,7 @@ from wsgid.supervisor.retry import Net
 from wsgid.supervisor.slots import Slot, SlotState
 from wsgid.supervisor.upgrade import Start
 
-PID = 1 << 30  # of nobody
+PID = 1 << 30  # no process has this pid
 EXIT_0, EXIT_1 = 0, 1 << 8  # wait(2)
 KILLED, TERMINATED = int(signal.SIGKILL), int(signal.SIGTERM)
 OLD, NEW = 0, 1  # generations
@@ -29,7 +29,7 @@ OLD, NEW = 0, 1  # generations
 
 @dataclass(frozen=True)
 class End:
-    """A worker ends."""
+    """The end of a worker."""
 
     state: SlotState
     status: int

@@ -1,4 +1,4 @@
-"""The rehearsal of an upgrade: when it begins, and what follows from how it ended."""
+"""The rehearsal of an upgrade: when it begins, and what follows from its end."""
 
 import os
 from math import inf
@@ -37,12 +37,12 @@ def upgrade() -> Upgrade:
 
 
 def rehearsal_of(command: str, fleet: Fleet, upgrade: Upgrade) -> Rehearsal:
-    """Its process is `command`, for a shell, in the stead of wsgid."""
+    """A rehearsal whose process is `command`, run by a shell, instead of wsgid."""
     return Rehearsal(Start(("/bin/sh", "-c", command), Path("/")), fleet, upgrade)
 
 
 def end(rehearsal: Rehearsal) -> None:
-    """Wait until its process has ended, as the master does."""
+    """Wait until the process of the rehearsal has ended, as the master does."""
     _, status = os.waitpid(rehearsal.pid, 0)
     rehearsal.ended(status)
 

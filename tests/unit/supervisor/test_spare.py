@@ -1,4 +1,4 @@
-"""The spare: when it is started, and that it never outlives its use."""
+"""The spare: when it is started, and that it ends when it is of no use any more."""
 
 import os
 import subprocess
@@ -49,7 +49,7 @@ def spare(launcher: Launcher) -> Iterator[Spare]:
 
 @pytest.fixture
 def settled() -> Fleet:
-    """A fleet that wants no worker, and has its template."""
+    """A fleet that needs no worker and has its template."""
     fleet = Fleet(0, Deadlines(boot_s=60, mercy_s=60, hub_s=30))
     fleet.plan(0.0)
     fleet.templates.ready(0, 0.0)

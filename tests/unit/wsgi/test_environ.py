@@ -1,4 +1,4 @@
-"""The environ: what PEP 3333 demands is there, whatever nginx sent, and the peer cannot forge what is ours."""
+"""The environ has what PEP 3333 demands, whatever nginx sent, and the peer cannot forge the keys of the server."""
 
 import io
 import sys
@@ -67,7 +67,7 @@ def test_the_servers_part(multiprocess: bool) -> None:
 
 @pytest.mark.parametrize("variables", [NGINX, {}, {"REQUEST_URI": "/a%20b?c"}, {**NGINX, "SERVER_NAME": ""}])
 def test_wsgiref_accepts_it(variables: dict[str, str]) -> None:
-    # wsgiref.validate insists that CONTENT_LENGTH, if there, is a number; PEP 3333 lets it be empty.
+    # wsgiref.validate wants a number in CONTENT_LENGTH; PEP 3333 allows an empty text.
     filled = {key: value for key, value in variables.items() if key != "CONTENT_LENGTH"}
     complete(filled)
     validate.check_environ(make_environ(BASE | filled, BODY))  # type: ignore[attr-defined]
@@ -177,5 +177,5 @@ def test_a_missing_path_is_decoded_from_the_uri(uri: str, path: str, query: str)
 
 
 def test_an_empty_path_stays() -> None:
-    """It is what modifier 30 leaves of SCRIPT_NAME itself."""
+    """Modifier 30 leaves an empty path for a request of SCRIPT_NAME itself."""
     assert environ_of(PATH_INFO="", SCRIPT_NAME="/p")["PATH_INFO"] == ""
