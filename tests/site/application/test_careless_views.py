@@ -1,4 +1,4 @@
-"""Views that do what no view should: the others go on."""
+"""Views with mistakes: other requests, and the worker, go on."""
 
 from signal import Signals
 
@@ -53,19 +53,20 @@ def test_a_subprocess_whose_pipe_is_never_read_blocks_its_own_request_alone(star
         assert [ask(server) for _ in range(20)] == [200] * 20
         assert client.parse(client.read_all(connection)).status == 504
     assert server.stop() == 0
-    server.assert_nothing_left()  # the child's pipe has lost its reader with the worker
+    server.assert_nothing_left()  # the worker has ended, so the child's pipe has no reader
 
 
 def test_limits_of_a_view_are_the_workers_and_it_goes_on(start: Start) -> None:
-    """setrlimit(2) is for the whole process, and for good."""
+    """setrlimit(2) applies to the whole process, and cannot be undone."""
     server = serve(start, "--access-log", "access.log", "--post-buffering", "1k")
     assert ask(server, "/limit", "RLIMIT_CORE=0") == 200
     assert ask(server, "/limit", f"RLIMIT_AS={8 << 30}") == 200
     assert ask(server, "/allocate") == 500
     assert ask(server, "/umask") == 200
-    assert ask(server, "/limit", "RLIMIT_FSIZE=100") == 200  # its access log is longer soon
+    assert ask(server, "/limit", "RLIMIT_FSIZE=100") == 200  # the access log is soon longer than this
     assert [ask(server) for _ in range(20)] == [200] * 20
-    assert ask(server, "/limit", "RLIMIT_CPU=1") == 200  # the kernel sends SIGXCPU, the signal that asks for a stack
+    # the kernel sends SIGXCPU, the signal with which the master asks for a stack
+    assert ask(server, "/limit", "RLIMIT_CPU=1") == 200
     assert [ask(server, "/spin"), ask(server)] == [200, 200]
     assert server.stop() == 0
     assert "exited with code 0" in server.log and "was killed" not in server.log

@@ -1,5 +1,5 @@
-"""What the import of the application has made: that which works in the workers, and that which is named in the log
-because it is lost or shared."""
+"""What the import of the application leaves behind: some things work in the workers. Other things are lost or shared,
+and the log names them."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ SAYS = "the import of the application has "
 
 @pytest.fixture
 def listeners(tmp_path: Path) -> Iterator[dict[str, object]]:
-    """Servers to connect to, which only listen."""
+    """Servers that only listen, so that an import can connect to them."""
     tcp = socket.create_server(("127.0.0.1", 0))
     six, unix = socket.socket(socket.AF_INET6), socket.socket(socket.AF_UNIX)
     six.bind(("::1", 0))
@@ -37,7 +37,7 @@ def listeners(tmp_path: Path) -> Iterator[dict[str, object]]:
 
 
 def warnings(place: Path, source: str) -> list[str]:
-    """What `--check` says of such an application."""
+    """The warnings that `--check` prints about an application."""
     (place / "app.py").write_text(dedent(source) + HELLO)
     done = subprocess.run(
         [sys.executable, "-m", "wsgid", "--check", "-s", "app.sock", "app:application"],
@@ -123,7 +123,8 @@ def test_what_the_workers_lose_or_share_is_named(tmp_path: Path, listeners: dict
 @pytest.mark.parametrize(
     "source",
     [
-        "import socket; socket.getaddrinfo('localhost', 80)",  # in a thread of gevent's, which is made anew on use
+        # in a thread of gevent's, which is started again when it is needed
+        "import socket; socket.getaddrinfo('localhost', 80)",
         "import gevent; gevent.get_hub().threadpool.apply(len, ('x',))",
         "import threading; t = threading.Thread(target=len, args=('x',)); t.start(); t.join()",
         "import gevent; gevent.spawn(len, 'x').join()",

@@ -1,5 +1,5 @@
-"""What answered requests have left behind: a worker that leaves waits for it within its mercy time, and names what it
-cuts."""
+"""Work that answered requests have left behind: a leaving worker waits for it within its mercy time, and names the work
+that it cuts."""
 
 from pathlib import Path
 from signal import Signals
@@ -67,7 +67,7 @@ def serve(start: Start, mercy_s: float) -> Server:
 
 
 def leave(server: Server, kind: str) -> None:
-    """Have a request leave this behind, and the worker told to leave."""
+    """A request leaves this behind, and then the worker is told to leave."""
     assert client.get(server.directory / "app.sock", f"/{kind}").body == b"done"
     eventually((server.directory / "begun").exists, "it has begun")
     server.send_signal(Signals.SIGTERM)
@@ -125,7 +125,7 @@ def test_what_has_no_end_is_not_waited_for(start: Start, kind: str) -> None:
 
 
 def test_a_greenlet_that_is_older_than_the_mercy_time_is_a_loop_in_the_background(start: Start, tmp_path: Path) -> None:
-    """A young one may still end: it is waited for."""
+    """A young greenlet may still end, so the worker waits for it."""
     server = serve(start, 1)
     assert client.get(tmp_path / "app.sock", "/loop").body == b"done"
     assert client.get(tmp_path / "app.sock", "/older").body == b"done"

@@ -1,4 +1,4 @@
-"""Standard input, output and error: what the application prints costs nobody the response, whoever reads it or not."""
+"""Standard input, output and error: if the application prints, the response is not lost, with or without a reader."""
 
 import io
 import os
@@ -64,7 +64,7 @@ APP = """
 
 
 class Quiet(Server):
-    """A server whose standard output and error are what `streams` says."""
+    """A server whose standard output and error are redirected as `streams` says."""
 
     def __init__(self, directory: Path, *arguments: str, streams: str, **options: Any) -> None:
         prefix = ("bash", "-c", f'exec "$@" {streams}', "bash")
@@ -84,7 +84,7 @@ def serves(directory: Path) -> bool:
 
 @contextmanager
 def quiet(directory: Path, streams: str, *options: str, **more: Any) -> Iterator[Server]:
-    """It says nothing that this process could read: its log is in server.log."""
+    """A server that prints nothing for this process: its log is in server.log."""
     (directory / "app.py").write_text(dedent(APP))
     server = Quiet(directory, "--socket", "app.sock", "--logger", "file:server.log", *options, streams=streams, **more)
     try:
@@ -97,7 +97,7 @@ def quiet(directory: Path, streams: str, *options: str, **more: Any) -> Iterator
 
 
 def printed(server: Server) -> IO[str]:
-    """Its standard output, from a pipe."""
+    """The server's standard output, read from a pipe."""
     assert server._process.stdout is not None
     return io.TextIOWrapper(server._process.stdout)
 
@@ -113,7 +113,7 @@ def test_what_is_printed_is_in_the_log_when_it_is_printed_and_once(start: Start)
         server.wait_for("^to errors$")
         server.wait_for("^to the last resort$")
         assert server.stop() == 0
-        assert stdout.read() == ""  # nothing was in the buffers of two processes
+        assert stdout.read() == ""  # no text was in the buffers of two processes
 
 
 def test_the_streams_are_as_applications_expect_them(start: Start) -> None:
@@ -124,7 +124,7 @@ def test_the_streams_are_as_applications_expect_them(start: Start) -> None:
     server.stop()
 
 
-# --- nobody reads ---
+# --- without a reader ---
 
 
 def test_a_reader_that_has_gone_costs_nobody_the_response(tmp_path: Path) -> None:
@@ -135,11 +135,12 @@ def test_a_reader_that_has_gone_costs_nobody_the_response(tmp_path: Path) -> Non
         for path in ("/print", "/flood", "/words", "/print"):
             assert ask(tmp_path, path).status == 200
         assert ask(tmp_path, "/fail").status == 500
-    assert "on purpose" in (tmp_path / "server.log").read_text()  # the log of wsgid is elsewhere, and is whole
+    assert "on purpose" in (tmp_path / "server.log").read_text()  # the log of wsgid is in another file, and is complete
 
 
 def test_a_reader_that_sleeps_holds_nobody_up(tmp_path: Path) -> None:
-    """Neither the event loop nor the master: a pipe holds 64 KiB, and here come 400 KB to each stream, three times."""
+    """The reader holds up neither the event loop nor the master. A pipe holds 64 KiB; each stream gets 400 KB, three
+    times."""
     reading, writing = os.pipe()
     with quiet(
         tmp_path,
@@ -205,12 +206,12 @@ def test_a_child_of_the_application_prints_as_everywhere_else(start: Start) -> N
     with printed(server) as stdout, client.connect(server.directory / "app.sock") as connection:
         assert stdout.readline() == "printed at the import\n"
         connection.sendall(client.packet("/fork"))
-        assert stdout.readline() == "unfinished" + "x" * 200_000 + "\n"  # more than a pipe holds, and nothing twice
+        assert stdout.readline() == "unfinished" + "x" * 200_000 + "\n"  # more than a pipe holds; no text comes twice
         assert client.parse(client.read_all(connection)).status == 200
     server.stop()
 
 
-# --- characters, closed streams, questions ---
+# --- characters, closed streams, standard input ---
 
 
 @pytest.mark.parametrize(
@@ -254,7 +255,7 @@ def test_a_question_to_the_terminal_waits_for_nobody(start: Start, options: list
 
 @pytest.mark.parametrize("streams", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_streams_that_are_closed_at_the_start_become_dev_null(tmp_path: Path, streams: str) -> None:
-    """Else a socket would get the number, and a visitor what is printed."""
+    """Otherwise a socket would get the number of the stream, and a client would get what is printed."""
     with quiet(tmp_path, streams) as server:
         assert ask(tmp_path, "/print").body == b"done"
         assert ask(tmp_path, "/fail").status == 500
