@@ -1,4 +1,4 @@
-"""--check: the report, its exit codes, and that nothing of a running server is touched; the rehearsal of an upgrade."""
+"""--check: the report, its exit codes, and that a running server stays unchanged; the rehearsal of an upgrade."""
 
 import os
 import subprocess
@@ -48,7 +48,7 @@ def test_the_report_says_what_holds_and_where_it_is_from(tmp_path: Path) -> None
         "uwsgi.ini:2: master: there always is one",
         "the options are right, and the application can be imported",
     ]
-    assert done.stderr == "imported\n"  # what the application says is not part of the report
+    assert done.stderr == "imported\n"  # what the application prints is not part of the report
 
 
 def test_the_application_is_imported_as_the_template_would(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_the_report_of_an_upgrades_trial_is_not_in_the_log(start: Start, tmp_pat
     eventually(lambda: "(generation 1," in log.read_text().partition("starts anew")[2], "it has been upgraded")
     assert (
         " = " not in log.read_text() and log.read_text().count("imported\n") == 3
-    )  # at first, in the rehearsal, and anew
+    )  # in the first start, in the rehearsal, and in the new start
     assert server.stop() == 0
 
 

@@ -1,5 +1,5 @@
-"""A machine that is not as usual: what is only looked at to warn, or to decorate, stops neither the start nor the stop;
-and what does stop it is named."""
+"""An unusual machine. Files that wsgid reads only for a warning or for a text stop neither the start nor the stop. If
+something prevents the start or the stop, the log names it."""
 
 import os
 import pwd
@@ -25,7 +25,7 @@ APP = """
         start_response("200 OK", [])
         return [b"done"]
 """
-ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount, and become somebody else")
+ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount, and become another user")
 
 
 def serve(start: Start, *options: str, app: str = APP, **more: object) -> Server:
@@ -37,11 +37,11 @@ def ask(server: Server) -> bytes:
 
 
 def mounted(*commands: str) -> tuple[str, ...]:
-    """A prefix for a server that sees another file system than everybody else (unshare(1))."""
+    """A prefix for a server that sees another file system than other processes (unshare(1))."""
     return "unshare", "--mount", "sh", "-c", "\n".join(["set -e", *commands, 'exec "$@"']), "sh"
 
 
-# --- what is only looked at ---
+# --- files that are read only for warnings and texts ---
 
 
 def test_a_configuration_of_nginx_in_any_encoding(tmp_path: Path) -> None:
@@ -116,12 +116,12 @@ def test_processors_that_a_sandbox_keeps_to_itself(start: Start) -> None:
     server.stop()
 
 
-# --- what is no longer as it was ---
+# --- file systems that have become read-only ---
 
 
 @ROOT
 def test_a_socket_that_cannot_be_removed_is_said_and_the_stop_is_a_stop(start: Start) -> None:
-    """For root every directory can be written, but for one that is read-only."""
+    """root can write into every directory, except on a file system that is mounted read-only."""
     server = start(
         "--socket",
         "sockets/app.sock",
@@ -199,13 +199,15 @@ SLOW = """
     wait_for_the_database()
 """
 BUSY = SLOW.replace("time.sleep(100)", "exec('while True: pass')")
-IN_C = SLOW.replace("time.sleep(100)", "sum(__import__('itertools').repeat(1, 10**13))")  # runs no handler of Python's
+# runs no signal handler of Python
+IN_C = SLOW.replace("time.sleep(100)", "sum(__import__('itertools').repeat(1, 10**13))")
 
 
 @pytest.mark.parametrize("app", [SLOW, BUSY], ids=["it waits in the hub", "it is busy"])
 @pytest.mark.parametrize(("options", "who"), [([], "template 0"), (["--lazy-apps"], "worker 0")])
 def test_an_import_that_is_told_to_end_says_where_it_is(start: Start, app: str, options: list[str], who: str) -> None:
-    """By SIGXCPU, which is what the master sends after --boot-timeout; tests/unit/supervisor/test_fleet.py has when."""
+    """By SIGXCPU, the signal of the master after --boot-timeout. tests/unit/supervisor/test_fleet.py tests the
+    times."""
     server = start("--socket", "app.sock", *options, "app:application", app=app)
     importing = server.directory / "importing"
     os.kill(int(eventually(lambda: importing.exists() and importing.read_text(), "it imports")), Signals.SIGXCPU)
@@ -244,7 +246,7 @@ def test_the_check_says_it_too(tmp_path: Path) -> None:
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Iterator[Path]:
-    """A Python that knows no wsgid: its start script says where everything is, as that of buildout does."""
+    """A Python that cannot import wsgid: its start script names all paths, as the scripts of buildout do."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
     yield tmp_path / "bare" / "bin" / "python"
 
@@ -292,7 +294,8 @@ def application(environ, start_response):
 
 @pytest.mark.parametrize("has_spare", [False, True])
 def test_what_is_installed_after_the_start_is_there_at_the_reload(bare: Path, tmp_path: Path, has_spare: bool) -> None:
-    """A path that the interpreter makes itself is made anew: by a .pth file, say, of what was installed meanwhile."""
+    """If the interpreter has made the path itself, the path is made again. A new .pth file, for example, then
+    counts."""
     packages = next((tmp_path / "bare").glob("lib/python3*/site-packages"))
     (packages / "wsgid.pth").write_text(f"{Path(wsgid.__file__).parent.parent}\n{sysconfig.get_path('purelib')}\n")
     late = "try:\n    from late import word\nexcept ImportError:\n    word = b'not yet'\n"
@@ -331,7 +334,7 @@ def test_the_options_of_the_interpreter_hold_for_the_application(start: Start) -
 
 @ROOT
 def test_a_python_that_the_user_cannot_read_is_named_with_the_directory(tmp_path: Path) -> None:
-    """As one below /root, of root's own pyenv."""
+    """As with a Python below /root, for example from root's pyenv."""
     open_to_all(tmp_path)
     home = tmp_path / "closed"
     library = home / "lib" / Path(os.__file__).parent.name

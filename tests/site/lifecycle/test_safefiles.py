@@ -1,4 +1,5 @@
-"""Files of a root master where another user can put something: nothing of root's is written or given away there."""
+"""A root master and directories in which another user can make files: no file of root is written or given away
+there."""
 
 import json
 import os
@@ -29,7 +30,7 @@ pytestmark = another_user.as_root
 
 @pytest.fixture
 def theirs() -> Iterator[Path]:
-    """A directory of another user's, and beside it what root alone may write."""
+    """A directory of another user, beside a file that only root may write."""
     with tempfile.TemporaryDirectory(prefix="wsgid-test-") as name:
         directory = Path(name)
         directory.chmod(0o755)
@@ -42,7 +43,7 @@ def theirs() -> Iterator[Path]:
 
 @pytest.fixture
 def public(tmp_path: Path) -> None:
-    """Everybody may read what a test has made."""
+    """All users may read the files that a test has made."""
     open_to_all(tmp_path)
 
 
@@ -55,7 +56,7 @@ def serve(start: Start, *options: str) -> Server:
     return start("--socket", "app.sock", *options, "app:application", app=APP).wait_ready(1)
 
 
-# --- who can put something there ---
+# --- who can make files in a directory ---
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_a_log_that_is_swapped_for_a_link_is_not_followed_when_reopened(
 
 def test_the_pidfile_goes_through_no_name_that_can_be_guessed(start: Start, theirs: Path) -> None:
     (theirs / "pid").symlink_to(theirs.parent / "secret")
-    for pid in range(os.getpid(), os.getpid() + 2000):  # PATH.PID, of the next processes
+    for pid in range(os.getpid(), os.getpid() + 2000):  # PATH.PID, for the pids of the next processes
         (theirs / f"pid.{pid}").symlink_to(theirs.parent / "secret")
     server = serve(start, "--pidfile", str(theirs / "pid"))
     assert (theirs / "pid").read_text() == f"{server.pid}\n" and not (theirs / "pid").is_symlink()
@@ -246,7 +247,7 @@ BOUNDS = "-all,+setuid,+setgid,+chown,+kill"  # as wsgid-hardened.service names 
 
 
 def test_a_root_master_does_with_four_capabilities(start: Start, public: None) -> None:
-    """Without CAP_KILL it could not end a worker of another user."""
+    """Without CAP_KILL the master could not end a worker of another user."""
     prefix = [*another_user.prefix(), "setpriv", "--bounding-set", BOUNDS, "--inh-caps", BOUNDS]
     server = start(
         "--socket",
