@@ -1,4 +1,5 @@
-"""Who is accepted and who has a turn: connections without requests, requests that wait beside those that compute."""
+"""Which connections are accepted, and which requests run next: connections without requests, and requests that wait
+beside requests that compute."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 straight from the workers: connections that are kept, bodies of all kinds, and whom nobody waits for."""
+"""HTTP/1.1 directly from the workers: connections that are kept, bodies of all kinds, and clients that are too slow."""
 
 import os
 import re
@@ -279,7 +279,7 @@ def test_an_upgrade_begins_behind_the_body_of_its_request(one_server: Server, fr
     head = b"POST %b HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n"
     with connected(one_server) as connection:
         reader = Reader(connection)
-        connection.sendall(head % b"/echo" + framed)  # the application does not take it up
+        connection.sendall(head % b"/echo" + framed)  # the application does not accept the upgrade
         assert reader.response().body == b"hello"
         connection.sendall(head % b"/raw" + framed[:-2])
         connection.sendall(framed[-2:] + b"early,")

@@ -1,4 +1,5 @@
-"""What becomes of an HTTP connection: what its heads promise, what follows a refusal, and what is lost at its end.
+"""The life of an HTTP connection: what a head says about the connection, what follows a refusal, what is lost at the
+end.
 
 Each case is run over plain TCP and over TLS.
 """
@@ -89,7 +90,7 @@ APP = """
         raise ValueError("torn on purpose")
 """
 CHUNKED = {"Transfer_Encoding": "chunked"}
-ENOUGH = 256 * 1024  # more of a body that nobody reads is not waited for
+ENOUGH = 256 * 1024  # of a longer unread body, the server does not read the rest
 
 
 @dataclass
@@ -121,7 +122,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 class Client:
-    """One connection."""
+    """One connection of a client."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
@@ -136,7 +137,7 @@ class Client:
         return [self.response().body for _ in range(count)]
 
     def end(self) -> bytes:
-        """All that still comes; over TLS, a missing close_notify is an end as well."""
+        """All bytes up to the end. Over TLS, a missing close_notify is an end as well."""
         try:
             return self._reader._file.read()
         except ssl.SSLEOFError:
@@ -222,7 +223,7 @@ def test_a_body_that_was_announced_and_not_asked_for_ends_the_connection_in_the_
     assert visitor.end() == b""
 
 
-# --- what the head promises -------------------------------------------------------------------------------------------
+# --- what the head says about the connection --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [1, 1000, ENOUGH])
@@ -348,7 +349,7 @@ def test_a_client_that_has_said_close_notify_gets_its_answers(site: Site) -> Non
                 incoming.write(raw.recv(65536))
         tls.write(request("/wait?0.05") + request("/last"))
         with pytest.raises(ssl.SSLWantReadError):
-            tls.unwrap()  # says that nothing more comes
+            tls.unwrap()  # tells the server that nothing more comes
         raw.sendall(outgoing.read())
         answers = b""
         while not answers.endswith(b"/last"):
@@ -363,7 +364,7 @@ def test_a_client_that_has_said_close_notify_gets_its_answers(site: Site) -> Non
 
 
 def rest(visitor: Client) -> bytes:
-    """All that still comes, and then an end of whatever kind."""
+    """All bytes up to the end of the connection, whatever kind of end it is."""
     data = b""
     try:
         while block := visitor.socket.recv(65536):
@@ -488,7 +489,7 @@ def test_a_content_length_may_be_spelled_as_one_likes(visitor: Client) -> None:
     assert visitor.goes_on()
 
 
-# --- bodies that drip ---
+# --- bodies that arrive slowly ---
 
 SUM = """
     def application(environ, start_response):
@@ -500,7 +501,7 @@ SUM = """
 
 @pytest.mark.parametrize("framing", ["Content-Length: 10000\r\n", "Transfer-Encoding: chunked\r\n"])
 def test_a_body_that_drips_is_a_408(start: Start, framing: str) -> None:
-    """Each byte comes within --socket-timeout, and the request would never end."""
+    """Each byte arrives within --socket-timeout. Without --body-rate, the request would never end."""
     server = start(
         "--http", "http.sock", "--socket-timeout", "0.5", "--body-rate", "1000", "app:application", app=SUM
     ).wait_ready(1)

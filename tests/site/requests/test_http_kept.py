@@ -1,4 +1,4 @@
-"""Connections that a proxy shares: a request that leaves its body unread must not cost another visitor a 502."""
+"""Connections that a proxy shares: a request that leaves its body unread must not cause a 502 for another client."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""HTTP behind a load balancer: PROXY headers, X-Forwarded-* and Forwarded, against a real server."""
+"""HTTP behind a load balancer: PROXY headers, X-Forwarded-* and Forwarded, with a real server."""
 
 import re
 import socket
@@ -106,7 +106,7 @@ def test_a_health_check_comes_from_the_load_balancer_itself(proxied: Site, heade
     address = proxied.addresses[0]
     said = ask(address, before=header)
     assert said["REMOTE_ADDR"] == "127.0.0.1" and isinstance(address, tuple) and said["SERVER_PORT"] == str(address[1])
-    with client.connect(address) as connected:  # one that only connects
+    with client.connect(address) as connected:  # a client that only connects
         connected.sendall(header)
         connected.shutdown(socket.SHUT_WR)
         assert client.read_all(connected) == b""
@@ -171,7 +171,7 @@ def test_without_a_valid_header_there_is_no_answer(proxied: Site, data: bytes, c
     try:
         assert client.exchange(proxied.addresses[0], data) == b""
     except ConnectionResetError:
-        pass  # what was not read
+        pass  # some bytes were not read, so the connection is reset
     proxied.server.wait_for(rf"refused a packet from 127.0.0.1:\d+: .*{re.escape(complaint)}", since=before)
     assert len(proxied.server.lines) == before + 1
 
@@ -287,7 +287,7 @@ def test_each_request_of_a_connection_has_its_own_client(start: Start) -> None:
 
 
 def test_uwsgi_packets_are_not_touched(start: Start) -> None:
-    """There, nginx says REMOTE_ADDR."""
+    """In a uwsgi packet, REMOTE_ADDR comes from nginx."""
     server = start(
         "--socket", "app.sock", "--forwarded-allow-ips", "*", "--proxy-protocol", "app:application", app=APP
     ).wait_ready(1)

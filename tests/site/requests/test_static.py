@@ -1,4 +1,4 @@
-"""--static-map: files beside the application, and no way out of their directory."""
+"""--static-map: files beside the application. No path leads out of their directory."""
 
 import os
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_a_file_is_sent_with_its_type_and_validators(server: Server) -> None:
     assert get(server, "/static/big.bin").body == TEXT
     assert get(server, "/static/empty.txt").body == b""
     assert get(server, "/static/archive.tar.gz").header("Content-Type") == "application/gzip"
-    assert get(server, "/static/\u00c3\u00bcber.txt").body == b"unicode"  # utf-8 as latin-1: PEP 3333
+    assert get(server, "/static/\u00c3\u00bcber.txt").body == b"unicode"  # UTF-8 as latin-1: PEP 3333
     head = get(server, "/static/big.bin", REQUEST_METHOD="HEAD")
     assert head.body == b"" and head.header("Content-Length") == str(len(TEXT))
 

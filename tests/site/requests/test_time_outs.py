@@ -1,4 +1,4 @@
-"""Time-outs end what is overdue, and nothing else: also in a worker that leaves, or that was held up."""
+"""Time-outs end requests that are overdue, and no others. This also holds in a worker that leaves or was held up."""
 
 import fcntl
 import socket
@@ -78,12 +78,12 @@ def address(server: Server) -> Path:
 
 
 def among(
-    server: Server, path: str, seconds: str, innocents: int = 32, they_take: str = "2"
+    server: Server, path: str, seconds: str, sleepers: int = 32, sleep_s: str = "2"
 ) -> tuple[bytes, list[int]]:
-    """One culprit among innocents that sleep: its raw answer, and their statuses."""
-    with ThreadPoolExecutor(innocents + 1) as pool:
-        others = [pool.submit(client.get, address(server), "/sleep", QUERY_STRING=they_take) for _ in range(innocents)]
-        eventually(lambda: server.in_flight() == innocents, "all innocents are in flight")
+    """One overdue request among requests that sleep. Returns its raw answer, and the statuses of the other requests."""
+    with ThreadPoolExecutor(sleepers + 1) as pool:
+        others = [pool.submit(client.get, address(server), "/sleep", QUERY_STRING=sleep_s) for _ in range(sleepers)]
+        eventually(lambda: server.in_flight() == sleepers, "all other requests are in flight")
         culprit = pool.submit(client.exchange, address(server), client.packet(path, QUERY_STRING=seconds))
         return culprit.result(), [future.result().status for future in others]
 
@@ -149,12 +149,12 @@ def test_slow_requests_are_nobodys_business_without_harakiri(start: Start) -> No
     assert "event loop" not in server.log and "harakiri" not in server.log
 
 
-# --- what a request could not run in is not its own time ---
+# --- time in which a request could not run does not count ---
 
 
 def test_who_waits_beside_a_request_that_holds_the_loop_does_not_pay_for_it(start: Start) -> None:
-    server = serve(start, "--harakiri", "4")  # which is --hub-timeout, too
-    raw, others = among(server, "/spin", "60", innocents=15, they_take="2")
+    server = serve(start, "--harakiri", "4")  # this sets --hub-timeout, too
+    raw, others = among(server, "/spin", "60", sleepers=15, sleep_s="2")
     assert client.parse(raw).status == 504 and others == [200] * 15
     server.wait_for("held up for .* by GET /spin")
     assert "GET /sleep" not in server.log
@@ -162,14 +162,14 @@ def test_who_waits_beside_a_request_that_holds_the_loop_does_not_pay_for_it(star
 
 def test_who_holds_the_loop_again_and_again_pays_for_its_own_time(start: Start) -> None:
     server = serve(start, "--harakiri", "4", "--hub-timeout", "30")
-    raw, others = among(server, "/stutter", "60", innocents=15, they_take="2")
+    raw, others = among(server, "/stutter", "60", sleepers=15, sleep_s="2")
     assert client.parse(raw).status == 504 and others == [200] * 15
     server.wait_for("harakiri: GET /stutter")
     assert server.log.count("harakiri") == 1
 
 
 def held_up(server: Server, seconds: str) -> None:
-    """Hold up the loop, beside whatever else is going on."""
+    """Hold up the loop while other requests run."""
     assert client.get(address(server), "/spin", QUERY_STRING=seconds).status == 200
 
 
@@ -198,7 +198,7 @@ def test_a_body_that_is_on_its_way_is_not_late_because_the_loop_was_held_up(star
     ).wait_ready(1)
     with client.connect(address(server)) as connected:
         connected.sendall(client.packet("/read", b"x" * 200_000)[:-1])
-        eventually(lambda: server.in_flight() == 1, "the body is there, but for its end")
+        eventually(lambda: server.in_flight() == 1, "the body is there, except its end")
         held_up(server, "3.5")
         connected.sendall(b"x")
         assert client.parse(client.read_all(connected)).status == 200
@@ -248,7 +248,7 @@ def test_a_request_that_blocks_a_leaving_worker_is_ended_and_its_neighbour_answe
         innocent = pool.submit(client.get, address(server), "/sleep", QUERY_STRING="2")
         eventually(lambda: server.in_flight() == 1, "the neighbour is in flight")
         culprit = pool.submit(client.get, address(server), "/locked")
-        eventually(lambda: server.in_flight() == 2, "the culprit is in flight")
+        eventually(lambda: server.in_flight() == 2, "the blocking request is in flight")
         server.send_signal(Signals.SIGTERM)
         assert [culprit.result().status, innocent.result().status] == [504, 200]
     assert server.wait() == 0
@@ -267,7 +267,7 @@ def test_a_leaving_worker_that_is_stuck_in_c_is_killed_before_its_mercy_time_is_
 
 
 def test_a_client_that_never_reads_is_ended_all_the_same_after_the_loop_was_held_up(start: Start) -> None:
-    """Deadlines move; they do not go away."""
+    """Deadlines move, and still end the request."""
     server = start(
         "--socket",
         "app.sock",

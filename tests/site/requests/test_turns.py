@@ -1,7 +1,7 @@
-"""No client holds a worker's event loop: whoever always has something ready lets the others have their turn.
+"""No client holds up a worker's event loop: a client that always has data ready does not stop other requests.
 
-What a test's client has sent waits in the kernel before the application reads it, so no read ever has to wait.  The
-application counts how often the event loop comes round meanwhile.
+All that a test's client has sent waits in the kernel before the application reads it. So no read ever has to wait.
+Meanwhile the application counts the turns of the event loop.
 """
 
 import socket
@@ -80,7 +80,7 @@ APP = """
 
 
 class Site:
-    """A server with one worker, spoken to over TCP or TLS."""
+    """A server with one worker, reached over TCP or TLS."""
 
     def __init__(self, server: Server, context: ssl.SSLContext) -> None:
         self.server = server
@@ -153,7 +153,7 @@ def test_who_takes_a_response_without_pause_lets_the_others_go_on(site: Site, wa
 
 
 def turns_during(call: Callable[[], Any]) -> int:
-    """How often another greenlet runs while this one does it."""
+    """How often another greenlet runs during this call."""
     count = 0
 
     def count_turns() -> None:
@@ -208,4 +208,4 @@ def test_empty_lines_are_taken_in_one_block_after_the_other(pair: tuple[Connecti
         connection, Decoder(Limits(8190, 100, 1 << 20), {}), Trusted(""), Leaving(), BodyRate(0, 0.0)
     )
     assert exchange.advance() is not Arrival.HEAD
-    assert connection.take()  # the rest is left for the event loop's next turn
+    assert connection.take()  # the rest waits for the next turn of the event loop
