@@ -1,4 +1,5 @@
-"""`make demo` and `make demo-databases`: what they say, and that they answer there and leave nothing."""
+"""`make demo` and `make demo-databases`: what they print, that their addresses are answered, and that nothing is
+left."""
 
 import os
 import re
@@ -22,7 +23,7 @@ Demo = Callable[..., "subprocess.Popen[str]"]
 
 STEPS = ("starting PostgreSQL, MariaDB and Redis", "making the tables")
 
-# What a machine without nginx is to the demo, whoever it is run by.
+# The demo on a machine without nginx, for any user.
 WITHOUT_NGINX = """
 import os, sys
 import tools.nginx, tools.demo
@@ -34,7 +35,8 @@ sys.exit(tools.demo.main())
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """Where the demo has its temporary directories: a short path, for sockets, that other users can enter."""
+    """The directory for the demo's temporary directories: its path is short enough for sockets, and other users can
+    enter."""
     with tempfile.TemporaryDirectory(prefix="wsgid-demo-test-") as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -42,7 +44,7 @@ def directory() -> Iterator[Path]:
 
 @pytest.fixture
 def demo(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Demo]:
-    """Start it with these arguments of Python's."""
+    """Start the demo with these arguments of Python."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     started: list[subprocess.Popen[str]] = []
 
@@ -68,7 +70,7 @@ def demo(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Demo]:
 
 
 def addresses(said: Path, *steps: str) -> list[str]:
-    """What is served, once it is; the steps are what is said before."""
+    """The addresses that are served, when they are served. `steps` are the lines that the demo prints before."""
     for step in (*steps, "Ctrl-C ends it"):
         eventually(lambda: step in said.read_text(), f"the demo says: {step}")  # noqa: B023
     return re.findall(r"(?m)^  (http://127\.0\.0\.1:\d+/) ", said.read_text())
@@ -114,7 +116,7 @@ def test_with_databases_both_sites_are_served_and_the_commands_work(demo: Demo, 
     tried = re.findall(rf"(?m)^  (curl .* (?:{django}|{flask}))$", (directory / "said").read_text())
     pages = [subprocess.run(shlex.split(command), capture_output=True, text=True, check=True) for command in tried]
     assert [page.stdout.count("This is your visit number") for page in pages] == [1, 1]
-    assert "<li>Hello, " in pages[1].stdout  # what its command has written
+    assert "<li>Hello, " in pages[1].stdout  # the text that the site's command has written
     assert_ends(process, directory, signal.SIGTERM)
 
 

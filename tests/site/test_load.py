@@ -1,4 +1,4 @@
-"""The load of tests/support/load.py counts every answer, and sees which are wrong."""
+"""The load of tests/support/load.py counts every answer, and recognises wrong answers."""
 
 import pytest
 
@@ -28,7 +28,8 @@ def test_each_answer_is_judged(start: Start, way: Way | None) -> None:
     with Load(Plan(address, kinds, 4, ways=(way or Way.CLOSE,), ends_with=tuple(OUTCOMES.values()))) as load:
         pass
     assert {kinds[record.kind].path.partition("?")[0]: record.outcome for record in load.records} == OUTCOMES
-    assert len(load.records) == 4 * max(way.value if way else 1, 1)  # what is sent at once is counted one by one
+    # requests that are sent at once are counted one by one
+    assert len(load.records) == 4 * max(way.value if way else 1, 1)
     assert load.right == len(load.records) // 4 and len(load.wrong) == len(load.records) - load.right
 
 

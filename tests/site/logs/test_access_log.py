@@ -1,4 +1,4 @@
-"""The access log of real servers: who gets a line, where it goes, and that none is lost."""
+"""The access log of real servers: which requests get a line, where the lines go, and that no line is lost."""
 
 import errno
 import json
@@ -66,7 +66,7 @@ def ask(server: Server, *paths: str) -> None:
 
 
 def lines_of(path: Path, count: int) -> list[str]:
-    """Wait until there are so many lines."""
+    """Wait until the file has this many lines."""
     eventually(lambda: path.exists() and path.read_text().count("\n") >= count, f"{count} lines in {path.name}")
     return path.read_text().splitlines()
 
@@ -88,7 +88,7 @@ EVERYTHING = ["200 /", "404 /none", "500 /fail", "200 /slow"]
     "options, logged",
     [
         (("--access-log", "-"), EVERYTHING),
-        ((), EVERYTHING),  # a format alone asks for lines, too
+        ((), EVERYTHING),  # a format alone turns the log on, too
         (("--disable-logging",), []),
         (("--access-log", "-", "--disable-logging", "--log-4xx"), EVERYTHING[1:2]),
         (("--disable-logging", "--log-4xx", "--log-5xx", "--log-slow", "100"), EVERYTHING[1:]),
@@ -160,7 +160,8 @@ def test_all_workers_write_whole_lines_to_one_file(start: Start, tmp_path: Path)
 
 
 def test_the_master_alone_opens_the_files(start: Start, tmp_path: Path) -> None:
-    """The workers may not be allowed to: what is renamed stays theirs, also of new ones, until the master reopens."""
+    """The workers may lack the right to open them. A renamed file stays in use, also in new workers, until the master
+    opens the files again."""
     (tmp_path / "logs").mkdir()
     server = serve(
         start,
@@ -264,7 +265,7 @@ def test_what_cannot_be_is_said_in_a_sentence(start: Start, options: tuple[str, 
 def test_what_was_answered_a_second_before_a_kill_is_there(start: Start, tmp_path: Path) -> None:
     server = serve(start, "--access-log", "access.log", "--log-format", SHORT)
     ask(server, *["/"] * 50)
-    time.sleep(1)  # the promise is about this second
+    time.sleep(1)  # the guarantee is about this second
     os.kill(server.worker_pids()[0], Signals.SIGKILL)
     server.wait_for("was killed by SIGKILL")
     assert (tmp_path / "access.log").read_text() == "200 / 3\n" * 50
@@ -301,7 +302,7 @@ def test_a_full_disk_costs_the_lines_and_nothing_else(start: Start) -> None:
     ask(server, *["/"] * 10)
     assert server.stop() == 0
     dropped = [int(match[1]) for match in server.wait_for(r"(\d+) lines of the access log could not be written")]
-    assert sum(dropped) == 20 and len(dropped) <= 2  # once, and at the end
+    assert sum(dropped) == 20 and len(dropped) <= 2  # one message at the first loss, and one at the end
 
 
 def test_a_pipe_that_nobody_reads_stops_nobody(start: Start, tmp_path: Path) -> None:
@@ -337,7 +338,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 def test_a_stream_writes_when_there_is_room_and_never_waits(pipe: tuple[int, int]) -> None:
     stream = LineStream(pipe[1])
     lines = [f"{number:0100}" for number in range(2000)]
-    stream.put(lines)  # 200 KB, and the pipe holds 64 KiB
+    stream.put(lines)  # 200 KB; the pipe holds 64 KiB
     got = b""
     while got.count(b"\n") < 2000:
         assert select.select([pipe[0]], [], [], 20)[0]
@@ -388,7 +389,7 @@ def test_a_line_that_has_begun_is_ended_before_any_other(pipe: tuple[int, int]) 
 
 def test_an_error_within_a_line_costs_the_lines_after_it(pipe: tuple[int, int]) -> None:
     stream = LineStream(pipe[1])
-    stream.put(["x" * 100_000, "lost"])  # the pipe has taken a part of the first
+    stream.put(["x" * 100_000, "lost"])  # the pipe has taken a part of the first line
     usual, full = os.dup(pipe[1]), os.open("/dev/full", os.O_WRONLY)
     os.dup2(full, pipe[1])
     stream.put(["lost, too"])

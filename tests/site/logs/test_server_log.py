@@ -1,4 +1,4 @@
-"""The server log: its levels and forms, and where it goes. tests/site/logs/test_access_log.py has that of requests."""
+"""The server log: its levels, its forms, its destinations. tests/site/logs/test_access_log.py tests the access log."""
 
 import json
 import logging
@@ -80,7 +80,7 @@ def test_json_is_one_object_a_line_with_stacks_inside(start: Start) -> None:
     )
     assert failed["traceback"].startswith("Traceback (most") and failed["traceback"].endswith("ValueError: two\nlines")
     assert overdue["message"].startswith("harakiri: GET /sleep, 0.") and "time.sleep(9)" in overdue["traceback"]
-    assert "the application's own words" in server.lines  # untouched
+    assert "the application's own words" in server.lines  # unchanged
 
 
 def test_a_failed_import_is_one_object(start: Start) -> None:
@@ -136,7 +136,7 @@ def test_a_log_that_cannot_be_written_fails_nobody(
         set_up("info", False, ("file:/full",), {"/full": full.fileno()})
         log.info("still said")
     assert "still said" in capsys.readouterr().err
-    for broken in (None, full):  # `full` is closed by now
+    for broken in (None, full):  # `full` is closed now
         monkeypatch.setattr(sys, "stderr", broken)
         log.info("to nobody")
 
@@ -152,7 +152,7 @@ def test_the_journal_gets_the_priority_of_each_line(start: Start) -> None:
     server.wait_for("^<3>ValueError: two$")
     server.wait_for("^<3>lines$")
     server.wait_for("^<6>.* worker 0 .* is ready$")
-    assert "the application is imported" in server.lines  # which has no priority of ours
+    assert "the application is imported" in server.lines  # a line of the application, so wsgid adds no priority
 
 
 def test_others_get_none(start: Start) -> None:
@@ -224,7 +224,7 @@ def test_all_processes_log_to_a_syslog(start: Start, receiver: socket.socket) ->
         rf"<27>site\[{worker}\]: .* worker 0 ERROR: GET /fail: the application failed",
         next(line for line in said if "/fail" in line),
     )
-    assert said[-1] == f"<27>site[{worker}]: lines"  # a datagram a line
+    assert said[-1] == f"<27>site[{worker}]: lines"  # one datagram for each line
     assert "stdio" not in server.log and "the application failed" in server.log
 
 
@@ -235,7 +235,7 @@ def test_a_syslog_that_is_not_there_stops_nobody(start: Start, receiver: socket.
 
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], socket.socket]]]:
-    """The path of a machine's syslog, and what starts it there."""
+    """The path of a machine's syslog, and a function that starts the syslog there."""
     made: list[socket.socket] = []
 
     def listen() -> socket.socket:
@@ -258,7 +258,7 @@ def test_a_restarted_syslog_is_found_again(local: tuple[Path, Callable[[], socke
     syslog = Syslog(to)
     with pytest.raises(FileNotFoundError):
         syslog.send(INFO, "nobody hears this")
-    with pytest.raises(OSError, match="not there"):  # and nobody looks again at once
+    with pytest.raises(OSError, match="not there"):  # it does not try again at once
         syslog.send(INFO, "nor this")
     syslog = Syslog(to)
     first = listen()

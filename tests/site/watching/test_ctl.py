@@ -1,4 +1,4 @@
-"""wsgidctl finds its server, sees and steers it, and says in a sentence what it cannot do."""
+"""wsgidctl finds its server, shows and controls it, and says in a sentence what it cannot do."""
 
 import html
 import json
@@ -105,7 +105,7 @@ def test_a_socket_that_is_no_control_socket_is_said(start: Start, tmp_path: Path
     assert "too long" in refusal(tmp_path, "--control", "x" * 200, "status")
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_a_server_of_somebody_else_is_said(start: Start, tmp_path: Path) -> None:
     server = serve(start)
     open_to_all(tmp_path)
@@ -120,7 +120,7 @@ def test_a_server_of_somebody_else_is_said(start: Start, tmp_path: Path) -> None
                 client.find(control, pidfile).ask("status")
             except client.CtlError as error:
                 print(error)
-    """)  # this Python may not be open to somebody else, so it begins as root
+    """)  # the other user may have no access to this Python, so the server starts as root
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.count("belongs to somebody else: be that user, or root\n") == 3, done
 
@@ -135,7 +135,7 @@ def test_a_server_that_is_stopped_is_said_and_not_waited_for_for_ever(start: Sta
     assert said(tmp_path, "status")["ready"] == 1
 
 
-# --- seeing ---
+# --- showing ---
 
 
 def test_status_shows_every_worker_the_listeners_and_the_totals(start: Start, tmp_path: Path) -> None:
@@ -237,7 +237,8 @@ def test_what_a_client_sends_is_no_command_to_the_terminal(start: Start, tmp_pat
 
 def test_ten_thousand_requests_in_flight_are_answered(start: Start, tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    number = 10_000 if hard == resource.RLIM_INFINITY else min(10_000, hard - 300)  # a descriptor each, here and there
+    # each request needs a descriptor in the test, and one in the server
+    number = 10_000 if hard == resource.RLIM_INFINITY else min(10_000, hard - 300)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, number + 300), hard))
     server = serve(start, "--gevent", "10000")
     connections: list[socket.socket] = []
@@ -307,7 +308,7 @@ def test_memory_shows_what_grows_where_tracemalloc_runs(start: Start, tmp_path: 
     assert re.search(r"^ *2\.9 MiB +2\.9 MiB  \S*app.py:4$", done.stdout, re.MULTILINE), done.stdout
 
 
-# --- steering ---
+# --- controlling ---
 
 
 def test_reload_waits_until_the_new_generation_serves(start: Start, tmp_path: Path) -> None:
@@ -390,7 +391,7 @@ def test_without_a_log_file_there_is_none_to_reopen(start: Start, tmp_path: Path
     assert "there is no log to reopen" in refusal(tmp_path, "log-reopen")
 
 
-# --- manners ---
+# --- the command line ---
 
 
 def test_a_wrong_command_line_is_code_2(tmp_path: Path) -> None:
@@ -452,7 +453,7 @@ def test_the_master_validates_whatever_is_asked(start: Start, tmp_path: Path, re
 
 
 def test_nothing_of_it_runs_until_somebody_asks(start: Start, tmp_path: Path) -> None:
-    """A worker's file for its stacks is empty."""
+    """The file for a worker's stacks is empty."""
     server = serve(start)
     [pid] = server.worker_pids()
     held = Path(f"/proc/{pid}/fd")
@@ -462,7 +463,7 @@ def test_nothing_of_it_runs_until_somebody_asks(start: Start, tmp_path: Path) ->
     assert link.stat().st_size == 0
 
 
-# --- words ---
+# --- texts ---
 
 
 @given(st.text())

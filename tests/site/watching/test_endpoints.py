@@ -1,4 +1,4 @@
-"""The master's endpoints: they never keep it waiting, and what they say outlives the workers."""
+"""The master's endpoints: clients never make the master wait, and counts stay when workers die."""
 
 import json
 import os
@@ -89,12 +89,13 @@ def test_who_is_silent_endless_or_too_many_holds_up_nobody(start: Start) -> None
     control = server.directory / "app.ctl"
     silent = [client.connect(control) for _ in range(admin.QUESTIONS_MAX)]
     eventually(lambda: server_connections(server) >= admin.QUESTIONS_MAX, "all are accepted")
-    assert ask(server, command="settings")["ok"]  # somebody who speaks takes the place of the oldest silent one
+    # a client that sends a request takes the place of the oldest silent client
+    assert ask(server, command="settings")["ok"]
     assert closed(silent[0])
     assert client.get(server.directory / "app.sock").status == 200
     for connection in silent:
         connection.close()
-    eventually(lambda: server_connections(server) == 0, "the silent ones are gone")
+    eventually(lambda: server_connections(server) == 0, "the silent clients are gone")
     with client.connect(control) as endless:
         try:
             endless.sendall(b"x" * (admin.REQUEST_MAX_BYTES + 100_000))
@@ -105,7 +106,7 @@ def test_who_is_silent_endless_or_too_many_holds_up_nobody(start: Start) -> None
 
 
 def test_each_door_has_places_of_its_own(start: Start) -> None:
-    """Silent clients of an endpoint that is open to a network keep nobody from the operator's endpoint."""
+    """An endpoint may be open to a network. Silent clients there do not keep an operator from the control socket."""
     server = serve(start, "--metrics", "metrics.sock")
     silent = []
     for _ in range(2 * admin.QUESTIONS_MAX):
@@ -117,7 +118,7 @@ def test_each_door_has_places_of_its_own(start: Start) -> None:
 
 
 def server_connections(server: Server) -> int:
-    """How many connections the master holds on its control socket: the sockets of that name, without the listener."""
+    """How many connections the master has on its control socket: the sockets of that name, without the listener."""
     return unix_sockets(psutil.Process(server.pid), server.directory / "app.ctl") - 1
 
 

@@ -35,7 +35,7 @@ def serve(start: Start, *options: str, workers: int = 1) -> Server:
 
 
 def echo(directory: Path, letters: str, name: str = "fifo") -> None:
-    """As a script does; it must not have to wait."""
+    """Write letters as a script does. The write must not have to wait."""
     subprocess.run(["sh", "-c", f"echo {letters} > {name}"], cwd=directory, check=True, timeout=10)
 
 
@@ -46,7 +46,8 @@ def test_the_fifo_is_the_owners_alone_and_is_gone_at_the_end(start: Start, tmp_p
         assert stat.S_ISFIFO(mode) and stat.S_IMODE(mode) == 0o600
         [fd] = [fd for fd in Path(f"/proc/{server.pid}/fd").iterdir() if os.readlink(fd) == str(tmp_path / name)]
         flags = re.search(r"flags:\s+(\d+)", Path(f"/proc/{server.pid}/fdinfo/{fd.name}").read_text())
-        assert flags and int(flags[1], 8) & os.O_ACCMODE == os.O_RDWR  # or each writer's end would wake the master
+        # otherwise the end of each writer would wake the master
+        assert flags and int(flags[1], 8) & os.O_ACCMODE == os.O_RDWR
     echo(tmp_path, "q", "second")
     server.wait_for("FIFO q: wsgid stops")
     assert server.wait() == 0
@@ -108,7 +109,7 @@ def test_a_letter_that_is_not_followed_is_named_once(start: Start, tmp_path: Pat
     server = serve(start)
     for _ in range(3):
         echo(tmp_path, letter)
-        time.sleep(0.15)  # three blocks, not one
+        time.sleep(0.15)  # three blocks instead of one
     echo(tmp_path, "s")
     server.wait_for("FIFO s")
     [line] = [line for line in server.lines if f"the letter '{letter}'" in line]
@@ -140,7 +141,7 @@ def test_a_block_costs_each_letter_once(tmp_path: Path) -> None:
     fifo = Fifo(str(tmp_path / "fifo"), operator, selectors.DefaultSelector())
     with open(tmp_path / "fifo", "w") as writer:
         writer.write("rq\n" * 500 + "+" * 3 + "r" * 5000)
-    for now_s in (0.0, 0.01):  # the second comes too early
+    for now_s in (0.0, 0.01):  # the second letter comes too early
         fifo.turn(now_s)
         assert followed == ["FIFO r", "FIFO q", "FIFO + 5"]
     fifo.turn(0.2)
@@ -154,9 +155,9 @@ def test_it_survives_an_upgrade_in_place(start: Start, tmp_path: Path) -> None:
     before = (tmp_path / "fifo").stat().st_ino
     server.send_signal(Signals.SIGUSR2)
     server.wait_for("wsgid starts anew")
-    echo(tmp_path, "r")  # whatever the master is doing now, this ends
+    echo(tmp_path, "r")  # this write ends, whatever the master is doing now
     server.wait_for("FIFO r: reloading the application")
-    assert (tmp_path / "fifo").stat().st_ino == before  # who waited in open(2) has been served
+    assert (tmp_path / "fifo").stat().st_ino == before  # a writer that waited in open(2) was served
     server.wait_for(r"worker \d+ \(generation [23], pid \d+\) is ready")
     echo(tmp_path, "q")
     assert server.wait() == 0

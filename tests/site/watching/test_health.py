@@ -1,4 +1,4 @@
-"""/healthz and /readyz, and the little HTTP that they speak."""
+"""/healthz and /readyz, and the simple HTTP of the endpoints."""
 
 import os
 import textwrap
@@ -108,7 +108,7 @@ def test_while_it_drains_it_is_neither(start: Start) -> None:
         server.wait_for("SIGTERM: wsgid stops")
         eventually(lambda: said(server, "/healthz") == (503, "wsgid is draining\n"), "it drains")
         assert said(server, "/readyz")[0] == 503
-        assert ask(server, "/metrics").status == 200  # the listeners are closed, and nobody asks them
+        assert ask(server, "/metrics").status == 200  # the listeners are closed, so no client asks them
     assert server.stop(Signals.SIGQUIT) == 0
     server.assert_nothing_left()
 
@@ -149,7 +149,7 @@ def test_ready_means_half_of_the_wanted_workers(ready: int, wanted: int, expecte
     assert page.status[:3] == expected and page.body.startswith(f"{ready} of {wanted} workers are ready".encode())
 
 
-# --- the little HTTP ---
+# --- the simple HTTP of the endpoints ---
 
 
 def found(path: str) -> Page | None:

@@ -1,4 +1,4 @@
-"""--metrics: what Prometheus reads is what was requested, whoever died meanwhile."""
+"""--metrics: Prometheus reads the right counts, also after workers have died."""
 
 import os
 import re
@@ -71,7 +71,7 @@ def ask(server: Server, path: str) -> client.Answer:
 
 
 class Scrape:
-    """What /metrics says, as Prometheus's own reader understands it."""
+    """The answer of /metrics, parsed by Prometheus's own reader."""
 
     def __init__(self, text: str) -> None:
         self.families = {family.name: family for family in parser.text_string_to_metric_families(text)}
@@ -95,7 +95,7 @@ def scrape(server: Server) -> Scrape:
 
 
 def requests(found: Scrape) -> tuple[float, float, float]:
-    """Three counts of one thing."""
+    """Three counts of the same requests."""
     return (
         found.sum("uwsgi_worker_requests_total"),
         found.sum("wsgid_request_duration_seconds_count"),
@@ -120,7 +120,7 @@ def test_each_request_is_counted_by_its_end(start: Start) -> None:
     assert found.sum("uwsgi_worker_exceptions_total") == found.sum("uwsgi_worker_app_exceptions_total") == 4
     assert found.sum("wsgid_workers_ready") == found.sum("wsgid_workers_wanted") == found.sum("uwsgi_workers") == 2
     assert found.sum("wsgid_worker_state", state="ready") == 2
-    eventually(lambda: scrape(server).sum("uwsgi_worker_idle") == 2, "nobody is waited for any more")
+    eventually(lambda: scrape(server).sum("uwsgi_worker_idle") == 2, "no request is in flight any more")
 
 
 def test_prometheus_own_tool_has_nothing_to_say(start: Start) -> None:
@@ -200,7 +200,7 @@ def test_what_was_counted_in_a_vacant_slot_stays_in_sight_through_an_upgrade(sta
 def test_no_worker_is_asked_so_none_can_hold_it_up(start: Start) -> None:
     server = serve(start, workers=2)
     get(server)
-    # The answer has come before the worker has given the place back.
+    # The answer has come before the worker has freed the place.
     eventually(lambda: scrape(server).sum("wsgid_requests_in_flight") == 0, "the request is over")
     stopped, _blocked = server.worker_pids()
     os.kill(stopped, Signals.SIGSTOP)
@@ -255,7 +255,7 @@ def test_sockets_that_share_an_address_are_one_listener(start: Start) -> None:
     ).wait_ready(2)
     found = scrape(server)
     [backlog] = [sample for sample in found.samples if sample.name == "wsgid_listen_backlog"]
-    assert backlog.value == 80  # of both
+    assert backlog.value == 80  # of both sockets
     assert found.sum("uwsgi_socket_max_queue_length", proto="http") == 80
 
 
@@ -317,7 +317,7 @@ def test_a_name_that_is_no_text_spoils_nothing() -> None:
     assert b'application="?"' in metrics.render(snapshot(application="\udcff"))
 
 
-# uwsgi_exporter's pkg/collector/exporter.go, its descriptors without those of caches: name -> type, labels.
+# From uwsgi_exporter's pkg/collector/exporter.go, the descriptors except those of caches: name -> type, labels.
 EXPORTER = {
     "": ((), "G listen_queue_length, G listen_queue_errors, G signal_queue_length, G workers"),
     "socket_": (("name", "proto"), "G queue_length, G max_queue_length, G shared, G can_offload"),

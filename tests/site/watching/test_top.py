@@ -46,7 +46,7 @@ class Terminal:
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # for Ctrl-C
             env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "", "LINES": ""},
-        )  # its size is the terminal's
+        )  # the size is the size of the terminal
 
     def read_until(self, pattern: bytes) -> bytes:
         deadline_s = time.monotonic() + PATIENCE_S
@@ -63,7 +63,7 @@ class Terminal:
         os.write(self._ours, key)
 
     def wait(self) -> int:
-        """Its exit code; the rest of what it says is read meanwhile."""
+        """The exit code of the program. Its remaining output is read meanwhile."""
         deadline_s = time.monotonic() + PATIENCE_S
         while (code := self.process.poll()) is None:
             assert time.monotonic() < deadline_s, self.output
@@ -236,5 +236,5 @@ def test_what_does_not_fit_is_counted(lines: int, workers: int, requests: int, w
     shown = len(re.findall(r"^ *\d+  ready", printed, re.MULTILINE))
     assert shown == workers or f"and {workers - shown} more worker" in printed
     if shown < workers:
-        assert re.search(rf"^ *{workers - 1}  ready", printed, re.MULTILINE)  # the busiest is there
+        assert re.search(rf"^ *{workers - 1}  ready", printed, re.MULTILINE)  # the busiest worker is shown
     assert not requests or "/[red]x" in printed
