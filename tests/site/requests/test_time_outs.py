@@ -77,15 +77,13 @@ def address(server: Server) -> Path:
     return server.directory / "app.sock"
 
 
-def among(
-    server: Server, path: str, seconds: str, sleepers: int = 32, sleep_s: str = "2"
-) -> tuple[bytes, list[int]]:
+def among(server: Server, path: str, seconds: str, sleepers: int = 32, sleep_s: str = "2") -> tuple[bytes, list[int]]:
     """One overdue request among requests that sleep. Returns its raw answer, and the statuses of the other requests."""
     with ThreadPoolExecutor(sleepers + 1) as pool:
         others = [pool.submit(client.get, address(server), "/sleep", QUERY_STRING=sleep_s) for _ in range(sleepers)]
         eventually(lambda: server.in_flight() == sleepers, "all other requests are in flight")
-        culprit = pool.submit(client.exchange, address(server), client.packet(path, QUERY_STRING=seconds))
-        return culprit.result(), [future.result().status for future in others]
+        overdue = pool.submit(client.exchange, address(server), client.packet(path, QUERY_STRING=seconds))
+        return overdue.result(), [future.result().status for future in others]
 
 
 def test_a_request_that_sleeps_too_long_gets_a_504_and_its_neighbours_live(start: Start) -> None:
@@ -220,10 +218,10 @@ def test_the_mercy_time_does_not_pass_while_the_loop_is_held_up(start: Start) ->
     server = serve(start, "--worker-reload-mercy", "1")
     with ThreadPoolExecutor(2) as pool:
         innocent = pool.submit(client.get, address(server), "/sleep", QUERY_STRING="0.7")
-        culprit = pool.submit(client.get, address(server), "/later", QUERY_STRING="5")
+        overdue = pool.submit(client.get, address(server), "/later", QUERY_STRING="5")
         eventually(lambda: server.in_flight() == 2, "both are in flight")
         assert server.stop() == 0
-        assert [innocent.result().status, culprit.result().status] == [200, 200]
+        assert [innocent.result().status, overdue.result().status] == [200, 200]
     assert "cut after" not in server.log and "overdue" not in server.log
 
 
@@ -247,10 +245,10 @@ def test_a_request_that_blocks_a_leaving_worker_is_ended_and_its_neighbour_answe
         fcntl.flock(file, fcntl.LOCK_EX)
         innocent = pool.submit(client.get, address(server), "/sleep", QUERY_STRING="2")
         eventually(lambda: server.in_flight() == 1, "the neighbour is in flight")
-        culprit = pool.submit(client.get, address(server), "/locked")
+        overdue = pool.submit(client.get, address(server), "/locked")
         eventually(lambda: server.in_flight() == 2, "the blocking request is in flight")
         server.send_signal(Signals.SIGTERM)
-        assert [culprit.result().status, innocent.result().status] == [504, 200]
+        assert [overdue.result().status, innocent.result().status] == [504, 200]
     assert server.wait() == 0
     server.wait_for("held up for .* by GET /locked")
     assert "killed" not in server.log
