@@ -91,7 +91,7 @@ def assert_ends(process: "subprocess.Popen[str]", directory: Path, signo: signal
     assert [path.name for path in directory.iterdir()] == ["said"]
 
 
-def test_it_is_served_over_http_and_through_nginx(demo: Demo, directory: Path) -> None:
+def test_the_demo_is_served_over_http_and_through_nginx(demo: Demo, directory: Path) -> None:
     process = demo("-m", "tools.demo")
     straight, through = addresses(directory / "said")
     assert_served(straight, "wsgid")
@@ -99,7 +99,7 @@ def test_it_is_served_over_http_and_through_nginx(demo: Demo, directory: Path) -
     assert_ends(process, directory)
 
 
-def test_without_nginx_it_is_served_over_http_and_says_how_to_get_nginx(demo: Demo, directory: Path) -> None:
+def test_without_nginx_the_demo_is_served_over_http_and_says_how_to_get_nginx(demo: Demo, directory: Path) -> None:
     process = demo("-c", WITHOUT_NGINX)
     [straight] = addresses(directory / "said")
     assert_served(straight, "wsgid")
@@ -120,7 +120,7 @@ def test_with_databases_both_sites_are_served_and_the_commands_work(demo: Demo, 
     assert_ends(process, directory, signal.SIGTERM)
 
 
-def test_with_databases_it_can_be_ended_while_it_starts(demo: Demo, directory: Path) -> None:
+def test_with_databases_the_demo_can_be_ended_while_it_starts(demo: Demo, directory: Path) -> None:
     process = demo("-m", "tools.demo_databases")
     eventually(lambda: STEPS[0] in (directory / "said").read_text(), "the databases start")
     assert_ends(process, directory)

@@ -55,7 +55,7 @@ def test_nginx_takes_a_configuration_as_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_nginx_asks_the_given_socket_and_nobody_else(name: str, tmp_path: Path) -> None:
+def test_nginx_asks_the_given_socket_and_no_other(name: str, tmp_path: Path) -> None:
     address = tmp_path / "nobody.sock"
     with Nginx(example(name, f"unix:{address}")) as nginx:
         with pytest.raises(HTTPError) as error:

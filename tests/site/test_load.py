@@ -33,7 +33,7 @@ def test_each_answer_is_judged(start: Start, way: Way | None) -> None:
     assert load.right == len(load.records) // 4 and len(load.wrong) == len(load.records) - load.right
 
 
-def test_what_nobody_takes_is_refused(start: Start) -> None:
+def test_a_connection_without_a_listener_is_refused(start: Start) -> None:
     server = serve(start)
     address = server.tcp_addresses()[0]
     assert server.stop() == 0
@@ -43,7 +43,7 @@ def test_what_nobody_takes_is_refused(start: Start) -> None:
         assert load.outcomes() == {REFUSED: 4}
 
 
-def test_it_can_be_read_and_waited_for_while_it_runs(start: Start) -> None:
+def test_a_load_can_be_read_and_waited_for_while_it_runs(start: Start) -> None:
     server = serve(start)
     with Load(Plan(server.tcp_addresses()[0], (Kind("/right?ID", "ID"),), 3, ways=tuple(Way))) as load:
         load.more(50)

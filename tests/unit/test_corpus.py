@@ -20,7 +20,7 @@ def pure() -> Iterator[PureForm]:
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_it_is_answered_alike(pure: PureForm, path: Path) -> None:
+def test_each_input_is_answered_alike_by_both_forms(pure: PureForm, path: Path) -> None:
     target = TARGETS[path.parent.name]
     for question in target.ask(path.read_bytes()):
         there = pure.ask(*question) if target.compiled else None

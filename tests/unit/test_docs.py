@@ -27,13 +27,13 @@ def test_the_table_has_every_option_and_each_of_its_spellings() -> None:
         assert all(f"`{spelling}`" in row for spelling in (*option.flags, *option.uwsgi)) and option.text in row
 
 
-def test_a_document_without_a_place_for_its_table_is_no_silent_success() -> None:
+def test_a_document_without_a_place_for_its_table_is_an_error() -> None:
     with pytest.raises(ValueError, match="no <!-- options"):
         options_doc.with_table("text", "options", "table")
 
 
 @pytest.mark.parametrize("name", ["options.md", "migrating-from-uwsgi.md", "migrating-from-gunicorn.md"])
-def test_the_examples_of_configurations_are_taken(name: str, tmp_path: Path) -> None:
+def test_the_examples_of_configurations_are_accepted(name: str, tmp_path: Path) -> None:
     found = re.findall(r"```(ini|toml)\n(.*?)```", (DOCS / name).read_text(), re.DOTALL)
     assert found
     for kind, text in found:

@@ -51,7 +51,7 @@ def test_each_hot_module_has_two_sources(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TYPED)
-def test_each_attribute_is_declared_and_each_declared_one_is_assigned(name: str) -> None:
+def test_each_attribute_is_declared_and_each_declared_attribute_is_assigned(name: str) -> None:
     declared, written = _sources(TYPED[name])
     for class_name, found in declared.classes.items():
         assert class_name in written.classes, f"{class_name} is declared, and nowhere else"
@@ -87,7 +87,7 @@ def test_what_is_written_twice_has_the_same_names_and_arguments(name: str) -> No
     assert compiled_source.names == python_source.names
 
 
-def test_something_shows_for_each_hot_module_that_its_forms_behave_alike() -> None:
+def test_each_hot_module_has_a_test_that_its_forms_behave_alike() -> None:
     assert sorted(ALIKE) == compiled.hot()
     for where in set(ALIKE.values()):
         path, _, function = where.partition("::")

@@ -56,7 +56,7 @@ def test_a_subprocess_whose_pipe_is_never_read_blocks_its_own_request_alone(star
     server.assert_nothing_left()  # the worker has ended, so the child's pipe has no reader
 
 
-def test_limits_of_a_view_are_the_workers_and_it_goes_on(start: Start) -> None:
+def test_limits_that_a_view_sets_hold_for_the_worker_and_the_worker_goes_on(start: Start) -> None:
     """setrlimit(2) applies to the whole process, and cannot be undone."""
     server = serve(start, "--access-log", "access.log", "--post-buffering", "1k")
     assert ask(server, "/limit", "RLIMIT_CORE=0") == 200
@@ -72,7 +72,7 @@ def test_limits_of_a_view_are_the_workers_and_it_goes_on(start: Start) -> None:
     assert "exited with code 0" in server.log and "was killed" not in server.log
 
 
-def test_no_descriptor_left_is_said_and_waits(start: Start) -> None:
+def test_a_worker_without_a_free_descriptor_logs_it_and_connections_wait(start: Start) -> None:
     server = serve(start)
     assert ask(server, "/limit", "RLIMIT_NOFILE=3") == 200
     with client.connect(server.directory / "app.sock") as waiting:

@@ -205,7 +205,7 @@ def http_get(port: int, path: str) -> bytes:
     return client.exchange(("127.0.0.1", port), f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
 
 
-def test_a_child_serves_nobody_and_keeps_no_port(start: Start, tmp_path: Path) -> None:
+def test_a_child_serves_no_request_and_keeps_no_port(start: Start, tmp_path: Path) -> None:
     port = free_port()
     server = serve(start, "--http", f"127.0.0.1:{port}")
     (worker,) = server.worker_pids()
@@ -308,7 +308,7 @@ def test_a_child_ends_where_the_application_returns(shared: Server, query: str, 
         ("/thread", "", "0"),
     ],
 )
-def test_however_it_was_forked(shared: Server, path: str, query: str, answer: str) -> None:
+def test_a_child_works_in_whatever_way_it_was_forked(shared: Server, path: str, query: str, answer: str) -> None:
     assert ask(shared, path, query) == answer
 
 
@@ -324,7 +324,7 @@ def test_gevent_works_in_a_child(shared: Server) -> None:
     assert re.fullmatch(r"\(\(b'hi\\n', \[1\], 'AF_INET6?'\), 0, b'x'\)", answer), answer
 
 
-def test_the_handlers_of_a_child_are_the_default_ones_and_the_applications(shared: Server) -> None:
+def test_a_child_has_the_default_signal_handlers_and_those_of_the_application(shared: Server) -> None:
     assert ask(shared, "/handlers") == str(
         ["SIG_DFL", "SIG_DFL", "default_int_handler", "SIG_DFL", "SIG_DFL", "handlers"]
     )
@@ -335,7 +335,7 @@ def test_a_program_that_the_application_starts_inherits_nothing(shared: Server) 
     assert ask(shared, "/descriptors") == "[b'0', b'1', b'2', b'3']"
 
 
-def test_what_waits_in_the_worker_does_not_go_on_in_the_child(start: Start, tmp_path: Path) -> None:
+def test_greenlets_that_wait_in_the_worker_do_not_go_on_in_the_child(start: Start, tmp_path: Path) -> None:
     """Neither by its time-out, nor by the lock that the child releases: otherwise it would be done twice."""
     server = serve(start)
     with ThreadPoolExecutor(3) as visitors:
@@ -376,7 +376,9 @@ AT_IMPORT = """
 
 
 @pytest.mark.parametrize("options", [(), ("--lazy-apps",)])
-def test_a_child_of_the_import_is_none_of_wsgids(start: Start, tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_a_child_of_the_import_has_no_socket_of_wsgid_and_lives_on(
+    start: Start, tmp_path: Path, options: tuple[str, ...]
+) -> None:
     server = serve(start, *options, app=AT_IMPORT)
     child = psutil.Process(int(ask(server, "/")))
     eventually((tmp_path / f"child-{child.pid}").exists, "the child runs")

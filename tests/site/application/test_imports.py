@@ -140,7 +140,7 @@ def test_what_does_no_harm_is_not_named(tmp_path: Path, listeners: dict[str, obj
     assert warnings(tmp_path, source.replace("TCP", str(listeners["tcp"])).replace("\\n", "\n")) == []
 
 
-def test_a_server_names_it_too(start: Start, listeners: dict[str, object]) -> None:
+def test_a_server_logs_the_warning_too(start: Start, listeners: dict[str, object]) -> None:
     server = start(
         "--socket",
         "app.sock",

@@ -102,7 +102,7 @@ def printed(server: Server) -> IO[str]:
     return io.TextIOWrapper(server._process.stdout)
 
 
-def test_what_is_printed_is_in_the_log_when_it_is_printed_and_once(start: Start) -> None:
+def test_a_printed_line_is_in_the_log_at_once_and_only_once(start: Start) -> None:
     server = start("--socket", "app.sock", "--workers", "2", "app:application", app=APP, stdout=subprocess.PIPE)
     server.wait_ready(2)
     with printed(server) as stdout:
@@ -127,7 +127,7 @@ def test_the_streams_are_as_applications_expect_them(start: Start) -> None:
 # --- without a reader ---
 
 
-def test_a_reader_that_has_gone_costs_nobody_the_response(tmp_path: Path) -> None:
+def test_a_reader_that_has_gone_costs_no_response(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with quiet(tmp_path, f">&{writing} 2>&{writing}", pass_fds=[writing]):
@@ -138,7 +138,7 @@ def test_a_reader_that_has_gone_costs_nobody_the_response(tmp_path: Path) -> Non
     assert "on purpose" in (tmp_path / "server.log").read_text()  # the log of wsgid is in another file, and is complete
 
 
-def test_a_reader_that_sleeps_holds_nobody_up(tmp_path: Path) -> None:
+def test_a_reader_that_sleeps_holds_up_no_process(tmp_path: Path) -> None:
     """The reader holds up neither the event loop nor the master. A pipe holds 64 KiB; each stream gets 400 KB, three
     times."""
     reading, writing = os.pipe()
@@ -180,7 +180,7 @@ def test_a_reader_that_wakes_up_gets_what_has_waited(tmp_path: Path) -> None:
     os.close(reading)
 
 
-def test_what_nobody_ever_reads_is_dropped_and_counted(tmp_path: Path) -> None:
+def test_lines_that_are_never_read_are_dropped_and_counted(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     with quiet(tmp_path, f">&{writing} 2>/dev/null", pass_fds=[writing]):
         os.close(writing)
@@ -192,7 +192,7 @@ def test_what_nobody_ever_reads_is_dropped_and_counted(tmp_path: Path) -> None:
     os.close(reading)
 
 
-def test_a_part_of_a_line_holds_up_nobody_elses(start: Start) -> None:
+def test_a_part_of_a_line_does_not_hold_up_the_lines_of_other_processes(start: Start) -> None:
     server = start("--socket", "app.sock", "app:application", app=APP).wait_ready(1)
     assert ask(server.directory, "/part").status == 200
     os.kill(server.pid, Signals.SIGTTIN)
@@ -223,13 +223,13 @@ def test_a_child_of_the_application_prints_as_everywhere_else(start: Start) -> N
         {"LC_ALL": "C.UTF-8"},
     ],
 )
-def test_a_character_that_the_encoding_lacks_costs_nobody_the_response(start: Start, environ: dict[str, str]) -> None:
+def test_a_character_that_the_encoding_lacks_costs_no_response(start: Start, environ: dict[str, str]) -> None:
     server = start("--socket", "app.sock", "app:application", app=APP, environ=environ).wait_ready(1)
     assert ask(server.directory, "/words").status == 200
     server.stop()
 
 
-def test_who_closes_the_streams_takes_them_from_nobody(start: Start) -> None:
+def test_an_application_that_closes_the_streams_does_not_close_them_for_others(start: Start) -> None:
     server = start("--socket", "app.sock", "app:application", app=APP).wait_ready(1)
     assert ask(server.directory, "/close").status == 200
     assert ask(server.directory, "/print").status == 200
@@ -240,7 +240,7 @@ def test_who_closes_the_streams_takes_them_from_nobody(start: Start) -> None:
 
 
 @pytest.mark.parametrize("options, status", [([], 500), (["--honour-stdin"], 200)])
-def test_a_question_to_the_terminal_waits_for_nobody(start: Start, options: list[str], status: int) -> None:
+def test_a_question_to_the_terminal_does_not_wait(start: Start, options: list[str], status: int) -> None:
     reading, writing = os.pipe()
     server = start("--socket", "app.sock", *options, "app:application", app=APP, stdin=reading).wait_ready(1)
     os.close(reading)
@@ -264,7 +264,7 @@ def test_streams_that_are_closed_at_the_start_become_dev_null(tmp_path: Path, st
             assert [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in closed] == ["/dev/null"] * len(closed)
 
 
-def test_an_import_that_fails_is_a_3_with_a_reason_also_without_standard_error(tmp_path: Path) -> None:
+def test_an_import_that_fails_is_code_3_with_a_reason_also_without_standard_error(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import nothing_there")
     command = 'exec "$0" -m wsgid --socket app.sock --logto all.log broken:application 2>&-'
     done = subprocess.run(["sh", "-c", command, sys.executable], cwd=tmp_path, timeout=60)

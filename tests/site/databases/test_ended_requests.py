@@ -60,7 +60,7 @@ def test_connections_in_cycles_are_closed_when_their_greenlets_were_let_go(addre
         eventually(lambda: open_ones() <= 2, "the connections of greenlets that are gone are closed")
 
 
-def test_the_database_ends_the_query_of_an_ended_request_if_it_looks_after_its_clients(
+def test_the_database_ends_the_query_of_an_ended_request_if_it_checks_its_clients(
     address: Path, services: Services
 ) -> None:
     """Without the setting (PostgreSQL 14 and newer), PostgreSQL does not notice that its client is gone."""

@@ -52,7 +52,7 @@ def test_the_pidfile_is_there_while_the_server_is(start: Start, tmp_path: Path) 
     server.assert_nothing_left()
 
 
-def test_a_stale_pidfile_is_overwritten_and_a_live_ones_with_a_warning(start: Start, tmp_path: Path) -> None:
+def test_a_stale_pidfile_is_overwritten_and_that_of_a_live_server_with_a_warning(start: Start, tmp_path: Path) -> None:
     (tmp_path / "pid").write_text("nonsense")
     first = serve(start, "--pidfile", "pid")
     assert (tmp_path / "pid").read_text() == f"{first.pid}\n" and "overwritten" not in first.log
@@ -195,7 +195,7 @@ def test_an_abstract_socket_serves(start: Start, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
-def test_the_socket_belongs_to_whom_it_is_given(start: Start, tmp_path: Path) -> None:
+def test_the_socket_gets_the_owner_and_mode_of_its_options(start: Start, tmp_path: Path) -> None:
     (tmp_path / "site.ini").write_text(
         "[uwsgi]\nsocket = app.sock\nchown-socket = daemon:root\nchmod-socket\nmodule = app\ncallable = application\n"
     )
@@ -204,7 +204,7 @@ def test_the_socket_belongs_to_whom_it_is_given(start: Start, tmp_path: Path) ->
     assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (pwd.getpwnam("daemon").pw_uid, 0, 0o666)
 
 
-def test_the_daemon_is_nobodys_child_even_of_a_shell(tmp_path: Path, daemon_pid: Path) -> None:
+def test_the_daemon_holds_no_stream_of_the_shell_that_has_started_it(tmp_path: Path, daemon_pid: Path) -> None:
     """A shell that waits for its standard output does not have to wait for the daemon."""
     (tmp_path / "app.py").write_text("def application(environ, start_response): pass\n")
     command = [sys.executable, "-m", "wsgid", *SOCKET, "--daemonize", "log", "--pidfile", "pid", "app:application"]

@@ -25,7 +25,7 @@ def check(place: Path, *arguments: str, **environ: str) -> "subprocess.Completed
     )
 
 
-def test_the_report_says_what_holds_and_where_it_is_from(tmp_path: Path) -> None:
+def test_the_report_shows_each_setting_with_its_source(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("print('imported')\n" + APP)
     (tmp_path / "uwsgi.ini").write_text(
         "[uwsgi]\nmaster = true\nsocket = app.sock\nsocket = :3031\nprocesses = 4 ; of them\nenv = A=b\n"

@@ -67,7 +67,7 @@ def test_a_configuration_of_nginx_in_any_encoding(tmp_path: Path) -> None:
     ],
     ids=["no /proc", "latin-1 in nginx.conf", "a group without a name", "no users", "no /sys and /proc"],
 )
-def test_it_starts_reloads_and_stops(start: Start, commands: list[str]) -> None:
+def test_a_server_on_an_unusual_machine_starts_reloads_and_stops(start: Start, commands: list[str]) -> None:
     server = serve(
         start,
         "--pidfile",
@@ -120,7 +120,7 @@ def test_processors_that_a_sandbox_keeps_to_itself(start: Start) -> None:
 
 
 @ROOT
-def test_a_socket_that_cannot_be_removed_is_said_and_the_stop_is_a_stop(start: Start) -> None:
+def test_a_socket_that_cannot_be_removed_is_logged_and_the_stop_goes_on(start: Start) -> None:
     """root can write into every directory, except on a file system that is mounted read-only."""
     server = start(
         "--socket",
@@ -205,7 +205,7 @@ IN_C = SLOW.replace("time.sleep(100)", "sum(__import__('itertools').repeat(1, 10
 
 @pytest.mark.parametrize("app", [SLOW, BUSY], ids=["it waits in the hub", "it is busy"])
 @pytest.mark.parametrize(("options", "who"), [([], "template 0"), (["--lazy-apps"], "worker 0")])
-def test_an_import_that_is_told_to_end_says_where_it_is(start: Start, app: str, options: list[str], who: str) -> None:
+def test_an_import_that_takes_too_long_logs_its_stack(start: Start, app: str, options: list[str], who: str) -> None:
     """By SIGXCPU, the signal of the master after --boot-timeout. tests/unit/supervisor/test_fleet.py tests the
     times."""
     server = start("--socket", "app.sock", *options, "app:application", app=app)
@@ -218,7 +218,7 @@ def test_an_import_that_is_told_to_end_says_where_it_is(start: Start, app: str, 
     server.assert_nothing_left()
 
 
-def test_the_master_tells_it_and_one_in_c_is_shown_by_faulthandler(start: Start) -> None:
+def test_the_master_interrupts_a_slow_import_and_faulthandler_shows_one_that_is_stuck_in_c(start: Start) -> None:
     server = start("--socket", "app.sock", "--boot-timeout", "10", "app:application", app=IN_C)
     assert server.wait() == 3
     server.wait_for(r"template 0 has not imported the application in 10 s \(--boot-timeout\): it has to say where")
@@ -228,7 +228,7 @@ def test_the_master_tells_it_and_one_in_c_is_shown_by_faulthandler(start: Start)
     server.assert_nothing_left()
 
 
-def test_the_check_says_it_too(tmp_path: Path) -> None:
+def test_a_check_also_ends_an_import_that_takes_too_long(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(dedent(SLOW))
     done = subprocess.run(
         [sys.executable, "-m", "wsgid", "--check", "--boot-timeout", "10", "app:application"],
@@ -293,7 +293,9 @@ def application(environ, start_response):
 
 
 @pytest.mark.parametrize("has_spare", [False, True])
-def test_what_is_installed_after_the_start_is_there_at_the_reload(bare: Path, tmp_path: Path, has_spare: bool) -> None:
+def test_a_package_that_is_installed_after_the_start_is_there_at_the_reload(
+    bare: Path, tmp_path: Path, has_spare: bool
+) -> None:
     """If the interpreter has made the path itself, the path is made again. A new .pth file, for example, then
     counts."""
     packages = next((tmp_path / "bare").glob("lib/python3*/site-packages"))

@@ -63,7 +63,7 @@ def serves(server: Server) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(attacks.FATAL.keys() - {"death"}))
-def test_a_worker_that_says_what_it_may_not_is_killed_alone(
+def test_a_worker_that_sends_a_forbidden_message_is_killed_alone(
     server: Server, stranger: "subprocess.Popen[bytes]", name: str
 ) -> None:
     master = psutil.Process(server.pid)
@@ -93,7 +93,7 @@ def test_what_a_worker_writes_into_shared_memory_harms_only_its_own_counts(serve
 
 
 @pytest.mark.parametrize("name", attacks.TEMPLATE)
-def test_a_template_that_says_what_it_may_not_is_killed_and_what_runs_serves_on(
+def test_a_template_that_sends_a_forbidden_message_is_killed_and_the_workers_serve_on(
     server: Server, stranger: "subprocess.Popen[bytes]", name: str
 ) -> None:
     """The template imports the application, so a reload runs the new code there."""
@@ -116,7 +116,7 @@ def test_a_template_that_says_what_it_may_not_is_killed_and_what_runs_serves_on(
     st.sampled_from([*attacks.FATAL]),
     st.randoms(use_true_random=False),
 )
-def test_whatever_moves_are_made_the_server_serves(
+def test_after_any_moves_of_hostile_workers_the_server_serves(
     server: Server, stranger: "subprocess.Popen[bytes]", harmless: list[str], fatal: str, chance: random.Random
 ) -> None:
     """A short form of `make faults ONLY=hostile-worker`, which makes ten thousand moves under load."""

@@ -298,7 +298,7 @@ def test_a_killed_worker_is_replaced(start: Start) -> None:
     assert victim not in server.worker_pids() and len(server.worker_pids()) == 2
 
 
-def test_a_killed_template_is_replaced_and_nobody_notices(start: Start) -> None:
+def test_a_killed_template_is_replaced_and_no_request_fails(start: Start) -> None:
     server = serve(start)
     before = server.worker_pids()
     (victim,) = server.template_pids()
@@ -417,7 +417,7 @@ def test_workers_can_be_added_and_taken_away(start: Start) -> None:
 
 
 @pytest.mark.parametrize("signo", [Signals.SIGTERM, Signals.SIGINT])
-def test_a_stop_answers_what_is_in_flight_and_what_waits(start: Start, signo: Signals) -> None:
+def test_a_stop_answers_requests_in_flight_and_in_the_backlog(start: Start, signo: Signals) -> None:
     """64 requests for 2 x 8 places: most of them wait in the backlog when the signal comes."""
     server = serve(start, "--gevent", "8")
     slow = Slow(server, 64, "0.1")
@@ -468,7 +468,7 @@ def test_the_socket_is_gone_before_the_last_request_is_answered(start: Start) ->
     assert slow.statuses() == [200]
 
 
-def test_what_outstays_the_mercy_time_is_cut_and_named(start: Start) -> None:
+def test_a_request_that_outstays_the_mercy_time_is_cut_and_named(start: Start) -> None:
     server = serve(start, "--worker-reload-mercy", "0.5", workers=1)
     slow = Slow(server, 1, "60")
     eventually(lambda: server.in_flight() == 1, "the request is in flight")
@@ -492,7 +492,7 @@ def test_a_second_int_or_a_quit_stops_now(start: Start, signals: list[Signals]) 
     server.assert_nothing_left()
 
 
-def test_the_terminals_interrupt_reaches_everybody_and_only_the_master_obeys(start: Start) -> None:
+def test_the_terminals_interrupt_reaches_all_processes_and_only_the_master_obeys(start: Start) -> None:
     server = serve(start, start_new_session=True)
     slow = Slow(server, 4, "0.5")
     eventually(lambda: server.in_flight() == 4, "the requests are in flight")
@@ -502,7 +502,7 @@ def test_the_terminals_interrupt_reaches_everybody_and_only_the_master_obeys(sta
     server.assert_nothing_left()
 
 
-def test_a_term_to_everybody_at_once_as_systemd_sends_it_loses_nothing(start: Start) -> None:
+def test_a_term_to_all_processes_at_once_as_systemd_sends_it_loses_nothing(start: Start) -> None:
     server = serve(start, "--gevent", "4", start_new_session=True)
     slow = Slow(server, 32, "0.1")
     os.killpg(server.pid, Signals.SIGTERM)
@@ -550,7 +550,7 @@ def test_hundred_slow_requests_take_the_time_of_one(start: Start) -> None:
     assert time.monotonic() - started_s < PATIENCE_S  # one after the other, the requests would take a hundred seconds
 
 
-def test_out_of_descriptors_everybody_is_answered_in_the_end(start: Start) -> None:
+def test_out_of_descriptors_every_request_is_answered_in_the_end(start: Start) -> None:
     server = serve(start, workers=1, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48)))
     slow = Slow(server, 120, "0.2")
     server.wait_for("cannot accept connections: Too many open files; they wait in the backlog")

@@ -373,7 +373,7 @@ def test_a_refusal_in_words() -> None:
     assert "Cannot allocate memory (ENOMEM); give this machine, or this service, more" in words(MemoryError())
 
 
-def test_tried_again_later_each_time() -> None:
+def test_the_pause_before_each_attempt_grows() -> None:
     again = Again()
     assert not again.waits(0.0) and not again.take(1000.0)
     pauses_s = [again.refused(1000.0) for _ in range(12)]
@@ -382,7 +382,7 @@ def test_tried_again_later_each_time() -> None:
     assert again.take(1030.0) and not again.take(1031.0)
 
 
-def test_the_net_says_a_thing_once_and_lets_bugs_through(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_net_logs_an_error_once_and_lets_bugs_through(capsys: pytest.CaptureFixture[str]) -> None:
     net = Net()
     for _ in range(3):
         with net.under("the wait"), named("epoll_wait"):
@@ -415,7 +415,7 @@ def test_an_order_waits_until_there_is_room_and_keeps_its_place() -> None:
         theirs.close()
 
 
-def test_what_is_not_executed_leaves_everything_as_it_was(tmp_path: Path) -> None:
+def test_a_failed_execution_leaves_directory_and_descriptors_unchanged(tmp_path: Path) -> None:
     ours, theirs = pair()
     before = Path.cwd(), os.listdir("/proc/self/fd")
     start = upgrade.Start((str(tmp_path / "nothing"),), tmp_path)

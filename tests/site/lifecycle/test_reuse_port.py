@@ -73,7 +73,7 @@ def test_each_socket_has_a_worker_and_each_worker_a_socket(count: int, seats: li
 
 
 @given(st.integers(1, 40))
-def test_nobody_shares_when_there_are_as_many_workers_as_sockets(count: int) -> None:
+def test_no_workers_share_a_socket_when_there_are_as_many_workers_as_sockets(count: int) -> None:
     assert deal(count, range(count)) == [{number} for number in range(count)]
 
 
@@ -178,7 +178,7 @@ def test_a_slot_that_rests_after_crashes_leaves_its_socket_to_others(start: Star
     settled(server, address, 2)
 
 
-def test_what_waits_for_a_worker_that_stands_still_is_answered_by_another(start: Start) -> None:
+def test_connections_that_wait_for_a_stalled_worker_are_answered_by_another(start: Start) -> None:
     server = serve(start, "--hub-timeout", "1")
     address = server.tcp_addresses()[0]
     settled(server, address, 2)
@@ -203,7 +203,7 @@ def test_several_addresses(start: Start) -> None:
 
 
 @pytest.mark.parametrize("address", ["app.sock", "fd://0"])
-def test_what_is_no_tcp_address_is_refused_with_a_sentence(start: Start, address: str) -> None:
+def test_an_address_that_is_not_tcp_is_refused_with_a_sentence(start: Start, address: str) -> None:
     server = start("--socket", address, "--reuse-port", "app:application", app=pid_app.SOURCE)
     assert server.wait() == 1
     server.wait_for(f"--reuse-port cannot be used on {address}: SO_REUSEPORT is for TCP; name a host:port, or leave")

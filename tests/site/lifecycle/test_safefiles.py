@@ -70,7 +70,7 @@ def serve(start: Start, *options: str) -> Server:
         (0, 0, 0o1777, "everybody"),
     ],
 )
-def test_a_directory_is_roots_alone_or_somebody_elses(
+def test_a_directory_belongs_to_root_alone_or_the_other_user_is_named(
     tmp_path: Path, uid: int, gid: int, mode: int, who: str | None
 ) -> None:
     tmp_path.chmod(mode)
@@ -175,7 +175,7 @@ def test_the_operator_is_warned_of_directories_that_are_not_roots_alone(start: S
 # --- descriptors ---
 
 
-def test_descriptors_that_nobody_has_named_are_closed(start: Start, tmp_path: Path) -> None:
+def test_inherited_descriptors_that_no_option_names_are_closed(start: Start, tmp_path: Path) -> None:
     secret_fd = os.open(tmp_path, os.O_RDONLY)
     with socket.socket(socket.AF_UNIX) as named:
         named.bind(str(tmp_path / "app.sock"))
@@ -227,7 +227,7 @@ def test_nothing_of_roots_is_left_after_uid(start: Start, public: None) -> None:
     assert "the application runs" not in server.log
 
 
-def test_who_wants_sudo_says_so_and_a_home_of_the_operators_counts(start: Start, public: None) -> None:
+def test_new_privileges_can_be_allowed_and_a_home_of_the_operator_counts(start: Start, public: None) -> None:
     _, found = rights(start, "--uid", another_user.USER, "--new-privileges", "--env", "HOME=/srv/home")
     assert found["no_new"] == "0" and found["home"] == "/srv/home"
 
@@ -278,7 +278,7 @@ def test_a_root_master_does_with_four_capabilities(start: Start, public: None) -
     server.assert_nothing_left()
 
 
-def test_a_master_that_may_not_signal_its_workers_says_so_and_goes_on(start: Start, public: None) -> None:
+def test_a_master_that_may_not_signal_its_workers_logs_it_and_goes_on(start: Start, public: None) -> None:
     bounds = BOUNDS.removesuffix(",+kill")
     prefix = [*another_user.prefix(), "setpriv", "--bounding-set", bounds, "--inh-caps", bounds]
     server = start(

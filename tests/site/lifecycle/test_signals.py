@@ -119,7 +119,7 @@ def test_a_stop_waits_for_no_import(start: Start, signo: Signals, options: list[
     server.assert_nothing_left()
 
 
-def test_nor_does_one_that_reaches_all_processes_at_once(start: Start) -> None:
+def test_a_stop_that_reaches_all_processes_at_once_waits_for_no_import(start: Start) -> None:
     server = start(
         "--socket", "app.sock", "--workers", "2", "--lazy-apps", "app:application", app=LAZY, start_new_session=True
     )

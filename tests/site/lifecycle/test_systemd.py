@@ -201,7 +201,7 @@ def test_a_watchdog_of_another_process_is_not_fed(start: Start, told: Systemd) -
     assert not any("WATCHDOG" in message for message in told.messages)
 
 
-def test_a_socket_that_is_not_there_is_said_and_is_no_reason_not_to_serve(start: Start, tmp_path: Path) -> None:
+def test_a_missing_socket_of_systemd_is_logged_and_the_server_serves(start: Start, tmp_path: Path) -> None:
     server = serve(start, notify=str(tmp_path / "nobody")).wait_ready(2)
     server.wait_for("systemd cannot be notified at .*nobody")
     assert get(server).status == 200

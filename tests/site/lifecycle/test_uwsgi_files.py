@@ -198,7 +198,7 @@ def test_a_file_of_a_real_site_is_taken(name: str, monkeypatch: pytest.MonkeyPat
     assert of(read(name, INSTALL_DIR="/tmp", LOCAL_DIR="/tmp")) == EXPECTED[name]
 
 
-def test_what_needs_nothing_here_is_noted_with_its_place() -> None:
+def test_an_option_without_effect_is_noted_with_its_place() -> None:
     notes = read("flask_tutorial.ini").notes
     assert notes == [
         f"{FILES}/flask_tutorial.ini:3: master: there always is one",
@@ -316,7 +316,7 @@ def test_what_is_refused_may_be_switched_off(tmp_path: Path) -> None:
     assert len(read(str(tmp_path / "uwsgi.ini")).notes) == 3
 
 
-def test_a_key_of_the_files_own_is_one_that_it_uses(tmp_path: Path) -> None:
+def test_an_unknown_key_is_accepted_if_the_file_uses_it(tmp_path: Path) -> None:
     (tmp_path / "uwsgi.ini").write_text(
         "[uwsgi]\ncache_dir = /srv\ncron-name = x\ncontrol = site\ncheck = 1\n"
         "module = %(control):%(cron-name)\nenv = D=%(cache_dir)%(check)\n"

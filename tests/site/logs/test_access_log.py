@@ -74,7 +74,7 @@ def lines_of(path: Path, count: int) -> list[str]:
 # --- which requests ---
 
 
-def test_it_is_off_unless_wanted(start: Start) -> None:
+def test_the_access_log_is_off_unless_wanted(start: Start) -> None:
     server = serve(start)
     ask(server, "/", "/none")
     server.stop()
@@ -96,7 +96,7 @@ EVERYTHING = ["200 /", "404 /none", "500 /fail", "200 /slow"]
         (("--log-slow", "100", "--disable-logging"), EVERYTHING[3:]),
     ],
 )
-def test_the_decision(start: Start, options: tuple[str, ...], logged: list[str]) -> None:
+def test_which_requests_are_logged(start: Start, options: tuple[str, ...], logged: list[str]) -> None:
     server = serve(start, "--log-format", "line: %(status) %(uri)", *options)
     ask(server, "/", "/none", "/fail")
     client.get(server.directory / "app.sock", "/sleep", REQUEST_URI="/slow")
@@ -253,7 +253,7 @@ def test_lines_to_a_syslog_of_another_machine(start: Start) -> None:
         (("--access-log", "/nowhere/access.log"), r"the log file /nowhere/access.log cannot be written: No such file"),
     ],
 )
-def test_what_cannot_be_is_said_in_a_sentence(start: Start, options: tuple[str, ...], expected: str) -> None:
+def test_a_wrong_option_is_refused_in_a_sentence(start: Start, options: tuple[str, ...], expected: str) -> None:
     server = start("--socket", "app.sock", *options, "app:application", app=APP)
     server.wait_for(expected)
     assert server.wait() == 2 and len(server.lines) == 1
@@ -305,7 +305,7 @@ def test_a_full_disk_costs_the_lines_and_nothing_else(start: Start) -> None:
     assert sum(dropped) == 20 and len(dropped) <= 2  # one message at the first loss, and one at the end
 
 
-def test_a_pipe_that_nobody_reads_stops_nobody(start: Start, tmp_path: Path) -> None:
+def test_a_pipe_without_a_reader_stops_no_request(start: Start, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     serve(start, "--access-log", "pipe", "--log-format", "%(uri)", workers=2)
@@ -347,7 +347,7 @@ def test_a_stream_writes_when_there_is_room_and_never_waits(pipe: tuple[int, int
     assert got.decode().splitlines() == lines and stream.dropped == 0
 
 
-def test_what_the_kernel_does_not_say_loses_no_line(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_call_of_the_kernel_loses_no_line(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     read_fd, write_fd = pipe
     stream = LineStream(write_fd)
     with monkeypatch.context() as patched:
@@ -362,7 +362,7 @@ def refuse(*_arguments: object) -> None:
     raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
 
-def test_what_nobody_reads_is_dropped_and_counted(pipe: tuple[int, int]) -> None:
+def test_lines_without_a_reader_are_dropped_and_counted(pipe: tuple[int, int]) -> None:
     stream = LineStream(pipe[1])
     for _ in range(30):
         stream.put(["x" * 99] * 1000)

@@ -129,7 +129,7 @@ def test_a_level_takes_effect_after_it_was_asked_for(
     assert capsys.readouterr().err.splitlines()[0].endswith("DEBUG: two")
 
 
-def test_a_log_that_cannot_be_written_fails_nobody(
+def test_a_log_that_cannot_be_written_makes_no_caller_fail(
     set_up: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open("/dev/full", "w") as full:
@@ -155,7 +155,7 @@ def test_the_journal_gets_the_priority_of_each_line(start: Start) -> None:
     assert "the application is imported" in server.lines  # a line of the application, so wsgid adds no priority
 
 
-def test_others_get_none(start: Start) -> None:
+def test_a_log_that_is_not_the_journal_gets_no_priority(start: Start) -> None:
     server = serve(start, environ={"JOURNAL_STREAM": "1:1"})
     assert not [line for line in server.lines if line.startswith("<")]
 
@@ -175,7 +175,7 @@ def test_the_log_goes_to_files_and_is_reopened(start: Start, tmp_path: Path) -> 
     )
 
 
-def test_what_cannot_be_reopened_stays(start: Start, tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_reopened_stays_open(start: Start, tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     server = start("--socket", "app.sock", "--logto", "logs/wsgid.log", "app:application", app=APP)
     eventually(lambda: list(tmp_path.glob("logs/wsgid.log")), "there is a log")
@@ -228,7 +228,7 @@ def test_all_processes_log_to_a_syslog(start: Start, receiver: socket.socket) ->
     assert "stdio" not in server.log and "the application failed" in server.log
 
 
-def test_a_syslog_that_is_not_there_stops_nobody(start: Start, receiver: socket.socket) -> None:
+def test_a_missing_syslog_does_not_stop_the_server(start: Start, receiver: socket.socket) -> None:
     server = serve(start, "--logger", "rsyslog:no-such-host.invalid:514,site")  # the lines go to standard error
     assert ask(server) == 200 and server.stop() == 0
 
@@ -322,7 +322,7 @@ def test_a_file_may_be_named_by_its_path_alone() -> None:
         ("--logger", "file:/nowhere/x.log", "the log file /nowhere/x.log cannot be written"),
     ],
 )
-def test_what_cannot_be_is_said_in_a_sentence(start: Start, option: str, value: str, expected: str) -> None:
+def test_a_wrong_option_is_refused_in_a_sentence(start: Start, option: str, value: str, expected: str) -> None:
     server = start("--socket", "app.sock", option, value, "app:application", app=APP)
     assert server.wait() == 2
     server.wait_for(re.escape(expected))

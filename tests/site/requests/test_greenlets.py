@@ -297,7 +297,7 @@ def test_a_forgotten_time_out_expires_in_an_idle_greenlet(start: Start) -> None:
         ),
     ],
 )
-def test_what_wakes_an_idle_greenlet_is_named_and_costs_nobody_an_answer(start: Start, path: str, says: str) -> None:
+def test_a_call_that_wakes_an_idle_greenlet_is_named_and_costs_no_answer(start: Start, path: str, says: str) -> None:
     server = serve(start)
     assert client.get(address(server), path).status == 200
     server.wait_for(says)
@@ -366,7 +366,9 @@ READER = """
     ("framing", "body"),
     [("Content-Length: 10", b"0123456789"), ("Transfer-Encoding: chunked", b"a\r\n0123456789\r\n0\r\n\r\n")],
 )
-def test_who_is_left_behind_reads_nothing_of_the_next_request(start: Start, framing: str, body: bytes) -> None:
+def test_a_greenlet_that_is_left_behind_reads_nothing_of_the_next_request(
+    start: Start, framing: str, body: bytes
+) -> None:
     server = start("--http", "http.sock", "app:application", app=READER).wait_ready(1)
     with client.connect(server.directory / "http.sock") as connected:
         connected.sendall(http("/after", framing) + body)

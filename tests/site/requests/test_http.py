@@ -332,7 +332,7 @@ def test_limits_have_their_statuses(start: Start) -> None:
         assert Reader(connection).response().body == b"/fine"
 
 
-def test_a_thousand_slow_clients_keep_nobody_waiting_and_are_told_that_they_are_late(start: Start) -> None:
+def test_a_thousand_slow_clients_delay_no_other_client_and_get_a_408(start: Start) -> None:
     server = serve(start, "--gevent", "50", "--http-idle", "2000", "--http-head-timeout", "4")
     slow = [client.connect(server.directory / "http.sock") for _ in range(1000)]
     try:
@@ -381,7 +381,7 @@ def test_more_requests_than_places_wait_their_turn(start: Start) -> None:
         assert list(pool.map(ask, range(10))) == [[b"slept"] * 3] * 10
 
 
-def test_a_reload_answers_who_is_active_and_lets_the_quiet_ones_go(start: Start) -> None:
+def test_a_reload_answers_active_connections_and_closes_quiet_connections(start: Start) -> None:
     server = serve(start)
     with connected(server) as active, connected(server) as quiet:
         active.sendall(request("/sleep?0.3"))

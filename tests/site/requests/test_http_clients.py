@@ -123,7 +123,7 @@ def test_curl_gets_the_head_alone(url: str) -> None:
     assert head.startswith("HTTP/1.1 200 OK\n") and re.search(r"Content-Length: \d\d", head)
 
 
-def test_curl_goes_on_after_a_body_that_nobody_read(url: str, body_file: str) -> None:
+def test_curl_goes_on_after_a_body_that_was_not_read(url: str, body_file: str) -> None:
     said = curl("--data-binary", "x" * 1000, f"{url}/ignore", "--next", "--silent", f"{url}/ignore")
     assert said == "not readnot read"
     assert curl("--data-binary", f"@{body_file}", f"{url}/ignore") == "not read"

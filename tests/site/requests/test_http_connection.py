@@ -207,7 +207,7 @@ def test_old_clients_get_no_100(visitor: Client) -> None:
     assert visitor.send(b"abc").response().body == b"abc"
 
 
-def test_who_does_not_wait_for_its_100_keeps_its_connection(visitor: Client) -> None:
+def test_a_client_that_does_not_wait_for_its_100_keeps_its_connection(visitor: Client) -> None:
     visitor.send(head("/wait?0.05", length=3, Expect="100-continue") + b"abc")
     answer = visitor.response()
     assert answer.body == b"waited" and answer.header("Connection") is None
@@ -227,7 +227,7 @@ def test_a_body_that_was_announced_and_not_asked_for_ends_the_connection_in_the_
 
 
 @pytest.mark.parametrize("size", [1, 1000, ENOUGH])
-def test_a_body_that_nobody_reads_is_thrown_away_if_it_is_short(visitor: Client, size: int) -> None:
+def test_an_unread_body_is_thrown_away_if_it_is_short(visitor: Client, size: int) -> None:
     visitor.send(head("/refuse", length=size))
     answer = visitor.response()
     assert answer.status == 401 and answer.header("Connection") is None
@@ -236,7 +236,7 @@ def test_a_body_that_nobody_reads_is_thrown_away_if_it_is_short(visitor: Client,
 
 
 @pytest.mark.parametrize("size", [ENOUGH + 1, 3_000_000])
-def test_if_it_is_long_the_head_says_that_the_connection_ends(visitor: Client, size: int) -> None:
+def test_if_an_unread_body_is_long_the_head_says_that_the_connection_ends(visitor: Client, size: int) -> None:
     visitor.send(head("/refuse", length=size))
     answer = visitor.response()
     assert (answer.status, answer.header("Connection")) == (401, "close")
@@ -389,19 +389,19 @@ def test_a_torn_response_leaves_the_one_before_it_whole(site: Site, visitor: Cli
 
 
 @pytest.mark.parametrize("path", ["/torn", "/short"])
-def test_a_torn_response_lacks_its_end_and_that_says_enough(visitor: Client, path: str) -> None:
+def test_a_torn_response_lacks_its_end_and_the_connection_is_not_reset(visitor: Client, path: str) -> None:
     visitor.send(request(path))
     assert visitor.end().endswith((b"\r\n\r\n6\r\na part\r\n", b"\r\n\r\na part"))  # and no reset
 
 
-def test_where_the_end_of_the_connection_is_the_end_of_the_body_it_is_reset(visitor: Client) -> None:
+def test_a_torn_response_that_ends_with_its_connection_is_reset(visitor: Client) -> None:
     visitor.send(b"GET /torn HTTP/1.0\r\n\r\n")
     with pytest.raises((ConnectionResetError, ssl.SSLEOFError)):
         while visitor.socket.recv(1000):
             pass
 
 
-def test_so_it_is_if_the_body_of_its_request_breaks_off(site: Site) -> None:
+def test_a_response_that_ends_with_its_connection_is_reset_if_the_body_of_its_request_breaks_off(site: Site) -> None:
     with connected(site, "plain") as visitor:
         visitor.send(b"POST /late HTTP/1.0\r\nContent-Length: 3\r\n\r\nab")
         visitor.socket.shutdown(socket.SHUT_WR)
@@ -477,13 +477,13 @@ def test_there_is_one_server_however_it_is_spelled(visitor: Client) -> None:
         "proxy-connection=close",
     ],
 )
-def test_what_is_between_two_servers_is_not_the_application_s(visitor: Client, header: str) -> None:
+def test_the_application_cannot_set_hop_by_hop_headers(visitor: Client, header: str) -> None:
     answer = visitor.send(request(f"/headers?{header}")).response()
     assert answer.body == b"fine" and answer.header(header.partition("=")[0]) is None
     assert visitor.goes_on()
 
 
-def test_a_content_length_may_be_spelled_as_one_likes(visitor: Client) -> None:
+def test_a_content_length_may_be_spelled_in_any_case(visitor: Client) -> None:
     answer = visitor.send(request("/headers?content-LENGTH=4")).response()
     assert answer.raw.lower().count(b"content-length") == 1 and answer.body == b"fine"
     assert visitor.goes_on()

@@ -45,7 +45,7 @@ def pieces(size: int) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("buffering", ["on", "off"])
-def test_uploads_that_are_refused_cost_nobody_else_an_answer(start: Start, buffering: str) -> None:
+def test_uploads_that_are_refused_cost_no_other_client_an_answer(start: Start, buffering: str) -> None:
     server = start("--http", "127.0.0.1:0", "app:application", app=APP).wait_ready(1)
     (said,) = server.wait_for(r"listens on 127.0.0.1:(\d+)")
     ended: list[bool] = []

@@ -87,7 +87,7 @@ def said(answer: client.Answer, body: bytes) -> list[str]:
     return rest
 
 
-def test_without_it_a_body_of_any_size_and_kind_is_read_by_who_would_rather_seek(start: Start) -> None:
+def test_without_the_option_an_application_that_prefers_to_seek_reads_any_body(start: Start) -> None:
     server = serve(start)
     for way in WAYS:
         for size in SIZES:
@@ -97,7 +97,7 @@ def test_without_it_a_body_of_any_size_and_kind_is_read_by_who_would_rather_seek
     assert server.stop() == 0
 
 
-def test_with_it_each_body_is_a_file_that_can_seek(start: Start) -> None:
+def test_with_the_option_each_body_is_a_file_that_can_seek(start: Start) -> None:
     """In memory up to the limit, above the limit in a file without a name. A body that came in chunks has a length
     now."""
     server = serve(start, "--post-buffering", "100k")

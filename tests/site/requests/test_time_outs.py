@@ -141,7 +141,7 @@ def test_a_time_out_after_the_head_cuts_the_response(start: Start) -> None:
     server.wait_for("harakiri: GET /late")
 
 
-def test_slow_requests_are_nobodys_business_without_harakiri(start: Start) -> None:
+def test_slow_requests_are_not_ended_without_harakiri(start: Start) -> None:
     server = serve(start, "--hub-timeout", "0.3", "--hub-warn", "0.2")
     assert client.get(address(server), "/sleep", QUERY_STRING="2").status == 200
     assert "event loop" not in server.log and "harakiri" not in server.log
@@ -150,7 +150,7 @@ def test_slow_requests_are_nobodys_business_without_harakiri(start: Start) -> No
 # --- time in which a request could not run does not count ---
 
 
-def test_who_waits_beside_a_request_that_holds_the_loop_does_not_pay_for_it(start: Start) -> None:
+def test_a_request_that_waits_does_not_pay_for_another_that_holds_the_loop(start: Start) -> None:
     server = serve(start, "--harakiri", "4")  # this sets --hub-timeout, too
     raw, others = among(server, "/spin", "60", sleepers=15, sleep_s="2")
     assert client.parse(raw).status == 504 and others == [200] * 15
@@ -158,7 +158,7 @@ def test_who_waits_beside_a_request_that_holds_the_loop_does_not_pay_for_it(star
     assert "GET /sleep" not in server.log
 
 
-def test_who_holds_the_loop_again_and_again_pays_for_its_own_time(start: Start) -> None:
+def test_a_request_that_holds_the_loop_again_and_again_pays_for_its_own_time(start: Start) -> None:
     server = serve(start, "--harakiri", "4", "--hub-timeout", "30")
     raw, others = among(server, "/stutter", "60", sleepers=15, sleep_s="2")
     assert client.parse(raw).status == 504 and others == [200] * 15

@@ -234,16 +234,16 @@ def test_many_at_once(site: Site, authority: Authority) -> None:
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_end_is_said(site: Site, authority: Authority) -> None:
+def test_a_response_ends_with_close_notify(site: Site, authority: Authority) -> None:
     assert ask(site.https, authority.context()).status == 200  # suppress_ragged_eofs=False
 
 
-def test_a_torn_response_ends_without_a_word(site: Site, authority: Authority) -> None:
+def test_a_torn_response_ends_without_close_notify(site: Site, authority: Authority) -> None:
     with pytest.raises((ssl.SSLEOFError, ConnectionResetError)):
         ask(site.https, authority.context(), "/torn")
 
 
-def test_a_quiet_connection_is_closed_with_a_word(start: Start, authority: Authority) -> None:
+def test_a_quiet_connection_is_closed_with_close_notify(start: Start, authority: Authority) -> None:
     server = start("--https", files(authority), "--http-keepalive", "1", "app:application", app=APP).wait_ready(1)
     with connect(server.tcp_addresses()[0], authority.context()) as connected:
         connected.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -262,7 +262,9 @@ def test_a_client_certificate_is_in_the_environ(site: Site, authority: Authority
     assert int(said["SSL_CLIENT_M_SERIAL"], 16) and said["SSL_CLIENT_CERT"].startswith("-----BEGIN CERTIFICATE-----")
 
 
-def test_who_has_none_or_a_stranger_s_is_refused(site: Site, authority: Authority, tmp_path: Path) -> None:
+def test_a_client_without_a_certificate_of_the_authority_is_refused(
+    site: Site, authority: Authority, tmp_path: Path
+) -> None:
     with pytest.raises((ssl.SSLError, ConnectionResetError)):
         ask(site.guarded, authority.context())
     site.server.wait_for("the TLS handshake has failed: peer did not return a certificate")
@@ -277,13 +279,13 @@ def test_who_has_none_or_a_stranger_s_is_refused(site: Site, authority: Authorit
 # --- other protocols, and silence -------------------------------------------------------------------------------------
 
 
-def test_plain_http_is_told_so(site: Site) -> None:
+def test_plain_http_gets_an_answer_that_says_so(site: Site) -> None:
     answer = client.parse(client.exchange(site.https, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     assert answer.status == 400 and b"ask for https:// here" in answer.body
     site.server.wait_for("refused .* the peer speaks plain HTTP")
 
 
-def test_plain_uwsgi_is_told_so(site: Site) -> None:
+def test_plain_uwsgi_gets_an_answer_that_says_so(site: Site) -> None:
     answer = client.get(site.uwsgi)
     assert answer.status == 400 and b"ask for suwsgi:// here" in answer.body
 
@@ -303,7 +305,7 @@ def hello() -> bytes:
     return outgoing.read()
 
 
-def test_a_handshake_that_does_not_come_holds_nobody_up(site: Site, authority: Authority) -> None:
+def test_a_handshake_that_does_not_come_holds_up_no_other_client(site: Site, authority: Authority) -> None:
     """More such connections than there are places (--gevent 4)."""
     before = len(site.server.lines)
     waiting = [client.connect(site.https) for _ in range(12)]
@@ -335,7 +337,7 @@ def test_nginx_that_does_not_go_on_with_its_handshake_is_left(site: Site) -> Non
         assert client.read_all(silent) == client.read_all(slow) == b""
 
 
-def test_a_probe_that_only_connects_is_no_news(site: Site, authority: Authority) -> None:
+def test_a_probe_that_only_connects_is_not_logged(site: Site, authority: Authority) -> None:
     said = len(site.server.lines)
     client.connect(site.https).close()
     client.connect(site.uwsgi).close()
@@ -470,7 +472,7 @@ def test_a_socket_of_systemd_s_may_be_https(start: Start, authority: Authority) 
         ("server.crt", "locked.key", "", r"--https cannot use the key \S+/locked.key: it has a passphrase"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said_at_once(
+def test_a_wrong_file_is_refused_at_the_start(
     start: Start, authority: Authority, certificate: str, key: str, ca: str, complaint: str
 ) -> None:
     here = authority.directory

@@ -121,7 +121,7 @@ ways = pytest.mark.parametrize("way", ["tcp", "tls"])
     ],
     ids=["a chunk for each byte", "with extensions"],
 )
-def test_who_sends_a_body_without_pause_lets_the_others_go_on(
+def test_a_client_that_sends_a_body_without_pause_lets_the_others_go_on(
     site: Site, way: str, head: bytes, piece: bytes, size: int
 ) -> None:
     with site.connect(way) as connection:
@@ -132,7 +132,7 @@ def test_who_sends_a_body_without_pause_lets_the_others_go_on(
 
 
 @ways
-def test_who_speaks_another_protocol_without_pause_lets_the_others_go_on(site: Site, way: str) -> None:
+def test_a_client_that_speaks_another_protocol_without_pause_lets_the_others_go_on(site: Site, way: str) -> None:
     with site.connect(way) as connection:
         connection.sendall(request("/raw?50000", Connection="Upgrade", Upgrade="x"))
         reader = Reader(connection)
@@ -143,7 +143,7 @@ def test_who_speaks_another_protocol_without_pause_lets_the_others_go_on(site: S
 
 
 @ways
-def test_who_takes_a_response_without_pause_lets_the_others_go_on(site: Site, way: str) -> None:
+def test_a_client_that_takes_a_response_without_pause_lets_the_others_go_on(site: Site, way: str) -> None:
     with site.connect(way) as connection:
         connection.sendall(request("/stream?3000"))  # the kernel takes all of it at once
         assert int(Reader(connection).response().body[3000:]) > 0

@@ -59,7 +59,9 @@ def test_a_second_server_takes_nothing_from_the_first_and_both_are_named(start: 
     assert said(tmp_path, "status")["pid"] == first.pid
 
 
-def test_a_socket_that_a_dead_server_has_left_is_said_and_is_in_nobodys_way(start: Start, tmp_path: Path) -> None:
+def test_a_socket_that_a_dead_server_has_left_is_named_and_does_not_hide_a_living_server(
+    start: Start, tmp_path: Path
+) -> None:
     dead = serve(start)
     dead.send_signal(Signals.SIGKILL)
     dead.wait()
@@ -80,13 +82,13 @@ def test_a_socket_that_a_dead_server_has_left_is_said_and_is_in_nobodys_way(star
         ("0", "no pid"),
     ],
 )
-def test_a_pid_file_without_a_pid_is_said(tmp_path: Path, content: str | None, sentence: str) -> None:
+def test_a_pid_file_without_a_pid_is_an_error(tmp_path: Path, content: str | None, sentence: str) -> None:
     if content is not None:
         (tmp_path / "pid").write_text(content)
     assert sentence in refusal(tmp_path, "--pidfile", "pid", "status")
 
 
-def test_a_pid_file_of_a_process_that_is_gone_or_no_server_is_said(tmp_path: Path) -> None:
+def test_a_pid_file_of_a_process_that_is_gone_or_no_server_is_an_error(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "30"]) as process:
         (tmp_path / "pid").write_text(str(process.pid))
         assert f"process {process.pid} (sleep), which pid names, listens on no *.ctl" in refusal(
@@ -96,7 +98,7 @@ def test_a_pid_file_of_a_process_that_is_gone_or_no_server_is_said(tmp_path: Pat
     assert f"there is no process {process.pid}" in refusal(tmp_path, "--pidfile", "pid", "status")
 
 
-def test_a_socket_that_is_no_control_socket_is_said(start: Start, tmp_path: Path) -> None:
+def test_a_socket_that_is_no_control_socket_is_an_error(start: Start, tmp_path: Path) -> None:
     serve(start)
     assert "app.sock is no control socket of wsgid's" in refusal(tmp_path, "--control", "app.sock", "status")
     assert "there is no nothing" in refusal(tmp_path, "--control", "nothing", "status")
@@ -106,7 +108,7 @@ def test_a_socket_that_is_no_control_socket_is_said(start: Start, tmp_path: Path
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
-def test_a_server_of_somebody_else_is_said(start: Start, tmp_path: Path) -> None:
+def test_a_server_of_another_user_is_an_error(start: Start, tmp_path: Path) -> None:
     server = serve(start)
     open_to_all(tmp_path)
     (tmp_path / "pid").write_text(str(server.pid))
@@ -125,7 +127,7 @@ def test_a_server_of_somebody_else_is_said(start: Start, tmp_path: Path) -> None
     assert done.stdout.count("belongs to somebody else: be that user, or root\n") == 3, done
 
 
-def test_a_server_that_is_stopped_is_said_and_not_waited_for_for_ever(start: Start, tmp_path: Path) -> None:
+def test_a_server_that_is_stopped_is_an_error_after_a_time(start: Start, tmp_path: Path) -> None:
     server = serve(start)
     server.send_signal(Signals.SIGSTOP)
     try:
@@ -408,7 +410,7 @@ def test_a_wrong_command_line_is_code_2(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SUBCOMMANDS if name not in ("workers", "stop")])
-def test_every_subcommand_says_where_nobody_is_and_has_json_and_help(tmp_path: Path, name: str) -> None:
+def test_every_subcommand_names_a_missing_server_and_has_json_and_help(tmp_path: Path, name: str) -> None:
     assert "there is no control socket" in refusal(tmp_path, name)
     assert "--json" in wsgidctl(tmp_path, name, "--help").stdout
 
@@ -452,7 +454,7 @@ def test_the_master_validates_whatever_is_asked(start: Start, tmp_path: Path, re
     assert client.get(tmp_path / "app.sock").status == 200
 
 
-def test_nothing_of_it_runs_until_somebody_asks(start: Start, tmp_path: Path) -> None:
+def test_nothing_runs_in_a_worker_before_the_first_question(start: Start, tmp_path: Path) -> None:
     """The file for a worker's stacks is empty."""
     server = serve(start)
     [pid] = server.worker_pids()
@@ -525,7 +527,7 @@ def healthy() -> dict[str, object]:
         ({"failure": {"generation": 2, "age_s": 3.0, "reason": "why"}}, "generation 2 could not boot 3.0s ago"),
     ],
 )
-def test_what_is_wrong_is_said(change: dict[str, object], sentence: str) -> None:
+def test_each_problem_has_a_sentence(change: dict[str, object], sentence: str) -> None:
     assert troubles(healthy()) == []
     state = healthy()
     worker = change.pop("worker", {})

@@ -57,13 +57,13 @@ def test_the_control_socket_can_be_elsewhere_or_not_at_all(start: Start, tmp_pat
     assert [path.name for path in tmp_path.iterdir() if path.is_socket()] == ["app.sock"]
 
 
-def test_a_control_socket_that_cannot_be_had_is_no_reason_not_to_serve(start: Start) -> None:
+def test_a_server_serves_also_without_its_control_socket(start: Start) -> None:
     server = serve(start, "--control", "no/such/directory.ctl")
     server.wait_for(r"--control: cannot listen on \S+directory.ctl: .*create the directory first")
     assert client.get(server.directory / "app.sock").status == 200
 
 
-def test_a_worker_answers_who_asks_for_its_requests(start: Start) -> None:
+def test_a_worker_answers_the_question_for_its_requests(start: Start) -> None:
     server = serve(start)
     with client.connect(server.directory / "app.sock") as slow:
         slow.sendall(client.packet("/sleep"))
@@ -75,7 +75,7 @@ def test_a_worker_answers_who_asks_for_its_requests(start: Start) -> None:
     assert ask(server, command="requests", worker=7) == {"ok": False, "error": "there is no worker 7"}
 
 
-def test_who_asks_nonsense_is_told(start: Start) -> None:
+def test_a_wrong_question_gets_an_error(start: Start) -> None:
     server = serve(start)
     control = server.directory / "app.ctl"
     assert json.loads(client.exchange(control, b"hello\n")) == {"ok": False, "error": "the request is no JSON"}
@@ -84,7 +84,7 @@ def test_who_asks_nonsense_is_told(start: Start) -> None:
         assert said["ok"] is False
 
 
-def test_who_is_silent_endless_or_too_many_holds_up_nobody(start: Start) -> None:
+def test_silent_endless_and_too_many_clients_hold_up_no_other_client(start: Start) -> None:
     server = serve(start)
     control = server.directory / "app.ctl"
     silent = [client.connect(control) for _ in range(admin.QUESTIONS_MAX)]
@@ -105,7 +105,7 @@ def test_who_is_silent_endless_or_too_many_holds_up_nobody(start: Start) -> None
     assert ask(server, command="reload") == {"ok": True, "generation": 1}
 
 
-def test_each_door_has_places_of_its_own(start: Start) -> None:
+def test_each_endpoint_has_places_of_its_own(start: Start) -> None:
     """An endpoint may be open to a network. Silent clients there do not keep an operator from the control socket."""
     server = serve(start, "--metrics", "metrics.sock")
     silent = []
@@ -129,7 +129,7 @@ def closed(connection: socket.socket) -> bool:
         return True
 
 
-def test_what_the_dead_have_counted_is_kept() -> None:
+def test_the_counts_of_dead_workers_are_kept() -> None:
     fds = create("live"), create("past")
     board = Scoreboard(*fds)
     for fd in fds:

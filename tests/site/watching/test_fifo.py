@@ -130,7 +130,7 @@ def test_a_flood_costs_little_and_stops_nothing(start: Start, tmp_path: Path) ->
     assert server.stop() == 0
 
 
-def test_a_block_costs_each_letter_once(tmp_path: Path) -> None:
+def test_a_letter_is_followed_once_for_each_block(tmp_path: Path) -> None:
     followed: list[str] = []
     operator = SimpleNamespace(
         reload=followed.append,
@@ -150,7 +150,7 @@ def test_a_block_costs_each_letter_once(tmp_path: Path) -> None:
     assert not (tmp_path / "fifo").exists()
 
 
-def test_it_survives_an_upgrade_in_place(start: Start, tmp_path: Path) -> None:
+def test_the_fifo_survives_an_upgrade_in_place(start: Start, tmp_path: Path) -> None:
     server = serve(start)
     before = (tmp_path / "fifo").stat().st_ino
     server.send_signal(Signals.SIGUSR2)
@@ -164,7 +164,7 @@ def test_it_survives_an_upgrade_in_place(start: Start, tmp_path: Path) -> None:
     assert not (tmp_path / "fifo").exists()
 
 
-def test_what_a_killed_server_has_left_is_taken_over(start: Start, tmp_path: Path) -> None:
+def test_the_fifo_of_a_killed_server_is_taken_over(start: Start, tmp_path: Path) -> None:
     server = serve(start)
     server.send_signal(Signals.SIGKILL)
     server.wait()
@@ -176,7 +176,7 @@ def test_what_a_killed_server_has_left_is_taken_over(start: Start, tmp_path: Pat
     assert server.wait() == 0
 
 
-def test_nobodys_file_and_nobody_elses_fifo_is_taken(start: Start, tmp_path: Path) -> None:
+def test_no_regular_file_and_no_fifo_of_another_server_is_taken(start: Start, tmp_path: Path) -> None:
     first = serve(start)
     second = start(
         "--socket",

@@ -90,7 +90,7 @@ def try_to_ask(server: Server, path: str) -> tuple[int, str] | None:
         return None
 
 
-def test_during_the_shutdown_delay_it_is_alive_and_not_ready(start: Start) -> None:
+def test_during_the_shutdown_delay_a_server_is_alive_and_not_ready(start: Start) -> None:
     server = serve(start, "--shutdown-delay", "60")
     server.send_signal(Signals.SIGTERM)
     server.wait_for("stops in 60 s")
@@ -99,7 +99,7 @@ def test_during_the_shutdown_delay_it_is_alive_and_not_ready(start: Start) -> No
     assert server.stop(Signals.SIGQUIT) == 0
 
 
-def test_while_it_drains_it_is_neither(start: Start) -> None:
+def test_while_a_server_drains_it_is_neither_alive_nor_ready(start: Start) -> None:
     server = serve(start)
     with client.connect(server.directory / "app.sock") as slow:
         slow.sendall(client.packet("/"))

@@ -123,7 +123,7 @@ def test_each_request_is_counted_by_its_end(start: Start) -> None:
     eventually(lambda: scrape(server).sum("uwsgi_worker_idle") == 2, "no request is in flight any more")
 
 
-def test_prometheus_own_tool_has_nothing_to_say(start: Start) -> None:
+def test_prometheus_own_tool_finds_no_error(start: Start) -> None:
     server = serve(start, workers=2)
     client.get(server.directory / "app.sock")
     checked = subprocess.run(["promtool", "check", "metrics"], input=ask(server, "/metrics").body, capture_output=True)
@@ -197,7 +197,7 @@ def test_what_was_counted_in_a_vacant_slot_stays_in_sight_through_an_upgrade(sta
     assert found.sum("uwsgi_worker_respawn_count_total", worker_id="3") == 1
 
 
-def test_no_worker_is_asked_so_none_can_hold_it_up(start: Start) -> None:
+def test_a_scrape_asks_no_worker_so_no_worker_can_hold_it_up(start: Start) -> None:
     server = serve(start, workers=2)
     get(server)
     # The answer has come before the worker has freed the place.

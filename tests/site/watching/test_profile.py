@@ -209,7 +209,7 @@ def test_time_is_shared_out_by_request_and_function(start: Start) -> None:
     assert worker["worker"] == 0 and 0.8 < said["sampled_s"] <= worker["cpu_s"]
 
 
-def test_a_long_call_of_c_counts_for_what_it_took(start: Start) -> None:
+def test_a_long_call_in_c_counts_with_its_whole_time(start: Start) -> None:
     """The call takes the processor time of some thirty samples, but only one sample can be taken: after the call."""
     began_s = time.thread_time()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 100_000)
@@ -220,7 +220,7 @@ def test_a_long_call_of_c_counts_for_what_it_took(start: Start) -> None:
     assert said["samples"] < 100
 
 
-def test_what_wsgid_takes_itself_is_not_the_applications(start: Start) -> None:
+def test_time_that_wsgid_itself_takes_does_not_count_for_the_application(start: Start) -> None:
     server = serve(start)
     _, stacks = profile_of(server, 15_000, ("/", ""))  # a busy kernel drops most samples
     assert time_of(stacks, WSGID) + time_of(stacks, "Dispatcher._serve") > 0  # compiled form, or pure form
@@ -295,7 +295,7 @@ def test_nothing_is_installed_before_and_after(start: Start) -> None:
     assert get(server, "/") == NOTHING
 
 
-def test_it_ends_when_its_asker_leaves(start: Start) -> None:
+def test_a_profile_ends_when_its_client_leaves(start: Start) -> None:
     server = serve(start)
     with under_way(server) as running:
         running.kill()
@@ -303,7 +303,7 @@ def test_it_ends_when_its_asker_leaves(start: Start) -> None:
     assert profile(server)[0]["workers"][0]["whole"]
 
 
-def test_one_at_a_time(start: Start) -> None:
+def test_a_worker_has_one_profile_at_a_time(start: Start) -> None:
     server = serve(start)
     with under_way(server) as running:
         assert "is being profiled already" in refusal(server)
@@ -311,7 +311,7 @@ def test_one_at_a_time(start: Start) -> None:
 
 
 @pytest.mark.parametrize("path", ["/take", "/timer"])
-def test_sigprof_is_the_applications_first(start: Start, path: str) -> None:
+def test_an_application_that_uses_sigprof_is_not_profiled(start: Start, path: str) -> None:
     server = serve(start)
     before = get(server, path)
     assert "the application uses SIGPROF itself" in refusal(server)
@@ -331,7 +331,7 @@ def test_the_application_may_take_sigprof_at_any_time(start: Start) -> None:
 
 
 @pytest.mark.parametrize("signo", [Signals.SIGHUP, Signals.SIGTERM])
-def test_a_worker_that_leaves_says_what_it_has(start: Start, signo: Signals) -> None:
+def test_a_worker_that_leaves_sends_its_profile_so_far(start: Start, signo: Signals) -> None:
     server = serve(start)
     with under_way(server, "--json", "-o", "out.folded") as running:
         for _ in range(100):  # 3 s of its processor time: a busy kernel drops most samples
@@ -361,7 +361,7 @@ def test_a_worker_that_leaves_says_what_it_has(start: Start, signo: Signals) -> 
         (["-o", "nowhere/out.svg"], "nowhere/out.svg cannot be written"),
     ],
 )
-def test_what_is_not_possible_is_said_at_once(start: Start, arguments: list[str], said: str) -> None:
+def test_an_impossible_profile_is_refused_at_once(start: Start, arguments: list[str], said: str) -> None:
     server = serve(start)
     assert said in refusal(server, *arguments)
     assert get(server, "/") == NOTHING

@@ -91,7 +91,7 @@ def test_requests_greenlets_and_threads_are_shown_and_the_idle_are_counted(start
     assert "an object that must not be asked" not in server.log
 
 
-def test_every_worker_answers_or_the_one_that_is_named(start: Start, tmp_path: Path) -> None:
+def test_every_worker_answers_or_only_the_worker_that_is_named(start: Start, tmp_path: Path) -> None:
     serve(start, workers=3)
     assert [worker["worker"] for worker in said(tmp_path, "stacks")["workers"]] == [0, 1, 2]
     assert [worker["worker"] for worker in said(tmp_path, "stacks", "--worker", "1")["workers"]] == [1]
@@ -126,7 +126,7 @@ def test_orders_that_come_while_the_loop_is_held_up_are_followed_afterwards(star
     server.wait_for(r"worker 0 \(generation 0, pid \d+\) exited with code 0")
 
 
-def test_a_held_up_loop_is_still_ended_after_its_time_out_while_somebody_asks(start: Start, tmp_path: Path) -> None:
+def test_a_held_up_loop_is_ended_after_its_time_out_also_while_questions_come(start: Start, tmp_path: Path) -> None:
     server = serve(start, "--hub-timeout", "3")
     with send(server, "/spin", "60") as spinning:
         for _ in range(3):
@@ -135,7 +135,7 @@ def test_a_held_up_loop_is_still_ended_after_its_time_out_while_somebody_asks(st
     server.wait_for(r"held up for 3\.\d s by GET /spin")
 
 
-def test_who_asks_at_the_very_moment_of_the_time_out_does_not_prevent_it() -> None:
+def test_a_question_at_the_moment_of_a_time_out_does_not_prevent_the_time_out() -> None:
     """Signals of the same number coalesce: one handler answers the question, and also ends the code that holds the
     hub."""
     line = memoryview(bytearray(8 * 64)).cast("Q")

@@ -144,7 +144,7 @@ def test_every_field_of_uwsgi_is_there_with_its_type(start: Start) -> None:
     assert all(len(worker["apps"]) == len(worker["cores"]) == 1 for worker in found["workers"])
 
 
-def test_what_wsgid_knows_is_there(start: Start) -> None:
+def test_the_statistics_have_the_values_that_wsgid_knows(start: Start) -> None:
     server = serve(start)
     [pid] = server.worker_pids()
     for path in ("/", "/", "/boom", "/torn"):
@@ -178,7 +178,7 @@ def test_a_worker_is_busy_while_it_has_a_request(start: Start) -> None:
         assert stats(server)["workers"][0]["cores"][0]["in_request"] == 1
 
 
-def test_a_full_worker_is_said_not_to_accept(start: Start) -> None:
+def test_a_full_worker_is_shown_as_not_accepting(start: Start) -> None:
     server = serve(start, "--gevent", "1")
     with client.connect(server.directory / "app.sock") as slow:
         slow.sendall(client.packet("/sleep"))
@@ -317,7 +317,7 @@ def test_uwsgitop_shows_the_workers_and_their_requests(start: Start) -> None:
         eventually(lambda: re.search(r" :0 [0-9.]+ - ", screen()), "cores below their workers")
 
 
-def test_uwsgitop_reads_them_over_http_too(start: Start) -> None:
+def test_uwsgitop_reads_the_statistics_over_http_too(start: Start) -> None:
     server = start(
         "--socket", "app.sock", "--stats", "127.0.0.1:0", "--stats-http", "app:application", app=APP
     ).wait_ready(1)

@@ -92,7 +92,7 @@ def terminal(directory: Path, *arguments: str, **size: int) -> Iterator[Terminal
 
 
 @pytest.mark.parametrize("key", [b"q", b"Q", b"\x03"])
-def test_it_shows_the_server_until_a_key_and_leaves_the_terminal_as_it_was(
+def test_top_shows_the_server_until_a_key_and_leaves_the_terminal_as_it_was(
     start: Start, tmp_path: Path, key: bytes
 ) -> None:
     server = serve(start, workers=2)
@@ -106,7 +106,7 @@ def test_it_shows_the_server_until_a_key_and_leaves_the_terminal_as_it_was(
         assert top.is_as_before()
 
 
-def test_it_leaves_the_terminal_as_it_was_when_it_is_ended_or_the_server_goes(start: Start, tmp_path: Path) -> None:
+def test_top_leaves_the_terminal_as_it_was_when_top_is_ended_or_the_server_goes(start: Start, tmp_path: Path) -> None:
     server = serve(start)
     with terminal(tmp_path, "top", "--interval", "0.2") as top:
         top.read_until(rb"req/s")
@@ -174,7 +174,7 @@ def test_a_worker_that_is_held_up_is_marked_and_not_waited_for(start: Start, tmp
     assert server.wait() == 0
 
 
-def test_without_rich_it_says_how_to_get_it(start: Start, tmp_path: Path) -> None:
+def test_without_rich_top_says_how_to_get_rich(start: Start, tmp_path: Path) -> None:
     serve(start)
     (tmp_path / "rich").mkdir()
     (tmp_path / "rich" / "__init__.py").write_text("raise ImportError('no rich here')\n")

@@ -331,7 +331,7 @@ def test_every_option_is_in_the_whole_help_with_its_default() -> None:
     assert "(default: 1000)" in text and "(default: 60)" in text and "(default: 67108864)" in text
 
 
-def test_the_short_help_has_the_twenty_that_matter_and_says_where_the_others_are() -> None:
+def test_the_short_help_has_the_twenty_important_options_and_names_the_whole_help() -> None:
     text = commandline.build_parser(everything=False).format_help()
     shown = [option for option in declared() if f"  {option.flag}" in text]
     assert len(shown) == 19 and "--help-all" in text and "MODULE:CALLABLE names the application" in text
@@ -421,7 +421,7 @@ def without_files(settings: Settings | str) -> Settings | str:
 
 
 @given(st.data())
-def test_what_is_shown_of_a_value_is_a_text_of_it(data: Any) -> None:
+def test_the_shown_text_of_a_value_is_read_as_the_same_value(data: Any) -> None:
     option = data.draw(st.sampled_from(OPTIONS))
     try:
         value = option.kind.parse(data.draw(text_of(option)))
@@ -538,7 +538,7 @@ def test_arguments_in_a_file_and_a_value_that_begins_with_at(tmp_path: Path) -> 
         ({"WSGID_LAZY_APPS": "maybe"}, "expected true, on, yes, 1, or false, off, no, 0"),
     ],
 )
-def test_what_the_environment_gets_wrong_is_one_sentence(environ: dict[str, str], says: str) -> None:
+def test_an_error_in_the_environment_is_one_sentence(environ: dict[str, str], says: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         merge.read(["app:application"], environ)
     assert says in str(refusal.value)
@@ -552,7 +552,7 @@ def test_the_environment_takes_an_options_other_names_but_not_two_at_once() -> N
         merge.read(["a:b"], {"WSGID_PROCESSES": "3", "WSGID_WORKERS": "3"})
 
 
-def test_the_environment_of_others_is_none_of_our_business() -> None:
+def test_a_variable_that_only_begins_like_an_option_is_ignored_with_a_warning() -> None:
     environ = {"WSGID_METRICS_PORT": "tcp://10.0.0.1", "WSGID_PURE": "1", "WSGID_WORKERS": "", "HOME": "/"}
     read = merge.read(["a:b"], environ)
     assert read.settings == Settings(application="a:b")
@@ -573,7 +573,7 @@ def test_the_environment_of_others_is_none_of_our_business() -> None:
         ("[wsgid]\nwrkers = 1", "did you mean 'workers'?"),
     ],
 )
-def test_what_a_toml_file_gets_wrong_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+def test_an_error_in_a_toml_file_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "site.toml").write_text(text)
     with pytest.raises(ConfigError) as refusal:
         merge.read(["app:application", "--config", str(tmp_path / "site.toml")], {})
@@ -601,14 +601,14 @@ def test_what_a_toml_file_gets_wrong_is_one_sentence(tmp_path: Path, text: str, 
         (["--lazy-apps=1"], "the command line: argument --lazy-apps: ignored explicit argument '1'"),
     ],
 )
-def test_what_the_command_line_gets_wrong_is_one_sentence(arguments: list[str], says: str) -> None:
+def test_an_error_on_the_command_line_is_one_sentence(arguments: list[str], says: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         from_command_line([*arguments, "app:application"])
     assert says in str(refusal.value)
 
 
 @pytest.mark.parametrize("flag", ["--access-log", "--chmod-socket", "--log-date"])
-def test_an_application_that_an_option_has_swallowed_is_found_again(flag: str) -> None:
+def test_an_option_that_has_taken_the_application_as_its_value_is_named(flag: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         from_command_line(["--socket", "a.sock", flag, "app:application"])
     assert f"{flag} 'app:application'" in str(refusal.value)
@@ -630,7 +630,7 @@ FLAGS = st.sampled_from(
 
 
 @given(st.lists(st.one_of(FLAGS, st.text(max_size=8).filter(lambda text: text not in ("-h",))), max_size=8))
-def test_any_command_line_is_settings_or_one_sentence(argv: list[str]) -> None:
+def test_any_command_line_gives_settings_or_one_sentence(argv: list[str]) -> None:
     try:
         from_command_line(argv)
     except ConfigError as error:
@@ -644,7 +644,7 @@ def test_any_command_line_is_settings_or_one_sentence(argv: list[str]) -> None:
         max_size=4,
     )
 )
-def test_any_environment_is_settings_or_one_sentence(environ: dict[str, str]) -> None:
+def test_any_environment_gives_settings_or_one_sentence(environ: dict[str, str]) -> None:
     try:
         merge.read([], environ)
     except ConfigError as error:
@@ -659,7 +659,9 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from([option.key for option in declared()] + ["wsgid", "x"]), VALUES, max_size=4))
-def test_any_toml_is_settings_or_one_sentence(tmp_path_factory: pytest.TempPathFactory, table: dict[str, Any]) -> None:
+def test_any_toml_gives_settings_or_one_sentence(
+    tmp_path_factory: pytest.TempPathFactory, table: dict[str, Any]
+) -> None:
     path = tmp_path_factory.getbasetemp() / "any.toml"
     lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
     path.write_text("\n".join(lines).replace("Infinity", "inf").replace("NaN", "nan"))

@@ -64,7 +64,7 @@ def test_an_inherited_socket_is_looked_at_like_any_other(listening: socket.socke
         eventually(lambda: inherited.queue() == ListenQueue(1, 20), "it waits")
 
 
-def test_a_closed_socket_is_unknown_and_spoils_nothing(listening: socket.socket) -> None:
+def test_a_closed_socket_is_unknown_and_does_not_change_the_others(listening: socket.socket) -> None:
     closed = listener.inherit(str(os.dup(listening.fileno())), 20)
     closed.socket.close()
     assert closed.queue() is None
@@ -72,7 +72,7 @@ def test_a_closed_socket_is_unknown_and_spoils_nothing(listening: socket.socket)
 
 
 @pytest.mark.parametrize("refusal", [errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EPERM])
-def test_where_nobody_may_ask_it_is_unknown_and_not_asked_again(
+def test_without_permission_the_queue_is_unknown_and_not_asked_for_again(
     refusal: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
@@ -87,7 +87,9 @@ def test_where_nobody_may_ask_it_is_unknown_and_not_asked_again(
         assert asked == [os.fstat(opened.fileno()).st_ino]
 
 
-def test_out_of_descriptors_it_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_queue_is_asked_for_again_after_descriptors_ran_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with listener.open_listener(str(tmp_path / "a.sock"), 20, Ownership()).socket as opened:
         with monkeypatch.context() as patch:
             patch.setattr(listen_queue, "_ask", lambda inode: (_ for _ in ()).throw(OSError(errno.EMFILE, "too many")))
@@ -119,7 +121,7 @@ def queues(server: Server) -> list[tuple[int, int]]:
     return [(listed["queue"], listed["max_queue"]) for listed in found["sockets"]]
 
 
-def test_what_waits_for_a_stopped_worker_is_seen(start: Start) -> None:
+def test_connections_that_wait_for_a_stopped_worker_are_counted(start: Start) -> None:
     server = start(
         "--socket",
         "app.sock",

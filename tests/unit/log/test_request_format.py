@@ -164,7 +164,7 @@ def test_the_list_of_variables_is_complete() -> None:
     }
 
 
-def test_what_is_not_there_is_a_dash() -> None:
+def test_a_missing_value_is_a_dash() -> None:
     assert line("%(nobody) %(metric.x) %(var.NONE) %(user) %(uri)", {"REMOTE_USER": ""}) == "- - - - -"
 
 
@@ -181,7 +181,7 @@ def test_what_is_not_there_is_a_dash() -> None:
         ("\t%(pid)", "\t28"),
     ],
 )
-def test_everything_else_stays_as_it_is(text: str, expected: str) -> None:
+def test_other_text_of_a_format_stays_unchanged(text: str, expected: str) -> None:
     assert line(text, {}) == expected
 
 
@@ -189,13 +189,13 @@ def test_the_host_is_the_servers_name_where_the_client_sends_none() -> None:
     assert line("%(host)", {"SERVER_NAME": "server"}) == "server"
 
 
-def test_the_client_may_be_whom_x_forwarded_for_names() -> None:
+def test_the_client_may_come_from_x_forwarded_for() -> None:
     assert line("%(addr)", forwarded=True) == "198.51.100.9"
     assert line("%(addr)", {"REMOTE_ADDR": "192.0.2.7"}, forwarded=True) == "192.0.2.7"
     assert line("%(addr)", {"HTTP_X_FORWARDED_FOR": b"x", "REMOTE_ADDR": "192.0.2.7"}, forwarded=True) == "192.0.2.7"
 
 
-def test_a_date_of_ones_own() -> None:
+def test_a_format_can_have_a_date_format_of_its_own() -> None:
     assert line("%(ftime)", date="%Y-%m-%d %H:%M") == "2026-11-22 01:59"
     assert line("%(ftime)", date="%Y%n%d") == r"2026\x0A22"
 
@@ -252,7 +252,7 @@ def test_what_is_escaped_can_be_read_back(value: str) -> None:
     assert re.sub(r"\\x([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), escaped) == f"x{value}"
 
 
-def test_a_moment_is_not_in_the_applications_language() -> None:
+def test_a_date_does_not_depend_on_the_locale_of_the_application() -> None:
     moment = Moment(1767225600)
     assert moment.ctime == "Thu Jan  1 00:00:00 2026" and moment.ltime == "01/Jan/2026:00:00:00 +0000"
 

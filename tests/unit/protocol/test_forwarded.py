@@ -50,7 +50,7 @@ def test_the_peer_of_a_unix_socket_has_no_address() -> None:
     assert Trusted("unix").includes("") and not Trusted("unix").includes("127.0.0.1")
 
 
-def test_everybody_and_nobody() -> None:
+def test_a_star_trusts_every_peer_and_an_empty_list_none() -> None:
     assert Trusted("*").includes("192.0.2.1") and Trusted("*").includes("")
     assert not Trusted("").includes("127.0.0.1") and not Trusted("").includes("")
 
@@ -78,7 +78,7 @@ def test_a_list_of_something_else_is_refused(text: str) -> None:
         ("10.0.0.3, 10.0.0.2", "10.0.0.3", None),  # all addresses are proxies: a request from inside
     ],
 )
-def test_the_client_is_the_last_who_is_not_trusted(header: str, address: str, port: str | None) -> None:
+def test_the_client_is_the_last_address_that_is_not_trusted(header: str, address: str, port: str | None) -> None:
     assert client(X_FORWARDED_FOR=header) == (address, port)
 
 
@@ -99,11 +99,11 @@ def test_the_client_is_the_last_who_is_not_trusted(header: str, address: str, po
         ("١.1.1.1", "10.0.0.1"),
     ],
 )
-def test_what_is_no_address_ends_the_search(header: str, address: str) -> None:
+def test_an_entry_that_is_no_address_ends_the_search(header: str, address: str) -> None:
     assert client(X_FORWARDED_FOR=header)[0] == address
 
 
-def test_where_everybody_is_trusted_the_first_counts() -> None:
+def test_if_every_peer_is_trusted_the_first_address_counts() -> None:
     said = applied(Trusted("*", ALL_HEADERS), X_FORWARDED_FOR="203.0.113.9, 192.0.2.1")
     assert said["REMOTE_ADDR"] == "203.0.113.9"
 
@@ -121,7 +121,7 @@ def test_where_everybody_is_trusted_the_first_counts() -> None:
         ("https\x00", None, None),
     ],
 )
-def test_the_scheme_is_what_the_peer_has_said(header: str, scheme: str | None, https: str | None) -> None:
+def test_the_scheme_comes_from_the_peer(header: str, scheme: str | None, https: str | None) -> None:
     said = applied(X_FORWARDED_PROTO=header)
     assert said.get("REQUEST_SCHEME") == scheme and said.get("HTTPS") == https
 
@@ -142,14 +142,14 @@ def test_a_proxy_that_speaks_tls_to_us_may_have_been_asked_without() -> None:
         ("[2001:db8::1]:81", "http", "[2001:db8::1]", "81"),
     ],
 )
-def test_the_host_is_what_the_peer_has_said(header: str, proto: str, name: str, port: str) -> None:
+def test_the_host_comes_from_the_peer(header: str, proto: str, name: str, port: str) -> None:
     said = applied(X_FORWARDED_HOST=header, X_FORWARDED_PROTO=proto)
     assert said["HTTP_HOST"] == header.rpartition(" ")[2]
     assert (said["SERVER_NAME"], said["SERVER_PORT"]) == (name, port)
 
 
 @pytest.mark.parametrize("header", ["", "a b", "example.org/x", "me@example.org", "example.org:99999", "a:b", "ü.org"])
-def test_what_is_no_host_changes_nothing(header: str) -> None:
+def test_a_value_that_is_no_host_changes_nothing(header: str) -> None:
     assert applied(X_FORWARDED_HOST=header)["HTTP_HOST"] == "inside:8000"
 
 
@@ -181,7 +181,7 @@ def test_the_headers_stay_in_the_environ() -> None:
         ("proto=https", "10.0.0.1", "4711"),
     ],
 )
-def test_forwarded_says_the_client(header: str, address: str, port: str | None) -> None:
+def test_forwarded_names_the_client(header: str, address: str, port: str | None) -> None:
     assert client(FORWARDED=header) == (address, port)
 
 
@@ -225,7 +225,7 @@ EVERYTHING = {
 }
 
 
-def test_by_default_only_those_count_that_an_ordinary_proxy_overwrites() -> None:
+def test_by_default_only_headers_count_that_an_ordinary_proxy_overwrites() -> None:
     said = applied(Trusted(LISTED), **EVERYTHING)
     assert (said["REMOTE_ADDR"], said["REQUEST_SCHEME"]) == ("192.0.2.1", "https")
     assert (said["HTTP_HOST"], said["SERVER_NAME"], said["SERVER_PORT"]) == ("inside:8000", "", "8000")
@@ -274,7 +274,7 @@ texts = st.text(st.characters(max_codepoint=255), max_size=60) | st.text('for=pr
 
 
 @given(texts, texts, texts, texts, texts)
-def test_no_value_is_an_error_and_what_results_is_sane(
+def test_no_value_is_an_error_and_the_result_is_always_valid(
     address: str, scheme: str, host: str, port: str, forwarded: str
 ) -> None:
     for said in (

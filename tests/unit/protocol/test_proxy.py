@@ -83,7 +83,7 @@ def test_a_line(header: bytes, said: Ends | None) -> None:
         b"PROXY UNKNOWN " + b"x" * 92 + b"\r\n",  # 108 bytes
     ],
 )
-def test_no_line(header: bytes) -> None:
+def test_a_line_that_is_refused(header: bytes) -> None:
     with pytest.raises(BadProxyHeader):
         decode(header)
 
@@ -142,7 +142,7 @@ def test_a_binary_header(header: bytes, said: Ends | None) -> None:
         b"\x21\x21\x00\x0c" + b"\0" * 12,
     ],
 )
-def test_no_binary_header(header: bytes) -> None:
+def test_a_binary_header_that_is_refused(header: bytes) -> None:
     with pytest.raises(BadProxyHeader):
         decode(SIGNATURE + header)
 
@@ -157,7 +157,7 @@ def plain(address: str) -> str:
 
 @given(ends(), st.binary(max_size=50), st.binary(max_size=300))
 @example(Ends("::ffff:192.0.2.1", 1, "::1", 2), b"", b"")
-def test_what_is_said_is_understood_however_it_is_split(said: Ends, extensions: bytes, rest: bytes) -> None:
+def test_a_header_is_read_in_whatever_pieces_it_arrives(said: Ends, extensions: bytes, rest: bytes) -> None:
     meant = replace(said, client=plain(said.client), server=plain(said.server))
     for header in (line(said), binary(said, extensions)):
         assert decode(header + rest) == Header(len(header), meant)
@@ -173,7 +173,7 @@ def test_what_is_said_is_understood_however_it_is_split(said: Ends, extensions: 
 )
 @example(b"PROXY TCP4 ")
 @example(SIGNATURE + b"\x21\x11\xff\xff")
-def test_garbage_is_refused_or_awaited_and_more_of_it_changes_no_verdict(data: bytes) -> None:
+def test_random_bytes_are_refused_or_incomplete_and_more_bytes_change_no_refusal(data: bytes) -> None:
     verdict: Header | type[BadProxyHeader] | None = None
     for size in range(len(data) + 1):
         try:

@@ -32,7 +32,7 @@ def test_the_layout_is_that_of_the_specification() -> None:
 
 
 @given(variable_sets)
-def test_what_is_encoded_is_decoded(variables: dict[str, str]) -> None:
+def test_encoded_variables_are_decoded(variables: dict[str, str]) -> None:
     packet = encode(variables.items())
     assert decode(packet, MAX_VARS) == UwsgiHead(Modifier.WSGI, variables, 0, len(packet))
 
@@ -52,7 +52,7 @@ def test_a_split_changes_nothing(variables: dict[str, str], body: bytes) -> None
 
 
 @given(variable_sets, variable_sets)
-def test_no_packet_replaces_what_is_the_servers(base: dict[str, str], variables: dict[str, str]) -> None:
+def test_no_packet_replaces_a_key_of_the_server(base: dict[str, str], variables: dict[str, str]) -> None:
     before = dict(base)
     head = decode(encode([*variables.items(), *variables.items()]), MAX_VARS, base)
     assert head is not None and head.variables.items() >= before.items() == base.items()
@@ -115,7 +115,7 @@ def test_the_largest_packet_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("variables", [[("K", "x" * 65531)], [("K", "x" * 70000)], [("K", "x" * 40000)] * 2])
-def test_a_packet_that_cannot_be_is_not_encoded(variables: list[tuple[str, str]]) -> None:
+def test_an_impossible_packet_is_not_encoded(variables: list[tuple[str, str]]) -> None:
     with pytest.raises(ValueError, match="65535"):
         encode(variables)
 
@@ -219,7 +219,7 @@ def test_repeated_headers_are_joined_and_of_other_variables_the_last_counts() ->
     ) == {"HTTP_X_MULTI": "a, b, c", "REMOTE_ADDR": "last", "HTTP_COOKIE": "a=1; b=2"}
 
 
-def test_headers_that_would_pass_for_something_else_are_dropped() -> None:
+def test_headers_with_ambiguous_names_are_dropped() -> None:
     assert variables_of(
         ("HTTP_PROXY", "http://evil"),
         ("HTTP_CONTENT_TYPE", "x"),
@@ -230,7 +230,7 @@ def test_headers_that_would_pass_for_something_else_are_dropped() -> None:
     ) == {"CONTENT_TYPE": "text/plain", "HTTP_PROXY_CONNECTION": "close"}
 
 
-def test_what_uwsgi_would_load_code_from_is_just_a_string() -> None:
+def test_a_variable_from_which_uwsgi_would_load_code_is_only_a_string() -> None:
     loaders = {
         f"UWSGI_{name}": "/tmp/evil.py"
         for name in ("FILE", "SCRIPT", "MODULE", "CALLABLE", "SETENV", "CHDIR", "PYHOME")

@@ -76,7 +76,7 @@ def test_the_cause_of_an_end(end: End) -> None:
         close(fd)
 
 
-def test_a_process_that_nobody_knows_changes_nothing() -> None:
+def test_an_unknown_process_changes_nothing() -> None:
     """The application's children come to the master when their parent has ended (PR_SET_CHILD_SUBREAPER)."""
     fleet = Fleet(1, Deadlines(boot_s=60, mercy_s=60, hub_s=30))
     fleet.slots = [Slot(0, SlotState.READY, NEW, PID, ready_s=1.0)]

@@ -158,7 +158,7 @@ def test_a_resting_slot_keeps_its_place() -> None:
     assert world.plan(after_s=backoff.BACKOFF_FIRST_S) == [SpawnWorker(0, 0, wary=True)]
 
 
-def test_when_all_rest_one_of_them_is_woken_soon() -> None:
+def test_when_all_slots_rest_one_slot_is_woken_soon() -> None:
     world = running(target=2)
     died_s = 0.0
     while not died_s:
@@ -230,7 +230,7 @@ def test_a_reload_that_the_kernel_refuses_is_tried_again_with_growing_pauses_unt
     assert {slot.generation for slot in world.ready()} == {12} and world.fleet.templates.launch_failures == 0
 
 
-def test_who_asks_again_need_not_wait_for_the_pause() -> None:
+def test_a_new_reload_does_not_wait_for_the_pause() -> None:
     world = running()
     for number in range(1, 10):
         world.fleet.templates.request_reload()
@@ -387,7 +387,7 @@ def test_a_hub_that_runs_again_after_the_interrupt_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("gap_s", [3600.0, -3600.0])
-def test_a_gap_in_the_masters_own_time_is_nobodys_fault(gap_s: float) -> None:
+def test_a_gap_in_the_masters_own_time_makes_no_worker_late(gap_s: float) -> None:
     world = running()
     world.beat()
     world.plan()
@@ -396,7 +396,7 @@ def test_a_gap_in_the_masters_own_time_is_nobodys_fault(gap_s: float) -> None:
     assert len(world.ready()) == 4
 
 
-def test_a_graceful_stop_drains_everybody_with_the_backlog_and_waits_for_them() -> None:
+def test_a_graceful_stop_drains_all_workers_with_the_backlog_and_waits_for_them() -> None:
     world = running(target=2)
     world.fleet.request_stop(world.now_s)
     assert world.plan() == [
@@ -480,7 +480,7 @@ def test_a_forced_stop_kills_at_once() -> None:
     assert world.plan() == [Kill(0), Kill(1)]
 
 
-def test_a_spawn_that_nobody_answers_is_abandoned_after_the_boot_timeout() -> None:
+def test_a_spawn_without_an_answer_is_abandoned_after_the_boot_timeout() -> None:
     world = World(Fleet(1, DEADLINES))
     world.plan()
     world.fleet.templates.ready(0, world.now_s)
@@ -633,7 +633,7 @@ def test_whatever_happens_the_fleet_stays_within_its_bounds_and_recovers(
 
 @examples(200)
 @given(st.lists(st.tuples(EVENTS, st.integers(0, 50)), max_size=60), st.booleans())
-def test_a_stop_always_ends_even_if_nobody_obeys(events: list[tuple[str, int]], graceful: bool) -> None:
+def test_a_stop_always_ends_even_if_no_process_obeys(events: list[tuple[str, int]], graceful: bool) -> None:
     world = running(3)
     for event, pick in events:
         happen(world, event, pick)
@@ -653,7 +653,7 @@ def test_a_stop_always_ends_even_if_nobody_obeys(events: list[tuple[str, int]], 
     assert world.exit_code is ExitCode.OK
 
 
-def test_those_who_serve_together_have_seats_of_their_own_whatever_their_slots() -> None:
+def test_workers_that_serve_together_have_seats_of_their_own_whatever_their_slots() -> None:
     world = running(3)
     assert [slot.seat for slot in world.ready()] == [0, 1, 2]
     world.fleet.templates.request_reload()
@@ -669,7 +669,7 @@ def test_those_who_serve_together_have_seats_of_their_own_whatever_their_slots()
     assert sorted(slot.seat for slot in world.ready()) == [0, 1, 2, 3]
 
 
-def test_an_import_beyond_its_time_is_told_aborted_and_killed() -> None:
+def test_an_import_beyond_its_time_is_interrupted_aborted_and_killed() -> None:
     world = World(Fleet(1, DEADLINES))
     world.plan()
     for _ in range(59):
@@ -683,7 +683,7 @@ def test_an_import_beyond_its_time_is_told_aborted_and_killed() -> None:
     assert Exit(ExitCode.APPLICATION) in world.plan()
 
 
-def test_with_lazy_apps_too() -> None:
+def test_an_import_in_a_worker_beyond_its_time_is_interrupted_aborted_and_killed() -> None:
     world = World(Fleet(1, DEADLINES))
     world.plan()
     world.fleet.templates.ready(0, world.now_s)

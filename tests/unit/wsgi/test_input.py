@@ -56,7 +56,9 @@ def perform(stream: Any, name: str, size: int | None) -> Any:
 
 
 @given(bodies.map(b"".join), st.integers(0, 100), st.lists(st.integers(1, 60), max_size=30), operations)
-def test_it_reads_as_bytesio_does(data: bytes, first: int, chunk_sizes: list[int], ops: list[tuple[str, Any]]) -> None:
+def test_a_body_reads_as_bytesio_does(
+    data: bytes, first: int, chunk_sizes: list[int], ops: list[tuple[str, Any]]
+) -> None:
     body, peer = body_of(data, min(first, len(data)), chunk_sizes, surplus=b"the next request")
     oracle = io.BytesIO(data)
     for name, size in ops:
@@ -90,7 +92,7 @@ def test_an_early_end_is_never_silent(length: int, data: st.DataObject) -> None:
             read()
 
 
-def test_what_came_with_the_head_needs_no_peer() -> None:
+def test_bytes_that_came_with_the_head_need_no_peer() -> None:
     body, peer = body_of(b"hello", first=5)
     assert type(body.stream) is io.BytesIO and body.unread_bytes == 0
     assert body.stream.read() == b"hello" and peer.calls == 0
@@ -101,7 +103,7 @@ def test_a_surplus_is_not_the_body() -> None:
     assert Body(b"hello, and more", 5, Peer(b"", [])).stream.read() == b"hello"
 
 
-def test_it_streams() -> None:
+def test_a_line_of_a_body_can_be_read_before_the_rest_arrives() -> None:
     """The application can go on after one line."""
     body, peer = body_of(b"line\n" + b"x" * 10**6, chunk_sizes=[5])
     assert body.stream.readline() == b"line\n"
@@ -122,11 +124,11 @@ def test_an_absurd_size_does_not_allocate_that_much(read: Callable[[Any], bytes]
     assert read(stream) == b"ten bytes\n" or read(stream) == b" bytes\n"  # read1 returns what is there
 
 
-def test_nor_does_it_where_nobody_says_the_length() -> None:
+def test_an_absurd_size_of_a_body_without_a_length_does_not_allocate_that_much() -> None:
     assert ChunkedBody(Peer(b"ten bytes\n", [3])).stream.read(2**60) == b"ten bytes\n"
 
 
-def test_nor_does_an_absurd_content_length() -> None:
+def test_an_absurd_content_length_does_not_allocate_that_much() -> None:
     stream = Body(b"", 2**59, Peer(b"x", [])).stream
     with pytest.raises(ClientDisconnected, match="1 of 576460752303423488 bytes"):
         stream.read(2**59)
@@ -167,7 +169,7 @@ def test_after_an_interrupted_read_nothing_is_skipped(error: BaseException) -> N
             stream.read(4)
 
 
-def test_it_is_no_more_than_a_stream() -> None:
+def test_a_body_is_a_stream_that_cannot_write_or_seek() -> None:
     stream = body_of(b"x" * 10)[0].stream
     assert stream.readable() and not stream.writable() and not stream.seekable()
     assert stream.read(3) == b"xxx"

@@ -231,7 +231,7 @@ def test_headers_keep_order_case_and_repetition(said: Any) -> None:
     )
 
 
-def test_hop_by_hop_headers_are_the_servers_business(said: Any) -> None:
+def test_hop_by_hop_headers_of_the_application_are_dropped(said: Any) -> None:
     hop = [(name, "x") for name in ("Connection", "KEEP-ALIVE", "Transfer-Encoding", "te", "Trailer")]
     kept = [("Proxy-Authenticate", "Basic"), ("X-Accel-Buffering", "no")]
     assert sent([], hop + kept) == (
@@ -265,7 +265,7 @@ def test_responses_that_have_no_body(
     assert sent(result, headers, status, method) == b"HTTP/1.1 " + status.encode() + b"\r\n" + expected + b"\r\n"
 
 
-def test_a_body_that_nobody_gets_is_not_produced_to_its_end(said: Any) -> None:
+def test_the_body_of_a_response_to_head_is_not_produced_to_its_end(said: Any) -> None:
     result = Result(b"x" for _ in iter(int, 1))  # without end
     assert told(run(app_of(result), "HEAD")[0]) == (Outcome.COMPLETE, 200, 0)
     assert result.closed == 1
@@ -283,7 +283,7 @@ def test_write_to_a_head_request_sends_no_body(said: Any) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
-def test_wsgirefs_validator_has_nothing_to_say(method: str, said: Any) -> None:
+def test_wsgirefs_validator_finds_no_error(method: str, said: Any) -> None:
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
@@ -524,7 +524,7 @@ def test_a_failure_after_a_complete_response_does_not_spoil_it(said: Any) -> Non
 
 
 @pytest.mark.parametrize("blocks", [[b"hello, world"], [b"hel", b"lo, ", b"world"], [b"hello", b", world"]])
-def test_more_than_content_length_is_cut_and_said_once(blocks: list[bytes], said: Any) -> None:
+def test_more_than_content_length_is_cut_and_logged_once(blocks: list[bytes], said: Any) -> None:
     result = Result([*blocks, b"never asked for"])
     served, transport = run(app_of(result, [("Content-Length", "5")]))
     assert told(served) == (Outcome.COMPLETE, 200, 5)
@@ -533,7 +533,7 @@ def test_more_than_content_length_is_cut_and_said_once(blocks: list[bytes], said
     assert b"never asked for" in list(result.blocks) and result.closed == 1
 
 
-def test_write_is_cut_too_and_said_once(said: Any) -> None:
+def test_write_is_cut_too_and_logged_once(said: Any) -> None:
     def application(environ: Any, start_response: Any) -> list[bytes]:
         write = start_response("200 OK", [("Content-Length", "5")])
         for block in (b"hel", b"lo, ", b"wor", b"ld"):
@@ -768,7 +768,7 @@ def test_a_file_after_write(path: Path, said: Any) -> None:
     assert "the response ends after" in said()
 
 
-def test_head_opens_no_floodgate(path: Path, said: Any) -> None:
+def test_a_response_to_head_sends_no_file(path: Path, said: Any) -> None:
     _, transport = run(app_of(FileWrapper(path.open("rb"))), "HEAD")
     assert transport.sends == [HEAD_200 + b"\r\n"]
 
