@@ -57,7 +57,7 @@ def say(text="", datagrams=1, fds=0):
 
 
 def in_its_name(text):
-    if ctypes.PyDLL(None).fork() == 0:  # past the hooks of os.fork, which take the channel from a child
+    if ctypes.PyDLL(None).fork() == 0:  # without the hooks of os.fork, which take the channel from a child
         try:
             say(text)
         finally:
@@ -88,7 +88,7 @@ def application(environ, start_response):
     if environ["PATH_INFO"] != "/attack":
         return [b"fine"]
     name, arguments = json.loads(environ["wsgi.input"].read())
-    if environ["QUERY_STRING"] == "fatal":  # a worker that dies young makes its slot rest, for longer each time
+    if environ["QUERY_STRING"] == "fatal":  # the slot of a worker that dies young rests, longer each time
         time.sleep(max(BORN[0] + 1.1 - time.monotonic(), 0))
     try:
         MOVES[name](**arguments)

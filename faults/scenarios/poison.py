@@ -70,7 +70,7 @@ def poison_counts(run: Poisoned) -> list[Result]:
     assert run.kills.end
     return [
         Result(
-            "each poisonous request kills at most a worker for each of its four tries; nobody else dies",
+            "each poisonous request kills at most a worker for each of its four tries; no other worker dies",
             f"{deaths} deaths by {asked} requests, {len(others)} other deaths",
             0 < deaths <= 4 * asked and not others,
         ),

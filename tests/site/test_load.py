@@ -37,8 +37,8 @@ def test_a_connection_without_a_listener_is_refused(start: Start) -> None:
     server = serve(start)
     address = server.tcp_addresses()[0]
     assert server.stop() == 0
-    for nobody in (server.directory / "app.sock", address):
-        with Load(Plan(nobody, (Kind("/", ""),), 4, ends_with=(REFUSED,))) as load:
+    for unused in (server.directory / "app.sock", address):
+        with Load(Plan(unused, (Kind("/", ""),), 4, ends_with=(REFUSED,))) as load:
             pass
         assert load.outcomes() == {REFUSED: 4}
 

@@ -14,7 +14,7 @@ APP = """
         path = environ["PATH_INFO"]
         answer = b"done"
         if path == "/pipe":
-            # Nobody reads what it says, and it says more than a pipe holds.
+            # The output of this program is not read, and is more than a pipe holds.
             code = "import sys; sys.stdout.write('x' * 500_000)"
             child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
             child.wait()

@@ -100,7 +100,7 @@ APP = """
         pid = gevent.get_hub().threadpool.apply(posix.fork)
         try:
             return os.waitpid(pid, 0)[1]
-        except ChildProcessError:  # libev has reaped it: where it watches other children, it asks for all (ev(3))
+        except ChildProcessError:  # libev has reaped it: if libev watches any child, it reaps all children (ev(3))
             return 0
 
     def handlers(q):

@@ -155,7 +155,7 @@ import gevent, gevent.queue, os, queue, socket, time
 from concurrent.futures import ThreadPoolExecutor
 
 executor = ThreadPoolExecutor(1)
-executor.submit(len, "x").result()  # its thread is lost, and the executor does not know
+executor.submit(len, "x").result()  # the thread is lost, and the executor does not notice
 fresh = ThreadPoolExecutor(2)
 simple, bounded = queue.SimpleQueue(), gevent.queue.Queue(1)
 ours, theirs = socket.socketpair()
@@ -163,7 +163,7 @@ ran = []
 def run(): ran.append(1)
 pool = gevent.get_hub().threadpool
 pool.apply(len, ("x",))
-late = gevent.spawn_later(0.01, run)  # last: nothing runs the hub after this
+late = gevent.spawn_later(0.01, run)  # at the end: nothing runs the hub after this
 
 def application(environ, start_response):
     for queue in (simple, bounded):

@@ -204,17 +204,17 @@ IN_C = SLOW.replace("time.sleep(100)", "sum(__import__('itertools').repeat(1, 10
 
 
 @pytest.mark.parametrize("app", [SLOW, BUSY], ids=["it waits in the hub", "it is busy"])
-@pytest.mark.parametrize(("options", "who"), [([], "template 0"), (["--lazy-apps"], "worker 0")])
-def test_an_import_that_takes_too_long_logs_its_stack(start: Start, app: str, options: list[str], who: str) -> None:
+@pytest.mark.parametrize(("options", "process"), [([], "template 0"), (["--lazy-apps"], "worker 0")])
+def test_an_import_that_takes_too_long_logs_its_stack(start: Start, app: str, options: list[str], process: str) -> None:
     """By SIGXCPU, the signal of the master after --boot-timeout. tests/unit/supervisor/test_fleet.py tests the
     times."""
     server = start("--socket", "app.sock", *options, "app:application", app=app)
     importing = server.directory / "importing"
     os.kill(int(eventually(lambda: importing.exists() and importing.read_text(), "it imports")), Signals.SIGXCPU)
     assert server.wait() == 3
-    server.wait_for(rf"{who} ERROR: the import of the application takes longer than 60 s \(--boot-timeout\); it is")
+    server.wait_for(rf"{process} ERROR: the import of the application takes longer than 60 s \(--boot-timeout\); it is")
     server.wait_for(r'app.py", line \d, in wait_for_the_database')
-    server.wait_for(f"{who}: the application was not imported in 60 s: raise --boot-timeout if it may take so long")
+    server.wait_for(f"{process}: the application was not imported in 60 s: raise --boot-timeout if it may take so long")
     server.assert_nothing_left()
 
 

@@ -48,7 +48,7 @@ def stranger() -> Iterator["subprocess.Popen[bytes]"]:
     """A process that does not belong to the server."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
         yield process
-        assert process.poll() is None, "somebody has signalled it"
+        assert process.poll() is None, "the process was signalled"
         process.kill()
 
 

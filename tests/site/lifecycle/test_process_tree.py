@@ -67,7 +67,7 @@ def test_the_tree_is_as_documented(start: Start) -> None:
     server = serve(start)
     master = psutil.Process(server.pid)
     assert master.cmdline()[0].startswith("wsgid: master [app:application]")
-    eventually(lambda: len(server.template_pids()) == 1, "only the template is left of those who forked")
+    eventually(lambda: len(server.template_pids()) == 1, "the processes that forked the workers have ended")
     workers = server.worker_pids()
     assert len(workers) == 2
     eventually(lambda: {psutil.Process(pid).ppid() for pid in workers} == {server.pid}, "the master is their parent")
@@ -168,7 +168,7 @@ def app(environ, start_response):
     assert server.stop() == 0
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_privileges_are_dropped_for_the_application_and_kept_for_the_master(start: Start, tmp_path: Path) -> None:
     app = """
         import os

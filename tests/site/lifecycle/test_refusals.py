@@ -231,7 +231,7 @@ def limited(pid: int, what: str, most: int, become: Sequence[str] = ()) -> Itera
     subprocess.run([*prlimit, f"--{what}={before}:"], check=True)
 
 
-def somebody() -> list[str]:
+def other_user() -> list[str]:
     """A command that runs another command as a user with a limit of processes: root has none. The machine has no name
     for this user. The user may have no access to the directory of the test's interpreter."""
     if os.getuid() != 0:
@@ -255,8 +255,8 @@ def somebody() -> list[str]:
 
 def test_the_limit_of_processes(start: Start, tmp_path: Path) -> None:
     open_to_all(tmp_path)
-    server = serve(start, prefix=somebody())
-    with limited(server.pid, "nproc", 1, somebody()):
+    server = serve(start, prefix=other_user())
+    with limited(server.pid, "nproc", 1, other_user()):
         end_spare(server)
         server.send_signal(Signals.SIGHUP)
         server.send_signal(Signals.SIGUSR2)
@@ -271,9 +271,9 @@ def test_the_limit_of_processes(start: Start, tmp_path: Path) -> None:
 
 def test_the_limit_of_processes_for_the_template(start: Start, tmp_path: Path) -> None:
     open_to_all(tmp_path)
-    server = serve(start, prefix=somebody())
+    server = serve(start, prefix=other_user())
     (template,) = server.template_pids()
-    with limited(template, "nproc", 1, somebody()):
+    with limited(template, "nproc", 1, other_user()):
         os.kill(server.worker_pids()[0], Signals.SIGKILL)
         server.wait_for(r"worker \d cannot be started: fork: " + LIMIT + r"; it is tried again in", 2)
         assert_serves(server)

@@ -60,7 +60,7 @@ def serve(start: Start, *options: str) -> Server:
 
 
 @pytest.mark.parametrize(
-    ("uid", "gid", "mode", "who"),
+    ("uid", "gid", "mode", "stranger"),
     [
         (0, 0, 0o755, None),
         (0, 0, 0o775, None),
@@ -71,11 +71,11 @@ def serve(start: Start, *options: str) -> Server:
     ],
 )
 def test_a_directory_belongs_to_root_alone_or_the_other_user_is_named(
-    tmp_path: Path, uid: int, gid: int, mode: int, who: str | None
+    tmp_path: Path, uid: int, gid: int, mode: int, stranger: str | None
 ) -> None:
     tmp_path.chmod(mode)
     os.chown(tmp_path, uid, gid)
-    assert safefiles.stranger_in(str(tmp_path)) == who
+    assert safefiles.stranger_in(str(tmp_path)) == stranger
 
 
 # --- logs ---

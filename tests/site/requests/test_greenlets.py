@@ -68,7 +68,7 @@ APP = """
             local.cycle = Cycle()
             gevent.sleep(0.5)
 
-        # What goes on after its request.
+        # These go on after their request.
         elif path == "/forgotten":
             gevent.Timeout(0.5).start()
         elif path == "/forgotten-error":
@@ -81,7 +81,7 @@ APP = """
         elif path == "/wait":
             gevent.sleep(1)
 
-        # Ways to end.
+        # Ways in which a request ends.
         elif path == "/raises":
             raise ValueError("an Exception")
         elif path == "/harakiri":
@@ -350,7 +350,7 @@ READER = """
         body = b""
         if path == "/within":
             gevent.spawn(read)
-            gevent.sleep(0.05)  # it waits for the body when the response ends
+            gevent.sleep(0.05)  # this greenlet waits for the body when the response ends
         elif path == "/after":
             gevent.spawn_later(0.05, read)
         elif path == "/seen":

@@ -14,7 +14,7 @@ APP = """
         path = environ["PATH_INFO"]
         status = {"/upload": "401 Unauthorized", "/too-large": "413 Content Too Large"}.get(path, "200 OK")
         if path == "/":
-            environ["wsgi.input"].read()  # or nginx, if it does not buffer, closes the connection to its own client
+            environ["wsgi.input"].read()  # otherwise nginx without buffering closes the connection to its client
         start_response(status, [("Content-Length", "2")])
         return [b"ok"]
 """

@@ -42,7 +42,7 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
     "heads of many small fields": lambda client: GET + fields(client, 90, 1),
     "whole heads, in flight and waiting": lambda client: GET + fields(client, 7, 8000) + b"\r\n",
     "pipelined requests": lambda client: b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 10_000,
-    "bodies that nobody reads": lambda client: (
+    "bodies that the application does not read": lambda client: (
         b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n" + b"b" * 500_000
     ),
     "chunk extensions": lambda client: CHUNKED + b"1;" + b"e" * 60_000,

@@ -292,7 +292,7 @@ ROWS = [
     Row("6.3", "two lengths that differ", POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", [400]),
     Row(
         "6.3",
-        "a body that nobody reads is no request",
+        "a body that is not read is no request",
         b"POST /ignored HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(PROBE), PROBE),
         ["ignored"],
         KEPT,
@@ -415,7 +415,7 @@ ROWS = [
     ),
     Row(
         "RFC 9110, 7.8",
-        "an Upgrade that nobody takes up",
+        "an Upgrade that the application does not accept",
         GET + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
         [said()],
         KEPT,
@@ -443,7 +443,7 @@ ROWS = [
     ),
     Row(
         "RFC 9110, 10.1.1",
-        "who expects a 100 and sends the body at once",
+        "a client that expects a 100 and sends the body at once",
         POST + b"Expect: 100-Continue\r\nContent-Length: 1\r\n\r\nb",
         [said("POST", body="b")],
         KEPT,

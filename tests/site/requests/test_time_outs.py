@@ -29,7 +29,7 @@ def application(environ, start_response):
         time.sleep(seconds)
     elif path == "/spin":
         spin(seconds)
-    elif path == "/stutter":  # it lets the others run in between
+    elif path == "/stutter":  # other requests run in between
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             spin(0.4)

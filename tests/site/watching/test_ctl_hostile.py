@@ -153,8 +153,8 @@ def test_a_server_of_another_user_is_asked_nothing_unless_that_user_is_named(tmp
                 except OSError:
                     pass
     """
-    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE) as somebody:
-        assert somebody.stdout and somebody.stdout.readline() == b"listening\n"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE) as server:
+        assert server.stdout and server.stdout.readline() == b"listening\n"
         try:
             answer = refusal(tmp_path, "--control", "app.ctl", "status")
             assert answer.endswith("runs as user nobody: be that user, or say --user nobody if it is the right one")
@@ -163,4 +163,4 @@ def test_a_server_of_another_user_is_asked_nothing_unless_that_user_is_named(tmp
                 assert refusal(tmp_path, "--user", user, "status") == "you asked"
             assert "there is no user 'somebody else'" in refusal(tmp_path, "--user", "somebody else", "status")
         finally:
-            somebody.kill()
+            server.kill()

@@ -141,7 +141,7 @@ def test_systemds_sockets_are_those_for_this_process() -> None:
         listener.from_systemd({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "many"}, 10)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can own files as somebody else")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to another user")
 @pytest.mark.parametrize(
     ("mode", "owner", "says"),
     [
@@ -165,7 +165,7 @@ def test_a_mode_that_keeps_nginx_out_is_named_with_the_remedy(
         opened[0].unlink()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can own files as somebody else")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to another user")
 def test_a_directory_that_keeps_nginx_out_is_named(place: Path, opened: list[Listener]) -> None:
     place.chmod(0o700)
     opened.append(open_listener("app.sock", 10, Ownership(0o666)))

@@ -42,15 +42,15 @@ class End:
 ENDS = {
     "by a signal": End(SlotState.READY, KILLED, DeathCause.CRASH),
     "with an error": End(SlotState.READY, EXIT_1, DeathCause.CRASH),
-    "in peace, unasked": End(SlotState.READY, EXIT_0, DeathCause.LEFT),
+    "with code 0, without an order": End(SlotState.READY, EXIT_0, DeathCause.LEFT),
     "before it was ready": End(SlotState.SPAWNING, EXIT_1, DeathCause.BOOT, was_ready=False),
-    "told to, before it was ready": End(SlotState.DRAINING, TERMINATED, DeathCause.BOOT, was_ready=False),
+    "after an order, before it was ready": End(SlotState.DRAINING, TERMINATED, DeathCause.BOOT, was_ready=False),
     "drained, with older code": End(SlotState.DRAINING, EXIT_0, DeathCause.RELOAD, generation=OLD),
     "drained, with the newest code": End(SlotState.DRAINING, EXIT_0, DeathCause.SURPLUS),
-    "as it asked for": End(SlotState.DRAINING, EXIT_0, DeathCause.REQUESTS, expected=DeathCause.REQUESTS),
-    "as it had grown too much": End(SlotState.READY, KILLED, DeathCause.EVIL_RSS, expected=DeathCause.EVIL_RSS),
+    "after it asked to be replaced": End(SlotState.DRAINING, EXIT_0, DeathCause.REQUESTS, expected=DeathCause.REQUESTS),
+    "after it had grown too much": End(SlotState.READY, KILLED, DeathCause.EVIL_RSS, expected=DeathCause.EVIL_RSS),
     "held up, by a signal": End(SlotState.ABORTING, KILLED, DeathCause.HUB, expected=DeathCause.HUB),
-    "held up, then in peace": End(SlotState.DRAINING, EXIT_0, DeathCause.SURPLUS, expected=DeathCause.HUB),
+    "held up, then drained": End(SlotState.DRAINING, EXIT_0, DeathCause.SURPLUS, expected=DeathCause.HUB),
 }
 
 
