@@ -1,6 +1,7 @@
-"""wsgid.offload in a worker: who waits, who does not, what is carried, and what a caller that gives up leaves behind.
+"""wsgid.offload in a worker: which requests wait, what the function gets, and what a caller that gives up leaves
+behind.
 
-Offloaded functions wait in C: they open a FIFO that nobody writes to (fifo(7)), until the test opens it.
+Offloaded functions wait in C: they open a FIFO that has no writer (fifo(7)), until the test opens the FIFO.
 """
 
 import os
@@ -128,7 +129,7 @@ def serve(start: Start, tmp_path: Path, *options: str, **more: Any) -> Server:
 
 @contextmanager
 def gate_open(directory: Path) -> Iterator[None]:
-    """Within this, nobody waits at the gate. Somebody has to wait when this begins."""
+    """Within this, calls at the gate do not wait. At least one call has to wait when this begins."""
     fd = os.open(directory / "gate", os.O_WRONLY)
     try:
         yield
@@ -137,7 +138,7 @@ def gate_open(directory: Path) -> Iterator[None]:
 
 
 def send(directory: Path, path: str, harakiri_s: str = "") -> socket.socket:
-    """A request under way."""
+    """Send a request, and do not wait for its answer."""
     connected = client.connect(directory / "app.sock")
     connected.sendall(client.packet(path, QUERY_STRING=harakiri_s))
     return connected
@@ -168,7 +169,7 @@ def test_callers_wait_in_the_event_loop_and_no_more_calls_run_than_there_are_thr
     with ExitStack() as stack:
         waiting = [stack.enter_context(send(tmp_path, "/two")) for _ in range(5)]
         eventually(lambda: load(tmp_path) == (2, 3), "two run, three wait")
-        assert get(tmp_path, "/x") == "x"  # nobody else waits
+        assert get(tmp_path, "/x") == "x"  # no other request waits
         assert get(tmp_path, "/begun") == "['two', 'two']"
         with gate_open(tmp_path):
             assert [client.parse(client.read_all(each)).body for each in waiting] == [b"two"] * 5
@@ -234,7 +235,7 @@ def test_a_caller_gives_up_and_a_call_that_runs_keeps_its_thread(start: Start, t
     with gate_open(tmp_path):
         eventually(lambda: load(tmp_path) == (0, 0), "the call has ended")
         assert get(tmp_path, "/short") == "None"
-    assert get(tmp_path, "/begun") == "['late', 'late']"  # what had not begun never began
+    assert get(tmp_path, "/begun") == "['late', 'late']"  # a call that had not begun never begins
 
 
 def test_a_request_that_is_ended_while_it_waits_leaves_the_threads_right(start: Start, tmp_path: Path) -> None:
@@ -262,7 +263,7 @@ def test_a_leaving_worker_finishes_calls_in_flight(start: Start, tmp_path: Path)
         with gate_open(tmp_path):
             assert [client.parse(client.read_all(each)).body for each in (running, waiting)] == [b"one"] * 2
             server.wait_for(r"worker 0 .* exited with code 0")
-    assert totals(tmp_path) == (2, 0)  # counts outlive the worker
+    assert totals(tmp_path) == (2, 0)  # the counts outlive the worker
 
 
 def test_a_call_that_nobody_waits_for_is_waited_for_as_what_requests_leave_behind(start: Start, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""wsgidctl connections, and the same in /metrics: with real databases and drivers."""
+"""wsgidctl connections, and the same counts in /metrics, with real databases and drivers."""
 
 import json
 import os
@@ -179,7 +179,7 @@ APP = """
 
 
 class SilentServer:
-    """An HTTP server that answers when it is let."""
+    """An HTTP server that answers only when the test allows it."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -276,7 +276,7 @@ def send(directory: Path, path: str, query: str = "") -> socket.socket:
 
 
 def connect_to(directory: Path, family: str, address: object) -> None:
-    """Let the application connect, and keep the connection."""
+    """Let the application connect, and keep the connection open."""
     packet = client.packet("/connect", json.dumps([family, address]).encode())
     assert client.parse(client.exchange(directory / "app.sock", packet)).status == 200
 
@@ -293,7 +293,7 @@ def shown(directory: Path, *arguments: str) -> dict[str, tuple[int, int]]:
 
 @contextmanager
 def postgres_waits(server: Postgres) -> Iterator[None]:
-    """Within this, whoever asks for the lock waits."""
+    """Within this, a client that asks for the lock waits."""
     with psycopg.connect(host=str(server.directory), user="postgres", autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(7)")
         yield
@@ -373,7 +373,7 @@ def test_only_what_goes_out_is_a_connection(site: Path, servers: Servers) -> Non
     port = int(get(site, "/listen"))
     before = shown(site)
     with ExitStack() as stack:
-        for name in ("127.0.0.1", "127.0.0.2"):  # the application accepts these, whatever address was asked for
+        for name in ("127.0.0.1", "127.0.0.2"):  # the application accepts requests for both addresses
             stack.enter_context(socket.create_connection((name if name == "127.0.0.1" else "127.0.0.1", port)))
         stack.enter_context(send(site, "/sleep"))
         eventually(lambda: said(site, "requests")["total"] == 1, "the visitor's connection was accepted")
@@ -430,7 +430,7 @@ def test_sockets_that_come_and_go_while_they_are_looked_at_are_no_error(tmp_path
         server.end()
 
 
-# --- what is said of them ---
+# --- what the table shows ---
 
 
 def test_the_age_counts_from_when_a_connection_was_there_first(site: Path, tmp_path: Path) -> None:
@@ -445,7 +445,7 @@ def test_the_age_counts_from_when_a_connection_was_there_first(site: Path, tmp_p
 
         eventually(lambda: row()["oldest_s"] >= 1, "it gets older")
         connect_to(site, "AF_UNIX", str(tmp_path / "peer.sock"))
-        found = row()  # the second one came when the first one was a second old
+        found = row()  # the second connection came when the first was a second old
         assert found["oldest_s"] - found["youngest_s"] > 0.8 and found["count"] == 2
         table = wsgidctl(site, "connections").stdout
         assert re.search(rf"^ +0 +{tmp_path}/peer.sock +2 +0 +2 +\d+\.\ds +\d+\.\ds$", table, re.MULTILINE), table
@@ -517,7 +517,7 @@ def test_metrics_have_the_connections_of_all_workers_by_peer(start: Start, tmp_p
         eventually(lambda: metric(tmp_path, "wsgid_connections") == {path: 4}, "one fewer")
         for pid in server.worker_pids():
             os.kill(pid, Signals.SIGSTOP)
-        assert metric(tmp_path, "wsgid_connections") == {path: 4}  # nobody is asked
+        assert metric(tmp_path, "wsgid_connections") == {path: 4}  # no worker is asked
         for pid in server.worker_pids():
             os.kill(pid, Signals.SIGKILL)
         eventually(lambda: metric(tmp_path, "wsgid_connections") == {}, "they have ended with their workers")
@@ -535,7 +535,7 @@ def test_metrics_have_a_bounded_number_of_peers(start: Start, tmp_path: Path) ->
 
 
 def test_without_metrics_no_worker_reports(start: Start, tmp_path: Path) -> None:
-    """The master would take it for an attack."""
+    """The master would treat a report as an attack."""
     server = start("--socket", "app.sock", "app:application", app=APP).wait_ready(1)
     path = str(tmp_path / "peer.sock")
     with listening(path):
@@ -568,7 +568,7 @@ def test_idle_greenlets_are_counted(start: Start, tmp_path: Path) -> None:
         busy = said(tmp_path, "status")["workers"][0]["idle_greenlets"]
         with ExitStack() as more:
             for _ in range(3):
-                more.enter_context(client.connect(tmp_path / "app.sock"))  # it sends nothing yet
+                more.enter_context(client.connect(tmp_path / "app.sock"))  # this client has sent nothing yet
             eventually(lambda: said(tmp_path, "status")["workers"][0]["in_flight"] == 8, "all have a greenlet")
         eventually(
             lambda: said(tmp_path, "status")["workers"][0]["idle_greenlets"] >= max(busy, 3), "three are idle again"

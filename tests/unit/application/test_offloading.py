@@ -106,7 +106,7 @@ def test_the_error_is_one_of_ours_and_a_time_out() -> None:
 def test_the_backend_of_the_documentation_sends_every_call_that_waits_through_its_thread_and_lock(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With a driver that is made up: mysqlclient needs a C library."""
+    """With an invented driver, because mysqlclient needs a C library."""
     calls: list[str] = []
 
     def method(name: str) -> Callable[..., str]:
@@ -120,7 +120,7 @@ def test_the_backend_of_the_documentation_sends_every_call_that_waits_through_it
     names = ["query", "store_result", "next_result", "ping", "close", "commit", "rollback", "autocommit"]
 
     def connect(self: Any, **keywords: object) -> None:
-        self.autocommit(False)  # as mysqlclient does: within the call that connects
+        self.autocommit(False)  # as mysqlclient does, within the call that connects
 
     driver = type("Connection", (), {"__init__": connect, **{name: method(name) for name in names}})
     monkeypatch.setitem(sys.modules, "MySQLdb", ModuleType("MySQLdb"))

@@ -1,4 +1,4 @@
-"""Which descriptors a stack of functions holds, and that nobody notices the look."""
+"""Which descriptors a stack of functions holds. The search must not change anything in the application."""
 
 import gc
 import socket
