@@ -162,7 +162,7 @@ def respawn(life: Life) -> None:
     with life.away.away():
         oldest.kill()
         eventually(lambda: oldest.pid not in life.server.worker_pids(), "the worker is dead")
-    eventually(life.settled, "it is replaced")
+    eventually(life.settled, "the worker is replaced")
 
 
 def renewed(life: Life, ask: Callable[[], None]) -> None:
@@ -170,7 +170,7 @@ def renewed(life: Life, ask: Callable[[], None]) -> None:
     ask()
     eventually(
         lambda: life.settled() and not before & {*life.server.worker_pids(), *life.server.template_pids()},
-        "all are of a new generation",
+        "all workers are of a new generation",
     )
 
 
@@ -236,7 +236,7 @@ def resize(life: Life) -> None:
     eventually(lambda: len(life.server.worker_pids()) == WORKERS + 1, "one worker more")
     time.sleep(0.05)
     life.server.send_signal(Signals.SIGTTOU)
-    eventually(life.settled, "one fewer")
+    eventually(life.settled, "one worker fewer")
 
 
 def after(part: str, life: Life) -> None:

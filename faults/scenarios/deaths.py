@@ -145,7 +145,7 @@ def master_run(clients: int) -> Orphaned:
     and again. Count the answers, first of the workers that are left, then of the new server."""
     with serving("--worker-reload-mercy", "5", "app:application", workers=2) as server, nginx_for(server) as nginx:
         with Load(Plan(nginx_address(nginx), (LONG,), clients, ends_with=(RIGHT,))) as load:
-            eventually(lambda: server.in_flight() == clients, "all are in flight")
+            eventually(lambda: server.in_flight() == clients, "all requests are in flight")
             killed_s = time.monotonic()
             server.send_signal(Signals.SIGKILL)
             again = started_again(server)

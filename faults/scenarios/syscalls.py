@@ -142,7 +142,7 @@ def _begin(life: Life, log: Path) -> list[str]:
     """Start the server: it has to serve in the end, or say why it does not."""
     server = life.server
     try:
-        code = eventually(lambda: _code_or_ready(server), "it serves or ends")
+        code = eventually(lambda: _code_or_ready(server), "the server serves or ends")
     except AssertionError as error:
         return [str(error), server.log]
     if code == "ready":

@@ -69,7 +69,7 @@ def serve(start: Start, mercy_s: float) -> Server:
 def leave(server: Server, kind: str) -> None:
     """A request leaves this behind, and then the worker is told to leave."""
     assert client.get(server.directory / "app.sock", f"/{kind}").body == b"done"
-    eventually((server.directory / "begun").exists, "it has begun")
+    eventually((server.directory / "begun").exists, "the work has begun")
     server.send_signal(Signals.SIGTERM)
 
 
@@ -140,5 +140,5 @@ def test_an_atexit_function_that_takes_too_long_is_cut_and_named(start: Start, t
     server = serve(start, 1)
     assert client.get(tmp_path / "app.sock", "/exit").body == b"done"
     server.send_signal(Signals.SIGTERM)
-    eventually((tmp_path / "begun").exists, "it has begun")
+    eventually((tmp_path / "begun").exists, "the atexit function has begun")
     assert server.wait() == 0

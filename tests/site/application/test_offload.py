@@ -180,7 +180,7 @@ def test_callers_wait_in_the_event_loop_and_no_more_calls_run_than_there_are_thr
 def test_each_function_has_threads_of_its_own(start: Start, tmp_path: Path) -> None:
     serve(start, tmp_path)
     with send(tmp_path, "/one") as first, send(tmp_path, "/two") as second:
-        eventually(lambda: load(tmp_path) == (2, 0), "both run")
+        eventually(lambda: load(tmp_path) == (2, 0), "a call of each function runs")
         with gate_open(tmp_path):
             assert client.parse(client.read_all(first)).body + client.parse(client.read_all(second)).body == b"onetwo"
 
@@ -244,11 +244,14 @@ def test_a_request_that_is_ended_while_it_waits_leaves_the_threads_right(start: 
         ended = []
         for number in range(4):
             ended.append(stack.enter_context(send(tmp_path, "/one", "0.5")))
-            eventually(lambda count=number: sum(load(tmp_path)) == count + 1 or totals(tmp_path)[1] > 0, "they arrive")  # type: ignore[misc]
+            eventually(
+                lambda count=number: sum(load(tmp_path)) == count + 1 or totals(tmp_path)[1] > 0,
+                "the request has made its call",
+            )  # type: ignore[misc]
         assert [client.parse(client.read_all(each)).status for each in ended] == [504] * 4
     assert load(tmp_path) == (1, 0) and totals(tmp_path) == (4, 4)
     with send(tmp_path, "/one") as later:
-        eventually(lambda: load(tmp_path) == (1, 1), "it waits for the thread")
+        eventually(lambda: load(tmp_path) == (1, 1), "the call waits for the thread")
         with gate_open(tmp_path):
             assert client.parse(client.read_all(later)).body == b"one"
     assert get(tmp_path, "/begun") == "['one', 'one']"
@@ -257,7 +260,7 @@ def test_a_request_that_is_ended_while_it_waits_leaves_the_threads_right(start: 
 def test_a_leaving_worker_finishes_calls_in_flight(start: Start, tmp_path: Path) -> None:
     server = serve(start, tmp_path)
     with send(tmp_path, "/one") as running, send(tmp_path, "/one") as waiting:
-        eventually(lambda: load(tmp_path) == (1, 1), "one runs, one waits")
+        eventually(lambda: load(tmp_path) == (1, 1), "one call runs, one call waits")
         server.send_signal(Signals.SIGHUP)
         server.wait_generation(1, 1)
         with gate_open(tmp_path):
@@ -278,7 +281,7 @@ def test_a_call_that_nobody_waits_for_is_waited_for_as_what_requests_leave_behin
 def test_threads_do_not_hinder_the_end(start: Start, tmp_path: Path) -> None:
     server = serve(start, tmp_path, "--worker-reload-mercy", "1")
     with send(tmp_path, "/one") as running:
-        eventually(lambda: load(tmp_path) == (1, 0), "it runs")
+        eventually(lambda: load(tmp_path) == (1, 0), "the call runs")
         assert server.stop() == 0
         assert client.parse(client.read_all(running)).status == 504
     server.wait_for(r"worker 0 .* exited with code 0")
@@ -311,7 +314,7 @@ def test_the_queue_is_in_the_metrics(start: Start, tmp_path: Path) -> None:
             'wsgid_offload_running{worker="0"} 2',
             'wsgid_offload_waiting{worker="0"} 1',
         ]
-        eventually(lambda: lines() == expected, "all are counted")
+        eventually(lambda: lines() == expected, "all calls are counted")
         assert wsgidctl(tmp_path, "status").returncode == 0
         with gate_open(tmp_path):
-            eventually(lambda: load(tmp_path) == (0, 0), "all have ended")
+            eventually(lambda: load(tmp_path) == (0, 0), "all calls have ended")

@@ -88,7 +88,7 @@ def quiet(directory: Path, streams: str, *options: str, **more: Any) -> Iterator
     (directory / "app.py").write_text(dedent(APP))
     server = Quiet(directory, "--socket", "app.sock", "--logger", "file:server.log", *options, streams=streams, **more)
     try:
-        eventually(lambda: serves(directory), "it serves")
+        eventually(lambda: serves(directory), "the server serves")
         yield server
         assert server.stop() == 0
         server.assert_nothing_left()
@@ -188,7 +188,7 @@ def test_lines_that_are_never_read_are_dropped_and_counted(tmp_path: Path) -> No
             assert ask(tmp_path, "/flood").status == 200
         log = tmp_path / "server.log"
         words = "lines of standard output and error could not be written and were dropped: nobody reads"
-        eventually(lambda: words in log.read_text(), "it is said")
+        eventually(lambda: words in log.read_text(), "the log has the number of dropped lines")
     os.close(reading)
 
 

@@ -38,7 +38,7 @@ def test_requests_that_wait_for_a_server_let_others_run(address: Path, services:
     with ThreadPoolExecutor(TOGETHER) as clients:
         with services.of(COOPERATIVE[driver]).frozen():
             asked = [clients.submit(ask, address, driver, 10 + number) for number in range(TOGETHER)]
-            eventually(lambda: entered(address) == before + TOGETHER, "all have begun, and none is done")
+            eventually(lambda: entered(address) == before + TOGETHER, "all requests have begun, and none has ended")
         assert [answer.result() for answer in asked] == [(200, str(10 + number)) for number in range(TOGETHER)]
 
 

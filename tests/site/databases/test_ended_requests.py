@@ -54,7 +54,7 @@ def test_connections_in_cycles_are_closed_when_their_greenlets_were_let_go(addre
         with ThreadPoolExecutor(80) as pool:
             wait = "&more=+FROM+pg_advisory_lock_shared(1)"
             asked = [pool.submit(ask, address, "django", number, wait) for number in range(80)]
-            eventually(lambda: open_ones() >= 80, "all wait at once, each with a connection of its own")
+            eventually(lambda: open_ones() >= 80, "all requests wait at once, each with a connection of its own")
             connection.execute("SELECT pg_advisory_unlock(1)")
         assert [future.result() for future in asked] == [(200, str(number)) for number in range(80)]
         eventually(lambda: open_ones() <= 2, "the connections of greenlets that are gone are closed")

@@ -155,7 +155,7 @@ def test_titles_begin_with_the_prefix(start: Start, tmp_path: Path) -> None:
             expected
             == sorted(child.cmdline()[0].split(",")[0].strip() for child in psutil.Process(server.pid).children())
         ),
-        "all have their titles",
+        "all processes have their titles",
     )
     assert psutil.Process(server.pid).cmdline()[0].startswith("shop wsgid: master [app:application]")
 

@@ -166,7 +166,7 @@ def test_the_report_of_an_upgrades_trial_is_not_in_the_log(start: Start, tmp_pat
     log = tmp_path / "log"
     eventually(lambda: log.exists() and "is ready" in log.read_text(), "the worker is ready")
     server.send_signal(Signals.SIGUSR2)
-    eventually(lambda: "(generation 1," in log.read_text().partition("starts anew")[2], "it has been upgraded")
+    eventually(lambda: "(generation 1," in log.read_text().partition("starts anew")[2], "the server has been upgraded")
     assert (
         " = " not in log.read_text() and log.read_text().count("imported\n") == 3
     )  # in the first start, in the rehearsal, and in the new start

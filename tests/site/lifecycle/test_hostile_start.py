@@ -210,7 +210,9 @@ def test_an_import_that_takes_too_long_logs_its_stack(start: Start, app: str, op
     times."""
     server = start("--socket", "app.sock", *options, "app:application", app=app)
     importing = server.directory / "importing"
-    os.kill(int(eventually(lambda: importing.exists() and importing.read_text(), "it imports")), Signals.SIGXCPU)
+    os.kill(
+        int(eventually(lambda: importing.exists() and importing.read_text(), "the import has begun")), Signals.SIGXCPU
+    )
     assert server.wait() == 3
     server.wait_for(rf"{process} ERROR: the import of the application takes longer than 60 s \(--boot-timeout\); it is")
     server.wait_for(r'app.py", line \d, in wait_for_the_database')

@@ -111,7 +111,7 @@ def test_a_log_that_is_swapped_for_a_link_is_not_followed_when_reopened(
     server = start(
         "--socket", "app.sock", option, f"file:{log}" if option == "--logger" else str(log), "app:application", app=APP
     )
-    eventually(lambda: log.exists() and client.is_up(server.directory / "app.sock"), "it serves")
+    eventually(lambda: log.exists() and client.is_up(server.directory / "app.sock"), "the server serves")
     log.rename(theirs / "log.1")
     log.symlink_to(theirs.parent / "secret")
     server.send_signal(Signals.SIGUSR1)

@@ -105,7 +105,7 @@ def importing(server: Server, count: int) -> list[int]:
         found = path.read_text().split() if path.exists() else []
         return [int(pid) for pid in found] if len(found) >= count else []
 
-    return eventually(pids, "they import")
+    return eventually(pids, "the processes import")
 
 
 @pytest.mark.parametrize("signo", [Signals.SIGTERM, Signals.SIGINT, Signals.SIGQUIT])

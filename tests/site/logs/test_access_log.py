@@ -287,7 +287,7 @@ def test_a_cut_after_the_mercy_time_loses_no_line(start: Start, tmp_path: Path) 
         for path in ("/sleep", *["/until"] * 20):
             connected = stack.enter_context(client.connect(tmp_path / "app.sock"))
             connected.sendall(client.packet(path, QUERY_STRING="60"))
-        eventually(lambda: server.in_flight() == 21, "they are in flight")
+        eventually(lambda: server.in_flight() == 21, "the requests are in flight")
         server.send_signal(Signals.SIGTERM)
         (tmp_path / "go").touch()
         server.wait_for("cut after the mercy time: GET /sleep")

@@ -97,7 +97,7 @@ def test_each_level_says_what_it_should(start: Start) -> None:
     server.stop()
     assert " DEBUG: " in server.log
     server = serve(start, "--log-level", "error", ready=False)
-    eventually(lambda: client.is_up(server.directory / "app.sock"), "it serves")
+    eventually(lambda: client.is_up(server.directory / "app.sock"), "the server serves")
     assert ask(server, "/fail") == 500
     server.stop()
     levels = {match[1] for line in server.lines if (match := re.search(r"wsgid [\w ]+ ([A-Z]+): ", line))}
@@ -180,7 +180,7 @@ def test_a_log_that_cannot_be_reopened_stays_open(start: Start, tmp_path: Path) 
     server = start("--socket", "app.sock", "--logto", "logs/wsgid.log", "app:application", app=APP)
     eventually(lambda: list(tmp_path.glob("logs/wsgid.log")), "there is a log")
     said = tmp_path / "logs" / "wsgid.log"
-    eventually(lambda: "is ready" in said.read_text(), "it serves")
+    eventually(lambda: "is ready" in said.read_text(), "the server serves")
     said = (tmp_path / "logs").rename(tmp_path / "moved") / "wsgid.log"
     server.send_signal(Signals.SIGUSR1)
     eventually(
@@ -188,7 +188,7 @@ def test_a_log_that_cannot_be_reopened_stays_open(start: Start, tmp_path: Path) 
             "cannot be written: No such file or directory; choose another file; the old file stays in use"
             in said.read_text()
         ),
-        "it is said",
+        "the log names the old file",
     )
     assert ask(server) == 200 and server.stop() == 0
     assert "the application's own words" in said.read_text()

@@ -343,7 +343,10 @@ def test_a_thousand_slow_clients_delay_no_other_client_and_get_a_408(start: Star
             assert Reader(connection).response().body == b"/fast"
         for connection in slow[::100]:
             assert Reader(connection).response().status == 408
-        eventually(lambda: len(psutil.Process(server.worker_pids()[0]).net_connections("unix")) < 50, "all are gone")
+        eventually(
+            lambda: len(psutil.Process(server.worker_pids()[0]).net_connections("unix")) < 50,
+            "all slow connections are closed",
+        )
     finally:
         for connection in slow:
             connection.close()

@@ -219,7 +219,7 @@ def test_the_mercy_time_does_not_pass_while_the_loop_is_held_up(start: Start) ->
     with ThreadPoolExecutor(2) as pool:
         innocent = pool.submit(client.get, address(server), "/sleep", QUERY_STRING="0.7")
         overdue = pool.submit(client.get, address(server), "/later", QUERY_STRING="5")
-        eventually(lambda: server.in_flight() == 2, "both are in flight")
+        eventually(lambda: server.in_flight() == 2, "both requests are in flight")
         assert server.stop() == 0
         assert [innocent.result().status, overdue.result().status] == [200, 200]
     assert "cut after" not in server.log and "overdue" not in server.log
@@ -232,7 +232,7 @@ def test_what_is_cut_after_the_mercy_time_can_clean_up_and_is_answered(start: St
     server = serve(start, "--worker-reload-mercy", "0.5")
     with ThreadPoolExecutor(1) as pool:
         cut = pool.submit(client.get, address(server), "/clean", QUERY_STRING="60")
-        eventually(lambda: server.in_flight() == 1, "it is in flight")
+        eventually(lambda: server.in_flight() == 1, "the request is in flight")
         assert server.stop() == 0
         assert cut.result().status == 504
     server.wait_for("cut after the mercy time: GET /clean")
@@ -258,7 +258,7 @@ def test_a_leaving_worker_that_is_stuck_in_c_is_killed_before_its_mercy_time_is_
     server = serve(start, "--hub-timeout", "0.5", "--worker-reload-mercy", "600")
     with client.connect(address(server)) as connected:
         connected.sendall(client.packet("/stuck"))
-        eventually(lambda: server.in_flight() == 1, "it is in flight")
+        eventually(lambda: server.in_flight() == 1, "the request is in flight")
         server.send_signal(Signals.SIGTERM)
         server.wait_for(r"worker 0 .* was killed by SIGABRT with 1 requests in flight")
     assert server.wait() == 0

@@ -352,12 +352,12 @@ def test_a_query_that_runs_is_in_use_and_connections_that_idle_in_a_pool_are_not
     server = start_one(tmp_path, servers).wait_ready(1)
     try:
         with send(tmp_path, "/sleep"):  # a request without a connection
-            eventually(lambda: said(tmp_path, "requests")["total"] == 1, "it runs")
+            eventually(lambda: said(tmp_path, "requests")["total"] == 1, "the request runs")
             get(tmp_path, f"/{driver}", do="nothing", count=count)
             assert shown(tmp_path) == {peer(servers, kind): (count, 0)}
             with waits(servers, kind):
                 waiting = send(tmp_path, f"/{driver}", "do=wait")
-                eventually(lambda: shown(tmp_path) == {peer(servers, kind): (count, 1)}, "one is in use")
+                eventually(lambda: shown(tmp_path) == {peer(servers, kind): (count, 1)}, "one connection is in use")
             with waiting:
                 assert client.parse(client.read_all(waiting)).status == 200
             assert shown(tmp_path).get(peer(servers, kind), (0, 0))[1] == 0
@@ -384,10 +384,10 @@ def test_visitors_over_tcp_are_none_also_when_the_listener_is_closed(start: Star
     server = start("--http", "127.0.0.1:0", "app:application", app=APP).wait_ready(1)
     with socket.create_connection(server.tcp_addresses()[0]) as visitor:
         visitor.sendall(b"GET /sleep HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        eventually(lambda: said(tmp_path, "requests")["total"] == 1, "it runs")
+        eventually(lambda: said(tmp_path, "requests")["total"] == 1, "the request runs")
         assert shown(tmp_path) == {}
         server.send_signal(Signals.SIGTERM)
-        eventually(lambda: said(tmp_path, "status")["workers"][0]["state"] == "draining", "it leaves")
+        eventually(lambda: said(tmp_path, "status")["workers"][0]["state"] == "draining", "the worker leaves")
         assert shown(tmp_path) == {}
 
 
@@ -443,7 +443,7 @@ def test_the_age_counts_from_when_a_connection_was_there_first(site: Path, tmp_p
             rows = said(site, "connections")["connections"]
             return next(row for row in rows if row["peer"] == str(tmp_path / "peer.sock"))
 
-        eventually(lambda: row()["oldest_s"] >= 1, "it gets older")
+        eventually(lambda: row()["oldest_s"] >= 1, "the connection gets older")
         connect_to(site, "AF_UNIX", str(tmp_path / "peer.sock"))
         found = row()  # the second connection came when the first was a second old
         assert found["oldest_s"] - found["youngest_s"] > 0.8 and found["count"] == 2
@@ -475,7 +475,9 @@ def test_a_worker_whose_loop_is_held_up_answers_too(start: Start, tmp_path: Path
         for _ in range(2):
             connect_to(tmp_path, "AF_UNIX", str(tmp_path / "peer.sock"))
         with send(tmp_path, "/spin"):
-            eventually(lambda: said(tmp_path, "status")["workers"][0]["heartbeat_age_s"] > 1, "it is held up")
+            eventually(
+                lambda: said(tmp_path, "status")["workers"][0]["heartbeat_age_s"] > 1, "the event loop is held up"
+            )
             assert shown(tmp_path) == {str(tmp_path / "peer.sock"): (2, 1)}
 
 
@@ -512,15 +514,15 @@ def test_metrics_have_the_connections_of_all_workers_by_peer(start: Start, tmp_p
     with listening(path):
         for _ in range(5):
             connect_to(tmp_path, "AF_UNIX", path)
-        eventually(lambda: metric(tmp_path, "wsgid_connections") == {path: 5}, "all are counted")
+        eventually(lambda: metric(tmp_path, "wsgid_connections") == {path: 5}, "all connections are counted")
         get(tmp_path, "/close")
-        eventually(lambda: metric(tmp_path, "wsgid_connections") == {path: 4}, "one fewer")
+        eventually(lambda: metric(tmp_path, "wsgid_connections") == {path: 4}, "one connection fewer is counted")
         for pid in server.worker_pids():
             os.kill(pid, Signals.SIGSTOP)
         assert metric(tmp_path, "wsgid_connections") == {path: 4}  # no worker is asked
         for pid in server.worker_pids():
             os.kill(pid, Signals.SIGKILL)
-        eventually(lambda: metric(tmp_path, "wsgid_connections") == {}, "they have ended with their workers")
+        eventually(lambda: metric(tmp_path, "wsgid_connections") == {}, "the connections have ended with their workers")
 
 
 def test_metrics_have_a_bounded_number_of_peers(start: Start, tmp_path: Path) -> None:
@@ -529,7 +531,7 @@ def test_metrics_have_a_bounded_number_of_peers(start: Start, tmp_path: Path) ->
     with listening(*paths):
         for path in [paths[0], *paths]:
             connect_to(tmp_path, "AF_UNIX", path)
-        eventually(lambda: sum(metric(tmp_path, "wsgid_connections").values()) == 26, "all are counted")
+        eventually(lambda: sum(metric(tmp_path, "wsgid_connections").values()) == 26, "all connections are counted")
         found = metric(tmp_path, "wsgid_connections")
         assert len(found) == 21 and found[paths[0]] == 2 and found["other"] == 5
 
@@ -540,7 +542,10 @@ def test_without_metrics_no_worker_reports(start: Start, tmp_path: Path) -> None
     path = str(tmp_path / "peer.sock")
     with listening(path):
         connect_to(tmp_path, "AF_UNIX", path)
-        eventually(lambda: said(tmp_path, "connections")["connections"][0]["oldest_s"] > 2, "it was seen several times")
+        eventually(
+            lambda: said(tmp_path, "connections")["connections"][0]["oldest_s"] > 2,
+            "the connection was seen several times",
+        )
         assert shown(tmp_path) == {path: (1, 0)} and len(server.worker_pids()) == 1
     assert "is killed" not in server.log
 
@@ -564,12 +569,14 @@ def test_idle_greenlets_are_counted(start: Start, tmp_path: Path) -> None:
     with ExitStack() as stack:
         for _ in range(5):
             stack.enter_context(send(tmp_path, "/sleep"))
-        eventually(lambda: said(tmp_path, "requests")["total"] == 5, "they run")
+        eventually(lambda: said(tmp_path, "requests")["total"] == 5, "the requests run")
         busy = said(tmp_path, "status")["workers"][0]["idle_greenlets"]
         with ExitStack() as more:
             for _ in range(3):
                 more.enter_context(client.connect(tmp_path / "app.sock"))  # this client has sent nothing yet
-            eventually(lambda: said(tmp_path, "status")["workers"][0]["in_flight"] == 8, "all have a greenlet")
+            eventually(
+                lambda: said(tmp_path, "status")["workers"][0]["in_flight"] == 8, "all connections have a greenlet"
+            )
         eventually(
             lambda: said(tmp_path, "status")["workers"][0]["idle_greenlets"] >= max(busy, 3), "three are idle again"
         )

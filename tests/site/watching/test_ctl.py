@@ -188,11 +188,11 @@ def test_status_answers_while_the_template_boots_and_while_the_server_drains(sta
     slow = "import time; time.sleep(3)\n" + textwrap.dedent(APP)
     server = start("--socket", "app.sock", "app:application", app=slow)
     server.wait_for("listens on")
-    found = eventually(lambda: wsgidctl(tmp_path, "status").stdout, "it answers")
+    found = eventually(lambda: wsgidctl(tmp_path, "status").stdout, "the master answers")
     assert "no worker serves" in found and re.search(r"template 0 \(pid \d+\) imports the application", found)
     server.wait_ready(1)
     with send(server, "/sleep"):
-        eventually(lambda: server.in_flight() == 1, "it is in flight")
+        eventually(lambda: server.in_flight() == 1, "the request is in flight")
         assert wsgidctl(tmp_path, "stop", "--no-wait").returncode == 0
         server.wait_for("wsgid stops")
         assert "! the server stops (draining)" in wsgidctl(tmp_path, "status").stdout
@@ -207,7 +207,7 @@ def test_status_answers_while_the_template_boots_and_while_the_server_drains(sta
 def test_requests_of_all_workers_the_oldest_first(start: Start, tmp_path: Path) -> None:
     server = serve(start, workers=2)
     with send(server, "/sleep/1") as _, send(server, "/sleep/2"), send(server, "/sleep/3"):
-        eventually(lambda: said(tmp_path, "requests")["total"] == 3, "they run")
+        eventually(lambda: said(tmp_path, "requests")["total"] == 3, "the requests run")
         found = said(tmp_path, "requests")["requests"]
         ages = [request["age_s"] for request in found]
         assert ages == sorted(ages, reverse=True) and {request["path"] for request in found} == {
@@ -230,7 +230,7 @@ def test_what_a_client_sends_is_no_command_to_the_terminal(start: Start, tmp_pat
     server = serve(start)
     evil = "/sleep/\x1b]0;owned\x07\x1b[2J\r\n\u202e\u009b31m".encode().decode("latin-1")
     with send(server, evil):
-        eventually(lambda: said(tmp_path, "requests")["total"] == 1, "it runs")
+        eventually(lambda: said(tmp_path, "requests")["total"] == 1, "the request runs")
         for command in ("requests", "stacks", "top --once --interval 0.2"):
             done = wsgidctl(tmp_path, *command.split(), env={**os.environ, "COLUMNS": "200"})
             assert done.returncode == 0 and r"/sleep/\x1b]0;owned\x07\x1b[2J\r\n\u202e\x9b31m" in done.stdout
@@ -246,7 +246,7 @@ def test_ten_thousand_requests_in_flight_are_answered(start: Start, tmp_path: Pa
     connections: list[socket.socket] = []
     try:
         connections += (send(server, f"/sleep/{place}") for place in range(number))
-        eventually(lambda: said(tmp_path, "requests", "--limit", "1")["total"] == number, "all run")
+        eventually(lambda: said(tmp_path, "requests", "--limit", "1")["total"] == number, "all requests run")
         found = said(tmp_path, "requests", "--limit", "10000")
         assert len(found["requests"]) == number
         [worker] = said(tmp_path, "stacks")["workers"]
@@ -382,7 +382,9 @@ def test_workers_are_set_or_changed_within_their_bounds(start: Start, tmp_path: 
 
 def test_the_log_is_reopened(start: Start, tmp_path: Path) -> None:
     start("--socket", "app.sock", "--logto", "log", "app:application", app=APP)
-    eventually(lambda: (tmp_path / "log").exists() and "is ready" in (tmp_path / "log").read_text(), "it serves")
+    eventually(
+        lambda: (tmp_path / "log").exists() and "is ready" in (tmp_path / "log").read_text(), "the server serves"
+    )
     (tmp_path / "log").rename(tmp_path / "log.1")
     assert wsgidctl(tmp_path, "log-reopen").returncode == 0
     assert "reopened" in (tmp_path / "log").read_text()

@@ -88,7 +88,7 @@ def test_silent_endless_and_too_many_clients_hold_up_no_other_client(start: Star
     server = serve(start)
     control = server.directory / "app.ctl"
     silent = [client.connect(control) for _ in range(admin.QUESTIONS_MAX)]
-    eventually(lambda: server_connections(server) >= admin.QUESTIONS_MAX, "all are accepted")
+    eventually(lambda: server_connections(server) >= admin.QUESTIONS_MAX, "all silent clients are accepted")
     # a client that sends a request takes the place of the oldest silent client
     assert ask(server, command="settings")["ok"]
     assert closed(silent[0])

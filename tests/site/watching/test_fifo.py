@@ -68,7 +68,7 @@ def test_q_finishes_what_is_in_flight_and_capital_q_does_not(start: Start, tmp_p
     server = serve(start)
     with client.connect(tmp_path / "app.sock") as slow:
         slow.sendall(client.packet("/sleep"))
-        eventually(lambda: server.in_flight() == 1, "it is in flight")
+        eventually(lambda: server.in_flight() == 1, "the request is in flight")
         echo(tmp_path, "q")
         server.wait_for("FIFO q: wsgid stops; requests in flight have")
         assert server.worker_pids()
@@ -84,7 +84,7 @@ def test_workers_come_and_go_by_plus_and_minus(start: Start, tmp_path: Path) -> 
     server.wait_ready(3)
     echo(tmp_path, "-")
     server.wait_for("FIFO -: 2 workers from now on")
-    eventually(lambda: len(server.worker_pids()) == 2, "one has left")
+    eventually(lambda: len(server.worker_pids()) == 2, "one worker has left")
 
 
 def test_s_writes_the_status_into_the_log_and_l_reopens_it(start: Start, tmp_path: Path) -> None:

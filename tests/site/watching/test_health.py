@@ -80,7 +80,7 @@ def test_a_server_whose_application_is_not_imported_yet_is_alive_and_not_ready(s
     assert said(server, "/healthz")[0] == 200
     (tmp_path / "gate").write_text("go on")
     server.wait_ready(2)
-    eventually(lambda: said(server, "/readyz")[0] == 200, "it is ready")
+    eventually(lambda: said(server, "/readyz")[0] == 200, "the server is ready")
 
 
 def try_to_ask(server: Server, path: str) -> tuple[int, str] | None:
@@ -106,7 +106,7 @@ def test_while_a_server_drains_it_is_neither_alive_nor_ready(start: Start) -> No
         eventually(lambda: server.in_flight() == 1, "the request runs")
         server.send_signal(Signals.SIGTERM)
         server.wait_for("SIGTERM: wsgid stops")
-        eventually(lambda: said(server, "/healthz") == (503, "wsgid is draining\n"), "it drains")
+        eventually(lambda: said(server, "/healthz") == (503, "wsgid is draining\n"), "the server drains")
         assert said(server, "/readyz")[0] == 503
         assert ask(server, "/metrics").status == 200  # the listeners are closed, so no client asks them
     assert server.stop(Signals.SIGQUIT) == 0

@@ -110,7 +110,7 @@ def test_each_request_is_counted_by_its_end(start: Start) -> None:
             get(server, path)
     assert get(server, "/sleep").status == 504
     assert client.parse(client.exchange(server.directory / "app.sock", b"GET / HTTP/1.1\r\n\r\n")).status == 400
-    eventually(lambda: requests(scrape(server))[0] == 14, "all are counted")
+    eventually(lambda: requests(scrape(server))[0] == 14, "all requests are counted")
     found = scrape(server)
     by_status = {status: found.sum("wsgid_responses_total", status=status) for status in ("2xx", "3xx", "4xx", "5xx")}
     assert by_status == {"2xx": 6, "3xx": 2, "4xx": 3, "5xx": 3}
@@ -134,7 +134,7 @@ def test_durations_are_a_histogram(start: Start) -> None:
     server = serve(start)
     for path in ("/", "/", "/short", "/short", "/short"):
         get(server, path)
-    eventually(lambda: requests(scrape(server))[0] == 5, "all are counted")
+    eventually(lambda: requests(scrape(server))[0] == 5, "all requests are counted")
     found = scrape(server)
     assert found.families["wsgid_request_duration_seconds"].type == "histogram"
     assert requests(found) == (5, 5, 5)
@@ -150,18 +150,18 @@ def test_no_count_is_lost_by_a_kill_a_reload_or_an_upgrade(start: Start) -> None
     server = serve(start, workers=2)
     for _ in range(10):
         get(server)
-    eventually(lambda: requests(scrape(server)) == (10, 10, 10), "all are counted")
+    eventually(lambda: requests(scrape(server)) == (10, 10, 10), "all requests are counted")
     os.kill(server.worker_pids()[0], Signals.SIGKILL)
     server.wait_ready(3)
     get(server)
     server.send_signal(Signals.SIGHUP)
     server.wait_for(r"\(generation 0, .* exited with code 0", 2)
     get(server)
-    eventually(lambda: requests(scrape(server)) == (12, 12, 12), "all are counted")
+    eventually(lambda: requests(scrape(server)) == (12, 12, 12), "all requests are counted")
     server.send_signal(Signals.SIGUSR2)
     server.wait_for(r"\(generation 1, .* exited with code 0", 2)
     get(server)
-    eventually(lambda: requests(scrape(server)) == (13, 13, 13), "all are counted")
+    eventually(lambda: requests(scrape(server)) == (13, 13, 13), "all requests are counted")
     found = scrape(server)
     assert found.sum("uwsgi_worker_transmitted_bytes_total") == 130
     assert found.sum("wsgid_responses_total", status="2xx") == 13
@@ -175,7 +175,7 @@ def test_how_late_the_loop_was_is_added_up_and_outlives_the_worker(start: Start)
     server = serve(start)
     before_s = scrape(server).sum("wsgid_hub_late_seconds_total")
     get(server, "/block")
-    eventually(lambda: scrape(server).sum("wsgid_hub_late_seconds_total") > before_s + 4, "it is counted")
+    eventually(lambda: scrape(server).sum("wsgid_hub_late_seconds_total") > before_s + 4, "the delay is counted")
     os.kill(server.worker_pids()[0], Signals.SIGKILL)
     server.wait_ready(2)
     assert scrape(server).sum("wsgid_hub_late_seconds_total") > before_s + 4
@@ -231,7 +231,7 @@ def test_the_backlog_of_each_listener_is_there(start: Start) -> None:
     os.kill(server.worker_pids()[0], Signals.SIGSTOP)
     waiting = [client.connect(server.directory / "app.sock") for _ in range(3)]
     name = str(server.directory / "app.sock")
-    eventually(lambda: scrape(server).sum("wsgid_listen_queue", listener=name) == 3, "they wait")
+    eventually(lambda: scrape(server).sum("wsgid_listen_queue", listener=name) == 3, "the connections wait")
     found = scrape(server)
     assert found.sum("wsgid_listen_backlog") == found.sum("uwsgi_socket_max_queue_length", proto="uwsgi") == 80
     assert found.sum("uwsgi_listen_queue_length") == found.sum("uwsgi_socket_queue_length", name=name) == 3

@@ -108,7 +108,7 @@ def get(server: Server, path: str, query: str = "") -> Any:
 def asleep(server: Server) -> Iterator[None]:
     with client.connect(server.directory / "app.sock") as sleeper:
         sleeper.sendall(client.packet("/sleep"))
-        eventually(lambda: server.in_flight() == 1, "it sleeps")
+        eventually(lambda: server.in_flight() == 1, "the request sleeps")
         yield
 
 

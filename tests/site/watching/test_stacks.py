@@ -76,7 +76,7 @@ def test_requests_greenlets_and_threads_are_shown_and_the_idle_are_counted(start
     server = serve(start)
     client.get(tmp_path / "app.sock", "/spawn")
     with send(server, "/sleep"), send(server, "/sleep"):
-        eventually(lambda: said(tmp_path, "requests")["total"] == 2, "they run")
+        eventually(lambda: said(tmp_path, "requests")["total"] == 2, "the requests run")
         [worker] = said(tmp_path, "stacks")["workers"]
         shown = wsgidctl(tmp_path, "stacks").stdout
     [sleeping] = kinds(worker, "request")
@@ -102,7 +102,7 @@ def test_an_event_loop_that_is_held_up_in_python_shows_its_holder(start: Start, 
     server = serve(start, "--hub-warn", "300")  # so that only the question interrupts
     before = server.worker_pids()
     with send(server, "/spin", "15"):
-        eventually(lambda: said(tmp_path, "status")["workers"][0]["heartbeat_age_s"] > 1, "it is held up")
+        eventually(lambda: said(tmp_path, "status")["workers"][0]["heartbeat_age_s"] > 1, "the event loop is held up")
         found = said(tmp_path, "stacks")
         assert not found["silent"]
         [holder] = kinds(found["workers"][0], "holder")
@@ -119,7 +119,7 @@ def test_orders_that_come_while_the_loop_is_held_up_are_followed_afterwards(star
     """The signal handler reads the orders together with the questions."""
     server = serve(start)
     with send(server, "/spin", "10") as spinning:
-        eventually(lambda: said(tmp_path, "status")["workers"][0]["heartbeat_age_s"] > 1, "it is held up")
+        eventually(lambda: said(tmp_path, "status")["workers"][0]["heartbeat_age_s"] > 1, "the event loop is held up")
         assert wsgidctl(tmp_path, "reload").returncode == 0  # the old worker has its order to drain now
         assert said(tmp_path, "stacks", "--worker", "0")["workers"][0]["worker"] == 0
         assert client.parse(client.read_all(spinning)).status == 200

@@ -152,7 +152,7 @@ def test_the_statistics_have_the_values_that_wsgid_knows(start: Start) -> None:
     # A request is counted when it is answered, and its place becomes free a moment later.
     eventually(
         lambda: [stats(server)["workers"][0][name] for name in ("requests", "status")] == [4, "idle"],
-        "all are counted, and nothing is in flight",
+        "all requests are counted, and nothing is in flight",
     )
     found = stats(server)
     assert (found["pid"], found["uid"], found["gid"]) == (server.pid, os.getuid(), os.getgid())
@@ -305,7 +305,7 @@ def test_uwsgitop_shows_the_workers_and_their_requests(start: Start) -> None:
     for _ in range(7):
         get(server)
     with uwsgitop(server, "stats.sock") as (screen, press):
-        eventually(lambda: " req: 7 " in screen(), "it has drawn the sum")
+        eventually(lambda: " req: 7 " in screen(), "uwsgitop has drawn the sum")
         shown = screen()
         assert f"uwsgi-{__version__} - " in shown and " lq: 0 " in shown and " tx: 70 " in shown
         assert f"cwd: {server.directory} - uid: {os.getuid()} - gid: {os.getgid()} - masterpid: {server.pid}" in shown
@@ -324,4 +324,4 @@ def test_uwsgitop_reads_the_statistics_over_http_too(start: Start) -> None:
     get(server)
     [port] = [connection.laddr.port for connection in psutil.Process(server.pid).net_connections("tcp")]
     with uwsgitop(server, f"http://127.0.0.1:{port}/") as (screen, _):
-        eventually(lambda: " req: 1 " in screen(), "it has drawn the sum")
+        eventually(lambda: " req: 1 " in screen(), "uwsgitop has drawn the sum")

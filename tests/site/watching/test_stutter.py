@@ -165,18 +165,22 @@ def test_a_busy_worker_and_a_stopped_worker_are_not_named(start: Start) -> None:
     server = serve(start, "--hub-warn", "30")
     get(server, "blocks")  # wsgid begins to look
     with visitors(server, "busy", 20):
-        requests = eventually(lambda: said(server.directory, "status")["totals"]["requests"], "they are served")
+        requests = eventually(lambda: said(server.directory, "status")["totals"]["requests"], "the requests are served")
         [pid] = server.worker_pids()
         for _ in range(3):
             os.kill(pid, Signals.SIGSTOP)
-            eventually(lambda: said(server.directory, "status")["workers"][0]["heartbeat_age_s"] > 0.6, "it is stopped")
+            eventually(
+                lambda: said(server.directory, "status")["workers"][0]["heartbeat_age_s"] > 0.6, "the worker is stopped"
+            )
             os.kill(pid, Signals.SIGCONT)
             served = said(server.directory, "status")["totals"]["requests"]
             eventually(
                 lambda served=served: said(server.directory, "status")["totals"]["requests"] > served + 20,  # type: ignore[misc]
-                "it goes on",
+                "the worker goes on",
             )
-        eventually(lambda: said(server.directory, "status")["totals"]["requests"] > requests + 150, "it was busy")
+        eventually(
+            lambda: said(server.directory, "status")["totals"]["requests"] > requests + 150, "the worker was busy"
+        )
     is_named(server, "control")
     assert named(server) == ["control"]
 
@@ -226,4 +230,4 @@ def test_status_and_top_show_the_share(start: Start, tmp_path: Path) -> None:
         frame = wsgidctl(tmp_path, "top", "--once", "--interval", "0.2", env={**os.environ, "COLUMNS": "200"}).stdout
         assert "stands" in frame and re.search(r" \d+ % ", frame)
         assert "thread" not in wsgidctl(tmp_path, "stacks").stdout  # the witness is no thread of the application
-    eventually(lambda: said(tmp_path, "status")["workers"][0]["stood_still"] == 0, "it is over")
+    eventually(lambda: said(tmp_path, "status")["workers"][0]["stood_still"] == 0, "the stutter is over")

@@ -138,7 +138,7 @@ def test_a_frame_fits_its_terminal(start: Start, tmp_path: Path, lines: int, col
 def test_one_frame_for_a_pipe(start: Start, tmp_path: Path) -> None:
     server = serve(start)
     with send(server, "/sleep"):
-        eventually(lambda: said(tmp_path, "requests")["total"] == 1, "it runs")
+        eventually(lambda: said(tmp_path, "requests")["total"] == 1, "the request runs")
         done = wsgidctl(tmp_path, "top", "--once", "--interval", "0.2")
     assert "\x1b" not in done.stdout
     for columns in (top_screen.WORKER_COLUMNS, top_screen.REQUEST_COLUMNS):

@@ -51,7 +51,7 @@ def connect(to: socket.socket) -> socket.socket:
 def test_each_connection_that_is_not_accepted_counts(listening: socket.socket) -> None:
     assert listen_queue.of(listening) == ListenQueue(0, 20)
     clients = [connect(listening) for _ in range(7)]
-    eventually(lambda: listen_queue.of(listening) == ListenQueue(7, 20), "all wait")
+    eventually(lambda: listen_queue.of(listening) == ListenQueue(7, 20), "seven connections wait")
     accepted, _ = listening.accept()
     assert listen_queue.of(listening) == ListenQueue(6, 20)
     for connection in (accepted, *clients):
@@ -61,7 +61,7 @@ def test_each_connection_that_is_not_accepted_counts(listening: socket.socket) -
 def test_an_inherited_socket_is_looked_at_like_any_other(listening: socket.socket) -> None:
     inherited = listener.inherit(str(os.dup(listening.fileno())), 20)
     with inherited.socket, connect(listening):
-        eventually(lambda: inherited.queue() == ListenQueue(1, 20), "it waits")
+        eventually(lambda: inherited.queue() == ListenQueue(1, 20), "the connection waits")
 
 
 def test_a_closed_socket_is_unknown_and_does_not_change_the_others(listening: socket.socket) -> None:
@@ -140,7 +140,7 @@ def test_connections_that_wait_for_a_stopped_worker_are_counted(start: Start) ->
     os.kill(worker, Signals.SIGSTOP)
     waiting = [client.connect(server.directory / "app.sock") for _ in range(11)]
     waiting += [client.connect(("127.0.0.1", port)) for _ in range(5)]
-    eventually(lambda: queues(server) == [(11, 40), (5, 40)], "all wait")
+    eventually(lambda: queues(server) == [(11, 40), (5, 40)], "the connections wait in both queues")
     os.kill(worker, Signals.SIGCONT)
     for connection in waiting:
         connection.sendall(client.packet())
