@@ -61,8 +61,8 @@ def ask_http(path: Path, count: int) -> None:
                 pass
 
 
-def main(count: int, what: str = "") -> None:
-    http, log_format = what == "http", what.replace("http", "")
+def main(count: int, mode: str = "") -> None:
+    http, log_format = mode == "http", mode.replace("http", "")
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "app.sock"
         listener = socket.socket(socket.AF_UNIX)

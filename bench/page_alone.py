@@ -51,8 +51,8 @@ def main() -> None:
 def cost_us(shape: Shape, mode: str, duration_s: float) -> float:
     """Processor time of a request: the mean over the processes."""
     clients = CLIENTS // shape.workers
-    what = (mode, shape.application, shape.request.page, str(clients), str(duration_s))
-    command = [sys.executable, "-m", "bench.page_alone", *what]
+    arguments = (mode, shape.application, shape.request.page, str(clients), str(duration_s))
+    command = [sys.executable, "-m", "bench.page_alone", *arguments]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(shape.workers)]
     said = [process.communicate()[0] for process in processes]
     if any(process.returncode for process in processes):

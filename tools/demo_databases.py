@@ -29,7 +29,7 @@ class DemoSite:
     """One of the examples.
 
     Args:
-        what: a description.
+        title: a description.
         application: MODULE:CALLABLE.
         directory: the directory of the module.
         environ: the addresses of the database servers.
@@ -38,7 +38,7 @@ class DemoSite:
         port: the port of its wsgid on the loopback.
     """
 
-    what: str
+    title: str
     application: str
     directory: Path
     environ: Mapping[str, str]
@@ -79,11 +79,11 @@ def run(running: ExitStack, stop: StopRequest) -> None:
         options = ("--http", f"{HOST}:{site.port}", "--harakiri", str(HARAKIRI_S))
         serving = wsgid(site.application, *options, directory=site.directory, environ=site.environ)
         servers.append(running.enter_context(serving))
-    serve({site.url: site.what for site in sites}, servers, [f"{site.attempt} {site.url}/" for site in sites], stop)
+    serve({site.url: site.title for site in sites}, servers, [f"{site.attempt} {site.url}/" for site in sites], stop)
 
 
-def say(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
+def say(step: str) -> None:
+    print(step, file=sys.stderr, flush=True)
 
 
 def examples(postgres: Postgres, mariadb: MariaDb, redis: Redis) -> Iterator[DemoSite]:

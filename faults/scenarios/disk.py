@@ -44,9 +44,9 @@ def _serve_without_log(logto: str, count: int) -> list[Result]:
     ]
 
 
-def _loud_rows(met: dict[str, Counter[str]], what: str) -> list[Result]:
+def _loud_rows(met: dict[str, Counter[str]], log: str) -> list[Result]:
     return [
-        all_met(f"{what}: {path} answered", counts, counts.total(), "500" if path == "/broken" else "200")
+        all_met(f"{log}: {path} answered", counts, counts.total(), "500" if path == "/broken" else "200")
         for path, counts in met.items()
     ]
 

@@ -93,9 +93,9 @@ class Load:
         self._begun = False
 
     def __enter__(self) -> "Load":
-        self._said = tempfile.TemporaryFile()  # a file, so that the clients never wait for a reader
+        self._output = tempfile.TemporaryFile()  # a file, so that the clients never wait for a reader
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.load_clients"], cwd=ROOT, stdin=subprocess.PIPE, stdout=self._said
+            [sys.executable, "-m", "tests.support.load_clients"], cwd=ROOT, stdin=subprocess.PIPE, stdout=self._output
         )
         assert self._process.stdin
         pickle.dump(self.plan, self._process.stdin)
@@ -107,7 +107,7 @@ class Load:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._process.stdin
-        with self._process, self._said:  # waits for the end of the process
+        with self._process, self._output:  # waits for the end of the process
             if error is not None:
                 self._process.kill()
             self._process.stdin.close()  # this tells the clients that the block is over
@@ -149,17 +149,17 @@ class Load:
 
     def _take_in(self) -> None:
         """Read the records that have been written since the last time."""
-        if self._said.closed:
+        if self._output.closed:
             return
-        size_bytes = os.fstat(self._said.fileno()).st_size
-        block = os.pread(self._said.fileno(), size_bytes - self._read_bytes, self._read_bytes)
+        size_bytes = os.fstat(self._output.fileno()).st_size
+        block = os.pread(self._output.fileno(), size_bytes - self._read_bytes, self._read_bytes)
         lines, _, _ = block.rpartition(b"\n")  # the last line may be incomplete
         if not lines:
             return
         self._read_bytes += len(lines) + 1
-        said = [json.loads(line) for line in lines.split(b"\n")]
-        self._begun = self._begun or BEGUN in said
-        fresh = [Record(*record) for record in said if record != BEGUN]
+        received = [json.loads(line) for line in lines.split(b"\n")]
+        self._begun = self._begun or BEGUN in received
+        fresh = [Record(*record) for record in received if record != BEGUN]
         self._records += fresh
         self._outcomes.update(record.outcome for record in fresh)
 

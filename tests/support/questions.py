@@ -29,19 +29,19 @@ def decode(buffer: bytes, max_vars: int, base: dict[str, str] | None) -> Any:
 def http(data: bytes, sizes: list[int]) -> list[Any]:
     """What an HTTP decoder does with these bytes, which arrive in pieces: its events, and its state at each event."""
     decoder = Decoder(Limits(line_bytes=200, headers=10, head_bytes=500), {"wsgi.errors": "ours"})
-    said: list[Any] = []
+    answers: list[Any] = []
     for size in [*sizes, len(data)]:
         decoder.feed(data[:size])
         data = data[size:]
-        told: Any = ""
-        while told is not None:
-            said.append((decoder.is_between, decoder.has_next))
-            told = _told(decoder.take())
-            said.append(told)
-    return [*said, decoder.beyond]
+        event: Any = ""
+        while event is not None:
+            answers.append((decoder.is_between, decoder.has_next))
+            event = _in_words(decoder.take())
+            answers.append(event)
+    return [*answers, decoder.beyond]
 
 
-def _told(event: Any) -> Any:
+def _in_words(event: Any) -> Any:
     if isinstance(event, HttpHead):
         return {name: getattr(event, name) for name in HttpHead.__slots__}
     if isinstance(event, PeerError):
@@ -73,13 +73,13 @@ def body(first: bytes, pieces: list[bytes], content_length: int, sizes: list[int
             return left.pop(0)[:size_bytes] if left else b""
 
     made = Body(first, content_length, Peer())
-    said: list[Any] = []
+    answers: list[Any] = []
     for size in sizes:
         try:
-            said.append(made.stream.read(size))
+            answers.append(made.stream.read(size))
         except ClientDisconnected as error:
-            said.append(str(error))
-    return said, made.unread_bytes
+            answers.append(str(error))
+    return answers, made.unread_bytes
 
 
 def response(method: str, status: Any, headers: Any, blocks: list[bytes], as_list: bool) -> Any:
@@ -116,14 +116,14 @@ def file() -> Any:
 def chunks(data: bytes, sizes: list[int], lines: int, size_bytes: int) -> list[Any]:
     """What the decoder of a chunked body does with these bytes, which arrive in pieces."""
     decoder = Chunks(lines, size_bytes)
-    said: list[Any] = []
+    answers: list[Any] = []
     rest = b""
     for size in [*sizes, len(data)]:
         rest, data = rest + data[:size], data[size:]
         end = decoder.decode(rest, 0)
         rest = rest[end:]
-        said.append((end, decoder.take(), decoder.ended, decoder.error and str(decoder.error)))
-    return said
+        answers.append((end, decoder.take(), decoder.ended, decoder.error and str(decoder.error)))
+    return answers
 
 
 def split_target(text: str, method: str) -> Any:

@@ -42,11 +42,11 @@ def open_to_all(directory: Path) -> None:
         parent.chmod(0o755)
 
 
-def eventually(question: Callable[[], T], what: str) -> T:
+def eventually(question: Callable[[], T], event: str) -> T:
     """Ask until the answer is true. This is for states of the kernel that are not announced."""
     deadline_s = time.monotonic() + PATIENCE_S
     while not (answer := question()):
-        assert time.monotonic() < deadline_s, f"never: {what}"
+        assert time.monotonic() < deadline_s, f"never: {event}"
         time.sleep(0.005)
     return answer
 
@@ -158,8 +158,8 @@ class Server:
 
     def tcp_addresses(self) -> list[TcpAddress]:
         """Host and port of each TCP socket of IPv4 of the server, by the log."""
-        said = self.wait_for(r"listens on (.*) with")[0]
-        found = (re.fullmatch(r"([\d.]+):(\d+)", name) for name in said[1].split(", "))
+        line = self.wait_for(r"listens on (.*) with")[0]
+        found = (re.fullmatch(r"([\d.]+):(\d+)", name) for name in line[1].split(", "))
         return [(match[1], int(match[2])) for match in found if match]
 
     def worker_pids(self) -> list[int]:

@@ -35,7 +35,7 @@ QUIET_S, HEAD_S = 1000.0, 100.0  # longer than any test
 SOON_S = 0.003  # a wait that ends with a time-out in each form
 
 
-def _said(call: Callable[..., Any], *arguments: Any) -> Any:
+def _result(call: Callable[..., Any], *arguments: Any) -> Any:
     try:
         found = call(*arguments)
     except (OSError, ClientDisconnected, PeerError) as error:
@@ -78,9 +78,9 @@ def system_calls(steps: list[Step]) -> list[Any]:
         client = _Client(ours)
         try:
             return [
-                _said(getattr(client, name), *arguments)
+                _result(getattr(client, name), *arguments)
                 if hasattr(client, name)
-                else _said(getattr(syscalls, name), fd, *arguments)
+                else _result(getattr(syscalls, name), fd, *arguments)
                 for name, *arguments in steps
             ]
         finally:
@@ -96,14 +96,14 @@ def accepted(clients: int, http: bool) -> list[Any]:
         waiting = [socket.create_connection(listener.getsockname()) for _ in range(clients)]
         select.select([door.fd], [], [], 20) if clients else None
         fds = [door.accept() for _ in range(clients + 1)]
-        said: list[Any] = [door.http, door.wrap, [fd >= 0 for fd in fds]]
-        said += [(os.get_blocking(fd), os.get_inheritable(fd)) for fd in fds[:-1]]
+        results: list[Any] = [door.http, door.wrap, [fd >= 0 for fd in fds]]
+        results += [(os.get_blocking(fd), os.get_inheritable(fd)) for fd in fds[:-1]]
         for fd in fds[:-1]:
             syscalls.close(fd)
         for connection in waiting:
             connection.close()
         door.close()
-        return [*said, door.fd, _said(lambda: bool(door.accept()))[:7]]
+        return [*results, door.fd, _result(lambda: bool(door.accept()))[:7]]
 
 
 def _is_open(fd: int) -> bool:
@@ -114,12 +114,12 @@ def connection(steps: list[Step]) -> list[Any]:
     """What a connection returns from its methods of these names; or actions of the client."""
     with _pair() as (ours, fd):
         client, served = _Client(ours), Connection(fd, SOON_S, True)
-        said = []
+        results = []
         try:
             for name, *arguments in steps:
-                said.append(_said(getattr(client if hasattr(client, name) else served, name), *arguments))
-                said.append((served.fd == fd, served.http, served.watcher))
-            return said
+                results.append(_result(getattr(client if hasattr(client, name) else served, name), *arguments))
+                results.append((served.fd == fd, served.http, served.watcher))
+            return results
         finally:
             served.close()
             assert not _is_open(fd)
@@ -137,16 +137,16 @@ def http_connection(data: bytes, sizes: list[int], reads: list[int], length: int
     """
     with _pair() as (ours, fd):
         served = _exchange(fd, Leaving(0.0) if leaves else Leaving())
-        said: list[Any] = []
+        results: list[Any] = []
         try:
             for size in [*sizes, len(data)]:
                 ours.send(data[:size])
                 data = data[size:]
-                while (arrival := served.advance()) is Arrival.HEAD and _answer(served, reads, length, said):
+                while (arrival := served.advance()) is Arrival.HEAD and _answer(served, reads, length, results):
                     pass
-                said.append(arrival.name)
+                results.append(arrival.name)
             ours.shutdown(socket.SHUT_WR)
-            return [*said, _said(served.advance), served.served, str(served.refused)]
+            return [*results, _result(served.advance), served.served, str(served.refused)]
         finally:
             served.connection.close()
 
@@ -156,18 +156,18 @@ def _exchange(fd: int, leaving: Leaving) -> HttpConnection:
     return HttpConnection(Connection(fd, SOON_S, True), decoder, Trusted("unix"), leaving, BodyRate(0, 0.0))
 
 
-def _answer(served: HttpConnection, reads: list[int], length: int | None, said: list[Any]) -> bool:
+def _answer(served: HttpConnection, reads: list[int], length: int | None, results: list[Any]) -> bool:
     """Serve one request. Returns whether the connection goes on."""
     try:
         head = served.next_head()
     except PeerError as error:
-        said.append(str(error))
+        results.append(str(error))
         return False
-    said.append((head.variables["PATH_INFO"], head.content_length, served.is_trusted))
-    said += [_said(served.recv, size) for size in reads]
+    results.append((head.variables["PATH_INFO"], head.content_length, served.is_trusted))
+    results += [_result(served.recv, size) for size in reads]
     lines = served.head_lines(200, "HTTP/1.1 200 OK\r\n", length, False)
-    said.append(re.sub(r"Date: [^\r]*", "Date", lines))
-    said.append((served.keep_alive, served.chunked, served.close_delimited, served.taken, served.head_out))
+    results.append(re.sub(r"Date: [^\r]*", "Date", lines))
+    results.append((served.keep_alive, served.chunked, served.close_delimited, served.taken, served.head_out))
     return served.settle()
 
 
@@ -182,16 +182,16 @@ def idle_connections(steps: list[Step], count: int, places: int) -> list[Any]:
         theirs.setblocking(False)
         exchanges.append(_exchange(theirs.detach(), Leaving()))
     idle = IdleConnections(get_hub(), QUIET_S, HEAD_S, places, lambda served: ready.append(exchanges.index(served)))
-    said: list[Any] = []
+    results: list[Any] = []
     try:
         for served in exchanges:
             idle.keep(served, served.advance(), time.monotonic())
         for name, *arguments in steps:
-            said.append(_idle_step(idle, held, exchanges, start_s, name, arguments))
+            results.append(_idle_step(idle, held, exchanges, start_s, name, arguments))
             gevent.sleep(0.001)  # now the event loop looks at all sockets,
             gevent.sleep(0.001)  # and now it has called all callbacks that waited
-            said.append((len(idle), sorted(ready), [served.connection.fd >= 0 for served in exchanges]))
-        return said
+            results.append((len(idle), sorted(ready), [served.connection.fd >= 0 for served in exchanges]))
+        return results
     finally:
         for (ours, _), served in zip(held, exchanges):
             ours.close()
@@ -203,7 +203,7 @@ def _idle_step(
 ) -> Any:
     if name in ("says", "leaves"):
         ours = held[given[0] % len(held)][0]
-        return _said(ours.send, given[1]) if name == "says" else _said(ours.close)
+        return _result(ours.send, given[1]) if name == "says" else _result(ours.close)
     if name == "delay":
         return idle.delay(given[0])
     if name == "hurry":

@@ -244,10 +244,7 @@ def test_a_request_that_is_ended_while_it_waits_leaves_the_threads_right(start: 
         ended = []
         for number in range(4):
             ended.append(stack.enter_context(send(tmp_path, "/one", "0.5")))
-            eventually(
-                lambda count=number: sum(load(tmp_path)) == count + 1 or totals(tmp_path)[1] > 0,
-                "the request has made its call",
-            )  # type: ignore[misc]
+            eventually(lambda count=number: sum(load(tmp_path)) == count + 1 or totals(tmp_path)[1] > 0, "calls arrive")  # type: ignore[misc]
         assert [client.parse(client.read_all(each)).status for each in ended] == [504] * 4
     assert load(tmp_path) == (1, 0) and totals(tmp_path) == (4, 4)
     with send(tmp_path, "/one") as later:

@@ -222,13 +222,13 @@ def test_an_image_that_cannot_start_can_be_stopped(start: Start, tmp_path: Path)
 
 
 @contextmanager
-def limited(pid: int, what: str, most: int, become: Sequence[str] = ()) -> Iterator[None]:
+def limited(pid: int, limit: str, most: int, become: Sequence[str] = ()) -> Iterator[None]:
     """Set a soft limit of a process, with the name that prlimit(1) uses. Only the user of the process may do this."""
     prlimit = [*become, "prlimit", f"--pid={pid}"]
-    before = subprocess.check_output([*prlimit, f"--{what}", "--output=SOFT", "--noheadings"], text=True).strip()
-    subprocess.run([*prlimit, f"--{what}={most}:"], check=True)
+    before = subprocess.check_output([*prlimit, f"--{limit}", "--output=SOFT", "--noheadings"], text=True).strip()
+    subprocess.run([*prlimit, f"--{limit}={most}:"], check=True)
     yield
-    subprocess.run([*prlimit, f"--{what}={before}:"], check=True)
+    subprocess.run([*prlimit, f"--{limit}={before}:"], check=True)
 
 
 def other_user() -> list[str]:

@@ -188,7 +188,7 @@ def test_a_log_that_cannot_be_reopened_stays_open(start: Start, tmp_path: Path) 
             "cannot be written: No such file or directory; choose another file; the old file stays in use"
             in said.read_text()
         ),
-        "the log names the old file",
+        "the log says that the old file stays in use",
     )
     assert ask(server) == 200 and server.stop() == 0
     assert "the application's own words" in said.read_text()

@@ -59,7 +59,7 @@ def test_uploads_that_are_refused_cost_no_other_client_an_answer(start: Start, b
         return answers
 
     def ask(url: str) -> list[int]:
-        with requests.Session() as session:  # of POST: nginx tries no other connection for it once it is sent
+        with requests.Session() as session:  # for POST: nginx does not send a POST again over another connection
             return [session.post(f"{url}/", data=b"a").status_code for _ in range(UNRELATED // 3)]
 
     with Nginx(SITE % (int(said[1]), buffering)) as nginx, ThreadPoolExecutor(6) as pool:

@@ -147,8 +147,8 @@ def test_a_call_begins_once_or_never(gives_up: list[bool]) -> None:
     began: list[int] = []
     call = Call(lambda: began.append(1))
     assert call.waits
-    for one in gives_up:
-        if one:
+    for caller_gives_up in gives_up:
+        if caller_gives_up:
             call.claim()
         else:
             call.run()
