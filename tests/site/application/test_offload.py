@@ -205,7 +205,7 @@ def test_an_exception_reaches_the_caller_with_its_traceback_and_is_logged_once(s
     ],
 )
 @pytest.mark.parametrize("options", [(), ("--lazy-apps",)], ids=["template", "lazy"])
-def test_it_works_wherever_it_is_called(
+def test_an_offloaded_function_works_wherever_it_is_called(
     start: Start, tmp_path: Path, path: str, answer: str, options: tuple[str, ...]
 ) -> None:
     server = serve(start, tmp_path, *options)
@@ -266,7 +266,7 @@ def test_a_leaving_worker_finishes_calls_in_flight(start: Start, tmp_path: Path)
     assert totals(tmp_path) == (2, 0)  # the counts outlive the worker
 
 
-def test_a_call_that_nobody_waits_for_is_waited_for_as_what_requests_leave_behind(start: Start, tmp_path: Path) -> None:
+def test_a_leaving_worker_waits_for_a_call_whose_request_has_ended(start: Start, tmp_path: Path) -> None:
     server = serve(start, tmp_path)
     get(tmp_path, "/short")
     server.send_signal(Signals.SIGHUP)

@@ -380,7 +380,7 @@ def test_only_what_goes_out_is_a_connection(site: Path, servers: Servers) -> Non
         assert shown(site) == before
 
 
-def test_visitors_over_tcp_are_none_also_when_the_listener_is_closed(start: Start, tmp_path: Path) -> None:
+def test_connections_of_clients_do_not_count_also_when_the_listener_is_closed(start: Start, tmp_path: Path) -> None:
     server = start("--http", "127.0.0.1:0", "app:application", app=APP).wait_ready(1)
     with socket.create_connection(server.tcp_addresses()[0]) as visitor:
         visitor.sendall(b"GET /sleep HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -453,7 +453,7 @@ def test_the_age_counts_from_when_a_connection_was_there_first(site: Path, tmp_p
         get(site, "/close")
 
 
-def test_each_worker_says_its_own(start: Start, tmp_path: Path) -> None:
+def test_each_worker_reports_its_own_connections(start: Start, tmp_path: Path) -> None:
     start("--socket", "app.sock", "--workers", "2", "app:application", app=APP).wait_ready(2)
     assert said(tmp_path, "connections") == {"connections": [], "total": 0, "silent": {}}
     with socket.socket(socket.AF_UNIX) as listener:
@@ -550,7 +550,7 @@ def test_without_metrics_no_worker_reports(start: Start, tmp_path: Path) -> None
     assert "is killed" not in server.log
 
 
-def test_a_worker_that_lies_spoils_only_these_numbers(start: Start, tmp_path: Path) -> None:
+def test_a_worker_that_sends_wrong_counts_changes_only_these_numbers(start: Start, tmp_path: Path) -> None:
     server = start("--socket", "app.sock", "--metrics", "metrics.sock", "app:application", app=attacks.APP).wait_ready(
         1
     )

@@ -52,5 +52,5 @@ def test_wsgid_and_the_standard_library_are_not_the_application() -> None:
     assert blame._is_library(blame.__file__)
 
 
-def test_what_wsgid_does_for_an_operator_is_nobodys_fault() -> None:
+def test_work_of_wsgid_for_an_operator_is_not_blamed() -> None:
     assert blamed(calls("/x/heap.py", "report", here, module="wsgid.diagnostics.heap")()) is None

@@ -31,7 +31,7 @@ def test_a_function_returns_what_it_returns(value: int, plus: int) -> None:
         assert offloaded(value, plus=plus) == twice(value, plus=plus)
 
 
-def test_it_looks_like_the_function_and_runs_in_the_thread_of_the_caller() -> None:
+def test_an_offloaded_function_looks_like_the_function_and_runs_in_the_thread_of_the_caller() -> None:
     offloaded = offload(twice)
     assert (offloaded.__name__, offloaded.__doc__) == ("twice", "Twice the value.")
     assert offload(threading.get_ident)() == threading.get_ident()
@@ -99,7 +99,7 @@ def test_an_impossible_value_is_refused_and_named(options: dict[str, Any]) -> No
         offload(twice, **options)
 
 
-def test_the_error_is_one_of_ours_and_a_time_out() -> None:
+def test_the_error_is_a_wsgid_error_and_a_time_out() -> None:
     assert issubclass(OffloadTimeout, WsgidError) and issubclass(OffloadTimeout, TimeoutError)
 
 

@@ -104,7 +104,7 @@ def test_what_the_log_has_shown_counts_for_the_share_and_not_for_the_sentence() 
     assert loop.standstill.permille > 700 and not loop.said
 
 
-def test_who_alternates_between_places_fills_no_log() -> None:
+def test_stops_at_alternating_places_do_not_fill_the_log() -> None:
     loop = Loop()
     for number in range(3 * SAID_MAX):
         loop.stutters(0.9, 15, place(f"view_{number}"))

@@ -83,7 +83,7 @@ def test_requests_that_follow_each_other_without_a_switch_are_runs_of_their_own(
     assert watched.standstill.stood_s == pytest.approx(0.105)
 
 
-def test_time_that_the_process_did_not_have_is_nobodys_fault() -> None:
+def test_time_without_a_processor_does_not_count() -> None:
     watched = Watched()
     watched.tick(1.0)
     watched.tick(6.0, 1.005, lost_s=4.98)  # the process was stopped
