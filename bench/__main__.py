@@ -74,11 +74,16 @@ def parse() -> Options:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     groups = sorted({shape.group for shape in SHAPES.values() if shape.group})
     parser.add_argument(
-        "shapes", nargs="*", metavar="SHAPE", help=f"of {', '.join(SHAPES)}; or a group of them: {', '.join(groups)}"
+        "shapes",
+        nargs="*",
+        metavar="SHAPE",
+        help=f"one of {', '.join(SHAPES)}; or a group of shapes: {', '.join(groups)}",
     )
     parser.add_argument("--rounds", type=int, default=5, help="runs of each peer in each shape (default 5)")
     parser.add_argument("--seconds", type=int, default=3, help="length of the measurement of a run (default 3)")
-    parser.add_argument("--peer", action="append", choices=list(PEERS), help="this one alone; repeatable")
+    parser.add_argument(
+        "--peer", action="append", choices=list(PEERS), help="measure only this peer; may be given several times"
+    )
     given = parser.parse_args()
     for name in given.shapes:
         if not named(name):

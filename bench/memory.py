@@ -48,7 +48,7 @@ def in_flight(count: int) -> Measure:
 
         met = crowd.run(itertools.chain([weigh()], _askers(server, count)), count + 1)
         if not weights_bytes:
-            raise ServerError(f"never {count:,} in flight: {dict(met)}")
+            raise ServerError(f"{count:,} requests were never in flight together: {dict(met)}")
         return {Metric.IN_FLIGHT_BYTES: (weights_bytes[0] - before_bytes) / count, Metric.ERRORS: _bad(met)}
 
     return measure

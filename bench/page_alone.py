@@ -56,7 +56,7 @@ def cost_us(shape: Shape, mode: str, duration_s: float) -> float:
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(shape.workers)]
     said = [process.communicate()[0] for process in processes]
     if any(process.returncode for process in processes):
-        raise SystemExit(f"{shape.name}: the page fails by itself")
+        raise SystemExit(f"{shape.name}: the page fails also without a server")
     return sum(map(float, said)) / len(said)
 
 

@@ -95,7 +95,7 @@ def running(peer: Peer, launch: Launch, nginx: Nginx, request: Request, route: R
             try:
                 _wait_until_up(process, server, request)
             except ServerError as error:
-                raise ServerError(f"{error}; its last words: {_last_words(log.fileno())}") from None
+                raise ServerError(f"{error}; its log ends with: {_last_words(log.fileno())}") from None
             yield server
         finally:
             child.end(process, signal.SIGTERM)

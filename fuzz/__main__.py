@@ -30,7 +30,7 @@ class Outcome:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
-    parser.add_argument("--seconds", type=int, default=SECONDS, help="in all (default: %(default)s)")
+    parser.add_argument("--seconds", type=int, default=SECONDS, help="length of the whole run (default: %(default)s)")
     given = parser.parse_args()
     names: list[str] = given.targets or [*TARGETS]
     if unknown := [name for name in names if name not in TARGETS]:

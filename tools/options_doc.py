@@ -70,7 +70,7 @@ def _names(option: Option) -> str:
 
 def _default(option: Option) -> str:
     if "(default:" in option.text:
-        return ""  # the meaning says it
+        return ""  # the column "meaning" describes this default
     if option.default in ((), "", None, -1, (-1, -1)):
         return ""
     return "" if option.default == 0 and option.kind is not values.FLAG else option.show(option.default)

@@ -100,8 +100,11 @@ STARTED = {
         "import socket; db = socket.create_connection(('127.0.0.1', TCP))",
         SOCKETS + "127.0.0.1:TCP (descriptor ",
     ),
-    "one of IPv6": ("import socket; db = socket.create_connection(('::1', SIX))", SOCKETS + "[::1]:SIX (descriptor "),
-    "one to a unix socket": (
+    "a connection over IPv6": (
+        "import socket; db = socket.create_connection(('::1', SIX))",
+        SOCKETS + "[::1]:SIX (descriptor ",
+    ),
+    "a connection to a unix socket": (
         "import socket; db = socket.socket(socket.AF_UNIX); db.connect('PATH')",
         SOCKETS + "PATH (descriptor ",
     ),

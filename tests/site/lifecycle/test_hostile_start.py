@@ -203,7 +203,7 @@ BUSY = SLOW.replace("time.sleep(100)", "exec('while True: pass')")
 IN_C = SLOW.replace("time.sleep(100)", "sum(__import__('itertools').repeat(1, 10**13))")
 
 
-@pytest.mark.parametrize("app", [SLOW, BUSY], ids=["it waits in the hub", "it is busy"])
+@pytest.mark.parametrize("app", [SLOW, BUSY], ids=["the import waits in the hub", "the import is busy"])
 @pytest.mark.parametrize(("options", "process"), [([], "template 0"), (["--lazy-apps"], "worker 0")])
 def test_an_import_that_takes_too_long_logs_its_stack(start: Start, app: str, options: list[str], process: str) -> None:
     """By SIGXCPU, the signal of the master after --boot-timeout. tests/unit/supervisor/test_fleet.py tests the

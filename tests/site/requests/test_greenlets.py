@@ -203,7 +203,7 @@ IS_INTERRUPTED = {
     "exits": answered("/exits", 500),
     "gevent.Timeout": answered("/timeout", 500),
     "exits in close()": answered("/late", 200),
-    "left while it is sent": left_while_it_is_sent,
+    "left while the response is sent": left_while_it_is_sent,
     "harakiri over http": answered_over_http("/harakiri", 504),
     "exits over http": answered_over_http("/exits", 500),
 }

@@ -1,4 +1,4 @@
-"""wsgidctl and a server that lies: another user's socket, endless answers, commands to the terminal."""
+"""wsgidctl with a hostile server: another user's socket, endless answers, commands to the terminal."""
 
 import json
 import os

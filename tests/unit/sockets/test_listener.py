@@ -201,7 +201,9 @@ def free_port() -> int:
         return port
 
 
-@pytest.mark.parametrize("options", [[], ["--reuse-port", "--workers", "2"]], ids=["one socket", "one a worker"])
+@pytest.mark.parametrize(
+    "options", [[], ["--reuse-port", "--workers", "2"]], ids=["one socket", "a socket for each worker"]
+)
 def test_a_listener_on_all_ipv6_addresses_serves_ipv4_too(start: Start, options: list[str]) -> None:
     """As with gunicorn and uWSGI. The log and --forwarded-allow-ips have the peer's real IPv4 address."""
     server = start(
