@@ -336,7 +336,7 @@ def test_a_program_that_the_application_starts_inherits_nothing(shared: Server) 
 
 
 def test_greenlets_that_wait_in_the_worker_do_not_go_on_in_the_child(start: Start, tmp_path: Path) -> None:
-    """Neither by its time-out, nor by the lock that the child releases: otherwise it would be done twice."""
+    """Neither by its time-out, nor by the lock that the child releases: otherwise their work would be done twice."""
     server = serve(start)
     with ThreadPoolExecutor(3) as visitors:
         held = visitors.submit(ask, server, "/hold")

@@ -1,8 +1,8 @@
 """When the kernel refuses a call of the master, the master logs one sentence, goes on serving, and tries again until
 the call succeeds.
 
-The tests have the most frequent reasons: the interpreter is missing while the virtual environment is rebuilt, the limit
-of processes or of open files is reached, the start directory was removed.
+Each of these refusals ended the site in earlier versions: the interpreter is missing while the virtual environment is
+rebuilt, the limit of processes or of open files is reached, the start directory was removed.
 """
 
 import errno
