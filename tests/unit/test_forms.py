@@ -1,6 +1,7 @@
 """The two sources of each hot module agree: a .pxd with the .py whose types it declares, and a .pyx with its .py.
 
-If a name is missing in one source, there is an AttributeError in one form only, or the type of a name that is gone.
+If a name is missing in one source, one form raises AttributeError, or a type is declared for a name that no longer
+exists.
 """
 
 import re
