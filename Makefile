@@ -1,11 +1,11 @@
-# make demo   a page on local ports, served by wsgid alone and behind nginx
+# make demo             a page on local ports, served by wsgid directly and behind nginx
 # make demo-databases   two sites with PostgreSQL, Redis and MariaDB, and these servers
-# make test   everything that has to hold before a commit
-# make faults the long runs: kills, reloads, floods, leaks, with every request counted
-# make fuzz   ten minutes of bytes that nobody would send, for every decoder
-# make coverage  how much of the code the tests run
-# make bench  what a request costs, beside other servers, in one run
-# The other targets are said where they stand.
+# make test             all checks and tests; they have to pass before a commit
+# make faults           long runs with kills, reloads, floods and leaks; every request is counted
+# make fuzz             ten minutes of malformed and random bytes for every decoder
+# make coverage         how much of the code the tests run
+# make bench            what a request costs, compared with other servers in the same run
+# Each of the other targets has a comment above it.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -21,12 +21,12 @@ demo: $(VENV)/.installed-demo
 demo-databases: $(VENV)/.installed-demo-databases
 	@PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m tools.demo_databases
 
-# These are needed, not wished for: without them this fails. nginx, who visits what it serves, who fails its calls, and
+# The tests need these programs, and fail without them: nginx, clients, strace (which makes system calls fail), and
 # databases.
 VISITORS = strace:strace curl:curl ab:apache2-utils wrk:wrk chromium:chromium chromedriver:chromium-driver \
 	promtool:prometheus
-# Tests wait for servers most of their time, and run two at a time; those that need the processors for a load do not.
-# What is about the hot path runs on both of its forms: compiled, with all others, and pure Python.
+# Most of the time the tests wait for servers, so two tests run at a time. Tests that put a load on a server run alone.
+# Tests of the hot path run on both forms: on the compiled form with all other tests, and on the pure Python form.
 TOGETHER = --numprocesses 2 --dist worksteal
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m tools.nginx >/dev/null
@@ -41,10 +41,11 @@ test: $(VENV)/.installed-test
 test-all:
 	@$(PYTHON) -m tools.test_all
 
-# How much of wsgid/ the tests run, in all processes, as one figure; half an hour. The pure form is measured: coverage.py
-# sees no line of a compiled module.
+# How much of wsgid/ the tests run, in all processes, as one figure. It takes half an hour. The pure form is measured,
+# because coverage.py sees no line of a compiled module.
 COVERAGE = $(CURDIR)/$(VENV)/coverage
-# What is about the compiled form, and about what the master imports: coverage.py imports gevent there.
+# Two tests are left out: the test of the compiled form, and the test of the master's imports, because coverage.py
+# imports gevent in the master.
 NOT_MEASURED = tests/unit/test_compiled.py::test_the_compiled_form_is_there \
 	tests/unit/test_layers.py::test_the_master_never_imports_gevent_nor_what_the_workers_run
 coverage: export COVERAGE_FILE = $(COVERAGE)/data
@@ -55,26 +56,26 @@ coverage: $(VENV)/.installed-test
 	@$(BIN)/python -m coverage combine --quiet $(COVERAGE)
 	@$(BIN)/python -m coverage report
 
-# Some ten minutes; `make faults ONLY="reload kill-workers"` runs these alone.
+# It takes some ten minutes. `make faults ONLY="reload kill-workers"` runs only these scenarios.
 faults: $(VENV)/.installed-test
 	@$(BIN)/python -m tools.nginx >/dev/null
 	@$(BIN)/python -m tools.apt strace:strace
 	@$(BIN)/python -m faults $(ONLY)
 
-# Ten minutes; `make fuzz ONLY="http --seconds 60"` tries these alone. Its environment, the compiled form with the address
-# sanitizer and what it has found are in .venv-fuzz.
+# It takes ten minutes. `make fuzz ONLY="http --seconds 60"` tries only this decoder. The virtual environment, the
+# compiled form with the address sanitizer, and the findings are in .venv-fuzz.
 fuzz: $(FUZZ_VENV)/.installed-fuzz
 	@$(FUZZ_VENV)/bin/python -m fuzz $(ONLY)
 
-# Forty minutes; `make bench ONLY="hello databases --rounds 2"` runs these alone. The peers have an environment
-# of their own.
+# It takes forty minutes. `make bench ONLY="hello databases --rounds 2"` measures only these shapes. The peers have a
+# virtual environment of their own.
 bench: $(BENCH_VENV)/.installed-bench
 	@$(BENCH_VENV)/bin/python -m bench $(ONLY)
 
-# The compiled form again, after a change to its sources.
+# Compile the hot path again, after a change to its sources.
 build: $(VENV)/.installed-test
 
-# For machines without a compiler, with this one's Python: dist/wsgid-*.whl
+# A wheel for machines without a compiler that have the Python of this machine: dist/wsgid-*.whl
 wheel:
 	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
 
@@ -85,13 +86,13 @@ lint: $(VENV)/.installed-test
 	@$(BIN)/python -m mypy
 	@$(BIN)/python -m bandit --quiet --configfile pyproject.toml --recursive wsgid
 
-# Whatever the other targets made.
+# Remove all files that the other targets have made.
 clean:
 	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .hypothesis
 	find wsgid -name "*.so" -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Done again when the metadata changes, or what is compiled.
+# An environment is updated when the metadata or a source of a compiled module changes.
 HOT = $(shell find wsgid -name "*.pyx" -o -name "*.pxd")
 INSTALLED = setup.cfg setup.py pyproject.toml $(HOT) $(wildcard $(HOT:.pxd=.py))
 

@@ -1,1 +1,2 @@
-"""What a request costs: wsgid beside the servers one would use instead (docs/bench.md). It is not installed."""
+"""What a request costs: wsgid beside other servers for the same purpose (docs/bench.md). This package is not
+installed."""

@@ -1,6 +1,7 @@
-"""python -m bench [SHAPE|GROUP ...]: measure these shapes, or all, and print the tables and which bars hold.
+"""python -m bench [SHAPE|GROUP ...]: measure these shapes, or all shapes, and print the tables and the bars.
 
-All of it takes some forty minutes.  It then writes bench/RESULTS.md.  Exit code 1 if a bar is missed.
+All shapes take some forty minutes. Only then the results are written to bench/RESULTS.md. The exit code is 1 if a bar
+is missed.
 """
 
 import argparse
@@ -43,10 +44,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What there is around the servers, the same for all of them."""
+    """The programs around the servers. They are the same for all servers."""
 
     nginx: Nginx
-    socket: Path  # where they listen, one after the other
+    socket: Path  # the path on which the servers listen, one after the other
     databases: Databases
 
 
@@ -73,11 +74,16 @@ def parse() -> Options:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     groups = sorted({shape.group for shape in SHAPES.values() if shape.group})
     parser.add_argument(
-        "shapes", nargs="*", metavar="SHAPE", help=f"of {', '.join(SHAPES)}; or a group of them: {', '.join(groups)}"
+        "shapes",
+        nargs="*",
+        metavar="SHAPE",
+        help=f"one of {', '.join(SHAPES)}; or a group of shapes: {', '.join(groups)}",
     )
     parser.add_argument("--rounds", type=int, default=5, help="runs of each peer in each shape (default 5)")
-    parser.add_argument("--seconds", type=int, default=3, help="that a run is measured (default 3)")
-    parser.add_argument("--peer", action="append", choices=list(PEERS), help="this one alone; repeatable")
+    parser.add_argument("--seconds", type=int, default=3, help="length of the measurement of a run (default 3)")
+    parser.add_argument(
+        "--peer", action="append", choices=list(PEERS), help="measure only this peer; may be given several times"
+    )
     given = parser.parse_args()
     for name in given.shapes:
         if not named(name):
@@ -87,7 +93,8 @@ def parse() -> Options:
 
 
 def interrupt(_number: int, _frame: object) -> None:
-    """Once: a second Ctrl-C must not come between us and the end of what we have started."""
+    """Accept only one Ctrl-C: a second one must not interrupt the end of the processes that this program has
+    started."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
@@ -96,7 +103,7 @@ def interrupt(_number: int, _frame: object) -> None:
 def bench(options: Options) -> dict[str, Table]:
     apt.ensure("wrk", "wrk")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the servers inherit it
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the servers inherit the limit
     os.environ[apps.TURNS_NAME] = str(calibrate())
     found: dict[str, Table] = {}
     with tempfile.TemporaryDirectory(prefix="wsgid-bench-") as directory:
@@ -110,7 +117,8 @@ def bench(options: Options) -> dict[str, Table]:
 
 
 def measure(shape: Shape, options: Options, surroundings: Surroundings) -> Table:
-    """Rounds back and forth: a machine that slowly gets faster or slower does so for all."""
+    """All peers run in each round, and every second round in reverse order. So a machine that slowly becomes faster or
+    slower affects all peers."""
     table: Table = {name: [] for name in shape.peers if name in options.peers}
     for number in range(options.rounds):
         order: Sequence[str] = list(table)[:: -1 if number % 2 else 1]

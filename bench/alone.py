@@ -1,10 +1,10 @@
-"""python -m bench.alone REQUESTS [http|FORMAT]: one worker's dispatcher, its client in another process, for profilers.
+"""python -m bench.alone REQUESTS [http|FORMAT]: one worker's dispatcher, with its client in another process.
 
     valgrind --tool=callgrind --toggle-collect=ev_invoke_pending python -m bench.alone 4000
 
-No nginx, no master, no timers: what is left is what a request costs the worker.  callgrind counts instructions, which
-are the same whatever else the machine does; docs/hot-path.md has the table.  With a FORMAT (of --log-format), the
-access log is on, and goes to a file.
+This is for profilers. There is no nginx, no master and no timer, only what a request costs the worker. callgrind counts
+instructions, so other programs on the machine do not change the count. docs/hot-path.md has the table. With a FORMAT
+(of --log-format), the access log is on and goes to a file.
 """
 
 from gevent import monkey
@@ -33,7 +33,7 @@ TOGETHER = 24  # connections that wait while the first of them is served
 
 
 def ask(path: Path, count: int) -> None:
-    """The client: so many requests, some of them waiting at any time."""
+    """The client: it makes this many requests, and some of them always wait."""
     packet = client.packet()
     for start in range(0, count, TOGETHER):
         asked = []
@@ -48,7 +48,7 @@ def ask(path: Path, count: int) -> None:
 
 
 def ask_http(path: Path, count: int) -> None:
-    """The client that keeps its connections, each with one request after the other."""
+    """The client that keeps its connections, and sends one request after the other on each of them."""
     kept = [socket.socket(socket.AF_UNIX) for _ in range(TOGETHER)]
     for connected in kept:
         connected.connect(str(path))
@@ -61,8 +61,8 @@ def ask_http(path: Path, count: int) -> None:
                 pass
 
 
-def main(count: int, what: str = "") -> None:
-    http, log_format = what == "http", what.replace("http", "")
+def main(count: int, mode: str = "") -> None:
+    http, log_format = mode == "http", mode.replace("http", "")
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "app.sock"
         listener = socket.socket(socket.AF_UNIX)
@@ -94,7 +94,7 @@ def main(count: int, what: str = "") -> None:
         os.close(log_fd)
         dispatcher.close()
         while not emptied.is_set():
-            dispatcher.look_after_parked(time.monotonic())  # as a worker's round does
+            dispatcher.look_after_parked(time.monotonic())  # as a worker does in its rounds
             time.sleep(0.02)
         monkey.get_original("os", "waitpid")(client_pid, 0)
     print(f"{compiled.described()}: {spent_s / count * 1e6:.1f} us of processor time a request")

@@ -1,4 +1,4 @@
-"""The applications that are served: one callable a shape, none with more work than its shape is about."""
+"""The applications that are served: one callable for each shape. No application does more than its shape needs."""
 
 import os
 import time
@@ -16,7 +16,7 @@ BLOCKS = 100
 WAIT_S = 0.010
 HOLD_S = 5.0
 TURNS_NAME = "BENCH_TURNS"
-TURNS = int(os.environ.get(TURNS_NAME, "0"))  # of the loop that is work
+TURNS = int(os.environ.get(TURNS_NAME, "0"))  # of the loop in `work`
 
 Environ = dict[str, Any]
 
@@ -26,12 +26,12 @@ def hello(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
 
 
 def wait(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    time.sleep(WAIT_S)  # the servers with gevent have patched it
+    time.sleep(WAIT_S)  # the servers with gevent have patched time.sleep
     return _answer(start_response, HELLO)
 
 
 def hold(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """Long enough for thousands to be in flight together."""
+    """Wait long enough for thousands of requests to be in flight together."""
     time.sleep(HOLD_S)
     return _answer(start_response, HELLO)
 
@@ -47,7 +47,7 @@ def stream(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
 
 
 def upload(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """Read all of it, and answer with its length."""
+    """Read the whole body, and answer with its length."""
     return _answer(start_response, b"%d" % len(environ["wsgi.input"].read()))
 
 

@@ -1,9 +1,9 @@
-"""The bars: what wsgid has to hold, each judged from the runs of one and the same benchmark.
+"""The bars: the values that wsgid has to reach. Each bar is judged from the runs of one benchmark.
 
 Rules
-* A bar against a peer is about the median of the ratios, or of the differences, round by round; any other about the
-  median of the values.
-* It is held only if not one run of wsgid in that shape failed or had an error.
+* A bar against a peer is about the median of the ratios, or of the differences, round by round. Any other bar is about
+  the median of the values.
+* A bar is held only if no run of wsgid in that shape failed or had an error.
 """
 
 import statistics
@@ -19,7 +19,7 @@ WITH_QUERY = ("django-5ms", "django-50ms", "flask-5ms", "flask-50ms")  # two wor
 
 
 class Beside(Enum):
-    """How a value is compared with another peer's."""
+    """How a value is compared with the value of another peer."""
 
     RATIO = "x"
     DIFFERENCE = "more than"
@@ -27,15 +27,15 @@ class Beside(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """At most so much.
+    """A value must not be higher than a bound.
 
     Args:
-        shape: where it is measured.
-        metric: what.
-        at_most: the value, the ratio to the other peer's, or the difference.
-        against: the other peer; empty for a bar that stands alone.
-        ours: whose bar it is.
-        beside: how it is compared with the other peer's.
+        shape: the shape that is measured.
+        metric: the metric that is compared.
+        at_most: the bound of the value, of its ratio to the other peer's value, or of the difference.
+        against: the other peer; empty for a bar without another peer.
+        ours: the peer that the bar is for.
+        beside: how the value is compared with the other peer's value.
     """
 
     shape: str
@@ -81,7 +81,7 @@ BARS: tuple[Bar, ...] = (
 
 
 def judge(found: dict[str, Table]) -> Iterator[Verdict]:
-    """Of all bars whose shape was measured, with all the peers that it is about."""
+    """The verdicts on all bars whose shape was measured with all the peers of the bar."""
     for bar in BARS:
         table = found.get(bar.shape, {})
         if bar.ours in table and (not bar.against or bar.against in table):

@@ -1,9 +1,10 @@
-"""The databases that a shape's application asks: private ones, which know how many connections they were asked for.
+"""The databases that a shape's application asks. They are private, and count the connections that are made to them.
 
 Rules
 * A database starts with the first shape that needs it, and ends with the benchmark.
-* The counts are the database's own and exact: no sampling, which would miss what is short.
-* They are of one server, from its start to the end of its measurement: nobody else is connected when a count begins.
+* The counts come from the database itself and are exact. Samples would miss short connections.
+* The counts belong to one server, from its start to the end of its measurement. No other client is connected when a
+  count begins.
 """
 
 import os
@@ -26,7 +27,7 @@ DEADLINE_S = 20.0
 class Counted(Protocol):
     """A database that counts its connections."""
 
-    variable: ClassVar[str]  # of the environment: where the application finds it
+    variable: ClassVar[str]  # the environment variable that tells the application the address
 
     @property
     def address(self) -> str: ...
@@ -38,12 +39,13 @@ class Counted(Protocol):
     def begin_count(self) -> None: ...
 
     def counts(self) -> tuple[int, int]:
-        """Since `begin_count`: the most connections at the same time, and all that were opened."""
+        """Since `begin_count`: the most connections at the same time, and the number of connections that were
+        opened."""
         ...
 
 
 class CountedPostgres(Postgres):
-    """It writes a line for each connection that begins and for each that ends."""
+    """PostgreSQL writes a log line for each connection that begins, and for each connection that ends."""
 
     variable: ClassVar[str] = "BENCH_POSTGRES"
     EVENT = re.compile(r"LOG:  (?:(connection authorized)|disconnection: ).*user=postgres")
@@ -70,7 +72,7 @@ class CountedPostgres(Postgres):
         return most, opened
 
     def _changes(self, from_bytes: int) -> Iterator[int]:
-        """1 for each connection that has begun, -1 for each that has ended, in their order."""
+        """1 for each connection that has begun, -1 for each connection that has ended, in their order."""
         with (self.directory / "log").open("rb") as log:
             log.seek(from_bytes)
             for event in self.EVENT.finditer(log.read().decode(errors="replace")):
@@ -78,7 +80,7 @@ class CountedPostgres(Postgres):
 
 
 class CountedMariaDb(MariaDb):
-    """Its status variables have both counts; the one who asks is connected, too."""
+    """MariaDB's status variables have both counts. The connection that reads them is counted, too."""
 
     variable: ClassVar[str] = "BENCH_MARIADB"
 
@@ -104,7 +106,7 @@ class CountedMariaDb(MariaDb):
 
     def begin_count(self) -> None:
         with self._asker.cursor() as cursor:
-            cursor.execute("FLUSH STATUS")  # sets Max_used_connections to what there are now
+            cursor.execute("FLUSH STATUS")  # sets Max_used_connections to the present number of connections
         self._opened_before = self._status("Connections")
 
     def counts(self) -> tuple[int, int]:
@@ -124,7 +126,7 @@ KINDS: dict[str, Callable[[], AbstractContextManager[Counted]]] = {
 
 
 class Databases:
-    """Those that were needed so far, from `with` to the end of its block."""
+    """The databases that were needed so far, from `with` to the end of its block."""
 
     def __enter__(self) -> Self:
         self._running: dict[str, Counted] = {}
@@ -137,13 +139,13 @@ class Databases:
     def get(self, kind: str) -> Counted:
         if kind not in self._running:
             database = self._stack.enter_context(KINDS[kind]())
-            os.environ[database.variable] = database.address  # the servers inherit it
+            os.environ[database.variable] = database.address  # the servers inherit the variable
             self._running[kind] = database
         return self._running[kind]
 
     @contextmanager
     def counting(self, kind: str) -> Iterator[Callable[[], Sample]]:
-        """The counts of a server that runs within the block; none if `kind` is empty."""
+        """The counts of a server that runs within the block; no counts if `kind` is empty."""
         if not kind:
             yield dict
             return
@@ -159,9 +161,9 @@ class Databases:
 
 
 def wait_until_alone(database: Counted) -> None:
-    """The server before has ended; the database may notice a moment later."""
+    """Wait until the database has noticed that the previous server has ended."""
     deadline_s = time.monotonic() + DEADLINE_S
     while database.connected():
         if time.monotonic() > deadline_s:
-            raise ServerError(f"the database has connections of the server before, after {DEADLINE_S:.0f} s")
+            raise ServerError(f"the database still has connections of the previous server, after {DEADLINE_S:.0f} s")
         time.sleep(POLL_S)

@@ -1,7 +1,7 @@
-"""A Django site whose page makes one query of so many milliseconds to PostgreSQL, with psycopg 3.
+"""A Django site whose page makes one query to PostgreSQL with psycopg 3. The query takes the given milliseconds.
 
-Paths are those of bench/front.py, and behind them the milliseconds: /uwsgi/5.  With /unpooled behind, the connection is
-no pool's: Django keeps one for each thread or greenlet (CONN_MAX_AGE=None).
+The paths are those of bench/front.py with the milliseconds behind them: /uwsgi/5. With /unpooled behind the
+milliseconds there is no pool: Django keeps one connection for each thread or greenlet (CONN_MAX_AGE=None).
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The smallest Flask site; its two paths are the ones that bench/front.py asks for."""
+"""The smallest Flask site. Its two paths are the paths that bench/front.py asks for."""
 
 from flask import Flask
 

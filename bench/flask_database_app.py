@@ -1,6 +1,7 @@
-"""A Flask site whose page makes one query of so many milliseconds to MariaDB, with SQLAlchemy's pool and PyMySQL.
+"""A Flask site whose page makes one query to MariaDB with SQLAlchemy's pool and PyMySQL. The query takes the given
+milliseconds.
 
-Its paths are those of bench/front.py, and behind them the milliseconds: /uwsgi/5.
+The paths are those of bench/front.py with the milliseconds behind them: /uwsgi/5.
 """
 
 import os

@@ -1,6 +1,6 @@
-/* The least that a request costs the kernel: accept, one read, one write, close.  Usage: floor SOCKET-PATH PROCESSES
+/* The smallest cost of a request in the kernel: accept, one read, one write, close.  Usage: floor SOCKET-PATH PROCESSES
  *
- * It answers as bench/apps.py's hello does under wsgid, whatever it was asked. */
+ * The answer to each request is the answer of `hello` in bench/apps.py under wsgid. */
 
 #define _GNU_SOURCE
 #include <stdio.h>

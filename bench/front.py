@@ -1,6 +1,6 @@
-"""The nginx in front of all servers: one process, one set of limits, one location a protocol.
+"""The nginx in front of all servers: one process, one set of limits, and one location for each protocol.
 
-The servers listen on the same path one after the other, so that nginx is the same to each.
+The servers listen on the same path one after the other, so nginx is the same for all servers.
 """
 
 from pathlib import Path
@@ -10,16 +10,16 @@ from tools.nginx import Nginx
 SITE = """\
 upstream kept {{
     server unix:{socket};
-    keepalive 64;  # idle connections: more than the load has
+    keepalive 64;  # idle connections: more than the load uses
 }}
 
 server {{
     listen 80;
-    server_name bench.example;  # as every site has one
+    server_name bench.example;  # as on a real site
     access_log off;
-    keepalive_requests 100000000;  # of the client's connections, which last as long as wrk's run
+    keepalive_requests 100000000;  # for one connection of a client, which lasts as long as wrk runs
 
-    # Bodies of both directions stay in memory: nginx's disk is nobody's cost.
+    # Bodies of both directions stay in memory: nginx's disk must not cost time.
     client_max_body_size 2m;
     client_body_buffer_size 2m;
     uwsgi_buffers 64 8k;

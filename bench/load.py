@@ -1,11 +1,11 @@
-"""Drive a server with wrk through nginx: the sample of one run.
+"""Put load on a server with wrk through nginx, and return the sample of one run.
 
 Rules
-* A second of warm-up comes first, and what it has left behind in the server: neither is measured.
-* Processor time is read before and after, and divided by what wrk has counted as completed; what is cut off at the end
-  (at most one request a connection) has been paid for, too.
-* Everything that went wrong is counted as an error: statuses from 400 on, sockets, time-outs (wrk's own, 2 s), bodies
-  that were too short.  An exact answer is asked for before and after the run.
+* Before the measurement there is a second of warm-up, and a wait for the work that it has left behind in the server.
+* Processor time is read before and after the run, and divided by the number of requests that wrk has counted as
+  completed. Requests that are cut off at the end (at most one for each connection) have cost processor time, too.
+* Everything that went wrong is counted as an error: statuses from 400 on, socket errors, time-outs (wrk's own, 2 s),
+  bodies that were too short. Before and after the run one answer is compared in full.
 """
 
 import json
@@ -21,14 +21,14 @@ from bench.server import Request, Server, ServerError
 SCRIPT = Path(__file__).resolve().with_name("wrk.lua")
 WARM_UP_S = 1
 QUIET_S = 0.2
-QUIET_SHARE = 0.02  # of a processor: a heartbeat and such
+QUIET_SHARE = 0.02  # share of a processor, for a heartbeat and the like
 QUIET_DEADLINE_S = 5.0
 WORK_S = 0.005
-Measure = Callable[[Server, Request, int], Sample]  # a server, what to ask it, for how many seconds
+Measure = Callable[[Server, Request, int], Sample]  # arguments: a server, the request, and the seconds
 
 
 def load(connections: int = 32) -> Measure:
-    """The measurement with so many connections, each of which asks again as soon as it has its answer."""
+    """The measurement with this many connections. Each connection sends its next request when it has its answer."""
 
     def measure(server: Server, request: Request, duration_s: int) -> Sample:
         drive(server, request, connections, WARM_UP_S)
@@ -43,7 +43,7 @@ def load(connections: int = 32) -> Measure:
 
 
 def one_at_a_time(count: int) -> Measure:
-    """The measurement of so many requests, each of which begins when the one before it is answered."""
+    """The measurement of this many requests. Each request begins when the request before it is answered."""
 
     def measure(server: Server, request: Request, _duration_s: int) -> Sample:
         wait_until_quiet(server)
@@ -56,7 +56,8 @@ def one_at_a_time(count: int) -> Measure:
 
 
 def wait_until_quiet(server: Server) -> None:
-    """Some still do things when they serve already: wsgid prepares for a reload, for one, and that is no request's."""
+    """Some servers still work when they serve already: wsgid, for example, prepares for a reload. No request causes
+    this work."""
     deadline_s = time.monotonic() + QUIET_DEADLINE_S
     before_s, now_s = 0.0, cost.cpu_s(server.pid)
     while now_s - before_s > QUIET_SHARE * QUIET_S and time.monotonic() < deadline_s:
@@ -65,10 +66,10 @@ def wait_until_quiet(server: Server) -> None:
 
 
 def drive(server: Server, request: Request, connections: int, duration_s: int) -> dict[str, int]:
-    """One run of wrk. Returns what wrk.lua counts.
+    """One run of wrk. Returns the counts of wrk.lua.
 
     Raises:
-        ServerError: wrk says that it cannot.
+        ServerError: wrk has reported an error.
     """
     posted = ["--", str(request.posted_bytes)] if request.posted_bytes else []
     command = [
@@ -109,7 +110,7 @@ def _sample(met: dict[str, int], spent_s: float, pss_bytes: int, request: Reques
 
 
 def calibrate() -> int:
-    """How many turns of bench/apps.py's loop are WORK_S of processor time on this machine, today."""
+    """How many turns of the loop in bench/apps.py take WORK_S of processor time on this machine now."""
     turns = 1_000_000
     best_s = min(_spent_s(turns) for _ in range(5))
     return int(turns * WORK_S / best_s)

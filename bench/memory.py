@@ -1,8 +1,8 @@
-"""What a server weighs: each of thousands of requests in flight, and a worker when there are none.
+"""The memory of a server: of each of thousands of requests in flight, and of a worker without requests.
 
 Rules
-* Pss (bench/cost.py), so the machine's other programs should not come and go meanwhile.
-* Clients ask at the server's own socket: nginx and its limits are no part of this.
+* The memory is Pss (bench/cost.py), so other programs of the machine should not start or end meanwhile.
+* Clients connect to the server's own socket, so nginx and its limits play no part.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from bench.server import Request, Server, ServerError
 from faults import crowd
 from tests.support.client import packet
 
-WORKER = re.compile(r"wsgid: worker|uWSGI worker")  # as wsgid and uWSGI (--auto-procname) call them
+WORKER = re.compile(r"wsgid: worker|uWSGI worker")  # their process titles (uWSGI: with --auto-procname)
 CONNECTIONS = 32
 PATIENCE_S = 10.0
 POLL_S = 0.02
@@ -29,7 +29,7 @@ GOOD = "200"
 
 
 def in_flight(count: int) -> Measure:
-    """The measurement of what one worker weighs more with so many in flight, for each of them."""
+    """The measurement of the memory that one worker needs for each of this many requests in flight."""
 
     def measure(server: Server, _request: Request, _duration_s: int) -> Sample:
         _settle(server)
@@ -48,16 +48,16 @@ def in_flight(count: int) -> Measure:
 
         met = crowd.run(itertools.chain([weigh()], _askers(server, count)), count + 1)
         if not weights_bytes:
-            raise ServerError(f"never {count:,} in flight: {dict(met)}")
+            raise ServerError(f"{count:,} requests were never in flight together: {dict(met)}")
         return {Metric.IN_FLIGHT_BYTES: (weights_bytes[0] - before_bytes) / count, Metric.ERRORS: _bad(met)}
 
     return measure
 
 
 def idle_worker(count: int) -> Measure:
-    """The measurement of a worker beside its siblings, after the start, and after so many requests to all.
+    """The measurement of a worker beside its siblings, after the start, and after this many requests to all.
 
-    It is their median: one has answered whether the server is up, and is no fresh worker any more.
+    The value is the median of the workers: one of them has answered when the start was checked, and is no fresh worker.
     """
 
     def measure(server: Server, _request: Request, _duration_s: int) -> Sample:
@@ -75,7 +75,7 @@ def idle_worker(count: int) -> Measure:
 
 
 def _settle(server: Server) -> None:
-    """Some begin things only when they have been up for a moment, such as wsgid its spare template."""
+    """Some servers do some work only after a moment: wsgid, for example, starts its spare template."""
     time.sleep(SETTLE_S)
     wait_until_quiet(server)
 

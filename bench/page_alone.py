@@ -2,9 +2,10 @@
 
     | shape | greenlets used again | a greenlet for each request |
 
-The page is called in greenlets, in as many processes and by as many clients as in the shape.  What is left is Django or
-Flask, the driver, its pool, and gevent: a server that costs nothing would cost as much.  wsgid uses greenlets again.
-The other servers with gevent make one for each request, so that what Django keeps for a thread is made each time, too.
+The page is called in greenlets, with as many processes and clients as in the shape. What is left is Django or Flask,
+the driver, its pool, and gevent: a server without any cost of its own would cost as much. wsgid uses greenlets again.
+The other servers with gevent make a new greenlet for each request, so everything that Django keeps for a thread is made
+again, too.
 """
 
 from gevent import monkey
@@ -28,7 +29,7 @@ from bench.bars import WITH_QUERY
 from bench.databases import Databases
 from bench.shapes import SHAPES, Shape
 
-CLIENTS = 500  # of the shape, for all processes together
+CLIENTS = 500  # the clients of the shape, in all processes together
 WARM_UP_S = 1.0
 MODES = ("again", "fresh")
 Application = Callable[[dict[str, Any], Callable[..., None]], Any]
@@ -37,7 +38,7 @@ Application = Callable[[dict[str, Any], Callable[..., None]], Any]
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.page_alone")
     parser.add_argument("shapes", nargs="*", metavar="SHAPE", help=", ".join(WITH_QUERY))
-    parser.add_argument("--seconds", type=float, default=4.0, help="that each is measured (default 4)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of each measurement (default 4)")
     given = parser.parse_args()
     print("| shape | greenlets used again | a greenlet for each request |\n| --- | --- | --- |")
     with Databases() as databases:
@@ -50,17 +51,17 @@ def main() -> None:
 def cost_us(shape: Shape, mode: str, duration_s: float) -> float:
     """Processor time of a request: the mean over the processes."""
     clients = CLIENTS // shape.workers
-    what = (mode, shape.application, shape.request.page, str(clients), str(duration_s))
-    command = [sys.executable, "-m", "bench.page_alone", *what]
+    arguments = (mode, shape.application, shape.request.page, str(clients), str(duration_s))
+    command = [sys.executable, "-m", "bench.page_alone", *arguments]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(shape.workers)]
     said = [process.communicate()[0] for process in processes]
     if any(process.returncode for process in processes):
-        raise SystemExit(f"{shape.name}: the page fails by itself")
+        raise SystemExit(f"{shape.name}: the page fails also without a server")
     return sum(map(float, said)) / len(said)
 
 
 def process(mode: str, name: str, page: str, clients: int, duration_s: float) -> None:
-    """One of the processes. Prints what a request has cost, in microseconds."""
+    """One of the processes. It prints the cost of a request in microseconds."""
     module, _, attribute = name.partition(":")
     application: Application = getattr(import_module(module), attribute)
     done = [0]
@@ -82,7 +83,7 @@ def process(mode: str, name: str, page: str, clients: int, duration_s: float) ->
     before_s, before = time.process_time(), done[0]
     time.sleep(duration_s)
     print((time.process_time() - before_s) / (done[0] - before) * 1e6, flush=True)
-    os._exit(0)  # the clients would go on
+    os._exit(0)  # otherwise the clients would go on
 
 
 def ask(application: Application, path: str) -> None:

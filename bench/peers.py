@@ -1,10 +1,10 @@
-"""The servers that are compared: how each is started, as somebody who minds performance would start it.
+"""The servers that are compared. Each server is started with options for high performance.
 
 Rules
-* All get the same number of workers and the same backlog or more; those with gevent get places for 1000 requests a
-  worker or more; none writes an access log, but those of wsgid that are named after it.
-* wsgid has its defaults on (counters, heartbeat), and --harakiri besides, so that its time-outs are in force.
-* A command stays in the foreground, and its descendants in its process group.
+* All servers get the same number of workers, and the same backlog or a longer one. Servers with gevent get places for
+  1000 requests in a worker, or more. No server writes an access log, except those of wsgid that are named after it.
+* wsgid has its defaults on (counters, heartbeat), and also --harakiri, so that its time-outs are in force.
+* A command stays in the foreground, and its descendants stay in its process group.
 """
 
 import os
@@ -24,7 +24,8 @@ BACKLOG = 4096  # the kernel's own limit on most machines (net.core.somaxconn)
 
 
 class Protocol(Enum):
-    """What it speaks; the value is its location in bench/front.py, where nginx makes a connection for each request."""
+    """The protocol of a server. The value is its location in bench/front.py. There, nginx makes a connection for each
+    request."""
 
     UWSGI = "uwsgi"
     HTTP = "http"
@@ -32,14 +33,14 @@ class Protocol(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What a server is to do.
+    """What a server has to do.
 
     Args:
         application: MODULE:CALLABLE.
-        workers: processes.
-        waiting: requests that a worker has to have in flight together; 1 where none ever waits.
+        workers: the number of processes.
+        waiting: the number of requests that a worker must be able to have in flight together; 1 if no request waits.
         socket: the path to listen on.
-        port: of the loopback, to listen on instead; 0: none.
+        port: a port of the loopback, to listen on instead; 0: no port.
     """
 
     application: str
@@ -79,7 +80,7 @@ def _wsgid(launch: Launch) -> list[str]:
 
 
 def _wsgid_access_log(launch: Launch) -> list[str]:
-    """To standard error, which is a file here."""
+    """The access log goes to standard error, which is a file here."""
     return [*_wsgid(launch), "--access-log", "-"]
 
 
@@ -133,7 +134,7 @@ def _uwsgi_gevent(launch: Launch) -> list[str]:
 
 
 def _gunicorn(launch: Launch, *worker: str) -> list[str]:
-    """Its control socket would be made in the home directory."""
+    """No control socket: gunicorn would make it in the home directory."""
     address = f"{HOST}:{launch.port}" if launch.port else f"unix:{launch.socket}"
     return [
         str(BIN / "gunicorn"),
@@ -160,12 +161,14 @@ def _gunicorn_uwsgi(launch: Launch) -> list[str]:
 
 
 def _gunicorn_gthread(launch: Launch) -> list[str]:
-    """More threads would fight for the GIL; a request without a thread waits in the worker's queue."""
+    """As many threads as can run: more threads would compete for the GIL. A request without a thread waits in the
+    worker's queue."""
     return _gunicorn(launch, "--worker-class", "gthread", "--threads", str(min(launch.waiting, THREADS)))
 
 
 def _granian(launch: Launch) -> list[str]:
-    """Threads only where requests wait: for others its manual has one, and more would only fight for the GIL."""
+    """Threads only where requests wait. For other applications its manual recommends one thread: more would compete for
+    the GIL."""
     address = ["--host", HOST, "--port", str(launch.port)] if launch.port else ["--uds", str(launch.socket)]
     return [
         str(BIN / "granian"),

@@ -1,8 +1,8 @@
-"""What `wsgidctl profile` costs the worker that it looks at: the same worker with and without it, turn by turn.
+"""What `wsgidctl profile` costs the worker that is profiled: the same worker, with and without the profile in turn.
 
-Runs of different servers differ by more than a profile costs, as do minutes of a machine; neighbouring seconds of one
-worker differ least.  Each turn with a profile is compared, by processor time per request, with the mean of the two
-beside it; the sample has the median of these ratios.
+Runs of different servers differ by more than a profile costs. So do different minutes on a machine. Neighbouring
+seconds of one worker differ least. Each turn with a profile is compared, by processor time per request, with the mean
+of the two turns beside it. The sample has the median of these ratios.
 """
 
 import signal
@@ -22,7 +22,7 @@ from tools import child
 
 CONNECTIONS = 32
 TURN_S = 1
-PROFILES_A_SECOND = 3  # of what the command line says that a run is measured
+PROFILES_A_SECOND = 3  # for each second that the command line gives for a run
 POLL_S = 0.02
 DEADLINE_S = 10.0
 
@@ -46,7 +46,7 @@ def profiled() -> Measure:
 
 
 def _turn_us(server: Server, request: Request) -> float:
-    """Of the server's processor time, for each request of a turn."""
+    """The server's processor time for each request of a turn."""
     before_s = cost.cpu_s(server.pid)
     met = drive(server, request, CONNECTIONS, TURN_S)
     if met["statuses"] or met["sockets"] or met["timeouts"]:
@@ -56,7 +56,7 @@ def _turn_us(server: Server, request: Request) -> float:
 
 @contextmanager
 def profile(server: Server) -> Iterator[None]:
-    """While the block runs, the one worker of the server is profiled, as wsgidctl does it."""
+    """While the block runs, the only worker of the server is profiled, as wsgidctl does it."""
     control = server.socket.with_suffix(".ctl")
     process = subprocess.Popen(
         [sys.executable, "-m", "wsgid.ctl.main", "--control", str(control), "profile", "--seconds", "300"],
@@ -82,7 +82,8 @@ def _wait_until(server: Server, wanted: bool) -> None:
 
 
 def _catches_sigprof(pid: int) -> bool:
-    """By proc(5): SigCgt is the mask of the signals that have a handler."""
+    """Whether a process has a handler for SIGPROF, by proc(5): SigCgt is the mask of the signals that have a
+    handler."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""The results in words: Markdown tables, the verdicts, and what they were measured on."""
+"""The results as text: Markdown tables, the verdicts, and the machine and programs of the measurement."""
 
 import datetime
 import os
@@ -32,7 +32,7 @@ PACKAGES = (
 
 
 def of_shape(name: str, table: Table) -> str:
-    """The shape's table: medians, and from where to where the rounds reach; errors are of all rounds together."""
+    """The table of a shape: medians, with the lowest and the highest round. Errors are the sum over all rounds."""
     metrics = [metric for metric in Metric if any(values(runs, metric) for runs in table.values())] or [Metric.ERRORS]
     rows = [_row(["", *(metric.heading for metric in metrics)]), _row(["---"] * (len(metrics) + 1))]
     rows += [_row([peer, *(_cell(runs, metric) for metric in metrics)]) for peer, runs in table.items()]
@@ -104,7 +104,7 @@ def _processor() -> str:
 
 
 def _said(command: list[str], environ: dict[str, str] | None = None) -> str:
-    """The first line of what a program says of itself, on whichever stream."""
+    """The first line that a program prints with its version, on standard output or standard error."""
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(environ or {})}
     )

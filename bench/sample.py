@@ -1,4 +1,4 @@
-"""What one run has measured, and all runs of a shape together."""
+"""The results of one run, and of all runs of a shape."""
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Metric(Enum):
-    """The heading of its column, and how a value is written there."""
+    """A measured value: the heading of its column, and how the value is written there."""
 
     REQUESTS_PER_S = ("req/s", "{:,.0f}")
     CPU_US = ("CPU µs/req", "{:.1f}")
@@ -30,13 +30,13 @@ class Metric(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A run without numbers, in one sentence."""
+    """A run without numbers. One sentence says why."""
 
     reason: str
 
 
 Sample = dict[Metric, float]
-Runs = list[Sample | Failed]  # of one peer, one a round
+Runs = list[Sample | Failed]  # of one peer, one run for each round
 Table = dict[str, Runs]  # of one shape, by peer
 
 
@@ -49,20 +49,20 @@ def reasons(runs: Runs) -> list[str]:
 
 
 def ratios(ours: Runs, theirs: Runs, metric: Metric) -> Iterator[float]:
-    """Round by round, so that what slows the machine down for a while is on both sides."""
+    """The ratios round by round. So what slows the machine down for a while is on both sides."""
     for our_run, their_run in zip(ours, theirs):
         if isinstance(our_run, dict) and isinstance(their_run, dict):
             yield our_run[metric] / their_run[metric]
 
 
 def differences(ours: Runs, theirs: Runs, metric: Metric) -> Iterator[float]:
-    """Round by round, too."""
+    """The differences, also round by round."""
     for our_run, their_run in zip(ours, theirs):
         if isinstance(our_run, dict) and isinstance(their_run, dict):
             yield our_run[metric] - their_run[metric]
 
 
 def spread(numbers: Sequence[float], form: str) -> str:
-    """The median, and from where to where they reach."""
+    """The median, with the lowest and the highest number."""
     middle, low, high = (form.format(number) for number in (statistics.median(numbers), min(numbers), max(numbers)))
     return middle if low == high else f"{middle} ({low}–{high})"

@@ -1,4 +1,5 @@
-"""A peer that runs, behind nginx or without it, from `with` to the end of its block: then nothing of it is left."""
+"""A peer that runs, behind nginx or without nginx, from `with` to the end of its block. Then no process of it is
+left."""
 
 import http.client
 import os
@@ -24,21 +25,21 @@ POLL_S = 0.02
 
 
 class ServerError(Exception):
-    """The peer does not start, or does not answer as it should; the message says what was seen."""
+    """The peer does not start, or does not answer as it should. The message says what was seen."""
 
 
 class WrongAnswer(ServerError):
-    """It is up, and what it says is not what the application said."""
+    """The peer is up, and answers something else than the application did."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a shape asks, and what has to come back.
+    """The request of a shape, and the answer that has to come.
 
     Args:
-        answer: the body.
-        posted_bytes: of a body that is sent.
-        page: what the path has behind the location of bench/front.py.
+        answer: the body of the answer.
+        posted_bytes: the size of the body that is sent.
+        page: the part of the path behind the location of bench/front.py.
     """
 
     answer: bytes
@@ -49,8 +50,8 @@ class Request:
 class Route(Enum):
     """How the load gets to the server."""
 
-    NGINX = auto()  # whose upstream is a new connection for each request
-    NGINX_KEPT = auto()  # whose upstream is connections that are kept
+    NGINX = auto()  # nginx makes a new connection to the server for each request
+    NGINX_KEPT = auto()  # nginx keeps its connections to the server
     STRAIGHT = auto()  # without nginx
 
 
@@ -58,7 +59,7 @@ class Route(Enum):
 class Server:
     pid: int
     socket: Path
-    port: int  # of the loopback, where the load asks
+    port: int  # the port of the loopback that gets the load
     path: str
 
     @property
@@ -66,7 +67,7 @@ class Server:
         return f"http://{HOST}:{self.port}{self.path}"
 
     def check(self, request: Request) -> None:
-        """Raises ServerError unless it answers exactly so, on its route."""
+        """Raises ServerError unless the server gives exactly this answer, on its route."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=ANSWER_DEADLINE_S)
         body = bytes(request.posted_bytes) or None
         try:
@@ -94,14 +95,15 @@ def running(peer: Peer, launch: Launch, nginx: Nginx, request: Request, route: R
             try:
                 _wait_until_up(process, server, request)
             except ServerError as error:
-                raise ServerError(f"{error}; its last words: {_last_words(log.fileno())}") from None
+                raise ServerError(f"{error}; its log ends with: {_last_words(log.fileno())}") from None
             yield server
         finally:
             child.end(process, signal.SIGTERM)
 
 
 def _start(peer: Peer, launch: Launch, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    """In a process group of its own: Ctrl-C comes to us alone, and we end what we have started."""
+    """Start the peer in a process group of its own: Ctrl-C reaches only this program, which ends what it has
+    started."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT), **peer.environ}
     try:
         return subprocess.Popen(
@@ -133,7 +135,7 @@ def _wait_until_up(process: subprocess.Popen[bytes], server: Server, request: Re
 
 
 def _last_words(log_fd: int) -> str:
-    """The last line that names an error, or else the last one."""
+    """The last line that names an error, or else the last line."""
     end = os.fstat(log_fd).st_size
     lines = os.pread(log_fd, 8192, max(0, end - 8192)).decode(errors="replace").splitlines()
     said = [line.strip() for line in lines if line.strip()]

@@ -1,4 +1,4 @@
-"""The shapes of load: what is asked of which application, with how many workers, and which peers can do it."""
+"""The shapes of load: the request, the application, the number of workers, and the peers that can do it."""
 
 from dataclasses import dataclass, field
 
@@ -22,18 +22,18 @@ class Shape:
     """One table of the results.
 
     Args:
-        name: as on the command line.
-        title: the table's heading.
-        application: what is served.
-        workers: processes of each server.
-        peers: who takes part.
+        name: the name on the command line.
+        title: the heading of the table.
+        application: the application that is served.
+        workers: the number of processes of each server.
+        peers: the servers that are measured.
         measure: how a sample is made.
-        request: what is asked.
-        route: how the load gets there.
-        waiting: requests that a worker has to have in flight together.
-        cannot: peers that cannot do it, and why.
-        database: whose connections are counted, of bench/databases.py.
-        group: what the command line calls this and others like it.
+        request: the request of the load.
+        route: how the load gets to the server.
+        waiting: the number of requests that a worker must be able to have in flight together.
+        cannot: peers that cannot serve this shape, and why.
+        database: the database of bench/databases.py whose connections are counted.
+        group: the name on the command line for this shape and related shapes.
     """
 
     name: str
@@ -167,5 +167,6 @@ SHAPES: dict[str, Shape] = {
 
 
 def named(name: str) -> list[str]:
-    """The shapes that a name on the command line means: one, or all of a group; none if it means nothing."""
+    """The shapes that a name on the command line means: one shape, or all shapes of a group; none if the name is
+    unknown."""
     return [shape.name for shape in SHAPES.values() if name in (shape.name, shape.group)]

@@ -1,4 +1,4 @@
--- Arguments behind wrk's own `--`: how many bytes to POST, if any.  What was met is one line of JSON, the last.
+-- The argument behind wrk's own `--` is the number of bytes to POST, if any. The last line of output is the result (JSON).
 
 function init(arguments)
    if arguments[1] then

@@ -19,7 +19,7 @@ def _named(attribute: str) -> Iterator[tuple[str, Scenario]]:
 
 
 SCENARIOS: dict[str, Scenario] = dict(_named("SCENARIOS"))
-BY_NAME: dict[str, Scenario] = dict(_named("BY_NAME"))  # takes too long to be run without being asked for
+BY_NAME: dict[str, Scenario] = dict(_named("BY_NAME"))  # scenarios that take long, and run only if they are named
 
 
 def main(names: list[str]) -> int:

@@ -1,13 +1,13 @@
-"""An application that attacks its master: the moves, and who makes them.
+"""An application that attacks its master: the moves, and the client that makes workers carry them out.
 
-    FATAL     what the master answers by closing the channel and killing the worker
-    HARMLESS  what breaks the worker's own numbers at the most
+    FATAL     moves that the master answers by closing the channel and killing the worker
+    HARMLESS  moves that can only make the worker's own numbers wrong
 
-    TEMPLATE  what it answers by killing a template, whose import makes the move
+    TEMPLATE  moves of an import, which the master answers by killing the template
 
 Rules
-* A move is JSON: [name, arguments]; the application in APP carries it out within a worker.
-* Chance comes from the caller's random.Random, so that a run can be made again.
+* A move is JSON: [name, arguments]. The application in APP carries the move out within a worker.
+* Random choices come from the caller's random.Random, so that a run can be repeated.
 """
 
 import json
@@ -57,7 +57,7 @@ def say(text="", datagrams=1, fds=0):
 
 
 def in_its_name(text):
-    if ctypes.PyDLL(None).fork() == 0:  # past the hooks of os.fork, which take the channel from a child
+    if ctypes.PyDLL(None).fork() == 0:  # without the hooks of os.fork, which take the channel from a child
         try:
             say(text)
         finally:
@@ -88,7 +88,7 @@ def application(environ, start_response):
     if environ["PATH_INFO"] != "/attack":
         return [b"fine"]
     name, arguments = json.loads(environ["wsgi.input"].read())
-    if environ["QUERY_STRING"] == "fatal":  # a worker that dies young makes its slot rest, for longer each time
+    if environ["QUERY_STRING"] == "fatal":  # the slot of a worker that dies young rests, longer each time
         time.sleep(max(BORN[0] + 1.1 - time.monotonic(), 0))
     try:
         MOVES[name](**arguments)
@@ -110,7 +110,7 @@ def _message(kind: str, **fields: Any) -> Move:
     return "say", {"text": json.dumps({"type": kind, **fields})}
 
 
-# Each takes chance and the pid of a process that is none of the server's business.
+# Each function takes the random generator, and the pid of a process that does not belong to the server.
 FATAL: dict[str, Callable[[random.Random, int], Move]] = {
     "hello-again": lambda chance, pid: _message("Hello"),
     "hello-of-a-stranger": lambda chance, pid: _message("Hello", slot=0, generation=0, pid=pid),
@@ -164,17 +164,17 @@ HARMLESS: dict[str, Callable[[random.Random, int], Move]] = {
 
 
 def move(name: str, chance: random.Random, stranger_pid: int) -> Move:
-    """A move of this name."""
+    """The move with this name."""
     return (FATAL.get(name) or HARMLESS[name])(chance, stranger_pid)
 
 
 class Attacker:
-    """Makes workers attack, and counts.
+    """Makes workers attack, and counts the moves.
 
     Args:
         address: of the server.
         chance: draws the moves.
-        stranger_pid: of a process that nobody may signal.
+        stranger_pid: of a process that does not belong to the server, and that the server must not signal.
     """
 
     def __init__(self, address: Path, chance: random.Random, stranger_pid: int) -> None:
@@ -186,14 +186,14 @@ class Attacker:
         self.fatal = 0
 
     def attack_by_chance(self, moves: int) -> None:
-        """So many harmless moves at the most, and a fatal one."""
+        """Make at most this many harmless moves, and one fatal move."""
         with self._lock:
             harmless = self._chance.choices([*HARMLESS], k=self._chance.randrange(moves))
             fatal = self._chance.choice([*FATAL])
         self.attack(harmless, fatal)
 
     def attack(self, harmless: list[str], fatal: str) -> None:
-        """Make these moves, by whichever workers take the connections."""
+        """Make these moves in the workers that take the connections."""
         with self._lock:
             made = [move(name, self._chance, self._stranger_pid) for name in harmless]
             last = move(fatal, self._chance, self._stranger_pid)

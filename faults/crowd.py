@@ -1,11 +1,12 @@
-"""A crowd of clients in one thread: each is a generator that yields what it waits for and returns what it met.
+"""A crowd of clients in one thread. Each client is a generator: it yields what it waits for, and returns its outcome.
 
     met = run((ask(address, packet()) for _ in range(10_000)), at_once=10_000)    # Counter({"200": 10000})
 
 Rules
-* Every client is counted, by one word: a status, what was wrong with the answer, or the name of an error.
-* The standard library only, and few system calls a client: on a small machine the crowd must not be what is measured.
-* What has to be looked at while the crowd is busy is looked at by one more client, with pauses: no thread is needed.
+* Every client is counted under one word: a status, what was wrong with the answer, or the name of an error.
+* The standard library only, and few system calls for each client: on a small machine the crowd must not take the
+  processor time of the server that is measured.
+* To look at the server while the crowd is busy, add one more client that looks and pauses: no thread is needed.
 """
 
 import errno
@@ -26,14 +27,14 @@ Steps = Generator[Wait, None, T]
 Client = Steps[str]
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
-STARTS_PER_TURN = 64  # so that answers are not left lying while thousands start
+STARTS_PER_TURN = 64  # so that answers are read also while thousands of clients start
 FULL_PAUSE_S = 0.005
-PATIENCE_S = 60.0  # when nothing at all has happened for so long, who still waits is counted as lost
+PATIENCE_S = 60.0  # if nothing happens for this long, the clients that still wait are counted as lost
 BLOCK_BYTES = 256 * 1024
 
 
 def run(clients: Iterable[Client], at_once: int) -> Counter[str]:
-    """Let them all have their way, at most so many at the same time, and count what they met."""
+    """Run all clients to their end, at most `at_once` at the same time, and count their outcomes."""
     crowd = _Crowd(iter(clients), at_once)
     try:
         crowd.run()
@@ -70,7 +71,7 @@ class _Crowd:
         self._epoll.close()
 
     def _start(self) -> bool:
-        """Start some. Returns whether there are more."""
+        """Start some clients. Returns whether more clients have to be started."""
         now_s = time.monotonic()
         for _ in range(STARTS_PER_TURN):
             if self._clients is None or now_s < self._start_at_s or self._busy() >= self._at_once:
@@ -86,7 +87,7 @@ class _Crowd:
         return len(self._waiting) + len(self._pausing)
 
     def _turn(self) -> bool:
-        """Wait until some client can go on, and let it. Returns whether one did."""
+        """Wait until some client can go on, and let the client go on. Returns whether one did."""
         ready = self._epoll.poll(self._timeout_s(), 1024)
         for fd, _ in ready:
             self._epoll.unregister(fd)
@@ -147,7 +148,7 @@ def _connected(connection: socket.socket, address: Address) -> Steps[bool]:
     if code == errno.EINPROGRESS:
         yield connection.fileno(), WRITE
         code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if code not in (0, errno.EAGAIN):  # which says, on a unix socket, that the backlog is full
+    if code not in (0, errno.EAGAIN):  # on a unix socket EAGAIN says that the backlog is full
         raise OSError(code, "connect")
     return code == 0
 
@@ -177,7 +178,7 @@ def receive_all(connection: socket.socket) -> Steps[bytes]:
 
 
 def ask(address: Address, data: bytes) -> Client:
-    """A whole request and its whole answer."""
+    """Send a whole request, and read its whole answer."""
     connection = yield from connect(address)
     with connection:
         yield from send(connection, data)
@@ -185,7 +186,7 @@ def ask(address: Address, data: bytes) -> Client:
 
 
 def upload(address: Address, data: bytes) -> Client:
-    """As `ask`, and as browsers do: when nobody takes the rest of the body, there may be an answer all the same."""
+    """As `ask`, and as browsers do: if the server does not take the rest of the body, an answer may still come."""
     connection = yield from connect(address)
     with connection:
         try:
@@ -196,7 +197,7 @@ def upload(address: Address, data: bytes) -> Client:
 
 
 def timed(client: Client, into_s: list[float]) -> Client:
-    """How long it takes, from the first connect on."""
+    """The time of a client from its first connect on."""
     started_s = time.monotonic()
     met = yield from client
     into_s.append(time.monotonic() - started_s)
@@ -204,7 +205,7 @@ def timed(client: Client, into_s: list[float]) -> Client:
 
 
 def into(met: Counter[str], client: Client) -> Client:
-    """Count it there as well."""
+    """Count the outcome of a client in this counter, too."""
     try:
         word = yield from client
     except OSError as error:
@@ -217,7 +218,7 @@ def into(met: Counter[str], client: Client) -> Client:
 
 
 def verdict(raw: bytes) -> str:
-    """A whole response is its status; whatever else there is has a word of its own."""
+    """The word for an answer: the status of a whole response, or what is wrong with the answer."""
     if not raw:
         return "nothing"
     head, end, body = raw.partition(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""The life of a server, part by part: what the scenario `syscalls` lets go wrong."""
+"""The life of a server in parts. The scenario `syscalls` makes system calls fail in each part."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.support import client
 from tests.support.server import Server, eventually
 
 WORKERS = 3
-YOUNG_S = 1.2  # a worker that is killed younger than that has the fleet pause
+YOUNG_S = 1.2  # after the death of a worker that is younger than this, the fleet pauses
 APP = dedent("""
     def application(environ, start_response):
         start_response("200 OK", [("Content-Type", "text/plain")])
@@ -53,7 +53,7 @@ OUR_CODE = strace.shape(f"{Path(wsgid.__file__).parent}/")
 
 
 class Visitors:
-    """Somebody who asks all the time, and counts what goes wrong."""
+    """A client that sends requests all the time, and counts what goes wrong."""
 
     def __init__(self, address: Path) -> None:
         self.failures: list[str] = []
@@ -75,7 +75,8 @@ class Visitors:
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """Nobody asks now: whoever is in a worker that is killed is lost with it, which is no fault of the master's."""
+        """Within this, no requests are sent. A request in a worker that is killed would be lost, and the master is not
+        to blame."""
         with self._asks:
             yield
 
@@ -85,7 +86,7 @@ class Visitors:
 
 
 class Life:
-    """A server, with visitors and somebody whom systemd would be."""
+    """A server with clients, and with a socket for the messages that systemd would get."""
 
     def __init__(self, directory: Path, prefix: list[str] | None = None) -> None:
         self.directory = directory
@@ -125,21 +126,21 @@ class Life:
                 (self.directory / left).unlink()
 
     def troubles(self) -> list[str]:
-        """What must not be, whatever fails."""
+        """What is wrong now, although no failed call may cause it."""
         found = ["a traceback"] if "Traceback" in self.server.log else []
         if self.visitors:
             found += [f"visitors: {failure}" for failure in self.visitors.failures[:1]]
         return found
 
     def stop(self) -> list[str]:
-        """At the end."""
+        """Stop the server. Returns what is wrong at the end."""
         if self.visitors:
             self.visitors.end()
             self.visitors = None
         return self.ended(self.server.stop(), (0,), self.directory / "no trace")
 
     def ended(self, code: int, right: tuple[int, ...], log: Path) -> list[str]:
-        """What must not be in the end. A file that the failed call was about, by strace's log, may stay."""
+        """What is wrong after the end. If a failed call was about a file, by strace's log, that file may stay."""
         failed = " ".join(strace.injected(log)[0])
         found = [] if code in right else [f"exit code {code}"]
         try:
@@ -161,7 +162,7 @@ def respawn(life: Life) -> None:
     with life.away.away():
         oldest.kill()
         eventually(lambda: oldest.pid not in life.server.worker_pids(), "the worker is dead")
-    eventually(life.settled, "it is replaced")
+    eventually(life.settled, "the worker is replaced")
 
 
 def renewed(life: Life, ask: Callable[[], None]) -> None:
@@ -169,7 +170,7 @@ def renewed(life: Life, ask: Callable[[], None]) -> None:
     ask()
     eventually(
         lambda: life.settled() and not before & {*life.server.worker_pids(), *life.server.template_pids()},
-        "all are of a new generation",
+        "all workers are of a new generation",
     )
 
 
@@ -178,7 +179,7 @@ def reload(life: Life) -> None:
 
 
 def reload_without_a_spare(life: Life) -> None:
-    """By a touched file, from the beginning: a template has to be executed."""
+    """Reload after a file was touched, with a new template: no spare is there, so the template has to be executed."""
     for child in psutil.Process(life.server.pid).children():
         if " ".join(child.cmdline()).startswith("wsgid: spare"):
             child.kill()
@@ -202,7 +203,8 @@ def rotation(life: Life) -> None:
 
 
 def questions(life: Life) -> None:
-    """To the endpoints. A question that gets no answer under a fault is asked again without."""
+    """Questions to the endpoints. If a question gets no answer because of a fault, it is asked again without a
+    fault."""
     with suppress(OSError, ValueError):
         _statistics(life)
         json.loads(client.exchange(life.directory / "app.ctl", b'{"command": "status"}\n'))
@@ -217,7 +219,8 @@ def questions(life: Life) -> None:
 
 
 def _statistics(life: Life) -> bytes:
-    with client.connect(life.directory / "stats.sock") as connected:  # who connects gets them, unasked
+    # a client of the statistics gets them without a request
+    with client.connect(life.directory / "stats.sock") as connected:
         return client.read_all(connected)
 
 
@@ -233,11 +236,11 @@ def resize(life: Life) -> None:
     eventually(lambda: len(life.server.worker_pids()) == WORKERS + 1, "one worker more")
     time.sleep(0.05)
     life.server.send_signal(Signals.SIGTTOU)
-    eventually(life.settled, "one fewer")
+    eventually(life.settled, "one worker fewer")
 
 
 def after(part: str, life: Life) -> None:
-    """What has to be in the end, without a fault."""
+    """Check the result of a part, without a fault."""
     if part == "rotation":
         life.server.send_signal(Signals.SIGUSR1)
         eventually(lambda: _holds(life.server.pid, life.directory / "log"), "the master writes into the new log")

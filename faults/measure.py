@@ -1,9 +1,9 @@
 """What a server costs: memory, descriptors, processor time.
 
 Rules
-* CPU is what the kernel has counted (proc(5)).
-* Memory is Pss, what the machine would get back.  Whether it grows is asked without the pages of files: those cannot
-  leak, and their share changes when any other program of the machine comes or goes.
+* CPU is the time that the kernel has counted (proc(5)).
+* Memory is Pss: what the machine would get back if the processes ended. For the growth of memory, the pages of files
+  are left out: they cannot leak, and their share changes when another program of the machine starts or ends.
 """
 
 import os
@@ -21,7 +21,7 @@ MB = 1000 * KB
 
 
 def scoreboard_of(pid: int) -> Scoreboard:
-    """The scoreboard of a master, which has it open."""
+    """The scoreboard of a master, through the descriptor that the master has open."""
     links = {
         os.readlink(link).removeprefix("/memfd:").partition(" ")[0]: link for link in Path(f"/proc/{pid}/fd").iterdir()
     }
@@ -64,17 +64,18 @@ def cpu_s(pids: list[int]) -> float:
 
 
 def tree_cpu_s(pid: int) -> float:
-    """Processor time, user and system, of a master, of all it has reaped, and of all that live below it."""
+    """Processor time, user and system, of a master, of the processes that it has reaped, and of all its descendants."""
     master = psutil.Process(pid)
     spent_s = 0.0
     for child in master.children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # it has just died: the master's children's time has it, or soon will
+        # it has just ended: the times of the master's children include its time, or soon will
+        with suppress(psutil.NoSuchProcess):
             spent_s += sum(child.cpu_times()[:4])
     return spent_s + sum(master.cpu_times()[:4])
 
 
 def allow_descriptors(needed: int) -> None:
-    """For us, and for the servers that we start."""
+    """Raise the limit of open files for this process, and for the servers that it starts."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert hard >= needed, f"{needed} descriptors are needed, and the hard limit is {hard}: raise it (ulimit -Hn)"
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))

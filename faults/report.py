@@ -1,4 +1,4 @@
-"""What a scenario found, and the table of all of it."""
+"""What the scenarios have found, and the table of all results."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Scenario = Callable[[], list[Result]]
 
 
 def table(found: Iterable[tuple[str, list[Result]]]) -> str:
-    """A Markdown table, one row a result."""
+    """A Markdown table with one row for each result."""
     rows = ["| scenario | bar | measured | |", "| --- | --- | --- | --- |"]
     for name, results in found:
         rows += [

@@ -1,4 +1,4 @@
-"""Rows of the table that several scenarios have."""
+"""Rows of the table that several scenarios have in common."""
 
 from collections import Counter
 
@@ -11,7 +11,7 @@ FAST_P99_BAR_S = 0.1
 
 
 def none_failed(load: Load) -> list[Result]:
-    """Every request was answered with 200, and with the whole body that belongs to it."""
+    """The rows that say: every request was answered with 200, and with the whole body that belongs to it."""
     outcomes = load.outcomes()
     wrong = outcomes[WRONG]
     failed = sum(outcomes.values()) - outcomes[RIGHT] - wrong
@@ -22,14 +22,14 @@ def none_failed(load: Load) -> list[Result]:
 
 
 def counted(count: int, load: Load) -> str:
-    """'3 of 12,345', and what the three asked for and got."""
+    """'3 of 12,345', and for these three requests the paths and the outcomes."""
     others = Counter(f"{load.plan.kinds[record.kind].path} {record.outcome}" for record in load.failed())
     said = ", ".join(f"{many} x {what}" for what, many in others.items())
     return f"{count} of {len(load.records):,}" + (f" ({said})" if count else "")
 
 
 def fast_ones(load: Load) -> Result:
-    """How long the fast ones took, seen by their clients."""
+    """How long the fast requests took for their clients."""
     times_s = [
         record.ended_s - record.started_s
         for record in load.records
@@ -45,7 +45,7 @@ def fast_ones(load: Load) -> Result:
 
 
 def all_met(bar: str, met: Counter[str], count: int, status: str = "200") -> Result:
-    """The row of requests that all have to get this status."""
+    """The row that says: all these requests got this status."""
     return Result(bar, in_words(met), met == Counter({status: count}))
 
 

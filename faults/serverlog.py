@@ -1,4 +1,4 @@
-"""What the scenarios read in the server's log: who was killed, with what in flight, and who is ready."""
+"""What the scenarios read in the server's log: killed workers, their requests in flight, and ready workers."""
 
 import re
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ KILLED = r"worker (\d+) \(generation \d+, pid (\d+)\) was killed by SIGKILL(?: w
 
 
 def said_s(line: str) -> float:
-    """When a line of the log was written, as time.time() has it."""
+    """When a line of the log was written, in the seconds of time.time()."""
     return datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S,%f").timestamp()
 
 
 def all_ready(server: Server, workers: int) -> bool:
-    """By the log: as many have said that they are ready, and are not dead."""
+    """Whether, by the log, this many workers are ready and not dead."""
     ready = {match[1] for line in server.lines if (match := re.search(r"pid (\d+)\) is ready$", line))}
     dead = {match[2] for line in server.lines if (match := re.search(KILLED, line))}
     return len(ready - dead) == workers
@@ -26,16 +26,16 @@ def all_ready(server: Server, workers: int) -> bool:
 
 @dataclass
 class Kills:
-    """One run with violent deaths of workers."""
+    """One run in which workers are killed."""
 
     load: Load
     log: list[str] = field(default_factory=list)
-    killed_s: dict[int, float] = field(default_factory=dict)  # by us: pid -> time.time()
+    killed_s: dict[int, float] = field(default_factory=dict)  # workers that the scenario has killed: pid -> time.time()
     end: Result | None = None
 
     def deaths(self) -> list[re.Match[str]]:
         return [match for line in self.log if (match := re.search(KILLED, line))]
 
     def in_flight(self) -> int:
-        """What the killed workers had in flight, by the master's log."""
+        """The number of requests that were in flight in the killed workers, by the master's log."""
         return sum(int(match[3] or 0) for match in self.deaths())

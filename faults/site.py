@@ -1,4 +1,4 @@
-"""The sites of the scenarios: a server in a directory of its own, and nginx before it."""
+"""The sites of the scenarios: a server in a directory of its own, and nginx in front of it."""
 
 import os
 import tempfile
@@ -20,13 +20,13 @@ from tools.nginx import EXAMPLES, Nginx, example
 from wsgid.ipc.scoreboard import Scoreboard
 
 CLIENTS = 64
-PAUSE_S = 0.02  # between a client's requests: a machine that is busy, but not with nothing else
-COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}  # as on a site: start-up times with .pyc files
+PAUSE_S = 0.02  # between two requests of a client: the machine is busy, but has time for other work
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}  # as on a site: start-up times are with .pyc files
 
 
 @contextmanager
 def serving(*arguments: str, workers: int = 4, app: str = VERSIONED) -> Iterator[Server]:
-    """A server on app.sock in a directory of its own; without an application among the arguments, of `app`."""
+    """A server on app.sock in a directory of its own. If the arguments name no application, the server serves `app`."""
     with tempfile.TemporaryDirectory(prefix="wsgid-faults-") as directory:
         server = start(Path(directory), *(arguments or ("app:application",)), workers=workers, app=app)
         try:
@@ -47,7 +47,7 @@ def flask(*arguments: str) -> tuple[str, ...]:
 
 
 def nginx_for(server: Server, times: int = 2, server_directives: str = "") -> Nginx:
-    """The example's site, which lists the socket twice; another number of times is listed the same way."""
+    """The site of the example. It lists the socket twice, or as often as `times` says."""
     address = f"unix:{server.directory}/app.sock"
     addresses = [address] if times == 2 else [f"{address} max_fails=0"] * times
     return Nginx(example("flask_nginx.conf", *addresses), server=server_directives)
@@ -58,7 +58,7 @@ def nginx_address(nginx: Nginx) -> tuple[str, int]:
 
 
 def ended(server: Server, signo: Signals = Signals.SIGTERM) -> Result:
-    """Stop the server if it runs, and look at what is left."""
+    """Stop the server if it runs, and check that nothing is left."""
     bar = "exit code 0; no process, no socket file is left"
     try:
         code = server.stop(signo)
@@ -69,14 +69,14 @@ def ended(server: Server, signo: Signals = Signals.SIGTERM) -> Result:
 
 
 class Site:
-    """A server, and what it costs."""
+    """A server, and what the server costs."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.address = server.directory / "app.sock"
 
     def scoreboard(self) -> Scoreboard:
-        """The one of the master, which has it open."""
+        """The scoreboard of the master, through the descriptor that the master has open."""
         return scoreboard_of(self.server.pid)
 
     def settle(self) -> None:
@@ -85,7 +85,7 @@ class Site:
         eventually(lambda: not in_flight(board, slots), "nothing is in flight any more")
 
     def weigh(self) -> "Weight":
-        """What the workers hold when nothing is in flight."""
+        """What the workers hold when no request is in flight."""
         self.settle()
         pids = self.server.worker_pids()
         return Weight(sum(map(own_bytes, pids)), sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids))
@@ -95,7 +95,8 @@ class Site:
 def site(
     app: str, *options: str, workers: int = 1, socket: str = "app.sock", prefix: Sequence[str] = ()
 ) -> Iterator[Site]:
-    """A server that is ready, in a directory of its own; at the end it has to stop with code 0 and leave nothing."""
+    """A server that is ready, in a directory of its own. At the end the server has to stop with code 0 and leave
+    nothing."""
     with tempfile.TemporaryDirectory(prefix="wsgid-faults-") as name:
         directory = Path(name)
         (directory / "app.py").write_text(dedent(app))
@@ -103,7 +104,7 @@ def site(
             directory, "--socket", socket, "--workers", str(workers), *options, "app:application", prefix=prefix
         )
         try:
-            if "--logto" in options:  # nothing will be heard of it
+            if "--logto" in options:  # the log goes elsewhere, so that no line arrives here
                 eventually(lambda: len(server.worker_pids()) == workers, "all workers live")
             else:
                 server.wait_ready(workers)
@@ -118,13 +119,15 @@ def site(
 class Watched:
     """What one more client has seen while the crowd was in flight."""
 
-    at_most: int = 0  # in flight at the same time
-    pss_bytes: int = 0  # of the workers, when all were
-    cpu_s: list[float] = field(default_factory=list)  # of the workers: when all places were taken, and later
+    at_most: int = 0  # requests in flight at the same time
+    pss_bytes: int = 0  # Pss of the workers, when all requests were in flight
+    # processor time of the workers: when all places were taken, and later
+    cpu_s: list[float] = field(default_factory=list)
 
 
 def watch(crowded: Site, wanted: int, seen: Watched, rest_s: float = 0.0) -> Client:
-    """Wait until that many are in flight at the same time, look at the workers, and again after `rest_s`."""
+    """Wait until this many requests are in flight at the same time. Look at the workers then, and again after
+    `rest_s`."""
     board, pids = crowded.scoreboard(), crowded.server.worker_pids()
     deadline_s = time.monotonic() + crowd.PATIENCE_S
     now = 0

@@ -1,11 +1,11 @@
-"""System calls of one process, seen and failed by strace(1): the call itself is not made, its error is given.
+"""System calls of one process, recorded by strace(1), or made to fail: the call itself is not made, its error is given.
 
 Rules
-* Only the process that is named, never its children: strace without -f.
-* A call is known by its shape: its line in strace's log, but for numbers and addresses.
-* Errors are those of the manual (section 2) which a machine can give.  What says that the program itself is wrong
-  (EBADF, EFAULT, EINVAL, ENOTSOCK and the like) is left out, and so are calls to which the manual gives no other.
-  brk(2), too: the kernel's gives no error but the old break, so an error number is an address to the C library.
+* Only the named process is traced, never its children: strace without -f.
+* A call is known by its shape: its line in strace's log without numbers and addresses.
+* Errors are the errors of the manual (section 2) that a machine can give. Left out are errors that say that the program
+  itself is wrong (EBADF, EFAULT, EINVAL, ENOTSOCK and the like), calls for which the manual has no other errors, and
+  brk(2): the kernel's brk gives no error but the old break, so the C library would take an error number for an address.
 """
 
 import re
@@ -79,8 +79,8 @@ ERRORS: dict[str, str] = {
 _CALL = re.compile(r"([a-z]\w*)\(")
 _NUMBER = re.compile(r"0x[0-9a-f]+|\d+")
 _SHAPE_MAX_CHARS = 160
-# Python's own handler of signals writes to the pipe that wakes the master: no code of ours runs there, and the one
-# error that the kernel can give it, EAGAIN, needs 65,536 signals that nobody has read.
+# Python's own handler of signals writes to the pipe that wakes the master. No code of wsgid runs there. The kernel can
+# give only the error EAGAIN there, and only after 65,536 signals that were not read.
 _PYTHONS = "write(#<pipe:"
 
 
@@ -89,13 +89,13 @@ class Call:
     """One call of a recorded life."""
 
     name: str
-    number: int  # the how-manieth of its name, from 1 on
+    number: int  # its number among the calls of its name, from 1 on
     shape: str
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One call to be failed."""
+    """One call that is made to fail."""
 
     call: Call
     error: str  # its name in errno(3)
@@ -110,12 +110,12 @@ class Fault:
 
 
 def shape(text: str) -> str:
-    """A line of the log, or a part of one, without numbers and addresses."""
+    """A line of the log, or a part of a line, without numbers and addresses."""
     return _NUMBER.sub("#", text)
 
 
 def calls(log: Path) -> list[Call]:
-    """What a log of `recording` has, in its order."""
+    """The calls in a log of `recording`, in their order."""
     counts: Counter[str] = Counter()
     found = []
     for line in log.read_text(errors="replace").splitlines():
@@ -137,8 +137,8 @@ def faults(recorded: Iterable[Call]) -> list[Fault]:
 
 
 def injected(log: Path) -> tuple[list[str], bool]:
-    """The shapes of the calls that were failed; and whether one was of Python's, between execve(2) and the pipe for
-    signals, which is wsgid's first call: from that nothing follows for wsgid."""
+    """The shapes of the calls that were made to fail, and whether Python made one of them between execve(2) and the
+    pipe for signals. That pipe is wsgid's first call: a fault before it says nothing about wsgid."""
     found, is_pythons, was_pythons = [], False, False
     for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
         is_failed = "(INJECTED)" in line
@@ -151,7 +151,7 @@ def injected(log: Path) -> tuple[list[str], bool]:
 
 
 def covering(found: list[Fault]) -> list[Fault]:
-    """Enough of them to fail a call at each place, and each call with each of its errors."""
+    """Enough of these faults for a failure at each place, and for each call with each of its errors."""
     by_place: dict[str, list[Fault]] = {}
     for fault in found:
         by_place.setdefault(fault.call.shape, []).append(fault)
@@ -173,13 +173,14 @@ RECORDING = ["-y", "-e", "trace=all"]
 
 
 def command(log: Path, arguments: list[str]) -> list[str]:
-    """What starts a program under strace, which is the program's child: so the pid that is started is the program's."""
+    """The command that starts a program under strace. strace becomes the program's child, so the pid that is started is
+    the program's."""
     return ["strace", "-D", "-o", str(log), "-e", "signal=none", *arguments, "--"]
 
 
 @contextmanager
 def attached(pid: int, log: Path, arguments: list[str]) -> Iterator[None]:
-    """For a while, see the calls of a running process, or fail one of them."""
+    """Within this, record the calls of a running process, or make one of them fail."""
     tracer = subprocess.Popen(
         ["strace", "-p", str(pid), "-o", str(log), "-e", "signal=none", *arguments], stderr=subprocess.PIPE, text=True
     )

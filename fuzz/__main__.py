@@ -1,4 +1,4 @@
-"""python -m fuzz [--seconds N] [TARGET ...]: try these decoders, or all. Exit code 1 if something was found."""
+"""python -m fuzz [--seconds N] [TARGET ...]: try these decoders, or all. The exit code is 1 if something was found."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ from fuzz.targets import TARGETS
 from tests.support import ROOT
 from tools import apt
 
-PLACE = Path(sys.prefix)  # make's environment for this; `make clean` removes it
+PLACE = Path(sys.prefix)  # the virtual environment that make has made for `make fuzz`; `make clean` removes it
 SECONDS = 600
 
 
@@ -23,14 +23,14 @@ class Outcome:
     target: str
     executions: int
     seconds: int
-    code: int  # of libFuzzer: 0 if nothing was found
+    code: int  # the exit code of libFuzzer: 0 if nothing was found
     log: Path
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
-    parser.add_argument("--seconds", type=int, default=SECONDS, help="in all (default: %(default)s)")
+    parser.add_argument("--seconds", type=int, default=SECONDS, help="length of the whole run (default: %(default)s)")
     given = parser.parse_args()
     names: list[str] = given.targets or [*TARGETS]
     if unknown := [name for name in names if name not in TARGETS]:

@@ -1,4 +1,4 @@
-"""wsgid, compiled with the address sanitizer, beside the checkout's own compiled form and without touching it."""
+"""Compile wsgid with the address sanitizer. The compiled form in the checkout stays unchanged."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ SOURCES = ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 
 
 def make(directory: Path) -> Path:
-    """Compile a copy of the sources there. Returns the directory, in which the package is.
+    """Compile a copy of the sources in this directory. Returns the directory that contains the package.
 
     Raises:
         subprocess.CalledProcessError: the compiler has failed.

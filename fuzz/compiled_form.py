@@ -20,16 +20,16 @@ from wsgid.errors import WsgidError
 
 
 class Finding(Exception):
-    """The compiled form did something that it must not."""
+    """The compiled form did something that it must not do."""
 
 
 def ask(name: str, *arguments: Any) -> Any:
     """The answer of the form of this process.
 
     Raises:
-        Exception: any other than a WsgidError, which is an answer: each is a finding.
+        Exception: any exception except a WsgidError, which is an answer. Each such exception is a finding.
     """
-    from tests.support import questions  # here: run.py imports wsgid in a way of its own
+    from tests.support import questions  # not at the top: run.py imports wsgid in a way of its own
 
     try:
         return getattr(questions, name)(*arguments)
@@ -41,7 +41,7 @@ class CompiledForm:
     """The process, from `with` to the end of its block.
 
     Args:
-        build: where wsgid is compiled with the sanitizer.
+        build: the directory with wsgid, compiled with the sanitizer.
     """
 
     def __init__(self, build: Path) -> None:
@@ -66,10 +66,11 @@ class CompiledForm:
             self._process.stdin.close()
 
     def ask(self, name: str, *arguments: Any) -> Any:
-        """What it answers.
+        """The answer of the compiled form.
 
         Raises:
-            Finding: it raised what it must not, or has ended: the sanitizer's report is on standard error.
+            Finding: the compiled form raised an exception that is no answer, or has ended. The sanitizer's report is on
+                standard error.
         """
         assert self._process.stdin and self._process.stdout
         pickle.dump((name, arguments), self._process.stdin)
@@ -84,15 +85,15 @@ class CompiledForm:
 
 
 def environ(build: Path) -> dict[str, str]:
-    """Of a process that runs what is compiled with gcc's address sanitizer."""
+    """The environment of a process that runs code compiled with gcc's address sanitizer."""
     library = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
     return {
         **os.environ,
         "WSGID_PURE": "",
         "LD_PRELOAD": library.stdout.strip(),
-        # Python itself never frees some of what it has: that is no leak of ours.
+        # Python itself never frees some of its memory: that is no leak of wsgid.
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
-        "PYTHONMALLOC": "malloc",  # Python's own allocator would hide what lies behind an object
+        "PYTHONMALLOC": "malloc",  # Python's own allocator would hide an access behind the end of an object
         "PYTHONPATH": f"{build}:{ROOT}",
     }
 

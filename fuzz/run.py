@@ -1,6 +1,6 @@
 """python -m fuzz.run TARGET BUILD DIRECTORY [libFuzzer's options]: give one target bytes until the time is over.
 
-The pure form is in this process, where Atheris sees which lines run; the compiled one is asked beside it.
+The pure form is in this process, where Atheris sees which lines run. The compiled form gets each question, too.
 """
 
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 
 import atheris
 
-import wsgid  # chooses the form: before Atheris finds modules, so that Atheris is asked first
+import wsgid  # This import chooses the form. It comes before Atheris finds modules, so that Atheris is asked first.
 
 with atheris.instrument_imports(include=["wsgid"]):
     from tests.support import questions
@@ -41,7 +41,8 @@ def main(name: str, build: Path, directory: Path, *options: str) -> None:
 
 
 def _arguments(name: str, directory: Path, options: tuple[str, ...]) -> list[Any]:
-    """libFuzzer's (https://llvm.org/docs/LibFuzzer.html): where its corpus grows, and where it looks for seeds."""
+    """libFuzzer's arguments (https://llvm.org/docs/LibFuzzer.html): where its corpus grows, and where it looks for
+    seeds."""
     corpus, words = directory / "corpus", directory / "words"
     corpus.mkdir(parents=True, exist_ok=True)
     escaped = ("".join(f"\\x{byte:02x}" for byte in word) for word in TARGETS[name].words)

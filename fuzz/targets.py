@@ -1,9 +1,9 @@
-"""The decoders of what comes from outside, and what is asked of each with any bytes.
+"""The decoders of what comes from outside, and the questions that each decoder gets about any bytes.
 
 Rules
-* A question is a function of tests/support/questions.py: the tests ask the same.
-* What a question needs beside the bytes, such as the sizes in which they arrive, is made of the bytes: a file of the
-  corpus is the whole finding.
+* A question is a function of tests/support/questions.py: the tests ask the same questions.
+* Other arguments of a question, such as the sizes of the pieces in which the bytes arrive, are computed from the bytes.
+  So a file of the corpus is the whole finding.
 """
 
 import zlib
@@ -21,7 +21,7 @@ class Target:
     Args:
         ask: the questions about these bytes.
         compiled: whether there is a compiled form that has to give the same answers.
-        words: what is worth trying, for the mutations.
+        words: a dictionary of useful words for the mutations.
     """
 
     ask: Callable[[bytes], list[Question]]
@@ -30,7 +30,7 @@ class Target:
 
 
 def pieces(data: bytes) -> list[int]:
-    """Sizes of pieces: always the same ones of the same bytes."""
+    """Sizes of pieces, computed from the bytes: the same bytes always give the same sizes."""
     number, left = zlib.crc32(data), len(data)
     sizes: list[int] = []
     while left > 0 and len(sizes) < 20:
@@ -53,7 +53,7 @@ def _chunks(data: bytes) -> list[Question]:
 
 
 def _target(data: bytes) -> list[Question]:
-    """The decoder of HTTP lets nothing but printable ASCII without blanks come so far."""
+    """The decoder of HTTP passes only printable ASCII without blanks to the decoder of the target."""
     text = "".join(character for character in data.decode("latin-1") if "!" <= character <= "~")
     return [("split_target", text, "GET"), ("split_target", text, "OPTIONS"), ("check_host", text)]
 

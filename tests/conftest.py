@@ -1,4 +1,4 @@
-"""Fixtures: real servers that are ended, and looked after, whatever the test does."""
+"""Fixtures: real servers. Each server is ended after its test, and the fixture looks for processes that are left."""
 
 import importlib.util
 import textwrap
@@ -22,14 +22,14 @@ def pytest_report_header() -> str:
 
 
 def pytest_sessionstart() -> None:
-    """What is tested is what is written: an extension module of an older source is nobody's subject."""
+    """The tests refuse to run on an extension module that is older than its source."""
     for name in compiled.hot():
         spec = importlib.util.find_spec(name)
         assert spec and spec.origin
         built = Path(spec.origin)
         sources = [built.with_name(name.rpartition(".")[2] + suffix) for suffix in (".pyx", ".pxd", ".py")]
         first, *more = [source for source in sources if source.exists()]
-        read = [first, *more] if first.suffix == ".pxd" else [first]  # beside a .pyx, the .py is the other form
+        read = [first, *more] if first.suffix == ".pxd" else [first]  # beside a .pyx, the .py is the pure form
         newer = [source.name for source in read if source.stat().st_mtime > built.stat().st_mtime]
         if newer and built.suffix == ".so":
             pytest.exit(f"{newer[0]} is newer than its compiled form: run `make build`", 2)
@@ -37,7 +37,7 @@ def pytest_sessionstart() -> None:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start servers in `tmp_path`: start(*arguments, app=SOURCE). The source becomes app.py there."""
+    """Start servers in `tmp_path`: start(*arguments, app=SOURCE). The source is written to app.py there."""
     servers: list[Server] = []
 
     def start_one(*arguments: str, app: str | None = None, **options: Any) -> Server:

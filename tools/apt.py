@@ -1,8 +1,8 @@
-"""Install one Debian or Ubuntu package, or say in one sentence that it has to be installed.
+"""Install Debian or Ubuntu packages, or say in one sentence what has to be installed.
 
     python -m tools.apt PROGRAM:PACKAGE ...
 
-Runs under whatever python3 the machine has, hence nothing newer than Python 3.8 here.
+This program runs under any python3 of the machine, so it uses nothing newer than Python 3.8.
 """
 
 import os
@@ -19,11 +19,11 @@ LOCK_WAIT_S = 300  # a fresh machine is often busy with its own first upgrade
 
 
 class MissingPackage(Exception):
-    """Something is not installed and cannot be installed from here; the message says what to do."""
+    """Something is not installed and this user cannot install it. The message says what to do."""
 
 
 def ensure(program: str, package: str) -> str:
-    """The path of a program, which root gets installed where it is missing."""
+    """The path of a program. If the program is missing, its package is installed for root."""
     if not shutil.which(program):
         install(package, program)
     path = shutil.which(program)
@@ -37,7 +37,8 @@ def install(package: str, purpose: str) -> None:
         raise MissingPackage(f"{purpose} is missing: install it (Debian, Ubuntu: sudo apt-get install {package})")
     print(f"{purpose} is missing: installing {package} with apt-get", file=sys.stderr, flush=True)
     with services_not_started():
-        apt_get("update", check=False)  # one broken source need not matter: the installation decides
+        # a broken package source need not matter: the installation shows whether it does
+        apt_get("update", check=False)
         apt_get("install", "--yes", "--no-install-recommends", package)
 
 
@@ -53,7 +54,7 @@ def apt_get(*arguments: str, check: bool = True) -> None:
 
 @contextmanager
 def services_not_started() -> Iterator[None]:
-    """A package that brings a service must not have it started; a policy that is there already stays in force."""
+    """Within this, apt-get must not start the service of a package. An existing policy stays in force."""
     if POLICY.exists():
         yield
         return

@@ -1,4 +1,4 @@
-"""End a child that leads a process group of its own: asked first, with one signal after the other, then killed."""
+"""End a child that leads a process group of its own: send one signal after the other, then kill the group."""
 
 import contextlib
 import os
@@ -15,5 +15,5 @@ def end(child: subprocess.Popen[bytes], *signals: signal.Signals) -> None:
             child.wait(PATIENCE_S)
             break
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)  # also its own children, where it did not end them
+        os.killpg(child.pid, signal.SIGKILL)  # also the children that the child has not ended
     child.wait()

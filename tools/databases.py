@@ -3,8 +3,9 @@
     with Postgres() as server:
         psycopg.connect(host=server.directory, user="postgres")
 
-Each runs in a temporary directory of its own, listens on a unix socket in it, and goes with it.  What is not installed
-is installed (tools/apt.py).  Some of them refuse to run as root: root starts them as the package's user.
+Each server runs in a temporary directory of its own, and listens on a unix socket there. The directory is removed at
+the end. A missing server is installed (tools/apt.py). Some of these servers refuse to run as root: root starts them as
+the user of the package.
 """
 
 import os
@@ -31,7 +32,7 @@ _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sb
 
 
 class DatabaseError(Exception):
-    """A server is missing or does not run; the message has its own words."""
+    """A server is missing or does not run. The message contains the server's own words."""
 
 
 class Database:
@@ -39,7 +40,7 @@ class Database:
 
     program: ClassVar[str]
     package: ClassVar[str]
-    user: ClassVar[str]  # who runs it if we are root
+    user: ClassVar[str]  # the user that runs the server if we are root
     end_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
     def __init__(self) -> None:
@@ -75,10 +76,10 @@ class Database:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Within this, the server takes what it is sent, and does not answer."""
+        """Within this, the server is stopped: it receives data and does not answer."""
         self._signal_all(signal.SIGSTOP)
         try:
-            while not all(map(_is_stopped, self._processes())):  # each thread stops when it notices the signal
+            while not all(map(_is_stopped, self._processes())):  # each thread stops only when it notices the signal
                 time.sleep(POLL_S)
                 self._signal_all(signal.SIGSTOP)  # a child may be new
             yield
@@ -98,7 +99,7 @@ class Database:
     # --- what differs ---
 
     def prepare(self) -> None:
-        """Make what the server has to find."""
+        """Make the files that the server needs."""
 
     def command(self) -> list[str]:
         raise NotImplementedError
@@ -115,7 +116,7 @@ class Database:
 
     @classmethod
     def ensure(cls) -> str:
-        """The path of the program, which root gets installed where it is missing."""
+        """The path of the program. If the program is missing, its package is installed for root."""
         if cls.find() is None:
             try:
                 apt.install(cls.package, cls.package)
@@ -135,7 +136,8 @@ class Database:
 
     def _launch(self) -> None:
         with (self.directory / "log").open("ab") as log:
-            # A process group of its own: Ctrl-C is for whoever started us, who then stops things in the right order.
+            # A process group of its own: Ctrl-C reaches only the program that has started us. That program ends us in
+            # order.
             self.process = subprocess.Popen(
                 self.command(),
                 stdin=subprocess.DEVNULL,
@@ -151,7 +153,8 @@ class Database:
             time.sleep(POLL_S)
 
     def _surroundings(self) -> dict[str, Any]:
-        """For subprocess: where the server runs, and as whom. Its temporary files are in its directory, too."""
+        """Arguments for subprocess: the directory and the user of the server. Its temporary files are in its directory,
+        too."""
         where = {"cwd": self.directory, "env": {**os.environ, "TMPDIR": os.fspath(self.directory)}}
         if os.geteuid() != 0:
             return where
@@ -165,7 +168,7 @@ class Database:
 
 
 def _is_stopped(process: psutil.Process) -> bool:
-    """Whether all threads of a process are stopped, or gone (proc(5), the state in `stat`)."""
+    """Whether all threads of a process are stopped, or have ended (proc(5), the state in `stat`)."""
     for task in Path(f"/proc/{process.pid}/task").glob("*/stat"):
         with suppress(OSError):
             if task.read_text().rpartition(")")[2].split()[0] not in ("T", "Z", "X"):
@@ -174,7 +177,7 @@ def _is_stopped(process: psutil.Process) -> bool:
 
 
 class Postgres(Database):
-    """Without a password for the user postgres; the socket is where libpq looks in `directory`."""
+    """The user postgres needs no password. The socket has the name that libpq looks for in `directory`."""
 
     program = "postgres"
     package = "postgresql"
@@ -187,7 +190,7 @@ class Postgres(Database):
 
     @classmethod
     def find(cls) -> str | None:
-        """Debian has its programs outside of PATH, in one directory for each version."""
+        """Debian installs the programs outside of PATH, in one directory for each version."""
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
         return os.fspath(found[-1]) if found else None
 
@@ -228,7 +231,7 @@ class Postgres(Database):
 
 
 class MariaDb(Database):
-    """Without a password for the user root."""
+    """The user root needs no password."""
 
     program = "mariadbd"
     package = "mariadb-server"

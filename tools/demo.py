@@ -1,7 +1,7 @@
 """`make demo`: examples/flask_app.py under wsgid, over HTTP and behind nginx, until Ctrl-C.
 
-Where nginx is not, and cannot be installed from here, HTTP alone has to do.  Everything but the virtual environment is
-in temporary directories, and is gone afterwards.
+If nginx is missing and cannot be installed, the demo serves HTTP only. All files except the virtual environment are in
+temporary directories, which are removed at the end.
 """
 
 import http.client
@@ -25,11 +25,12 @@ POLL_S = 0.1
 
 
 class DemoError(Exception):
-    """The demo cannot go on; the message says why."""
+    """The demo cannot go on. The message says why."""
 
 
 class StopRequest:
-    """Whether a signal has asked to end; an exception instead could come before a process just started is known."""
+    """Whether a signal has asked the demo to end. This is no exception, because an exception could come between the
+    start of a process and the assignment of its object."""
 
     def __init__(self) -> None:
         self.made = False
@@ -46,11 +47,11 @@ def main() -> int:
         with_nginx = has_nginx()
         with tempfile.TemporaryDirectory(prefix="wsgid-demo-") as directory, ExitStack() as running:
             socket_path = Path(directory) / "app.sock"
-            Path(directory).chmod(0o711)  # nginx's usual user could get in, as on a real site
+            Path(directory).chmod(0o711)  # nginx's usual user can enter the directory, as on a real site
             port = free_port(HOST)
             listeners = ("--socket", str(socket_path), "--chmod-socket", "666", "--http", f"{HOST}:{port}")
             server = running.enter_context(wsgid("flask_app:application", *listeners))
-            urls = {f"http://{HOST}:{port}": "straight from wsgid, which speaks HTTP"}
+            urls = {f"http://{HOST}:{port}": "directly from wsgid, over HTTP"}
             if with_nginx:
                 nginx = running.enter_context(Nginx(example("flask_nginx.conf", f"unix:{socket_path}")))
                 urls[nginx.url] = "through nginx"
@@ -63,7 +64,7 @@ def main() -> int:
 
 
 def has_nginx() -> bool:
-    """Whether nginx is here, by now; if not, says how to get it."""
+    """Whether nginx is installed now. If not, this prints how to install nginx."""
     try:
         ensure_nginx()
     except NginxError as missing:
@@ -75,13 +76,13 @@ def has_nginx() -> bool:
 def serve(
     urls: Mapping[str, str], servers: Sequence[subprocess.Popen[bytes]], commands: Sequence[str], stop: StopRequest
 ) -> None:
-    """Returns when it is asked to stop.
+    """Show the addresses, and return when a signal asks to stop.
 
     Args:
-        urls: each with what it is; shown once they are answered.
-        servers: they have to go on.
-        commands: to try, shown below the addresses.
-        stop: whether it was asked to.
+        urls: each address with its description. They are shown when all of them are answered.
+        servers: the processes that have to go on running.
+        commands: commands to try, shown below the addresses.
+        stop: whether a signal has asked to stop.
 
     Raises:
         DemoError: an address is not answered, or a server has ended.
@@ -103,7 +104,7 @@ def is_answered(url: str) -> bool:
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=1.0)
     try:
         connection.request("GET", "/")
-        return connection.getresponse().status == http.client.OK  # 502 as long as wsgid is not there
+        return connection.getresponse().status == http.client.OK  # 502 as long as wsgid is not ready
     except OSError:
         return False
     finally:
@@ -122,7 +123,7 @@ def wsgid(
     application: str, *options: str, directory: Path = EXAMPLES, environ: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     program = Path(sys.executable).parent / "wsgid"
-    # A process group of its own, like nginx's: Ctrl-C comes to us alone, and we end them one after the other.
+    # A process group of its own, like nginx's: Ctrl-C reaches only this program, which ends the servers in order.
     process = subprocess.Popen(
         [str(program), *options, "--workers", str(WORKERS), application],
         cwd=directory,

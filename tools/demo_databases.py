@@ -1,8 +1,8 @@
-"""`make demo-databases`: the two examples with databases, and the databases, until Ctrl-C.
+"""`make demo-databases`: the two examples with databases, and the database servers, until Ctrl-C.
 
-examples/django_site runs on PostgreSQL and Redis, examples/flask_databases.py on MariaDB, each under a wsgid of its
-own.  The databases are private ones (tools/databases.py).  Everything but the virtual environment is in temporary
-directories, and is gone afterwards.
+examples/django_site runs on PostgreSQL and Redis, examples/flask_databases.py on MariaDB. Each example has a wsgid of
+its own. The database servers are private (tools/databases.py). All files except the virtual environment are in
+temporary directories, which are removed at the end.
 """
 
 import os
@@ -29,16 +29,16 @@ class DemoSite:
     """One of the examples.
 
     Args:
-        what: in words.
+        title: a description.
         application: MODULE:CALLABLE.
-        directory: where its module is.
-        environ: where its servers are.
-        prepare: the command that makes its tables, without the Python that runs it.
-        attempt: how curl tries it; the address comes behind.
-        port: of the loopback, for its wsgid.
+        directory: the directory of the module.
+        environ: the addresses of the database servers.
+        prepare: the command that makes the tables, without the Python that runs it.
+        attempt: the curl command that tries the example; the address is added at the end.
+        port: the port of its wsgid on the loopback.
     """
 
-    what: str
+    title: str
     application: str
     directory: Path
     environ: Mapping[str, str]
@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def run(running: ExitStack, stop: StopRequest) -> None:
-    """Start one thing after the other, until a signal has asked to end."""
+    """Start one server after the other, until a signal asks to end."""
     postgres, mariadb, redis = Postgres(), MariaDb(), Redis()
     say("starting PostgreSQL, MariaDB and Redis")
     with ThreadPoolExecutor() as pool:
@@ -79,11 +79,11 @@ def run(running: ExitStack, stop: StopRequest) -> None:
         options = ("--http", f"{HOST}:{site.port}", "--harakiri", str(HARAKIRI_S))
         serving = wsgid(site.application, *options, directory=site.directory, environ=site.environ)
         servers.append(running.enter_context(serving))
-    serve({site.url: site.what for site in sites}, servers, [f"{site.attempt} {site.url}/" for site in sites], stop)
+    serve({site.url: site.title for site in sites}, servers, [f"{site.attempt} {site.url}/" for site in sites], stop)
 
 
-def say(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
+def say(step: str) -> None:
+    print(step, file=sys.stderr, flush=True)
 
 
 def examples(postgres: Postgres, mariadb: MariaDb, redis: Redis) -> Iterator[DemoSite]:
@@ -112,7 +112,7 @@ def examples(postgres: Postgres, mariadb: MariaDb, redis: Redis) -> Iterator[Dem
 
 
 def prepare(site: DemoSite) -> None:
-    """In a process group of its own: Ctrl-C comes to us alone."""
+    """Make the tables. The command has a process group of its own, because Ctrl-C has to reach only this program."""
     done = subprocess.run(
         [sys.executable, *site.prepare],
         cwd=site.directory,

@@ -1,6 +1,6 @@
 """python3 -m tools.make_venv DIRECTORY EXTRA: a virtual environment with wsgid, editable, and one of its extras.
 
-Runs under whatever python3 the machine has, hence nothing newer than Python 3.8 here.
+This program runs under any python3 of the machine, so it uses nothing newer than Python 3.8.
 """
 
 import importlib.util
@@ -24,14 +24,14 @@ def main() -> int:
         )
         return 1
     try:
-        # Debian and Ubuntu ship the module that puts pip into an environment as a package of its own.
+        # In Debian and Ubuntu, the module that puts pip into an environment is in a package of its own.
         if importlib.util.find_spec("ensurepip") is None:
             apt.install(f"python{version}-venv", "Python's venv module")
     except apt.MissingPackage as missing:
         print(missing, file=sys.stderr)
         return 1
     python = directory / "bin" / "python"
-    # An environment that works is kept; anything else in that place, such as half a one, is made anew.
+    # A working environment is kept. Anything else at this path, such as an incomplete environment, is made again.
     if not has_pip(python):
         print(f"making the virtual environment {directory}", file=sys.stderr, flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(directory)], check=True)

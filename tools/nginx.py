@@ -1,11 +1,11 @@
-"""A private nginx in front of a site's configuration, for the demo and for the tests.
+"""A private nginx with the configuration of a site, for the demo and for the tests.
 
     with Nginx(example("flask_nginx.conf", "unix:/tmp/x/app.sock")) as nginx:
         urlopen(nginx.url)
 
-The site is a text as one puts it into sites-available or conf.d, listening on port 80.  It runs unchanged but for the
-places that say where: the port becomes a free one on the loopback, the upstream's address the one that is given.
-Everything that nginx writes is in one temporary directory, and goes with it.
+The site is a text for sites-available or conf.d that listens on port 80. Only two things in it are changed: the port
+becomes a free port on the loopback, and the upstream gets the given address. All files that nginx writes are in one
+temporary directory, which is removed at the end.
 """
 
 import os
@@ -31,8 +31,8 @@ UPSTREAM = r"(?m)(^ *server unix:.*;\n)+"
 START_DEADLINE_S = 10.0
 POLL_S = 0.01
 
-# Nothing in here that the caller could want to say differently: nginx refuses to be told twice.
-# {user} matters to root alone, whose workers would otherwise be somebody who cannot enter a private directory.
+# This text contains nothing that the caller may want to set: nginx refuses a directive that is given twice. {user}
+# matters to root alone: nginx's default user could not enter a private directory.
 MAIN = """\
 daemon off;
 pid nginx.pid;
@@ -58,7 +58,8 @@ http {{
 }}
 """
 
-# For an nginx that came without them; the distribution's own files are preferred, since they are what a site includes.
+# For an nginx that was installed without these files. The distribution's own files are preferred, because sites include
+# them.
 UWSGI_PARAMS = """\
 uwsgi_param QUERY_STRING $query_string;
 uwsgi_param REQUEST_METHOD $request_method;
@@ -79,22 +80,22 @@ MIME_TYPES = "types { text/html html; text/css css; text/javascript js; image/sv
 
 
 class NginxError(Exception):
-    """nginx is missing, refuses its configuration or does not run; the message has nginx's own words."""
+    """nginx is missing, refuses its configuration or does not run. The message contains nginx's own words."""
 
 
 def find_nginx() -> str | None:
-    """Debian's nginx is in /usr/sbin, which is not on everybody's PATH."""
+    """Debian's nginx is in /usr/sbin, which is not in the PATH of every user."""
     return shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
 
 
 def ensure_nginx() -> str:
-    """The path of nginx, which root gets installed where it is missing."""
+    """The path of nginx. If nginx is missing, its package is installed for root."""
     if find_nginx() is None:
         try:
             apt.install("nginx", "nginx")
         except apt.MissingPackage as missing:
             raise NginxError(str(missing)) from None
-        # Not started now, and not at the next boot either: nobody asked for a site on port 80.
+        # nginx is not started now, and not at the next boot: the user did not ask for a site on port 80.
         subprocess.run(["/usr/sbin/update-rc.d", "nginx", "disable"], check=True)
     path = find_nginx()
     if path is None:
@@ -103,9 +104,8 @@ def ensure_nginx() -> str:
 
 
 def example(name: str, *addresses: str, static_root: str | os.PathLike[str] | None = None) -> str:
-    """The text of examples/NAME, its upstream at another address (unix:/path or host:port), its /static/ at
-    `static_root`.  One address stands wherever the example's own stood; several are listed one by one.
-    """
+    """The text of examples/NAME with another address of the upstream (unix:/path or host:port), and with its /static/
+    at `static_root`. A single address replaces each address of the example. Several addresses are listed one by one."""
     site = (EXAMPLES / name).read_text()
     if len(addresses) == 1:
         site = _replace(site, UPSTREAM, lambda lines: re.sub(r"unix:[^\s;]+", addresses[0], lines))
@@ -120,8 +120,8 @@ def example(name: str, *addresses: str, static_root: str | os.PathLike[str] | No
 class Nginx:
     """One nginx, from `with` to the end of its block.
 
-    `main`, `events`, `http` and `server` are directives that are added at that level; `user` is whom the workers of
-    root's nginx run as.
+    `main`, `events`, `http` and `server` are directives that are added at that level. `user` is the user of the
+    workers, if nginx is started by root.
     """
 
     host = "127.0.0.1"
@@ -144,15 +144,16 @@ class Nginx:
         self.stop()
 
     def start(self) -> None:
-        """Returns when connections are accepted; if that fails, nothing is left."""
+        """Start nginx. Returns when nginx accepts connections. If that fails, nothing is left."""
         nginx = ensure_nginx()
         self.directory = Path(tempfile.mkdtemp(prefix="wsgid-nginx-"))
-        # -e (nginx 1.19.5): what goes wrong before the configuration has named the log is in the log all the same.
+        # -e (nginx 1.19.5): errors before the configuration has named the log are in the log, too.
         command = [nginx, "-p", f"{self.directory}/", "-c", "nginx.conf", "-e", "error.log"]
         try:
             self._write_files()
             self._check(command)
-            # A process group of its own: Ctrl-C is for whoever started us, who then stops things in the right order.
+            # A process group of its own: Ctrl-C reaches only the program that has started us. That program ends us in
+            # order.
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0
             )
@@ -162,7 +163,7 @@ class Nginx:
             raise
 
     def stop(self) -> None:
-        """Requests in progress are finished first, within reason.  Stopping twice does nothing more."""
+        """Requests in progress are finished first, for a limited time. A second call of stop does nothing."""
         if self.process is not None:
             child.end(self.process, signal.SIGQUIT, signal.SIGTERM)
             self.process = None
@@ -172,7 +173,8 @@ class Nginx:
         return self._read("error.log")
 
     def access_log(self) -> str:
-        """nginx writes a line after it has sent the response: whoever has that may be too early for the line."""
+        """The access log. nginx writes a line after the response: a client that has the response may be too early for
+        the line."""
         return self._read("access.log")
 
     def _read(self, name: str) -> str:
@@ -204,7 +206,7 @@ class Nginx:
             time.sleep(POLL_S)
 
     def _is_up(self, process: subprocess.Popen[bytes]) -> bool:
-        # nginx writes its pid once its sockets are bound, so that it is not somebody else who answers on this port.
+        # nginx writes its pid file when its sockets are bound. So the server that answers on this port is this nginx.
         if self._read("nginx.pid").strip() != str(process.pid):
             return False
         try:
@@ -222,7 +224,8 @@ def free_port(host: str) -> int:
 
 
 def _replace(text: str, pattern: str, replacement: Callable[[str], str]) -> str:
-    """Exactly one place has to match: a site that would run elsewhere than it should is an error, not a surprise."""
+    """Replace exactly one match. Any other number of matches is an error: the site would listen or connect
+    elsewhere."""
     result, count = re.subn(pattern, lambda match: replacement(match[0]), text)
     if count != 1:
         raise NginxError(f"the site has {count} places like {pattern!r} instead of one:\n{text}")

@@ -1,7 +1,7 @@
 """Write the tables of docs/options.md and docs/migrating-from-uwsgi.md: python -m tools.options_doc
 
-Between a line `<!-- NAME: ... -->` and `<!-- end of NAME -->` the text is this program's, everything else is written by
-hand.  tests/unit/test_docs.py fails if the tables are not what this program would write.
+This program writes the text between a line `<!-- NAME: ... -->` and `<!-- end of NAME -->`. All other text is written
+by hand. tests/unit/test_docs.py fails if the tables are not what this program would write.
 """
 
 import re
@@ -40,7 +40,7 @@ def options_table() -> str:
 
 
 def uwsgi_table() -> str:
-    """uWSGI's options: what is one here, what needs nothing, and what is refused."""
+    """uWSGI's options: options that wsgid has, options that need nothing, and options that wsgid refuses."""
     lines = ["\n### Options of wsgid\n", "| in uwsgi.ini | here | meaning |", "| --- | --- | --- |"]
     lines += [
         _row(
@@ -70,7 +70,7 @@ def _names(option: Option) -> str:
 
 def _default(option: Option) -> str:
     if "(default:" in option.text:
-        return ""  # said there
+        return ""  # the column "meaning" describes this default
     if option.default in ((), "", None, -1, (-1, -1)):
         return ""
     return "" if option.default == 0 and option.kind is not values.FLAG else option.show(option.default)
@@ -85,7 +85,7 @@ def _codes(names: Iterable[str]) -> str:
 
 
 def _row(*cells: str) -> str:
-    """A row of a table; a | in a cell would begin the next."""
+    """A row of a table. A | within a cell is escaped, because it would begin the next cell."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -93,7 +93,7 @@ def with_table(text: str, name: str, table: str) -> str:
     """The text of a document with this table in its place.
 
     Raises:
-        ValueError: it has no place for it.
+        ValueError: the document has no place for the table.
     """
     begin, end = f"<!-- {name}: by python -m tools.options_doc -->", f"<!-- end of {name} -->"
     before, found, rest = text.partition(begin)
@@ -104,7 +104,7 @@ def with_table(text: str, name: str, table: str) -> str:
 
 
 def documents() -> dict[Path, str]:
-    """What each document shall be, with its tables as they are now."""
+    """The text that each document has to have, with the tables as they are now."""
     tables = (("options.md", "options", options_table()), ("migrating-from-uwsgi.md", "uwsgi", uwsgi_table()))
     return {DOCS / file: with_table((DOCS / file).read_text(), name, table) for file, name, table in tables}
 

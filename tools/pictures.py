@@ -1,9 +1,9 @@
-"""The pictures of the documentation: `python -m tools.pictures` runs a real server under load, and draws what
-`wsgidctl top` shows of it into docs/pictures/.
+"""The pictures of the documentation: `python -m tools.pictures` runs a real server under load, and draws the screen of
+`wsgidctl top` into docs/pictures/.
 
 Rules
 * Nothing is invented: the picture is one frame of this server, at this moment.
-* The picture holds no address of another site: its font is what the reader's machine calls monospace.
+* The picture contains no address of another site: its font is the monospace font of the reader's machine.
 """
 
 import io
@@ -101,7 +101,7 @@ def _wait(server: Server) -> None:
 
 
 def _ask(address: Path, ends: threading.Event) -> None:
-    """One client, as nginx is one: a connection for each request, with pauses."""
+    """One client that behaves like nginx: a connection for each request, with pauses."""
     while not ends.is_set():
         [path] = random.choices(PATHS, WEIGHTS)
         variables = {
@@ -137,7 +137,7 @@ def _look(server: Server) -> Sample:
 
 
 def _draw(shown: Sample) -> None:
-    # The directory is this run's own and says nothing to the reader.
+    # The directory belongs to this run. It means nothing to the reader.
     listeners = [
         {**listener, "address": "/run/" + Path(listener["address"]).name} for listener in shown.status["listeners"]
     ]

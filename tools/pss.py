@@ -1,7 +1,7 @@
-"""What a server and its descendants weigh: python -m tools.pss PID-OF-THE-MASTER
+"""The memory of a server and its descendants: python -m tools.pss PID-OF-THE-MASTER
 
-Pss counts a page that N processes share as one Nth in each (proc(5), smaps_rollup), so the sum over all processes is
-what the machine would get back if they ended; Rss counts shared pages again in each.
+Pss counts a page that N processes share as one Nth in each of them (proc(5), smaps_rollup). So the sum of Pss over all
+processes is the memory that the machine gets back if they end. Rss counts a shared page in full in each process.
 """
 
 import sys

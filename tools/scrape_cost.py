@@ -1,4 +1,4 @@
-"""python3 -m tools.scrape_cost [SCRAPES]: what a scrape of /metrics, and of --stats, costs the master, in CPU time."""
+"""python3 -m tools.scrape_cost [SCRAPES]: the master's CPU time for a scrape of /metrics, and of --stats."""
 
 import os
 import socket
@@ -67,7 +67,7 @@ def _ask(path: Path, said: bytes) -> bytes:
     with socket.socket(socket.AF_UNIX) as asker:
         try:
             asker.connect(str(path))
-        except OSError:  # not there yet
+        except OSError:  # the socket does not exist yet
             return b""
         if said:
             asker.sendall(said)

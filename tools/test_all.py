@@ -42,7 +42,7 @@ def candidates(version: str) -> Iterator[Path]:
         yield Path(on_path)
     root = pyenv_root()
     if root:
-        # No free-threaded build ("3.13.0t"), no other implementation; the newest patch release first.
+        # Leave out free-threaded builds ("3.13.0t") and other implementations. The newest patch release comes first.
         builds = [path for path in (root / "versions").glob(f"{version}.*") if re.fullmatch(r"[\d.]+", path.name)]
         for build in sorted(builds, key=lambda path: int(path.name.rpartition(".")[2]), reverse=True):
             yield build / "bin" / f"python{version}"
@@ -57,7 +57,8 @@ def pyenv_root() -> Path | None:
 
 
 def is_version(python: Path, version: str) -> bool:
-    """Asked, not believed: pyenv's shims are on PATH even for versions that they then refuse to run."""
+    """Whether this program is CPython of this version. The program itself is asked: pyenv's shims are on PATH even for
+    versions that they refuse to run."""
     question = "import sys; print(sys.implementation.name, '%d.%d' % sys.version_info[:2])"
     try:
         answer = subprocess.run([python, "-c", question], capture_output=True, text=True)

@@ -1,1 +1,1 @@
-"""The scenarios of `make faults`: a module for each, or for a few that belong together, with SCENARIOS."""
+"""The scenarios of `make faults`. Each module has one scenario or a few related scenarios, in SCENARIOS."""

@@ -1,4 +1,4 @@
-"""Clients that leave in the middle, and clients that are slow."""
+"""Clients that leave before the end of their request or response, and slow clients."""
 
 import json
 import time
@@ -17,11 +17,11 @@ from tests.support.client import Address, packet
 
 
 def clients_that_leave(count: int = 5_000, warm_up: int = 5_000) -> list[Result]:
-    """They leave within their head, their body, or the response, whatever that is made of."""
+    """Clients leave within their head, their body, or the response. Responses are of all kinds."""
     with site(APP) as left:
         (left.server.directory / "big").write_bytes(bytes(4 * MB))
         crowd.run(_leavers(left.address, warm_up), 100)
-        # More at once than there will be later, for greenlets are kept, and reused.
+        # More clients at once than later, because greenlets are kept and used again.
         crowd.run((crowd.ask(left.address, packet("/sleep", QUERY_STRING="1")) for _ in range(300)), 300)
         before, at_first = left.weigh(), _state(left)
         met = crowd.run(_leavers(left.address, count), 100)
@@ -48,7 +48,7 @@ def clients_that_leave(count: int = 5_000, warm_up: int = 5_000) -> list[Result]
 
 
 def _state(left: Site) -> dict[str, int]:
-    """What the application counts."""
+    """The numbers that the application counts."""
     found: dict[str, int] = json.loads(client.get(left.address, "/state").body)
     return found
 
@@ -68,7 +68,7 @@ def _leavers(address: Address, count: int) -> Iterator[Client]:
 
 
 def leave(address: Address, data: bytes, blocks: int) -> Client:
-    """Send this, read so many blocks of the answer, and go."""
+    """Send this, read this many blocks of the answer, and close the connection."""
     connection = yield from crowd.connect(address)
     with connection:
         yield from crowd.send(connection, data)
@@ -79,7 +79,7 @@ def leave(address: Address, data: bytes, blocks: int) -> Client:
 
 
 def slow_clients(count: int = 500, fast: int = 4_000, seconds: float = 6.0) -> list[Result]:
-    """Slow readers and slow senders cost a greenlet each, and the fast ones do not notice."""
+    """Slow readers and slow senders need a greenlet each. Requests of fast clients must not become slower."""
     with site(APP, "--gevent", str(4 * count)) as patient:
         pids, seen = patient.server.worker_pids(), Watched()
         slow: Counter[str] = Counter()
@@ -108,7 +108,8 @@ def slow_clients(count: int = 500, fast: int = 4_000, seconds: float = 6.0) -> l
 
 
 def read_slowly(address: Address, seconds: float) -> Client:
-    """8 kB a second for that long, then the rest. The kernel's buffers take 200 kB at once: it is more than that."""
+    """Read 8 kB a second for that long, then the rest. The kernel's buffers take 200 kB at once; the answer is
+    longer."""
     connection = yield from crowd.connect(address)
     with connection:
         yield from crowd.send(connection, packet("/half"))

@@ -1,4 +1,5 @@
-"""An application that cannot be imported, and workers that die young: no busy loop, and a sentence."""
+"""An application that cannot be imported, and workers that die young: the log has a sentence, and there is no busy
+loop."""
 
 import tempfile
 import time
@@ -16,7 +17,7 @@ from tests.support.server import Server
 
 
 def crash_loop_at_import() -> list[Result]:
-    """An application that cannot be imported: said once, and no loop at all."""
+    """An application that cannot be imported: the log says it once, and nothing is tried again."""
     with tempfile.TemporaryDirectory(prefix="wsgid-faults-") as name:
         directory = Path(name)
         (directory / "app.py").write_text("raise RuntimeError('broken at import')\n")
@@ -56,7 +57,7 @@ DIES_YOUNG = """
 
 
 def crash_loop_after_start(seconds: float = 20.0) -> list[Result]:
-    """Workers that die 50 ms after they were ready, every time, in two ways."""
+    """Workers that die 50 ms after they became ready, again and again, in two ways."""
     with site(DIES_YOUNG, "--lazy-apps", workers=2) as crashing:
         server = crashing.server
         before_s, started_s = tree_cpu_s(server.pid), time.monotonic()
@@ -74,7 +75,7 @@ def crash_loop_after_start(seconds: float = 20.0) -> list[Result]:
         Result("less than 2 % CPU for the whole tree", f"{share:.1%}, {deaths} deaths in {seconds:g} s", share < 0.02),
         Result("at most one traceback a kind", f"{tracebacks} for 2 kinds", tracebacks <= 2),
         Result(
-            "a sentence says who died of what",
+            "a sentence names the worker and its exit code or signal",
             sentences[-1].split("wsgid ")[-1] if sentences else "none",
             bool(sentences),
         ),

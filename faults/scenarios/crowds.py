@@ -1,4 +1,4 @@
-"""Thousands at once, and more than --gevent has places for."""
+"""Thousands of requests at once, and more requests than --gevent has places for."""
 
 import time
 from collections import Counter
@@ -15,7 +15,7 @@ from tests.support.client import packet
 
 
 def ten_thousand_in_flight(count: int = 10_000, sleep_s: float = 2.0, over_s: float = 1.5) -> list[Result]:
-    """Two workers, and all of these requests at the same time."""
+    """Two workers, with all these requests in flight at the same time."""
     allow_descriptors(count + 1000)
     with site(APP, "--gevent", str(count * 6 // 10), workers=2) as crowded:
         crowded.settle()
@@ -45,7 +45,7 @@ def ten_thousand_in_flight(count: int = 10_000, sleep_s: float = 2.0, over_s: fl
 
 
 def at_the_limit(count: int = 500, places: int = 50, sleep_s: float = 1.0) -> list[Result]:
-    """What comes beyond --gevent waits in the backlog, and costs nothing there."""
+    """Connections beyond --gevent wait in the backlog, and cost no processor time there."""
     with site(APP, "--gevent", str(places)) as full:
         slow, seen = packet("/sleep", QUERY_STRING=str(sleep_s)), Watched()
         met: Counter[str] = Counter()

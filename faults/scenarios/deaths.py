@@ -45,20 +45,20 @@ def kill_run(
                 os.kill(victim, Signals.SIGKILL)
                 server.wait_for(KILLED, number + 1)
             eventually(lambda: all_ready(server, 4), "every worker is back")
-            time.sleep(0.5)  # of requests with all of them
+            time.sleep(0.5)  # requests for half a second with all workers
         run.end = ended(server)
         run.log = server.lines
     return run
 
 
 def killed_counts(run: Kills) -> list[Result]:
-    """nginx repeats nothing: what the dead had in flight is lost, and nothing else."""
+    """nginx repeats no request. Requests that were in flight in killed workers are lost, and no others."""
     failed = len(run.load.failed())
     in_flight = run.in_flight()
     assert run.end
     return [
         Result(
-            "only what killed workers had in flight is lost",
+            "only requests in flight in killed workers are lost",
             f"{counted(failed, run.load)}; in flight by the log: {in_flight}, of {len(run.deaths())} workers",
             failed <= in_flight and len(run.deaths()) == len(run.killed_s),
         ),
@@ -67,8 +67,8 @@ def killed_counts(run: Kills) -> list[Result]:
 
 
 def replaced(run: Kills) -> Result:
-    """From the kill to the ready line of the same slot, by the log's clock, without the pause that the fleet makes on
-    purpose after a worker that died young."""
+    """The time from the kill to the ready line of the same slot, by the clock of the log. The pause that the fleet
+    makes after the death of a young worker is left out."""
     pauses_s, times_s = zip(*replacements(run))
     bare_s = sorted(time_s - pause_s for time_s, pause_s in zip(times_s, pauses_s))
     return Result(
@@ -97,12 +97,12 @@ def replacements(run: Kills) -> list[tuple[float, float]]:
 
 
 def repeated_counts(run: Kills) -> list[Result]:
-    """nginx asks again, another worker answers: nobody notices."""
+    """nginx sends the request to another worker: no client sees the death."""
     assert run.end
     return [
         *none_failed(run.load),
         Result(
-            "every kill meets a worker that serves",
+            "every killed worker was serving",
             f"{len(run.deaths())} of {len(run.killed_s)}, with {run.in_flight()} requests in flight",
             len(run.deaths()) == len(run.killed_s),
         ),
@@ -141,11 +141,11 @@ class Orphaned:
 
 
 def master_run(clients: int) -> Orphaned:
-    """kill -9 of the master with requests of two seconds in flight, while a service manager starts it again and again.
-    Count who is answered, by the orphans and then by the new server."""
+    """kill -9 of the master while requests of two seconds are in flight. A service manager starts a new master again
+    and again. Count the answers, first of the workers that are left, then of the new server."""
     with serving("--worker-reload-mercy", "5", "app:application", workers=2) as server, nginx_for(server) as nginx:
         with Load(Plan(nginx_address(nginx), (LONG,), clients, ends_with=(RIGHT,))) as load:
-            eventually(lambda: server.in_flight() == clients, "all are in flight")
+            eventually(lambda: server.in_flight() == clients, "all requests are in flight")
             killed_s = time.monotonic()
             server.send_signal(Signals.SIGKILL)
             again = started_again(server)
@@ -181,7 +181,8 @@ def master_run(clients: int) -> Orphaned:
 
 
 def started_again(server: Server) -> Server:
-    """Start a server in the same place until one stays: as long as orphans accept there, it refuses."""
+    """Start a server with the same socket until a server stays. As long as workers of the old server accept there, a
+    new server refuses to start."""
     deadline_s = time.monotonic() + PATIENCE_S
     while True:
         again = start(server.directory, "app:application", workers=2)

@@ -1,4 +1,4 @@
-"""More visitors than the server may have descriptors."""
+"""More clients than the server may have descriptors."""
 
 import time
 
@@ -12,7 +12,7 @@ from tests.support.client import packet
 
 
 def out_of_descriptors(count: int = 200, sleep_s: float = 1.0, limit: int = 64) -> list[Result]:
-    """More slow visitors than the server may have descriptors."""
+    """More slow clients than the server may have descriptors."""
     with site(APP, prefix=["bash", "-c", 'ulimit -n "$0"; exec "$@"', str(limit)]) as small:
         pids, lines = small.server.worker_pids(), len(small.server.lines)
         before_s, started_s = cpu_s(pids), time.monotonic()

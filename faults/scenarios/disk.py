@@ -1,4 +1,4 @@
-"""A log that cannot be written: the server serves all the same."""
+"""A log file that cannot be written: the server goes on serving."""
 
 import subprocess
 import tempfile
@@ -16,7 +16,7 @@ LOUD = ("/broken", "/print", "/logging", "/", "/read")
 
 
 def disk_full_log(count: int = 100) -> list[Result]:
-    """A log that cannot be written, from the start or since a minute ago."""
+    """A log file that cannot be written, from the start or after some time."""
     results = _serve_without_log("/dev/full", count)
     with tempfile.TemporaryDirectory(prefix="wsgid-disk-") as name:
         if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", name], capture_output=True).returncode:
@@ -44,15 +44,15 @@ def _serve_without_log(logto: str, count: int) -> list[Result]:
     ]
 
 
-def _loud_rows(met: dict[str, Counter[str]], what: str) -> list[Result]:
+def _loud_rows(met: dict[str, Counter[str]], log: str) -> list[Result]:
     return [
-        all_met(f"{what}: {path} answered", counts, counts.total(), "500" if path == "/broken" else "200")
+        all_met(f"{log}: {path} answered", counts, counts.total(), "500" if path == "/broken" else "200")
         for path, counts in met.items()
     ]
 
 
 def _fill_up(disk: Path, count: int) -> list[Result]:
-    """The log's disk gets full while the server runs, and has room again."""
+    """The disk of the log becomes full while the server runs, and later has room again."""
     with site(APP, "--logto", str(disk / "log")) as loud:
         filler = disk / "filler"
         try:

@@ -1,4 +1,4 @@
-"""Workers that attack their master, while others serve."""
+"""Workers that attack their master, while other workers serve."""
 
 import random
 import subprocess
@@ -18,12 +18,12 @@ from tests.support.server import Server, eventually
 MOVES = 10_000
 WORKERS = 8
 AT_ONCE = 8
-HARMLESS_A_LIFE = 60  # on average half of it, before the move that ends the worker
+HARMLESS_A_LIFE = 60  # on average half as many, before the move that ends the worker
 FLAT_BYTES = 8 << 20
 
 
 def hostile_worker() -> list[Result]:
-    """Workers attack their master while others serve."""
+    """Workers attack their master while other workers serve."""
     with serving(workers=WORKERS, app=APP) as server, _stranger() as stranger:
         master = psutil.Process(server.pid)
         attacker = Attacker(server.directory / "app.sock", random.Random(1), stranger.pid)
@@ -45,24 +45,26 @@ def hostile_worker() -> list[Result]:
         return [
             Result(f"at least {MOVES} moves of hostile workers", f"{attacker.moves}", attacker.moves >= MOVES),
             Result(
-                "fatal ones end their worker, and nobody else",
+                "a fatal move ends its worker, and no other process",
                 f"{attacker.fatal} moves, {deaths} deaths",
                 attacker.fatal // 2 <= deaths <= attacker.fatal,
-            ),  # two may meet in one worker
+            ),  # two fatal moves may hit the same worker
             Result(
                 "the master lives, without a traceback",
                 f"{server.log.count('Traceback')} tracebacks",
                 master.is_running() and "Traceback" not in server.log,
             ),
-            Result("its descriptors stay flat", f"{before[0]} before, {after[0]} after", after[0] <= before[0] + 2),
             Result(
-                f"its memory stays flat (within {FLAT_BYTES >> 20} MiB)",
+                "the master's descriptors stay flat", f"{before[0]} before, {after[0]} after", after[0] <= before[0] + 2
+            ),
+            Result(
+                f"the master's memory stays flat (within {FLAT_BYTES >> 20} MiB)",
                 f"{before[1] / 2**20:.1f} MiB before, {after[1] / 2**20:.1f} MiB after",
                 after[1] - before[1] < FLAT_BYTES,
             ),
-            Result("no process outside is signalled", "none" if alive else "one is dead", alive),
+            Result("no process of another program is signalled", "none" if alive else "one is dead", alive),
             Result(
-                "an innocent request fails only with the worker that it was in",
+                "a good request fails only with the worker that has it",
                 f"{asked - fine} of {asked} failed",
                 asked - fine <= attacker.fatal,
             ),
@@ -72,7 +74,7 @@ def hostile_worker() -> list[Result]:
 
 @contextmanager
 def _stranger() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is none of the server's business."""
+    """A process that does not belong to the server."""
     with subprocess.Popen(["sleep", "3600"]) as stranger:
         try:
             yield stranger

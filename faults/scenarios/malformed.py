@@ -1,4 +1,4 @@
-"""Nonsense on the wire, while good requests run in parallel."""
+"""Malformed requests, while good requests run in parallel."""
 
 import random
 import struct
@@ -17,7 +17,7 @@ from wsgid.ipc.scoreboard import Word
 
 
 def malformed(count: int = 20_000, warm_up: int = 10_000, seed: int = 1) -> list[Result]:
-    """Packets that are none, on both kinds of socket, while good requests run in parallel: four to one."""
+    """Malformed packets on both kinds of socket, four for each good request that runs in parallel."""
     with site(APP, "--socket", "127.0.0.1:0", "--socket-timeout", "5") as abused:
         (said,) = abused.server.wait_for(r"listens on \S+, ([\d.]+):(\d+) with")
         addresses: list[Address] = [abused.address, (said[1], int(said[2]))]
@@ -46,7 +46,7 @@ def malformed(count: int = 20_000, warm_up: int = 10_000, seed: int = 1) -> list
 
 
 def _abuse(addresses: list[Address], count: int, chance: random.Random) -> tuple[Counter[str], Counter[str]]:
-    """Returns what the good and what the bad ones met."""
+    """Returns the outcomes of the good and of the malformed requests."""
     good: Counter[str] = Counter()
     bad: Counter[str] = Counter()
 
@@ -112,7 +112,7 @@ NONSENSE: tuple[Callable[[Address, random.Random], Client], ...] = (
 
 
 def say_and_end(address: Address, pieces: list[bytes], pause_s: float = 0.0) -> Client:
-    """Send these, then nothing more; and see what comes."""
+    """Send these pieces and end the stream, then read the answer."""
     connection = yield from crowd.connect(address)
     with connection:
         for number, piece in enumerate(pieces):

@@ -1,4 +1,4 @@
-"""Requests that kill their worker, while others ask for good ones."""
+"""Requests that kill their worker, beside good requests."""
 
 import itertools
 import re
@@ -24,7 +24,7 @@ class Poisoned:
     good: Load
     bad: Load
     kills: Kills
-    recovered_s: float | None = None  # from the last such request until all workers were ready; None: never
+    recovered_s: float | None = None  # from the last such request until all workers were ready; None: they never were
 
 
 def poison() -> list[Result]:
@@ -33,8 +33,8 @@ def poison() -> list[Result]:
 
 
 def poison_run(duration_s: float, period_s: float, workers: int = 4) -> Poisoned:
-    """Now and then a request that kills its worker, which nginx tries on four of them; beside it, good requests. Who
-    is not answered within some seconds goes away, as visitors do."""
+    """From time to time a request that kills its worker. nginx tries this request on four workers. Good requests run
+    beside it. A client that is not answered within some seconds leaves, as visitors do."""
     with serving(workers=workers) as server, nginx_for(server, 4) as nginx:
         bad = Load(Plan(nginx_address(nginx), (Kind("/poison", ""),), 0, every_s=period_s, patience_s=2.0))
         with Load(Plan(nginx_address(nginx), (FAST, SLEEP), 16, PAUSE_S, patience_s=20.0)) as good:
@@ -50,7 +50,7 @@ def poison_run(duration_s: float, period_s: float, workers: int = 4) -> Poisoned
 
 
 def recovery_s(server: Server, workers: int) -> float | None:
-    """How long until all are ready for a second on end; None if that takes longer than any back-off should."""
+    """The time until all workers are ready for a whole second; None if that takes longer than any back-off should."""
     started_s = ready_s = time.monotonic()
     while time.monotonic() - started_s < BACKOFF_MAX_S + PATIENCE_S:
         time.sleep(0.02)
@@ -62,15 +62,15 @@ def recovery_s(server: Server, workers: int) -> float | None:
 
 
 def poison_counts(run: Poisoned) -> list[Result]:
-    """The deaths by poison, and nobody else's; what good requests lost by them."""
+    """The deaths by poisonous requests, other deaths, and the good requests that these deaths have cost."""
     deaths, asked = len(run.kills.deaths()), len(run.bad.records)
     others = [line for line in run.kills.log if re.search(r"worker .* (exited with code [^0]|is overdue)", line)]
     lost = sum(record.outcome not in (RIGHT, TIMED_OUT) for record in run.good.records)
-    bound = run.kills.in_flight() - deaths  # one of each worker's was the poison
+    bound = run.kills.in_flight() - deaths  # one request of each worker was the poisonous one
     assert run.kills.end
     return [
         Result(
-            "each poisonous request kills at most a worker for each of its four tries; nobody else dies",
+            "each poisonous request kills at most a worker for each of its four tries; no other worker dies",
             f"{deaths} deaths by {asked} requests, {len(others)} other deaths",
             0 < deaths <= 4 * asked and not others,
         ),
@@ -84,7 +84,8 @@ def poison_counts(run: Poisoned) -> list[Result]:
 
 
 def poison_times(run: Poisoned) -> list[Result]:
-    """Whether good requests went on being answered: the longest time without an answer, and when all was well again."""
+    """Whether good requests were answered all the time: the longest time without an answer, and when all workers were
+    ready."""
     last_s = max(record.ended_s for record in run.good.records)
     answers_s = sorted([last_s, *(record.ended_s for record in run.good.records if record.outcome == RIGHT)])
     silence_s = max((late - early for early, late in itertools.pairwise(answers_s)), default=float("inf"))

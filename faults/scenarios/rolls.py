@@ -43,7 +43,7 @@ def upgrade() -> list[Result]:
 
 
 def roll(signo: Signals, clients: int, count: int, period_s: float, pause_s: float = PAUSE_S) -> Roll:
-    """Send the signal again and again under mixed load, each time after the application has got a new version."""
+    """Send the signal again and again under mixed load. Before each signal the application gets a new version."""
     with serving() as server:
         with nginx_for(server) as nginx, Load(Plan(nginx_address(nginx), MIXED, clients, pause_s)) as load:
             run = Roll(load)
@@ -62,12 +62,13 @@ def write_version(server: Server, number: int) -> None:
     """Replace the application's source, as an editor does."""
     fresh = server.directory / "app.py.new"
     fresh.write_text(VERSIONED.replace("v0", f"v{number}"))
-    os.utime(fresh, (number, number))  # a .pyc knows its source by size and whole seconds: too coarse for us
+    # Python compares a .pyc with its source by size and whole seconds: too coarse for this test
+    os.utime(fresh, (number, number))
     fresh.rename(server.directory / "app.py")
 
 
 def new_code(run: Roll) -> list[Result]:
-    """When which code has answered."""
+    """When new code has answered first, and when old code has answered last."""
     firsts_s, lasts_s = zip(*switches(run))
     readies_s = [ready_after_s(run.log, number) for number in range(1, len(firsts_s) + 1)]
     return [
@@ -82,7 +83,7 @@ def new_code(run: Roll) -> list[Result]:
 
 
 def switches(run: Roll) -> list[tuple[float, float]]:
-    """For each signal: how long after it the first answer of the new version came, and the last of an older one."""
+    """For each signal: how long after it came the first answer of the new version, and the last of an older version."""
     found = []
     for number, signalled_s in enumerate(run.signalled_s, 1):
         right = [record for record in run.load.records if record.outcome == RIGHT]
@@ -93,7 +94,7 @@ def switches(run: Roll) -> list[tuple[float, float]]:
 
 
 def ready_after_s(log: list[str], generation: int) -> float:
-    """From the line of the reload that made this generation to the one of its first ready worker."""
+    """The time from the log line of the reload that made this generation to the line of its first ready worker."""
     asked = [said_s(line) for line in log if "SIGHUP: reloading the application" in line]
     ready = [said_s(line) for line in log if re.search(rf"\(generation {generation}, pid \d+\) is ready$", line)]
     return ready[0] - asked[generation - 1] if ready else float("inf")
@@ -104,7 +105,7 @@ def _spread(values_s: tuple[float, ...] | list[float]) -> str:
 
 
 def upgraded(run: Roll) -> Result:
-    """How many times the master has executed itself anew, and the new image has listened on."""
+    """How often the master has executed itself, and the new image has gone on listening."""
     log = "\n".join(run.log)
     count = log.count("wsgid starts anew, in this process")
     return Result(

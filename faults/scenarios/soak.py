@@ -1,4 +1,4 @@
-"""The long run: nothing grows."""
+"""The long run: memory, descriptors and the log do not grow."""
 
 from collections import Counter
 
@@ -9,7 +9,7 @@ from faults.site import site
 from tests.support.client import Address, packet
 from tools.nginx import EXAMPLES
 
-# A 404 of Flask's leaves 82 objects in cycles, and how many lie about until the collector comes is chance: megabytes.
+# A 404 of Flask's leaves 82 objects in cycles. The number of such objects before a collection is random: megabytes.
 SOAKED = """
     import gc, itertools
     from flask_app import application as flask

@@ -1,4 +1,4 @@
-"""SIGTERM in the middle of everything: whatever was accepted, or waits in the backlog, is answered."""
+"""SIGTERM under full load: requests that were accepted, and requests that wait in the backlog, are answered."""
 
 import re
 import time
@@ -19,8 +19,8 @@ def stop() -> list[Result]:
 
 
 def stop_at_the_socket(clients: int = 128) -> list[Result]:
-    """Count what is lost when SIGTERM comes in the middle of everything; a client ends when it is refused: after the
-    unlink nobody has taken its connection, so nothing of it is lost."""
+    """Count the requests that are lost when SIGTERM comes under full load. A client ends when it is refused. After the
+    unlink no worker has taken its connection, so no request is lost by a refusal."""
     with serving("--gevent", str(PLACES), "app:application", workers=2) as server:
         with Load(Plan(server.directory / "app.sock", MIXED, clients, ends_with=(REFUSED,))) as load:
             term_s, end = _term(server, load)
@@ -30,7 +30,8 @@ def stop_at_the_socket(clients: int = 128) -> list[Result]:
 
 
 def stop_behind_nginx(clients: int = 128) -> list[Result]:
-    """The same through nginx, which says 502 when it is refused: as many as its log has failed connects are no loss."""
+    """The same through nginx. nginx answers 502 when it is refused: as many 502s as nginx's log has failed connects are
+    no loss."""
     with serving("--gevent", str(PLACES), "app:application", workers=2) as server, nginx_for(server) as nginx:
         with Load(Plan(nginx_address(nginx), MIXED, clients, ends_with=("status 502",))) as load:
             term_s, end = _term(server, load)
@@ -50,15 +51,16 @@ def stop_behind_nginx(clients: int = 128) -> list[Result]:
 
 
 def _term(server: Server, load: Load) -> tuple[float, Result]:
-    """Stop at a moment when enough requests are open. Returns when, and how it ended."""
-    wanted = _open_wanted(load) * 9 // 8  # some end between the look and the signal
+    """Stop when enough requests are open. Returns the time, and how the server ended."""
+    wanted = _open_wanted(load) * 9 // 8  # some requests end between this look and the signal
     eventually(lambda: _connections(server) >= wanted, f"{wanted} requests are open")
     term_s = time.monotonic()
     return term_s, ended(server)
 
 
 def _connections(server: Server) -> int:
-    """On app.sock, accepted or waiting: the kernel names both after the listener (proc(5), /proc/net/unix)."""
+    """Connections on app.sock, accepted or waiting: the kernel gives both the listener's name (proc(5),
+    /proc/net/unix)."""
     name = f" {server.directory}/app.sock"
     return sum(line.endswith(name) for line in Path("/proc/net/unix").read_text().splitlines()) - 1
 
@@ -68,7 +70,7 @@ def _open_wanted(load: Load) -> int:
 
 
 def _open_at(load: Load, moment_s: float) -> Result:
-    """Requests that had begun before that moment and ended after it: so many were in flight, or waited for a place."""
+    """Requests that began before that moment and ended after it. They were in flight then, or waited for a place."""
     count = sum(record.started_s < moment_s < record.ended_s for record in load.records)
     bar = _open_wanted(load)
     return Result(

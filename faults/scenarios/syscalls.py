@@ -1,17 +1,19 @@
-"""Each system call of the master fails once: with each error of its manual, in each part of a life.
+"""Each system call of the master fails once, with each error of its manual page, in each part of a server's life.
 
-    start        the whole life is traced, from the first call that is wsgid's own
+    start        the whole life is traced, from wsgid's own first call on
     respawn, reload, upgrade, rotation, questions, resize
                  one server lives on; the master is traced for the length of one fault
     stop         a server for each fault
 
 Rules
-* As SQLite tests itself: first the part is recorded without a fault, then each call in it is failed, one at a time.
-* A fault has to leave: every visitor answered, the part done in the end, no traceback in the log, exit code 0, no
-  process and no file.  A start that is refused ends with code 1 or 2 and a sentence.
-* What Python itself does before wsgid's first call, in the first image and after execve(2), is not failed: there is
-  nobody yet who could do better.
-* Which call is the N-th depends on the moment; so what counts is what strace says that it has failed.
+* As SQLite tests itself: first the part is recorded without a fault. Then each recorded call is made to fail, one at a
+  time.
+* After a fault all of this has to hold: every client is answered, the part is done in the end, the log has no
+  traceback, the exit code is 0, no process and no file is left. A start that is refused ends with code 1 or 2 and a
+  sentence.
+* Calls that Python itself makes before wsgid's first call, in the first image and after execve(2), are not made to
+  fail: no code of wsgid runs yet that could handle the error.
+* Which call is the N-th depends on the moment. So the calls are counted that strace reports as failed.
 """
 
 import re
@@ -31,12 +33,12 @@ from tests.support.server import Server, eventually
 
 @dataclass
 class Found:
-    """Of one part."""
+    """The result of one part."""
 
     injected: int = 0
     shapes: set[str] = field(default_factory=set)
     errors: set[str] = field(default_factory=set)
-    missed: int = 0  # the life took another way, and made fewer of these calls
+    missed: int = 0  # the server took another way, and made fewer of these calls
     troubles: list[str] = field(default_factory=list)
 
     def note(self, fault: Fault, log: Path, troubles: list[str]) -> None:
@@ -59,7 +61,7 @@ def every(found: list[Fault]) -> list[Fault]:
 
 
 class Pick:
-    """The first fault of each of these kinds, where the part has it.
+    """The first fault of each of these kinds, where the part has such a fault.
 
     Args:
         kinds: a call and an error each: "socketpair EMFILE".
@@ -76,7 +78,7 @@ class Pick:
 
 
 def live(directory: Path, part: str, choose: Choose) -> Found:
-    """Fail each call that the master makes in one part."""
+    """Make each call fail that the master makes in one part."""
     found, log = Found(), directory / "strace"
     life = Life(directory).visited()
     try:
@@ -86,7 +88,8 @@ def live(directory: Path, part: str, choose: Choose) -> Found:
         for fault in chosen:
             troubles = _suffer(life, part, fault, log)
             found.note(fault, log, troubles)
-            if troubles or psutil.Process(life.server.pid).num_fds() > 100:  # a close that was failed leaves one open
+            # a close that was made to fail leaves a descriptor open
+            if troubles or psutil.Process(life.server.pid).num_fds() > 100:
                 life.end()
                 life = Life(directory).visited()
         found.troubles += life.stop()
@@ -107,14 +110,15 @@ def _suffer(life: Life, part: str, fault: Fault, log: Path) -> list[str]:
 
 
 def _ours(recorded: list[Call]) -> list[Call]:
-    """Without what Python does after execve(2), up to the last module of ours that it loads."""
+    """The calls without the calls that Python makes after execve(2), up to the last module of wsgid that Python
+    loads."""
     executed = [at for at, call in enumerate(recorded) if call.name == "execve"]
     loaded = [at for at, call in enumerate(recorded) if OUR_CODE in call.shape and executed and at > executed[0]]
     return recorded[: executed[0] + 1] + recorded[loaded[-1] + 1 :] if loaded else recorded
 
 
 def start(directory: Path, choose: Choose) -> Found:
-    """Fail each call from wsgid's first one on, until it serves."""
+    """Make each call fail, from wsgid's first call until the server serves."""
     found, log = Found(), directory / "strace"
     life = Life(directory, strace.command(log, strace.RECORDING))
     try:
@@ -135,10 +139,10 @@ def start(directory: Path, choose: Choose) -> Found:
 
 
 def _begin(life: Life, log: Path) -> list[str]:
-    """It serves in the end, or says why it does not."""
+    """Start the server: it has to serve in the end, or say why it does not."""
     server = life.server
     try:
-        code = eventually(lambda: _code_or_ready(server), "it serves or ends")
+        code = eventually(lambda: _code_or_ready(server), "the server serves or ends")
     except AssertionError as error:
         return [str(error), server.log]
     if code == "ready":
@@ -157,7 +161,7 @@ def _code_or_ready(server: Server) -> str:
 
 
 def stop(directory: Path, choose: Choose) -> Found:
-    """Fail each call from SIGTERM on."""
+    """Make each call fail from SIGTERM on."""
     found, log = Found(), directory / "strace"
     _term(directory, log, strace.RECORDING)
     for fault in choose(strace.faults(strace.calls(log))):
@@ -181,7 +185,7 @@ def _term(directory: Path, log: Path, arguments: list[str]) -> list[str]:
 
 
 def run(choose: Choose, parts: tuple[str, ...] = ("start", *PARTS, "stop")) -> dict[str, Found]:
-    """All parts of a life, each with the faults that are chosen."""
+    """All parts of a life, each with the chosen faults."""
     found = {}
     for part in parts:
         with tempfile.TemporaryDirectory(prefix="wsgid-faults-") as name:
@@ -209,13 +213,13 @@ _LONG = ("start", "upgrade", "stop")  # a process is started for each fault
 
 
 def syscalls() -> list[Result]:
-    """Every fault of the short parts; of the long ones, every place with an error, and every error at a place."""
+    """The short parts with every fault. The long parts with each place failing once, and with each error given once."""
     short = run(every, tuple(part for part in PARTS if part not in _LONG))
     return results({**short, **run(strace.covering, _LONG)})
 
 
 def all_syscalls() -> list[Result]:
-    """Every fault of every part: an hour, so only where it is asked for by name."""
+    """Every fault of every part. This takes an hour, so it runs only if it is named."""
     return results(run(every))
 
 

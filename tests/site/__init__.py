@@ -1,1 +1,1 @@
-"""Tests of real servers, by what an operator would call the subject."""
+"""Tests with real servers, sorted by what an operator would call the subject."""

@@ -1,4 +1,4 @@
-"""The benchmark's databases count what really connects to them, and its pages ask them."""
+"""The benchmark's databases count the connections that are made to them, and its pages make their queries."""
 
 import os
 import re
@@ -49,7 +49,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 def test_connections_are_counted_at_once_and_in_all(databases: Databases, kind: str) -> None:
     database: Counted = databases.get(kind)
-    for at_once, opened in ((3, 5), (1, 2)):  # the second count knows nothing of the first
+    for at_once, opened in ((3, 5), (1, 2)):  # the second count does not contain connections of the first
         with databases.counting(kind) as counts:
             with ExitStack() as stack:
                 for _ in range(at_once):
@@ -62,7 +62,7 @@ def test_connections_are_counted_at_once_and_in_all(databases: Databases, kind: 
 
 
 def wait_for_its_end(databases: Databases, kind: str) -> None:
-    """A connection is there until the database notices that its client has gone."""
+    """A connection exists until the database notices that its client is gone."""
     eventually(lambda: not databases.get(kind).connected(), "the connections have ended")
 
 

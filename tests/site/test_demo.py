@@ -1,4 +1,5 @@
-"""`make demo` and `make demo-databases`: what they say, and that they answer there and leave nothing."""
+"""`make demo` and `make demo-databases`: what they print, that their addresses are answered, and that nothing is
+left."""
 
 import os
 import re
@@ -22,7 +23,7 @@ Demo = Callable[..., "subprocess.Popen[str]"]
 
 STEPS = ("starting PostgreSQL, MariaDB and Redis", "making the tables")
 
-# What a machine without nginx is to the demo, whoever it is run by.
+# The demo on a machine without nginx, for any user.
 WITHOUT_NGINX = """
 import os, sys
 import tools.nginx, tools.demo
@@ -34,7 +35,8 @@ sys.exit(tools.demo.main())
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """Where the demo has its temporary directories: a short path, for sockets, that other users can enter."""
+    """The directory for the demo's temporary directories: its path is short enough for sockets, and other users can
+    enter."""
     with tempfile.TemporaryDirectory(prefix="wsgid-demo-test-") as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -42,7 +44,7 @@ def directory() -> Iterator[Path]:
 
 @pytest.fixture
 def demo(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Demo]:
-    """Start it with these arguments of Python's."""
+    """Start the demo with these arguments of Python."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     started: list[subprocess.Popen[str]] = []
 
@@ -70,7 +72,7 @@ def demo(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Demo]:
 
 
 def addresses(said: Path, *steps: str) -> list[str]:
-    """What is served, once it is; the steps are what is said before."""
+    """The addresses that are served, when they are served. `steps` are the lines that the demo prints before."""
     for step in (*steps, "Ctrl-C ends it"):
         eventually(lambda: step in said.read_text(), f"the demo says: {step}")  # noqa: B023
     return re.findall(r"(?m)^  (http://127\.0\.0\.1:\d+/) ", said.read_text())
@@ -91,7 +93,7 @@ def assert_ends(process: "subprocess.Popen[str]", directory: Path, signo: signal
     assert [path.name for path in directory.iterdir()] == ["said"]
 
 
-def test_it_is_served_over_http_and_through_nginx(demo: Demo, directory: Path) -> None:
+def test_the_demo_is_served_over_http_and_through_nginx(demo: Demo, directory: Path) -> None:
     process = demo("-m", "tools.demo")
     straight, through = addresses(directory / "said")
     assert_served(straight, "wsgid")
@@ -99,7 +101,7 @@ def test_it_is_served_over_http_and_through_nginx(demo: Demo, directory: Path) -
     assert_ends(process, directory)
 
 
-def test_without_nginx_it_is_served_over_http_and_says_how_to_get_nginx(demo: Demo, directory: Path) -> None:
+def test_without_nginx_the_demo_is_served_over_http_and_says_how_to_get_nginx(demo: Demo, directory: Path) -> None:
     process = demo("-c", WITHOUT_NGINX)
     [straight] = addresses(directory / "said")
     assert_served(straight, "wsgid")
@@ -116,11 +118,11 @@ def test_with_databases_both_sites_are_served_and_the_commands_work(demo: Demo, 
     tried = re.findall(rf"(?m)^  (curl .* (?:{django}|{flask}))$", (directory / "said").read_text())
     pages = [subprocess.run(shlex.split(command), capture_output=True, text=True, check=True) for command in tried]
     assert [page.stdout.count("This is your visit number") for page in pages] == [1, 1]
-    assert "<li>Hello, " in pages[1].stdout  # what its command has written
+    assert "<li>Hello, " in pages[1].stdout  # the text that the site's command has written
     assert_ends(process, directory, signal.SIGTERM)
 
 
-def test_with_databases_it_can_be_ended_while_it_starts(demo: Demo, directory: Path) -> None:
+def test_with_databases_the_demo_can_be_ended_while_it_starts(demo: Demo, directory: Path) -> None:
     process = demo("-m", "tools.demo_databases")
     eventually(lambda: STEPS[0] in (directory / "said").read_text(), "the databases start")
     assert_ends(process, directory)

@@ -1,6 +1,6 @@
-"""The examples with databases: what they store is there, their pools are bounded, and a restart costs no error.
+"""The examples with databases: stored texts are found again, pools are bounded, and a restart causes no error.
 
-PostgreSQL, MariaDB and Redis are private ones; the sites run as `make demo-databases` runs them.
+PostgreSQL, MariaDB and Redis are private. The sites run as `make demo-databases` runs them.
 """
 
 import re
@@ -19,13 +19,13 @@ from tools.databases import Database, MariaDb, Postgres, Redis
 from tools.demo_databases import DemoSite, examples, prepare
 
 WORKERS = 2
-POOL_MAX = 10  # as both examples have it
+POOL_MAX = 10  # as in both examples
 AT_ONCE = 200
 
 
 @dataclass(frozen=True)
 class Running:
-    """An example that is served, with the databases that it asks."""
+    """An example that is served, with the databases that it uses."""
 
     site: DemoSite
     server: Server
@@ -36,7 +36,8 @@ class Running:
         return f"{self.site.url}/"
 
     def connections(self, database: Database) -> int:
-        """How many the database has: sockets of its name that the kernel lists as connected, without the listener."""
+        """The connections of the database: sockets of its name that the kernel lists as connected, without the
+        listener."""
         lines = Path("/proc/net/unix").read_text().splitlines()
         return sum(line.endswith(f" {database.socket_path}") and line.split()[5] == "03" for line in lines)
 
@@ -87,7 +88,7 @@ def visits(page: requests.Response) -> tuple[int, int]:
 
 
 def write(url: str, session: requests.Session, title: str) -> requests.Response:
-    """Fill in the form of the first page, and send it as a browser does."""
+    """Fill in the form of the first page, and send the form as a browser does."""
     page = session.get(url).text
     [form] = re.findall(r'<form method="post"(?: action="([^"]+)")?', page)
     hidden = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]+)"', page))
@@ -105,7 +106,7 @@ def test_a_session_lasts_over_requests_and_workers(example: Running) -> None:
 
     eventually(visit_until_both_workers_were_met, "both workers have served the visitor")
     assert [number for number, _ in met] == list(range(1, len(met) + 1))
-    assert visits(requests.get(example.url))[0] == 1  # somebody else
+    assert visits(requests.get(example.url))[0] == 1  # another client
 
 
 def test_what_is_written_is_read_back(example: Running) -> None:

@@ -1,4 +1,4 @@
-"""The examples and the tools around them, as far as they go without the server."""
+"""The examples and their tools, as far as they work without a server."""
 
 import os
 import re
@@ -55,7 +55,7 @@ def test_nginx_takes_a_configuration_as_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_nginx_asks_the_given_socket_and_nobody_else(name: str, tmp_path: Path) -> None:
+def test_nginx_asks_the_given_socket_and_no_other(name: str, tmp_path: Path) -> None:
     address = tmp_path / "nobody.sock"
     with Nginx(example(name, f"unix:{address}")) as nginx:
         with pytest.raises(HTTPError) as error:
@@ -64,7 +64,7 @@ def test_nginx_asks_the_given_socket_and_nobody_else(name: str, tmp_path: Path) 
         assert error.value.code == 502
         assert f"connect() to unix:{address} failed" in nginx.error_log()
         deadline = time.monotonic() + 5
-        while '"GET / HTTP/1.1" 502' not in nginx.access_log():  # written once the response is out
+        while '"GET / HTTP/1.1" 502' not in nginx.access_log():  # nginx writes the line after the response
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
@@ -105,11 +105,13 @@ def test_stop_ends_the_process_group_and_frees_the_port() -> None:
 
 def test_workers_end_even_if_their_master_was_killed() -> None:
     with Nginx(SITE) as nginx:
-        urlopen(nginx.url).close()  # connections wait in the kernel before there is a worker: now there is one
+        # Connections wait in the kernel before there is a worker. After this answer there is a worker.
+        urlopen(nginx.url).close()
         master, worker = processes_of(nginx)
         master.kill()
     deadline = time.monotonic() + 5
-    while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:  # whoever inherits it has yet to reap it
+    # the new parent still has to reap the worker
+    while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert not is_listening(nginx.port)

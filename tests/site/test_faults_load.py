@@ -1,6 +1,6 @@
-"""The scenarios of `make faults` about reloads, stops and deaths, in short forms.
+"""Short forms of the scenarios of `make faults` about reloads, stops and deaths.
 
-What is counted has to hold anywhere; times are for `make faults`.
+The counts have to hold on any machine. Times are tested only by `make faults`.
 """
 
 from signal import Signals
@@ -21,7 +21,8 @@ def assert_held(results: list[Result]) -> None:
 def test_reloads() -> None:
     run = rolls.roll(Signals.SIGHUP, clients=16, count=2, period_s=2.0)
     assert_held(run.counts())
-    assert {record.note for record in run.load.records} >= {"v0", "v2"}  # v1 may be overtaken on a slow machine
+    # on a slow machine v2 may come before v1 has answered
+    assert {record.note for record in run.load.records} >= {"v0", "v2"}
 
 
 def test_upgrades() -> None:

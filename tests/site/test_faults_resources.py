@@ -1,6 +1,6 @@
-"""The scenarios of `make faults` about resources, in small: what is counted has to hold at any size.
+"""Short forms of the scenarios of `make faults` about resources: the counts have to hold at any size.
 
-No time and no share of a processor is looked at in here: how busy the machine is must not decide about a commit.
+No time and no share of a processor is tested here, because a busy machine must not make a commit fail.
 """
 
 import re
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.alone
 
 
 def assert_held(results: list[Result], *bars: str) -> None:
-    """Each of these (a regular expression) is the start of some bar, and all bars that start so are held."""
+    """For each of these regular expressions, at least one bar begins with it, and all such bars are held."""
     for bar in bars:
         found = [result for result in results if re.match(bar, result.bar)]
         assert found and all(result.held for result in found), found or results

@@ -1,4 +1,4 @@
-"""The load of tests/support/load.py counts every answer, and sees which are wrong."""
+"""The load of tests/support/load.py counts every answer, and recognises wrong answers."""
 
 import pytest
 
@@ -28,21 +28,22 @@ def test_each_answer_is_judged(start: Start, way: Way | None) -> None:
     with Load(Plan(address, kinds, 4, ways=(way or Way.CLOSE,), ends_with=tuple(OUTCOMES.values()))) as load:
         pass
     assert {kinds[record.kind].path.partition("?")[0]: record.outcome for record in load.records} == OUTCOMES
-    assert len(load.records) == 4 * max(way.value if way else 1, 1)  # what is sent at once is counted one by one
+    # requests that are sent at once are counted one by one
+    assert len(load.records) == 4 * max(way.value if way else 1, 1)
     assert load.right == len(load.records) // 4 and len(load.wrong) == len(load.records) - load.right
 
 
-def test_what_nobody_takes_is_refused(start: Start) -> None:
+def test_a_connection_without_a_listener_is_refused(start: Start) -> None:
     server = serve(start)
     address = server.tcp_addresses()[0]
     assert server.stop() == 0
-    for nobody in (server.directory / "app.sock", address):
-        with Load(Plan(nobody, (Kind("/", ""),), 4, ends_with=(REFUSED,))) as load:
+    for unused in (server.directory / "app.sock", address):
+        with Load(Plan(unused, (Kind("/", ""),), 4, ends_with=(REFUSED,))) as load:
             pass
         assert load.outcomes() == {REFUSED: 4}
 
 
-def test_it_can_be_read_and_waited_for_while_it_runs(start: Start) -> None:
+def test_a_load_can_be_read_and_waited_for_while_it_runs(start: Start) -> None:
     server = serve(start)
     with Load(Plan(server.tcp_addresses()[0], (Kind("/right?ID", "ID"),), 3, ways=tuple(Way))) as load:
         load.more(50)

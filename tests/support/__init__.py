@@ -2,5 +2,5 @@
 
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]  # of the checkout
+ROOT = Path(__file__).resolve().parents[2]  # the root of the checkout
 DOCS = ROOT / "docs"

@@ -1,7 +1,7 @@
 """A headless Chromium, for the tests that look at a page as visitors do.
 
-Chromium and its driver are Debian's: nothing is downloaded at run time.  Root gets what is missing installed, as with
-nginx; anybody else is told what to install.
+Chromium and its driver come from Debian: nothing is downloaded at run time. If a package is missing, it is installed
+for root, as nginx is. Any other user gets a message that names the package.
 """
 
 from collections.abc import Iterator
@@ -31,10 +31,10 @@ FLAGS = (
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
-    """A browser with a profile of its own, a directory that it makes.
+    """A browser with a new profile in this directory.
 
     Raises:
-        MissingPackage: it is not here, and cannot be installed from here.
+        MissingPackage: Chromium or its driver is missing, and this user cannot install it.
     """
     options = Options()
     options.binary_location = apt.ensure("chromium", "chromium")

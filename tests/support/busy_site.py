@@ -1,4 +1,4 @@
-"""A server whose requests sleep, spin or hang, for the tests of what watches it."""
+"""A server whose requests sleep, spin or hang, for the tests of the tools that watch a server."""
 
 import socket
 
@@ -32,7 +32,7 @@ def serve(start: Start, *options: str, workers: int = 1, app: str = APP) -> Serv
 
 
 def send(server: Server, path: str, query: str = "") -> socket.socket:
-    """A request under way."""
+    """Send a request, and do not wait for its answer."""
     connected = client.connect(server.directory / "app.sock")
     connected.sendall(client.packet(path, QUERY_STRING=query))
     return connected

@@ -1,4 +1,5 @@
-"""Certificates for the tests of TLS: an authority, what it signs, and the options that name the files."""
+"""Certificates for the tests of TLS: an authority, the certificates that it signs, and the options that name the
+files."""
 
 import ssl
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import trustme
 
 @dataclass
 class Authority:
-    """Who signs certificates, and what it has signed: PEM files."""
+    """An authority that signs certificates, with the PEM files of these certificates."""
 
     ca: trustme.CA
     directory: Path
@@ -22,14 +23,14 @@ class Authority:
     def issue(
         self, name: str, *identities: str, common_name: str | None = None, organization_name: str | None = None
     ) -> bytes:
-        """Write NAME.crt and NAME.key. Returns the certificate, as ssl.SSLSocket.getpeercert gives it."""
+        """Write NAME.crt and NAME.key. Returns the certificate in the form of ssl.SSLSocket.getpeercert."""
         issued = self.ca.issue_cert(*identities, common_name=common_name, organization_name=organization_name)
         issued.private_key_pem.write_to_path(str(self.directory / f"{name}.key"))
         issued.cert_chain_pems[0].write_to_path(str(self.directory / f"{name}.crt"))
         return ssl.PEM_cert_to_DER_cert(issued.cert_chain_pems[0].bytes().decode())
 
     def context(self, shows: str = "") -> ssl.SSLContext:
-        """A client's, which trusts this authority."""
+        """The TLS context of a client that trusts this authority."""
         made = ssl.create_default_context(cafile=str(self.directory / "ca.pem"))
         if shows:
             made.load_cert_chain(self.directory / f"{shows}.crt", self.directory / f"{shows}.key")

@@ -1,4 +1,4 @@
-"""A uwsgi client that speaks the wire itself, for what nginx would never send."""
+"""A uwsgi client that writes the bytes itself, also bytes that nginx would never send."""
 
 import socket
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from wsgid.protocol import uwsgi
 
 TcpAddress = tuple[str, int]
-Address = Path | TcpAddress  # of a unix socket, or host and port
+Address = Path | TcpAddress  # the path of a unix socket, or host and port
 
 TYPICAL = {
     "REQUEST_METHOD": "GET",
@@ -38,14 +38,14 @@ class Answer:
 
 
 def packet(path: str = "/", body: bytes = b"", /, **variables: str) -> bytes:
-    """A whole request; keyword arguments replace or add variables."""
+    """The packet of a request, with its body. Keyword arguments replace or add variables."""
     length = {"CONTENT_LENGTH": str(len(body))} if body else {}
     merged = {**TYPICAL, "PATH_INFO": path, "REQUEST_URI": path, **length, **variables}
     return uwsgi.encode(merged.items()) + body
 
 
 def is_up(address: Address) -> bool:
-    """Whether somebody listens there: a socket file is there a moment before."""
+    """Whether a server listens at this address. The file of a unix socket exists a moment before the server listens."""
     try:
         connect(address).close()
     except OSError:
@@ -81,7 +81,7 @@ def parse(raw: bytes) -> Answer:
 
 
 def exchange(address: Address, data: bytes) -> bytes:
-    """Send these bytes and read to the end."""
+    """Send these bytes and read to the end of the answer."""
     with connect(address) as connected:
         connected.sendall(data)
         return read_all(connected)

@@ -11,7 +11,7 @@ PATIENCE_S = 60
 
 
 def wsgidctl(directory: Path, *arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
-    """In the server's directory. No traceback, whatever is asked."""
+    """Run wsgidctl in the server's directory. The test fails if wsgidctl prints a traceback."""
     done = subprocess.run(
         [PROGRAM, *arguments], cwd=directory, capture_output=True, text=True, timeout=PATIENCE_S, **options
     )
@@ -27,7 +27,7 @@ def said(directory: Path, *arguments: str, code: int = 0) -> Any:
 
 
 def refusal(directory: Path, *arguments: str, code: int = 1) -> str:
-    """What it says when it cannot do it: one sentence."""
+    """The error of a wsgidctl command that fails: one sentence."""
     done = wsgidctl(directory, *arguments)
     assert done.returncode == code and not done.stdout, done
     [line] = done.stderr.splitlines() if code == 1 else [done.stderr]

@@ -1,11 +1,12 @@
-"""The sources of the hot path, read as text: what a .pxd declares, a .pyx defines, and the .py beside it has.
+"""The sources of the hot path, read as text.
 
-    declared(path)  -> what a .pxd declares      defined(path) -> what a .pyx makes public
+    declared(path)  -> what a .pxd declares
+    defined(path)   -> what a .pyx makes public
     written(path)   -> what a .py has
 
 Rules
-* A .pxd and a .pyx are read line by line with regular expressions: they use a small part of Cython's language.
-* A signature is the names of the arguments in their order, with "=" behind those that may be left out.
+* A .pxd and a .pyx are read line by line with regular expressions, because they use a small part of Cython's language.
+* A signature is the names of the arguments in their order. A name ends with "=" if the argument may be left out.
 """
 
 import ast
@@ -25,7 +26,7 @@ _CONSTANT = re.compile(r"(\w+) = ")
 
 @dataclass
 class Class:
-    """A class, as far as both sources of a module have to agree on it."""
+    """A class, with all on which both sources of a module have to agree."""
 
     bases: list[str] = field(default_factory=list)
     attributes: set[str] = field(default_factory=set)
@@ -42,7 +43,7 @@ class Source:
     locals: dict[str, set[str]] = field(default_factory=dict)  # "Class.method" -> names that are used within
 
     def public(self) -> "Source":
-        """What users of the module see."""
+        """The names that users of the module see."""
         return Source(
             {
                 name: Class(
@@ -64,7 +65,7 @@ def _public(names: "set[str] | dict[str, Signature]") -> set[str]:
 
 
 def _statements(text: str) -> Iterator[str]:
-    """Lines with their indentation; what goes on over several lines, as one; without comments."""
+    """The statements with their indentation and without comments. A statement over several lines becomes one line."""
     gathered = ""
     for line in text.splitlines():
         line = re.sub(r"\s*#.*", "", line)
@@ -77,7 +78,7 @@ def _statements(text: str) -> Iterator[str]:
 
 
 def _variables(text: str) -> list[str]:
-    """The names in `int a, b`, or in `bytes buffer, Py_ssize_t size=*`; "=" behind those with a value."""
+    """The names in `int a, b`, or in `bytes buffer, Py_ssize_t size=*`. A name ends with "=" if it has a value."""
     found = []
     for piece in re.split(r",(?![^\[\"]*[\]\"])", text):
         name, equals, _ = piece.replace(" not None", "").partition("=")
@@ -87,7 +88,8 @@ def _variables(text: str) -> list[str]:
 
 
 def declared(path: Path) -> Source:
-    """A .pxd: classes with attributes and methods, functions, variables, and the locals that have a type."""
+    """What a .pxd declares: classes with attributes and methods, functions, variables, and the local variables with a
+    type."""
     found, inside, local_names = Source(), "", set[str]()
     for statement in _statements(path.read_text()):
         line = statement.strip()
@@ -107,7 +109,7 @@ def declared(path: Path) -> Source:
 
 
 def defined(path: Path) -> Source:
-    """A .pyx: what Python code may see of it."""
+    """What Python code may see of a .pyx."""
     found, inside = Source(), ""
     for statement in _statements(re.sub(r'"""(.*?)"""', "", path.read_text(), flags=re.S)):
         line = statement.strip()
@@ -138,7 +140,7 @@ def _keep(found: Source, inside: str, name: str, arguments: str, local_names: se
 
 
 def written(path: Path) -> Source:
-    """A .py: what it has under the same names."""
+    """What a .py has under the same names."""
     found = Source()
     for node in ast.parse(path.read_text()).body:
         match node:
@@ -188,6 +190,6 @@ def _signature(node: ast.FunctionDef) -> Signature:
 
 
 def _used(node: ast.FunctionDef) -> set[str]:
-    """The arguments and variables of a function."""
+    """The arguments and variables that a function uses."""
     names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
     return names | {each.arg for each in ast.walk(node) if isinstance(each, ast.arg)}

@@ -1,4 +1,4 @@
-"""An HTTP/1.1 client that writes the wire itself, and reads one response after the other."""
+"""An HTTP/1.1 client that writes the bytes itself, and reads one response after the other."""
 
 import socket
 

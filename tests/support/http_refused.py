@@ -1,10 +1,11 @@
-"""HTTP requests that two readers could take for different ones: each has to be refused, with this status."""
+"""HTTP requests that two readers could understand in different ways. Each has to be refused, with the status given
+here."""
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
-# The request smuggling list (RFC 9112, 11.2 and what it refers to), and its neighbours.
+# The request smuggling list (RFC 9112, 11.2 and the sections to which 11.2 refers), and similar requests.
 REFUSED = {
     "Content-Length and Transfer-Encoding": (
         POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",

@@ -1,4 +1,4 @@
-"""Streams of HTTP requests, good ones and mutated ones, for hypothesis."""
+"""Streams of HTTP requests for hypothesis: valid requests, and mutated requests."""
 
 from hypothesis import strategies as st
 
@@ -76,7 +76,7 @@ _TRAILERS = st.sampled_from(
 
 @st.composite
 def requests(draw: st.DrawFn) -> bytes:
-    """Nearly all of them have a Host and one framing."""
+    """Nearly all of these requests have a Host and one framing."""
     framing, body = draw(
         st.sampled_from(
             [(b"", b""), (b"", b""), (b"Content-Length: 3\r\n", b"abc"), (b"Transfer-Encoding: chunked\r\n", b"")]
@@ -107,7 +107,7 @@ good = st.sampled_from(
 
 @st.composite
 def streams(draw: st.DrawFn) -> bytes:
-    """Some requests, one after the other; some of their bytes are others, missing, or too many."""
+    """Some requests, one after the other. Some of their bytes are changed, missing or added."""
     data = bytearray(b"".join(draw(st.lists(good | requests(), min_size=1, max_size=4))))
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(data)))

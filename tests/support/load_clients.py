@@ -1,9 +1,9 @@
 """The process of a load's clients: python -m tests.support.load_clients, with a pickled Plan on standard input.
 
 Rules
-* Standard output gets a line of JSON for each request, as it ends, and one when every client has begun.
+* Standard output gets a line of JSON for each request when the request ends, and a line when every client has begun.
 * The end of standard input is the end of the load: each client gets its last answer first.
-* asyncio, in one thread: hundreds of clients cost little beside the server that they ask.
+* The clients use asyncio in one thread. So hundreds of clients cost little beside the server.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from tests.support.load import BEGUN, BROKEN, REFUSED, RIGHT, TIMED_OUT, WRONG, 
 
 
 class _Client:
-    """One connection after the other, or one for all."""
+    """A client that opens a connection for each request, or uses one connection for all requests."""
 
     def __init__(self, plan: Plan, number: int) -> None:
         self.index = number % len(plan.kinds)
@@ -30,11 +30,11 @@ class _Client:
         self._number = number
         self._count = 0
         self._socket: socket.socket | None = None
-        self._read = bytearray()  # what has come and belongs to no answer yet
+        self._read = bytearray()  # bytes that were received and belong to no answer yet
         self._ends = self._way is Way.CLOSE  # whether this connection has no next request
 
     async def ask(self) -> list[Record]:
-        """Send what this client sends at once, and read the answers."""
+        """Send as many requests as this client sends at once, and read the answers."""
         identities = [self._identity() for _ in range(max(self._way.value, 1))]
         started_s = time.monotonic()
         records: list[Record] = []
@@ -88,7 +88,7 @@ class _Client:
             if isinstance(self._address, tuple):
                 await asyncio.get_running_loop().sock_connect(made, self._address)
             else:
-                made.connect(str(self._address))  # at once or not at all: EAGAIN says that the backlog is full
+                made.connect(str(self._address))  # connect never waits here: EAGAIN says that the backlog is full
         except BaseException:
             made.close()
             raise
@@ -98,8 +98,8 @@ class _Client:
         """Status and body of the next answer.
 
         Raises:
-            OSError: as the kernel says it.
-            ValueError: the answer is not whole.
+            OSError: the kernel's error.
+            ValueError: the answer is not complete.
         """
         while (head_bytes := self._read.find(b"\r\n\r\n")) < 0:
             await self._receive()
@@ -112,7 +112,8 @@ class _Client:
             await self._receive()
         body = bytes(self._read[head_bytes + 4 : end])
         del self._read[:end]
-        if re.search(rb"(?i)\r\nconnection: *close", head):  # what was pipelined has to be answered all the same
+        # requests that were pipelined have to be answered nevertheless
+        if re.search(rb"(?i)\r\nconnection: *close", head):
             self._ends = True
         return int(head.split()[1]), body
 
@@ -125,7 +126,7 @@ class _Client:
 
 
 def _judge(kind: Kind, identity: str, status: int, body: bytes) -> tuple[str, str]:
-    """Outcome and note of a whole answer."""
+    """Outcome and note of a complete answer."""
     text = body.decode("latin-1")
     if status != 200:
         return f"status {status}", text[:200]
@@ -136,7 +137,7 @@ def _judge(kind: Kind, identity: str, status: int, body: bytes) -> tuple[str, st
 
 
 async def _ask_on(plan: Plan, number: int, ended: asyncio.Event) -> None:
-    """One client's whole life."""
+    """The whole life of one client."""
     asking = _Client(plan, number)
     while not ended.is_set():
         records = await asking.ask()
@@ -150,11 +151,11 @@ async def _ask_on(plan: Plan, number: int, ended: asyncio.Event) -> None:
 
 async def run(plan: Plan) -> None:
     ended = asyncio.Event()
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)  # end-of-file: the block is over
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)  # at end-of-file, the load's block is over
     tasks: list[asyncio.Task[None]] = []
     for number in range(plan.clients):
         tasks.append(asyncio.create_task(_ask_on(plan, number, ended)))
-        await asyncio.sleep(plan.pause_s / plan.clients)  # not all at the same moment
+        await asyncio.sleep(plan.pause_s / plan.clients)  # so that not all clients start at the same moment
     print(json.dumps(BEGUN), flush=True)
     while plan.every_s and not ended.is_set():
         tasks.append(asyncio.create_task(_ask_on(plan, len(tasks), ended)))

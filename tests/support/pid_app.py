@@ -1,4 +1,4 @@
-"""A small application that answers a load with its worker's pid, and what the load asks it."""
+"""A small application that answers a load with its worker's pid, and the kinds of request that the load sends."""
 
 from tests.support.load import Kind
 

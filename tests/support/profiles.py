@@ -1,10 +1,10 @@
-"""How many examples the property tests try, and which: hypothesis' profiles.
+"""hypothesis' profiles: how many examples the property tests try, and which examples.
 
-    local   other examples each time, and those that failed before first (.hypothesis/)
-    ci      the same examples each time, so that a failure is the change's; with the line that makes it again
+    local   new examples each time, after the examples that failed before (.hypothesis/)
+    ci      the same examples each time, so that a failure comes from the change; prints a line that repeats the failure
     long    200 times as many: HYPOTHESIS_PROFILE=long python -m pytest tests/unit/test_compiled.py
 
-CI is chosen where the environment has CI.  There are no deadlines: a busy machine is no fault of an example's.
+The profile is ci if the environment has CI. There are no deadlines, because a busy machine makes examples slow.
 """
 
 import os
@@ -19,10 +19,11 @@ settings.register_profile("long", deadline=None, max_examples=200 * USUAL)
 
 
 def load() -> None:
-    """Choose one by the environment; before any test is imported."""
+    """Choose the profile by the environment, before any test is imported."""
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "local"))
 
 
 def examples(count: int) -> settings:
-    """The decorator of a test that needs so many examples, or so few; in the long profile, as many times more."""
+    """The decorator of a test that needs another number of examples than usual. The long profile multiplies this
+    number."""
     return settings(max_examples=count * settings().max_examples // USUAL)

@@ -1,10 +1,10 @@
-"""The pure Python form in a process of its own, to be asked beside the compiled one.
+"""The pure Python form in a process of its own, for comparison with the compiled form.
 
     with PureForm() as pure:
-        pure.ask("decode", packet)      # what `decode` in questions.py says there; ask() itself says it here
+        pure.ask("decode", packet)      # calls `decode` of questions.py in the other process; ask() calls it here
 
-A question is the name of a function of questions.py or socket_questions.py with its arguments; the answer is what the
-function returns, or its exception in words.
+A question is the name of a function of questions.py or socket_questions.py with its arguments. The answer is the
+function's return value, or its exception in words.
 """
 
 import os

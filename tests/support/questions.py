@@ -1,4 +1,4 @@
-"""What the decoders and the response do with given input, in values that can be compared: see pure_form.py."""
+"""What the decoders and the response do with given input, as values that can be compared: see pure_form.py."""
 
 import io
 import sys
@@ -27,21 +27,21 @@ def decode(buffer: bytes, max_vars: int, base: dict[str, str] | None) -> Any:
 
 
 def http(data: bytes, sizes: list[int]) -> list[Any]:
-    """What a decoder says of these bytes, which arrive in pieces: its events, and what it says of itself at each."""
+    """What an HTTP decoder does with these bytes, which arrive in pieces: its events, and its state at each event."""
     decoder = Decoder(Limits(line_bytes=200, headers=10, head_bytes=500), {"wsgi.errors": "ours"})
-    said: list[Any] = []
+    answers: list[Any] = []
     for size in [*sizes, len(data)]:
         decoder.feed(data[:size])
         data = data[size:]
-        told: Any = ""
-        while told is not None:
-            said.append((decoder.is_between, decoder.has_next))
-            told = _told(decoder.take())
-            said.append(told)
-    return [*said, decoder.beyond]
+        event: Any = ""
+        while event is not None:
+            answers.append((decoder.is_between, decoder.has_next))
+            event = _in_words(decoder.take())
+            answers.append(event)
+    return [*answers, decoder.beyond]
 
 
-def _told(event: Any) -> Any:
+def _in_words(event: Any) -> Any:
     if isinstance(event, HttpHead):
         return {name: getattr(event, name) for name in HttpHead.__slots__}
     if isinstance(event, PeerError):
@@ -65,7 +65,7 @@ def text(value: Any) -> Any:
 
 
 def body(first: bytes, pieces: list[bytes], content_length: int, sizes: list[int]) -> Any:
-    """What reads of these sizes give."""
+    """What reads of these sizes return."""
     left = list(pieces)
 
     class Peer:
@@ -73,17 +73,17 @@ def body(first: bytes, pieces: list[bytes], content_length: int, sizes: list[int
             return left.pop(0)[:size_bytes] if left else b""
 
     made = Body(first, content_length, Peer())
-    said: list[Any] = []
+    answers: list[Any] = []
     for size in sizes:
         try:
-            said.append(made.stream.read(size))
+            answers.append(made.stream.read(size))
         except ClientDisconnected as error:
-            said.append(str(error))
-    return said, made.unread_bytes
+            answers.append(str(error))
+    return answers, made.unread_bytes
 
 
 def response(method: str, status: Any, headers: Any, blocks: list[bytes], as_list: bool) -> Any:
-    """What is sent, and what is said of it."""
+    """The bytes that are sent, and the response's own record of them."""
     sent: list[bytes] = []
 
     class Transport:
@@ -109,21 +109,21 @@ def form() -> Any:
 
 
 def file() -> Any:
-    """Where the form is."""
+    """The file of the module: it shows the form."""
     return uwsgi.__file__
 
 
 def chunks(data: bytes, sizes: list[int], lines: int, size_bytes: int) -> list[Any]:
-    """What the decoder of a chunked body says of these bytes, which arrive in pieces."""
+    """What the decoder of a chunked body does with these bytes, which arrive in pieces."""
     decoder = Chunks(lines, size_bytes)
-    said: list[Any] = []
+    answers: list[Any] = []
     rest = b""
     for size in [*sizes, len(data)]:
         rest, data = rest + data[:size], data[size:]
         end = decoder.decode(rest, 0)
         rest = rest[end:]
-        said.append((end, decoder.take(), decoder.ended, decoder.error and str(decoder.error)))
-    return said
+        answers.append((end, decoder.take(), decoder.ended, decoder.error and str(decoder.error)))
+    return answers
 
 
 def split_target(text: str, method: str) -> Any:
@@ -139,7 +139,7 @@ def proxy(data: bytes) -> Any:
 
 
 def ini(data: bytes) -> Any:
-    """What an ini file with these bytes says."""
+    """What an ini file with these bytes contains."""
     with tempfile.NamedTemporaryFile(suffix=".ini") as written:
         written.write(data)
         written.flush()

@@ -1,12 +1,12 @@
-"""Start a real wsgid and watch it: the one helper of all tests with processes.
+"""Start a real wsgid and watch it. All tests with processes use this module.
 
 Rules
-* A test waits for what the server says in its log, or for what the kernel says; never for time to pass.
-* `lines` has all that the server has written by the time it is looked at.  A test that shares its server with other
-  tests takes `len(server.lines)` first, and looks at what comes behind: the lines before it belong to others.
-* At the end nothing may be left: each server gets a mark in its environment, which all its descendants inherit; whoever
-  still carries it after the end is a failure, as is a socket file.  SPT_NOENV keeps setproctitle from writing titles
-  over the environment that proc(5) shows.
+* A test waits for a line of the server's log, or for a state of the kernel; never for time to pass.
+* `lines` contains all that the server has written up to now. A test that shares its server with other tests takes
+  `len(server.lines)` first, and looks at the lines after that number: the lines before it belong to other tests.
+* At the end nothing may be left. Each server has a mark in its environment, and all its descendants inherit the mark. A
+  process that still carries the mark after the end is a failure. A socket file is a failure, too. SPT_NOENV keeps
+  setproctitle from writing titles over the environment that proc(5) shows.
 """
 
 import os
@@ -28,31 +28,31 @@ import psutil
 
 from tests.support.client import TcpAddress
 
-PATIENCE_S = 20.0  # how long a test waits for an event before it fails; nothing passes because of it
+PATIENCE_S = 20.0  # how long a test waits for an event before it fails; no test passes because of this time
 MARK = "TEST_MARK_OF_WSGID"  # not WSGID_...: that would be an option
 
 T = TypeVar("T")
 
 
 def open_to_all(directory: Path) -> None:
-    """Let everybody into a test's directory: pytest makes those above it for their owner alone."""
+    """Open a test's directory for all users: pytest makes the directories above it for their owner alone."""
     for parent in (directory, *directory.parents):
         if parent == Path(tempfile.gettempdir()):
             return
         parent.chmod(0o755)
 
 
-def eventually(question: Callable[[], T], what: str) -> T:
-    """Ask until the answer is truthy: for states of the kernel that nobody announces."""
+def eventually(question: Callable[[], T], event: str) -> T:
+    """Ask until the answer is true. This is for states of the kernel that are not announced."""
     deadline_s = time.monotonic() + PATIENCE_S
     while not (answer := question()):
-        assert time.monotonic() < deadline_s, f"never: {what}"
+        assert time.monotonic() < deadline_s, f"never: {event}"
         time.sleep(0.005)
     return answer
 
 
 def unix_sockets(process: psutil.Process, path: Path) -> int:
-    """How many sockets of that name a process has: its listener, and the connections that the listener has accepted.
+    """How many sockets with this name a process has: its listener, and the connections that the listener has accepted.
 
     psutil documents `laddr` as the path for these sockets; types-psutil knows only the pair of host and port.
     """
@@ -63,10 +63,10 @@ class Server:
     """A master in its own directory.
 
     Args:
-        directory: working directory, where relative socket paths lie.
+        directory: working directory, which contains relative socket paths.
         arguments: the command line behind `wsgid`.
         prefix: a command that executes the server in the end.
-        program: what is executed; this Python's wsgid if nothing is said.
+        program: what is executed; by default the wsgid of this Python.
         options: passed on to subprocess.Popen.
     """
 
@@ -82,7 +82,7 @@ class Server:
         self.directory = directory
         self.mark = uuid.uuid4().hex
         self._lines: list[str] = []
-        self._rest = b""  # of a line that has not ended yet
+        self._rest = b""  # the part of a line that has not ended yet
         self._changed = threading.Condition()
         marked = {**os.environ, "PYTHONPATH": str(directory), **(environ or {}), MARK: self.mark, "SPT_NOENV": "1"}
         self._process = subprocess.Popen(
@@ -100,7 +100,7 @@ class Server:
         self._reader.start()
 
     def _read(self) -> None:
-        """The thread that keeps the pipe empty, so that the server never waits for the test."""
+        """The thread that empties the pipe, so that the server never waits for the test."""
         readable = select.poll()
         readable.register(self._stderr, select.POLLIN)
         while True:
@@ -112,7 +112,7 @@ class Server:
                 return
 
     def _take_in(self) -> bool:
-        """Read what is in the pipe. Returns whether it has ended. The caller holds the lock."""
+        """Read what is in the pipe. Returns whether the pipe has ended. The caller holds the lock."""
         while True:
             try:
                 block = os.read(self._stderr, 1 << 16)
@@ -127,7 +127,7 @@ class Server:
 
     @property
     def lines(self) -> list[str]:
-        """What the server has said, up to now; the list itself."""
+        """The lines that the server has written up to now. This is the list itself, no copy."""
         with self._changed:
             if self._reader.is_alive():
                 self._take_in()
@@ -138,7 +138,7 @@ class Server:
         return "\n".join(self.lines)
 
     def wait_for(self, pattern: str, count: int = 1, since: int = 0) -> list[re.Match[str]]:
-        """Wait until that many log lines match, of those from number `since` on."""
+        """Wait until this many log lines match, among the lines from number `since` on."""
 
         def found() -> list[re.Match[str]]:
             return [match for line in self._lines[since:] if (match := re.search(pattern, line))]
@@ -157,9 +157,9 @@ class Server:
         return self
 
     def tcp_addresses(self) -> list[TcpAddress]:
-        """Host and port of each of its TCP sockets of IPv4, as the log names them."""
-        said = self.wait_for(r"listens on (.*) with")[0]
-        found = (re.fullmatch(r"([\d.]+):(\d+)", name) for name in said[1].split(", "))
+        """Host and port of each TCP socket of IPv4 of the server, by the log."""
+        line = self.wait_for(r"listens on (.*) with")[0]
+        found = (re.fullmatch(r"([\d.]+):(\d+)", name) for name in line[1].split(", "))
         return [(match[1], int(match[2])) for match in found if match]
 
     def worker_pids(self) -> list[int]:
@@ -173,7 +173,8 @@ class Server:
 
     def _pids(self, title: str) -> list[int]:
         found = []
-        for child in psutil.Process(self.pid).children(recursive=True):  # a worker is its parent's before it is ours
+        # a new worker is at first a child of its parent
+        for child in psutil.Process(self.pid).children(recursive=True):
             try:
                 if child.status() != psutil.STATUS_ZOMBIE and " ".join(child.cmdline()).startswith(title):
                     found.append(child.pid)
@@ -182,7 +183,7 @@ class Server:
         return found
 
     def in_flight(self) -> int:
-        """How many connections the workers hold on app.sock: the sockets of that name, without the listeners."""
+        """How many connections the workers have on app.sock: the sockets with this name, without the listeners."""
         pids = self.worker_pids()
         return sum(unix_sockets(psutil.Process(pid), self.directory / "app.sock") for pid in pids) - len(pids)
 
@@ -190,7 +191,7 @@ class Server:
         self._process.send_signal(signo)
 
     def wait(self) -> int:
-        """Wait for the master's end. Returns its exit code (negative: the signal that killed it)."""
+        """Wait for the end of the master. Returns its exit code (negative: the number of the signal that killed it)."""
         return self._process.wait(PATIENCE_S)
 
     def stop(self, signo: Signals = Signals.SIGTERM) -> int:
@@ -198,7 +199,7 @@ class Server:
         return self.wait()
 
     def survivors(self) -> list[psutil.Process]:
-        """All processes that carry our mark."""
+        """All processes that carry the mark of this server."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -213,9 +214,9 @@ class Server:
         assert not [path for path in self.directory.rglob("*") if path.is_socket()]
 
     def end(self) -> None:
-        """Clean up after a test, whatever state it has left."""
+        """Clean up after a test, in whatever state the test has left the server."""
         if self._process.poll() is None and "COVERAGE_PROCESS_CONFIG" in os.environ:
-            self._process.terminate()  # `make coverage`: what is killed says nothing of what it ran
+            self._process.terminate()  # for `make coverage`: a process that is killed writes no coverage data
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(PATIENCE_S)
         if self._process.poll() is None:

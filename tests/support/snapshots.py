@@ -1,4 +1,4 @@
-"""What a master may know in one moment, made up."""
+"""Examples of what a master knows at one moment."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from wsgid.supervisor.slots import SlotState
 
 
 def worker(slot: int, state: SlotState) -> WorkerView:
-    """Each of its numbers is 1."""
+    """A worker with 1 in each of its numbers."""
     return WorkerView(
         slot,
         state,
@@ -26,7 +26,7 @@ def worker(slot: int, state: SlotState) -> WorkerView:
 
 
 def snapshot(*states: SlotState, **changes: Any) -> Snapshot:
-    """A server with a worker in each of these states; keyword arguments replace fields."""
+    """A server with a worker in each of these states. Keyword arguments replace fields."""
     workers = tuple(worker(slot, state) for slot, state in enumerate(states))
     values: dict[str, Any] = dict(
         version="1",

@@ -1,9 +1,9 @@
-"""What the hot modules do on real sockets and in gevent's hub, in values that can be compared: see pure_form.py.
+"""What the hot modules do on real sockets and in gevent's hub, as values that can be compared: see pure_form.py.
 
 Rules
-* A question is a list of steps; a step is the name of what is done with its arguments.  The answer has what each step
-  gave, or its exception in words.
-* Nothing depends on how busy the machine is: time-outs are either far away, or come in both forms.
+* A question is a list of steps. A step is the name of an action with its arguments. The answer has the result of each
+  step, or its exception in words.
+* No result depends on how busy the machine is: a time-out is either far away, or comes in both forms.
 """
 
 import os
@@ -31,11 +31,11 @@ from wsgid.serving.keepalive import IdleConnections
 from wsgid.wsgi.response import Outcome, Served
 
 Step = tuple[Any, ...]  # a name, and arguments
-QUIET_S, HEAD_S = 1000.0, 100.0  # no test lasts so long
-SOON_S = 0.003  # a wait that is in vain, in each form
+QUIET_S, HEAD_S = 1000.0, 100.0  # longer than any test
+SOON_S = 0.003  # a wait that ends with a time-out in each form
 
 
-def _said(call: Callable[..., Any], *arguments: Any) -> Any:
+def _result(call: Callable[..., Any], *arguments: Any) -> Any:
     try:
         found = call(*arguments)
     except (OSError, ClientDisconnected, PeerError) as error:
@@ -45,7 +45,7 @@ def _said(call: Callable[..., Any], *arguments: Any) -> Any:
 
 @contextmanager
 def _pair() -> Iterator[tuple[socket.socket, int]]:
-    """A client, and the descriptor of the other end, which the caller has to close."""
+    """A client, and the descriptor of the other end. The caller has to close the descriptor."""
     ours, theirs = socket.socketpair()
     with ours:
         ours.setblocking(False)
@@ -73,37 +73,37 @@ class _Client:
 
 
 def system_calls(steps: list[Step]) -> list[Any]:
-    """recv, send and poll with their arguments but the descriptor; or what the client does."""
+    """Calls of recv, send and poll, with all arguments except the descriptor; or actions of the client."""
     with _pair() as (ours, fd):
         client = _Client(ours)
         try:
             return [
-                _said(getattr(client, name), *arguments)
+                _result(getattr(client, name), *arguments)
                 if hasattr(client, name)
-                else _said(getattr(syscalls, name), fd, *arguments)
+                else _result(getattr(syscalls, name), fd, *arguments)
                 for name, *arguments in steps
             ]
         finally:
             syscalls.close(fd)
             assert not _is_open(fd)
-            syscalls.close(fd)  # nothing is said about it
+            syscalls.close(fd)  # its result is not recorded
 
 
 def accepted(clients: int, http: bool) -> list[Any]:
-    """What an AcceptSocket has, and how it takes these connections."""
+    """The properties of an AcceptSocket, and how it accepts these connections."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         door = syscalls.AcceptSocket(os.dup(listener.fileno()), http, None)
         waiting = [socket.create_connection(listener.getsockname()) for _ in range(clients)]
         select.select([door.fd], [], [], 20) if clients else None
         fds = [door.accept() for _ in range(clients + 1)]
-        said: list[Any] = [door.http, door.wrap, [fd >= 0 for fd in fds]]
-        said += [(os.get_blocking(fd), os.get_inheritable(fd)) for fd in fds[:-1]]
+        results: list[Any] = [door.http, door.wrap, [fd >= 0 for fd in fds]]
+        results += [(os.get_blocking(fd), os.get_inheritable(fd)) for fd in fds[:-1]]
         for fd in fds[:-1]:
             syscalls.close(fd)
         for connection in waiting:
             connection.close()
         door.close()
-        return [*said, door.fd, _said(lambda: bool(door.accept()))[:7]]
+        return [*results, door.fd, _result(lambda: bool(door.accept()))[:7]]
 
 
 def _is_open(fd: int) -> bool:
@@ -111,42 +111,42 @@ def _is_open(fd: int) -> bool:
 
 
 def connection(steps: list[Step]) -> list[Any]:
-    """What a connection says to its methods of these names; or what the client does."""
+    """What a connection returns from its methods of these names; or actions of the client."""
     with _pair() as (ours, fd):
         client, served = _Client(ours), Connection(fd, SOON_S, True)
-        said = []
+        results = []
         try:
             for name, *arguments in steps:
-                said.append(_said(getattr(client if hasattr(client, name) else served, name), *arguments))
-                said.append((served.fd == fd, served.http, served.watcher))
-            return said
+                results.append(_result(getattr(client if hasattr(client, name) else served, name), *arguments))
+                results.append((served.fd == fd, served.http, served.watcher))
+            return results
         finally:
             served.close()
             assert not _is_open(fd)
 
 
 def http_connection(data: bytes, sizes: list[int], reads: list[int], length: int | None, leaves: bool) -> list[Any]:
-    """How a connection takes this stream of requests, which comes in pieces.
+    """How a connection takes this stream of requests, which arrives in pieces.
 
     Args:
-        data: what the client sends; then it ends.
-        sizes: of the pieces.
-        reads: how many bytes the application asks for of each body.
-        length: of each response, if it is known.
+        data: what the client sends before it ends the stream.
+        sizes: the sizes of the pieces.
+        reads: how many bytes the application asks for, in turn, of each body.
+        length: the length of each response, if it is known.
         leaves: whether the worker leaves.
     """
     with _pair() as (ours, fd):
         served = _exchange(fd, Leaving(0.0) if leaves else Leaving())
-        said: list[Any] = []
+        results: list[Any] = []
         try:
             for size in [*sizes, len(data)]:
                 ours.send(data[:size])
                 data = data[size:]
-                while (arrival := served.advance()) is Arrival.HEAD and _answer(served, reads, length, said):
+                while (arrival := served.advance()) is Arrival.HEAD and _answer(served, reads, length, results):
                     pass
-                said.append(arrival.name)
+                results.append(arrival.name)
             ours.shutdown(socket.SHUT_WR)
-            return [*said, _said(served.advance), served.served, str(served.refused)]
+            return [*results, _result(served.advance), served.served, str(served.refused)]
         finally:
             served.connection.close()
 
@@ -156,18 +156,18 @@ def _exchange(fd: int, leaving: Leaving) -> HttpConnection:
     return HttpConnection(Connection(fd, SOON_S, True), decoder, Trusted("unix"), leaving, BodyRate(0, 0.0))
 
 
-def _answer(served: HttpConnection, reads: list[int], length: int | None, said: list[Any]) -> bool:
-    """One request. Returns whether the connection goes on."""
+def _answer(served: HttpConnection, reads: list[int], length: int | None, results: list[Any]) -> bool:
+    """Serve one request. Returns whether the connection goes on."""
     try:
         head = served.next_head()
     except PeerError as error:
-        said.append(str(error))
+        results.append(str(error))
         return False
-    said.append((head.variables["PATH_INFO"], head.content_length, served.is_trusted))
-    said += [_said(served.recv, size) for size in reads]
+    results.append((head.variables["PATH_INFO"], head.content_length, served.is_trusted))
+    results += [_result(served.recv, size) for size in reads]
     lines = served.head_lines(200, "HTTP/1.1 200 OK\r\n", length, False)
-    said.append(re.sub(r"Date: [^\r]*", "Date", lines))
-    said.append((served.keep_alive, served.chunked, served.close_delimited, served.taken, served.head_out))
+    results.append(re.sub(r"Date: [^\r]*", "Date", lines))
+    results.append((served.keep_alive, served.chunked, served.close_delimited, served.taken, served.head_out))
     return served.settle()
 
 
@@ -182,16 +182,16 @@ def idle_connections(steps: list[Step], count: int, places: int) -> list[Any]:
         theirs.setblocking(False)
         exchanges.append(_exchange(theirs.detach(), Leaving()))
     idle = IdleConnections(get_hub(), QUIET_S, HEAD_S, places, lambda served: ready.append(exchanges.index(served)))
-    said: list[Any] = []
+    results: list[Any] = []
     try:
         for served in exchanges:
             idle.keep(served, served.advance(), time.monotonic())
         for name, *arguments in steps:
-            said.append(_idle_step(idle, held, exchanges, start_s, name, arguments))
-            gevent.sleep(0.001)  # the event loop looks at all sockets,
-            gevent.sleep(0.001)  # and has called whoever waits
-            said.append((len(idle), sorted(ready), [served.connection.fd >= 0 for served in exchanges]))
-        return said
+            results.append(_idle_step(idle, held, exchanges, start_s, name, arguments))
+            gevent.sleep(0.001)  # now the event loop looks at all sockets,
+            gevent.sleep(0.001)  # and now it has called all callbacks that waited
+            results.append((len(idle), sorted(ready), [served.connection.fd >= 0 for served in exchanges]))
+        return results
     finally:
         for (ours, _), served in zip(held, exchanges):
             ours.close()
@@ -203,7 +203,7 @@ def _idle_step(
 ) -> Any:
     if name in ("says", "leaves"):
         ours = held[given[0] % len(held)][0]
-        return _said(ours.send, given[1]) if name == "says" else _said(ours.close)
+        return _result(ours.send, given[1]) if name == "says" else _result(ours.close)
     if name == "delay":
         return idle.delay(given[0])
     if name == "hurry":
@@ -212,8 +212,8 @@ def _idle_step(
 
 
 def turns_taken(spins: list[int]) -> list[Any]:
-    """Greenlets that use up their slices so many times each: whether somebody else ran at each turn; and the order in
-    which calls are made that were asked for."""
+    """Greenlets that use up their slices this many times each. Returns whether another greenlet ran at each turn, and
+    the order in which the delayed calls were made."""
     called: list[int] = []
     for number in range(len(spins)):
         turns.later(called.append, number)
@@ -243,7 +243,7 @@ def turns_taken(spins: list[int]) -> list[Any]:
 
 
 class _Outlet:
-    """Takes every line, but for those that it drops."""
+    """Takes every line, except the lines that it drops."""
 
     def __init__(self, drops: bool) -> None:
         self.dropped = 0
@@ -262,7 +262,7 @@ class _Outlet:
 
 
 def access_log(text: str, options: dict[str, Any], requests: list[tuple[Any, ...]], drops: bool) -> list[Any]:
-    """The lines of these requests: the environ, what was sent, how long it took, and sizes."""
+    """The log lines of these requests. A request is the environ, what was sent, how long it took, and sizes."""
     outlet = _Outlet(drops)
     log = AccessLog(Settings(log_format=text, **options), 0, outlet)
     for environ, served, took_s, *sizes in requests:

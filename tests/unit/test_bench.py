@@ -1,4 +1,4 @@
-"""What the benchmark concludes from its runs: bars are held by ratios of one and the same round, or they are missed."""
+"""The verdicts of the benchmark: a bar is judged by ratios within one round, and is held or missed."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The compiled form and the pure one: which is in use, and that nobody could tell them apart but by the clock."""
+"""The compiled form and the pure form: which form is in use, and that both forms behave alike."""
 
 import os
 import select
@@ -52,7 +52,7 @@ def test_the_workers_run_the_form_that_is_asked_for(start: Start, pure: str, end
     assert len(files) == len(compiled.hot()) and all(file.endswith(ending) for file in files)
 
 
-# --- beside each other ------------------------------------------------------------------------------------------------
+# --- both forms with the same input -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def pure() -> Iterator[PureForm]:
 
 
 def assert_alike(pure: PureForm, name: str, *arguments: Any) -> None:
-    there = pure.ask(name, *arguments)  # first: `ask` may change the arguments
+    there = pure.ask(name, *arguments)  # the pure form first: `ask` may change the arguments
     assert ask(name, *arguments) == there
 
 
@@ -90,7 +90,7 @@ packets = st.builds(encode, st.lists(st.tuples(names, values), max_size=30), st.
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """A packet some bytes of which are others, or missing, or too many."""
+    """A packet with some bytes changed, missing or added."""
     data = bytearray(draw(packets))
     for _ in range(draw(st.integers(0, 4))):
         at = draw(st.integers(0, len(data) - 1))
@@ -146,7 +146,7 @@ def test_environs_are_made_alike(pure: PureForm, variables: dict[str, str]) -> N
 
 
 class Text(str):
-    """A str that is not quite one."""
+    """A subclass of str."""
 
 
 statuses = st.sampled_from(

@@ -1,4 +1,4 @@
-"""Each input in tests/corpus/ is answered, refused with a sentence, and in the same way by both forms."""
+"""Each input in tests/corpus/ is answered, or refused with a sentence. Both forms give the same answer."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +20,11 @@ def pure() -> Iterator[PureForm]:
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_it_is_answered_alike(pure: PureForm, path: Path) -> None:
+def test_each_input_is_answered_alike_by_both_forms(pure: PureForm, path: Path) -> None:
     target = TARGETS[path.parent.name]
     for question in target.ask(path.read_bytes()):
         there = pure.ask(*question) if target.compiled else None
-        here = ask(*question)  # whatever is not refused with a sentence is raised
+        here = ask(*question)  # an exception that is no refusal with a sentence fails the test
         assert here == there or not target.compiled
 
 

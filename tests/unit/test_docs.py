@@ -1,4 +1,4 @@
-"""What the documents say of the options is what the program knows, and their examples are taken."""
+"""The documents agree with the program about the options, and the program accepts their examples."""
 
 import re
 import tokenize
@@ -27,13 +27,13 @@ def test_the_table_has_every_option_and_each_of_its_spellings() -> None:
         assert all(f"`{spelling}`" in row for spelling in (*option.flags, *option.uwsgi)) and option.text in row
 
 
-def test_a_document_without_a_place_for_its_table_is_no_silent_success() -> None:
+def test_a_document_without_a_place_for_its_table_is_an_error() -> None:
     with pytest.raises(ValueError, match="no <!-- options"):
         options_doc.with_table("text", "options", "table")
 
 
 @pytest.mark.parametrize("name", ["options.md", "migrating-from-uwsgi.md", "migrating-from-gunicorn.md"])
-def test_the_examples_of_configurations_are_taken(name: str, tmp_path: Path) -> None:
+def test_the_examples_of_configurations_are_accepted(name: str, tmp_path: Path) -> None:
     found = re.findall(r"```(ini|toml)\n(.*?)```", (DOCS / name).read_text(), re.DOTALL)
     assert found
     for kind, text in found:
@@ -51,7 +51,7 @@ def test_the_two_files_of_the_uwsgi_example_mean_the_same(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["migrating-from-uwsgi.md", "migrating-from-gunicorn.md", "options.md"])
 def test_the_options_that_a_document_names_are_there(name: str) -> None:
-    text = re.sub(r"gunicorn -k.*", "", (DOCS / name).read_text())  # gunicorn's own
+    text = re.sub(r"gunicorn -k.*", "", (DOCS / name).read_text())  # options of gunicorn
     flags = {flag for option in declared() for flag in (option.flag, *option.flags)}
     denials = {option.flag.replace("--", "--no-") for option in declared() if option.kind is values.FLAG}
     known = {*flags, *denials, "--help", "--help-all"}
@@ -87,7 +87,8 @@ FOREIGN = ("jinja2/", "site.py", "wsgi.py", "manage.py", "shop.py", "app.py")  #
 
 
 def is_there(name: str, near: Path) -> bool:
-    """Whether a file of the project has this name: as a path, or as a bare name anywhere. Tests go by bare names."""
+    """Whether a file of the project has this name: as a path, or anywhere as a bare name. Tests are named by bare
+    names."""
     bare = name.rpartition("/")[2]
     if "/" in name and not name.startswith("tests/"):
         return any((place / name).exists() for place in (near, ROOT, ROOT / "wsgid"))
@@ -103,7 +104,7 @@ def files(folder: str) -> list[Path]:
 
 
 def prose_of(path: Path) -> str:
-    """The comments and docstrings of a module; of Cython's sources, all of the text."""
+    """The comments and docstrings of a module. Of Cython's sources, the whole text."""
     if path.suffix != ".py":
         return path.read_text()
     with path.open("rb") as source:

@@ -1,6 +1,7 @@
-"""The two sources of each hot module agree: a .pxd with the .py that it gives types to, a .pyx with the .py beside it.
+"""The two sources of each hot module agree: a .pxd with the .py whose types it declares, and a .pyx with its .py.
 
-A name that is missing in one of them is an AttributeError in one form only, or a type that nobody has any more.
+If a name is missing in one source, one form raises AttributeError, or a type is declared for a name that no longer
+exists.
 """
 
 import re
@@ -15,7 +16,7 @@ HOT = {name: ROOT.joinpath(*name.split(".")) for name in compiled.hot()}
 TYPED = {name: path for name, path in HOT.items() if path.with_suffix(".pxd").exists()}
 WRITTEN_TWICE = {name: path for name, path in HOT.items() if path.with_suffix(".pyx").exists()}
 
-# What shows that both forms of a module behave alike: a test that asks both, or tests that are run on both.
+# The tests that show that both forms of a module behave alike: a test that asks both, or tests that run on both.
 BESIDE_EACH_OTHER = "tests/unit/test_compiled.py"
 ALIKE = {
     "wsgid.log.request_record": f"{BESIDE_EACH_OTHER}::test_access_logs_are_written_alike",
@@ -51,7 +52,7 @@ def test_each_hot_module_has_two_sources(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TYPED)
-def test_each_attribute_is_declared_and_each_declared_one_is_assigned(name: str) -> None:
+def test_each_attribute_is_declared_and_each_declared_attribute_is_assigned(name: str) -> None:
     declared, written = _sources(TYPED[name])
     for class_name, found in declared.classes.items():
         assert class_name in written.classes, f"{class_name} is declared, and nowhere else"
@@ -87,7 +88,7 @@ def test_what_is_written_twice_has_the_same_names_and_arguments(name: str) -> No
     assert compiled_source.names == python_source.names
 
 
-def test_something_shows_for_each_hot_module_that_its_forms_behave_alike() -> None:
+def test_each_hot_module_has_a_test_that_its_forms_behave_alike() -> None:
     assert sorted(ALIKE) == compiled.hot()
     for where in set(ALIKE.values()):
         path, _, function = where.partition("::")
@@ -98,7 +99,7 @@ def test_something_shows_for_each_hot_module_that_its_forms_behave_alike() -> No
 
 
 def test_the_sources_are_read_as_they_are(tmp_path: Path) -> None:
-    """Else the tests above would find nothing in a file that is wrong."""
+    """If the readers overlooked an error in a file, the tests above would find nothing."""
     (tmp_path / "x.pxd").write_text("""
 # A comment.
 cimport cython

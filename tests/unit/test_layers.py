@@ -1,4 +1,4 @@
-"""The floors of docs/architecture.md: a package imports only packages above it in the table, never one below."""
+"""The floors of docs/architecture.md: a package imports only packages above it in the table, and none below it."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ from tests.support import ROOT
 
 PACKAGE = ROOT / "wsgid"
 
-# A package, or a module at the root, knows only what stands before it here.
+# A package, or a module at the root, imports only what stands before it here.
 FLOORS = (
     "errors",
     "compiled",
@@ -59,7 +59,7 @@ def imported(path: Path) -> set[str]:
 
 
 def floor(module: str) -> str:
-    """The package at the root, or the module there, that a module belongs to."""
+    """The package at the root that contains a module, or the module itself if it is at the root."""
     return module.split(".")[1]
 
 
@@ -75,7 +75,7 @@ def test_a_module_imports_only_from_floors_below(name: str) -> None:
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    """Within a package, too: a module can be read when those that it imports are known."""
+    """Also within a package: a module can be read when the modules that it imports are known."""
     TopologicalSorter(
         {
             name: {other for other in imported(path) & MODULES.keys() if not name.startswith(other)}

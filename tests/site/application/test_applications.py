@@ -1,4 +1,4 @@
-"""What docs/applications.md says of an application in a gevent worker, where no other test shows it."""
+"""What docs/applications.md says of an application in a gevent worker, as far as no other test shows it."""
 
 import os
 import re
@@ -77,7 +77,7 @@ def test_what_belongs_to_the_process_is_changed_for_all_its_requests(start: Star
     with ThreadPoolExecutor() as visitors:
         answers = visitors.map(lambda _: client.get(tmp_path / "app.sock", "/trace"), range(9))
         assert {answer.status for answer in answers} == {200}
-    # The master's orders come by message: a handler of the application's for TERM is in nobody's way.
+    # The master's orders are messages, so a handler of the application for SIGTERM changes nothing.
     server.send_signal(Signals.SIGHUP)
     server.wait_for(rf"worker 0 \(generation 0, pid {worker}\) exited with code 0")
     assert (tmp_path / f"exit-{worker}").exists() and not (tmp_path / "term").exists()

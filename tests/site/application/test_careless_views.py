@@ -1,4 +1,4 @@
-"""Views that do what no view should: the others go on."""
+"""Views with mistakes: other requests, and the worker, go on."""
 
 from signal import Signals
 
@@ -14,7 +14,7 @@ APP = """
         path = environ["PATH_INFO"]
         answer = b"done"
         if path == "/pipe":
-            # Nobody reads what it says, and it says more than a pipe holds.
+            # The output of this program is not read, and is more than a pipe holds.
             code = "import sys; sys.stdout.write('x' * 500_000)"
             child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
             child.wait()
@@ -53,25 +53,26 @@ def test_a_subprocess_whose_pipe_is_never_read_blocks_its_own_request_alone(star
         assert [ask(server) for _ in range(20)] == [200] * 20
         assert client.parse(client.read_all(connection)).status == 504
     assert server.stop() == 0
-    server.assert_nothing_left()  # the child's pipe has lost its reader with the worker
+    server.assert_nothing_left()  # the worker has ended, so the child's pipe has no reader
 
 
-def test_limits_of_a_view_are_the_workers_and_it_goes_on(start: Start) -> None:
-    """setrlimit(2) is for the whole process, and for good."""
+def test_limits_that_a_view_sets_hold_for_the_worker_and_the_worker_goes_on(start: Start) -> None:
+    """setrlimit(2) applies to the whole process, and cannot be undone."""
     server = serve(start, "--access-log", "access.log", "--post-buffering", "1k")
     assert ask(server, "/limit", "RLIMIT_CORE=0") == 200
     assert ask(server, "/limit", f"RLIMIT_AS={8 << 30}") == 200
     assert ask(server, "/allocate") == 500
     assert ask(server, "/umask") == 200
-    assert ask(server, "/limit", "RLIMIT_FSIZE=100") == 200  # its access log is longer soon
+    assert ask(server, "/limit", "RLIMIT_FSIZE=100") == 200  # the access log is soon longer than this
     assert [ask(server) for _ in range(20)] == [200] * 20
-    assert ask(server, "/limit", "RLIMIT_CPU=1") == 200  # the kernel sends SIGXCPU, the signal that asks for a stack
+    # the kernel sends SIGXCPU, the signal with which the master asks for a stack
+    assert ask(server, "/limit", "RLIMIT_CPU=1") == 200
     assert [ask(server, "/spin"), ask(server)] == [200, 200]
     assert server.stop() == 0
     assert "exited with code 0" in server.log and "was killed" not in server.log
 
 
-def test_no_descriptor_left_is_said_and_waits(start: Start) -> None:
+def test_a_worker_without_a_free_descriptor_logs_it_and_connections_wait(start: Start) -> None:
     server = serve(start)
     assert ask(server, "/limit", "RLIMIT_NOFILE=3") == 200
     with client.connect(server.directory / "app.sock") as waiting:

@@ -1,4 +1,4 @@
-"""What the application forks: a child that has nothing of the worker's, and hooks that run once."""
+"""Forks by the application: a child keeps nothing of the worker, and hooks run once."""
 
 import json
 import re
@@ -100,7 +100,7 @@ APP = """
         pid = gevent.get_hub().threadpool.apply(posix.fork)
         try:
             return os.waitpid(pid, 0)[1]
-        except ChildProcessError:  # libev has reaped it: where it watches other children, it asks for all (ev(3))
+        except ChildProcessError:  # libev has reaped it: if libev watches any child, it reaps all children (ev(3))
             return 0
 
     def handlers(q):
@@ -164,7 +164,7 @@ def serve(start: Start, *options: str, app: str = APP) -> Server:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One server for all that leaves it as it was."""
+    """One server for all tests that leave it unchanged."""
     place = tmp_path_factory.mktemp("forks")
     (place / "app.py").write_text(textwrap.dedent(APP))
     with open(place / "out", "w") as out:
@@ -198,19 +198,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-# --- beside a child that lives on ---
+# --- while a child lives on ---
 
 
 def http_get(port: int, path: str) -> bytes:
     return client.exchange(("127.0.0.1", port), f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
 
 
-def test_a_child_serves_nobody_and_keeps_no_port(start: Start, tmp_path: Path) -> None:
+def test_a_child_serves_no_request_and_keeps_no_port(start: Start, tmp_path: Path) -> None:
     port = free_port()
     server = serve(start, "--http", f"127.0.0.1:{port}")
     (worker,) = server.worker_pids()
     with ThreadPoolExecutor(4) as visitors:
-        # Its answer ends with its connection, which the child has no copy of.
+        # This answer ends with its connection. The child has no copy of the connection.
         slow = visitors.submit(ask, server, "/slow", "1"), visitors.submit(http_get, port, "/slow?2")
         eventually(lambda: len(list(tmp_path.glob("slow?"))) == 2, "the slow requests are in flight")
         forked = visitors.submit(ask, server, "/live")
@@ -231,7 +231,8 @@ def test_a_child_serves_nobody_and_keeps_no_port(start: Start, tmp_path: Path) -
     assert server.stop() == 0
     assert [process.pid for process in server.survivors()] == [child.pid]
     with socket.socket() as again:
-        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # past TIME-WAIT, not past who listens
+        # binds despite TIME-WAIT, but not if a process listens
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         again.bind(("127.0.0.1", port))
     (tmp_path / "end").touch()
     server.assert_nothing_left()
@@ -254,7 +255,7 @@ def test_a_child_keeps_no_port_that_is_lent(start: Start, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("lazy", [(), ("--lazy-apps",)])
 def test_a_child_that_ends_at_once_is_waited_for(start: Start, lazy: tuple[str, ...]) -> None:
-    """At the first fork of a process, too: before that, gevent does not handle SIGCHLD."""
+    """Also at the first fork of a process. Before that fork, gevent does not handle SIGCHLD."""
     app = """
         import os
         from gevent import monkey
@@ -307,12 +308,12 @@ def test_a_child_ends_where_the_application_returns(shared: Server, query: str, 
         ("/thread", "", "0"),
     ],
 )
-def test_however_it_was_forked(shared: Server, path: str, query: str, answer: str) -> None:
+def test_a_child_works_in_whatever_way_it_was_forked(shared: Server, path: str, query: str, answer: str) -> None:
     assert ask(shared, path, query) == answer
 
 
 def test_a_child_keeps_what_has_the_number_of_a_descriptor_that_wsgid_has_closed(start: Start) -> None:
-    """The first that a worker opens gets the number of the template's channel."""
+    """The first descriptor that a worker opens gets the number of the template's channel."""
     server = serve(start)
     answer = ask(server, "/use")
     assert re.fullmatch(r"\(\(b'hi\\n', \[1\], 'AF_INET6?'\), 0, b'x'\)", answer), answer
@@ -323,18 +324,19 @@ def test_gevent_works_in_a_child(shared: Server) -> None:
     assert re.fullmatch(r"\(\(b'hi\\n', \[1\], 'AF_INET6?'\), 0, b'x'\)", answer), answer
 
 
-def test_the_handlers_of_a_child_are_the_default_ones_and_the_applications(shared: Server) -> None:
+def test_a_child_has_the_default_signal_handlers_and_those_of_the_application(shared: Server) -> None:
     assert ask(shared, "/handlers") == str(
         ["SIG_DFL", "SIG_DFL", "default_int_handler", "SIG_DFL", "SIG_DFL", "handlers"]
     )
 
 
 def test_a_program_that_the_application_starts_inherits_nothing(shared: Server) -> None:
-    assert ask(shared, "/descriptors") == "[b'0', b'1', b'2', b'3']"  # the last is the listing's own
+    # the last descriptor is the descriptor of the listing
+    assert ask(shared, "/descriptors") == "[b'0', b'1', b'2', b'3']"
 
 
-def test_what_waits_in_the_worker_does_not_go_on_in_the_child(start: Start, tmp_path: Path) -> None:
-    """Not by its time-out, nor by the lock that the child gives free: it would be done twice."""
+def test_greenlets_that_wait_in_the_worker_do_not_go_on_in_the_child(start: Start, tmp_path: Path) -> None:
+    """Neither by its time-out, nor by the lock that the child releases: otherwise their work would be done twice."""
     server = serve(start)
     with ThreadPoolExecutor(3) as visitors:
         held = visitors.submit(ask, server, "/hold")
@@ -374,7 +376,9 @@ AT_IMPORT = """
 
 
 @pytest.mark.parametrize("options", [(), ("--lazy-apps",)])
-def test_a_child_of_the_import_is_none_of_wsgids(start: Start, tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_a_child_of_the_import_has_no_socket_of_wsgid_and_lives_on(
+    start: Start, tmp_path: Path, options: tuple[str, ...]
+) -> None:
     server = serve(start, *options, app=AT_IMPORT)
     child = psutil.Process(int(ask(server, "/")))
     eventually((tmp_path / f"child-{child.pid}").exists, "the child runs")

@@ -1,5 +1,5 @@
-"""What the import of the application has made: that which works in the workers, and that which is named in the log
-because it is lost or shared."""
+"""What the import of the application leaves behind: some things work in the workers. Other things are lost or shared,
+and the log names them."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ SAYS = "the import of the application has "
 
 @pytest.fixture
 def listeners(tmp_path: Path) -> Iterator[dict[str, object]]:
-    """Servers to connect to, which only listen."""
+    """Servers that only listen, so that an import can connect to them."""
     tcp = socket.create_server(("127.0.0.1", 0))
     six, unix = socket.socket(socket.AF_INET6), socket.socket(socket.AF_UNIX)
     six.bind(("::1", 0))
@@ -37,7 +37,7 @@ def listeners(tmp_path: Path) -> Iterator[dict[str, object]]:
 
 
 def warnings(place: Path, source: str) -> list[str]:
-    """What `--check` says of such an application."""
+    """The warnings that `--check` prints about an application."""
     (place / "app.py").write_text(dedent(source) + HELLO)
     done = subprocess.run(
         [sys.executable, "-m", "wsgid", "--check", "-s", "app.sock", "app:application"],
@@ -100,8 +100,11 @@ STARTED = {
         "import socket; db = socket.create_connection(('127.0.0.1', TCP))",
         SOCKETS + "127.0.0.1:TCP (descriptor ",
     ),
-    "one of IPv6": ("import socket; db = socket.create_connection(('::1', SIX))", SOCKETS + "[::1]:SIX (descriptor "),
-    "one to a unix socket": (
+    "a connection over IPv6": (
+        "import socket; db = socket.create_connection(('::1', SIX))",
+        SOCKETS + "[::1]:SIX (descriptor ",
+    ),
+    "a connection to a unix socket": (
         "import socket; db = socket.socket(socket.AF_UNIX); db.connect('PATH')",
         SOCKETS + "PATH (descriptor ",
     ),
@@ -123,7 +126,8 @@ def test_what_the_workers_lose_or_share_is_named(tmp_path: Path, listeners: dict
 @pytest.mark.parametrize(
     "source",
     [
-        "import socket; socket.getaddrinfo('localhost', 80)",  # in a thread of gevent's, which is made anew on use
+        # in a thread of gevent's, which is started again when it is needed
+        "import socket; socket.getaddrinfo('localhost', 80)",
         "import gevent; gevent.get_hub().threadpool.apply(len, ('x',))",
         "import threading; t = threading.Thread(target=len, args=('x',)); t.start(); t.join()",
         "import gevent; gevent.spawn(len, 'x').join()",
@@ -139,7 +143,7 @@ def test_what_does_no_harm_is_not_named(tmp_path: Path, listeners: dict[str, obj
     assert warnings(tmp_path, source.replace("TCP", str(listeners["tcp"])).replace("\\n", "\n")) == []
 
 
-def test_a_server_names_it_too(start: Start, listeners: dict[str, object]) -> None:
+def test_a_server_logs_the_warning_too(start: Start, listeners: dict[str, object]) -> None:
     server = start(
         "--socket",
         "app.sock",
@@ -154,7 +158,7 @@ import gevent, gevent.queue, os, queue, socket, time
 from concurrent.futures import ThreadPoolExecutor
 
 executor = ThreadPoolExecutor(1)
-executor.submit(len, "x").result()  # its thread is lost, and the executor does not know
+executor.submit(len, "x").result()  # the thread is lost, and the executor does not notice
 fresh = ThreadPoolExecutor(2)
 simple, bounded = queue.SimpleQueue(), gevent.queue.Queue(1)
 ours, theirs = socket.socketpair()
@@ -162,7 +166,7 @@ ran = []
 def run(): ran.append(1)
 pool = gevent.get_hub().threadpool
 pool.apply(len, ("x",))
-late = gevent.spawn_later(0.01, run)  # last: nothing runs the hub after this
+late = gevent.spawn_later(0.01, run)  # at the end: nothing runs the hub after this
 
 def application(environ, start_response):
     for queue in (simple, bounded):

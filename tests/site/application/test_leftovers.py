@@ -1,5 +1,5 @@
-"""What answered requests have left behind: a worker that leaves waits for it within its mercy time, and names what it
-cuts."""
+"""Work that answered requests have left behind: a leaving worker waits for it within its mercy time, and names the work
+that it cuts."""
 
 from pathlib import Path
 from signal import Signals
@@ -67,9 +67,9 @@ def serve(start: Start, mercy_s: float) -> Server:
 
 
 def leave(server: Server, kind: str) -> None:
-    """Have a request leave this behind, and the worker told to leave."""
+    """A request leaves this behind, and then the worker is told to leave."""
     assert client.get(server.directory / "app.sock", f"/{kind}").body == b"done"
-    eventually((server.directory / "begun").exists, "it has begun")
+    eventually((server.directory / "begun").exists, "the work has begun")
     server.send_signal(Signals.SIGTERM)
 
 
@@ -85,7 +85,9 @@ def leave(server: Server, kind: str) -> None:
         ("pool", r"app.block in a thread of gevent's at .*/app.py:\d+ in block"),
     ],
 )
-def test_a_worker_that_leaves_waits_for_it(start: Start, tmp_path: Path, kind: str, named: str) -> None:
+def test_a_worker_that_leaves_waits_for_work_that_requests_have_left_behind(
+    start: Start, tmp_path: Path, kind: str, named: str
+) -> None:
     server = serve(start, 60)
     leave(server, kind)
     server.wait_for(f"waiting for what requests have left behind, at most [0-9.]+ s: {named}")
@@ -116,7 +118,7 @@ def test_what_is_cut_after_the_mercy_time_is_named(start: Start, tmp_path: Path,
 
 
 @pytest.mark.parametrize("kind", ["daemon", "idle", "daemonic"])
-def test_what_has_no_end_is_not_waited_for(start: Start, kind: str) -> None:
+def test_work_without_an_end_is_not_waited_for(start: Start, kind: str) -> None:
     server = serve(start, 60)
     leave(server, kind)
     assert server.wait() == 0
@@ -125,7 +127,7 @@ def test_what_has_no_end_is_not_waited_for(start: Start, kind: str) -> None:
 
 
 def test_a_greenlet_that_is_older_than_the_mercy_time_is_a_loop_in_the_background(start: Start, tmp_path: Path) -> None:
-    """A young one may still end: it is waited for."""
+    """A young greenlet may still end, so the worker waits for it."""
     server = serve(start, 1)
     assert client.get(tmp_path / "app.sock", "/loop").body == b"done"
     assert client.get(tmp_path / "app.sock", "/older").body == b"done"
@@ -134,9 +136,9 @@ def test_a_greenlet_that_is_older_than_the_mercy_time_is_a_loop_in_the_backgroun
     assert "waiting for" not in server.log and "ERROR" not in server.log
 
 
-def test_what_is_registered_with_atexit_is_cut_with_a_word(start: Start, tmp_path: Path) -> None:
+def test_an_atexit_function_that_takes_too_long_is_cut_and_named(start: Start, tmp_path: Path) -> None:
     server = serve(start, 1)
     assert client.get(tmp_path / "app.sock", "/exit").body == b"done"
     server.send_signal(Signals.SIGTERM)
-    eventually((tmp_path / "begun").exists, "it has begun")
+    eventually((tmp_path / "begun").exists, "the atexit function has begun")
     assert server.wait() == 0

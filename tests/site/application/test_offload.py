@@ -1,6 +1,7 @@
-"""wsgid.offload in a worker: who waits, who does not, what is carried, and what a caller that gives up leaves behind.
+"""wsgid.offload in a worker: which requests wait, what the function gets, and what a caller that gives up leaves
+behind.
 
-Offloaded functions wait in C: they open a FIFO that nobody writes to (fifo(7)), until the test opens it.
+Offloaded functions wait in C: they open a FIFO that has no writer (fifo(7)), until the test opens the FIFO.
 """
 
 import os
@@ -128,7 +129,7 @@ def serve(start: Start, tmp_path: Path, *options: str, **more: Any) -> Server:
 
 @contextmanager
 def gate_open(directory: Path) -> Iterator[None]:
-    """Within this, nobody waits at the gate. Somebody has to wait when this begins."""
+    """Within this, calls at the gate do not wait. At least one call has to wait when this begins."""
     fd = os.open(directory / "gate", os.O_WRONLY)
     try:
         yield
@@ -137,7 +138,7 @@ def gate_open(directory: Path) -> Iterator[None]:
 
 
 def send(directory: Path, path: str, harakiri_s: str = "") -> socket.socket:
-    """A request under way."""
+    """Send a request, and do not wait for its answer."""
     connected = client.connect(directory / "app.sock")
     connected.sendall(client.packet(path, QUERY_STRING=harakiri_s))
     return connected
@@ -168,7 +169,7 @@ def test_callers_wait_in_the_event_loop_and_no_more_calls_run_than_there_are_thr
     with ExitStack() as stack:
         waiting = [stack.enter_context(send(tmp_path, "/two")) for _ in range(5)]
         eventually(lambda: load(tmp_path) == (2, 3), "two run, three wait")
-        assert get(tmp_path, "/x") == "x"  # nobody else waits
+        assert get(tmp_path, "/x") == "x"  # no other request waits
         assert get(tmp_path, "/begun") == "['two', 'two']"
         with gate_open(tmp_path):
             assert [client.parse(client.read_all(each)).body for each in waiting] == [b"two"] * 5
@@ -179,7 +180,7 @@ def test_callers_wait_in_the_event_loop_and_no_more_calls_run_than_there_are_thr
 def test_each_function_has_threads_of_its_own(start: Start, tmp_path: Path) -> None:
     serve(start, tmp_path)
     with send(tmp_path, "/one") as first, send(tmp_path, "/two") as second:
-        eventually(lambda: load(tmp_path) == (2, 0), "both run")
+        eventually(lambda: load(tmp_path) == (2, 0), "a call of each function runs")
         with gate_open(tmp_path):
             assert client.parse(client.read_all(first)).body + client.parse(client.read_all(second)).body == b"onetwo"
 
@@ -204,7 +205,7 @@ def test_an_exception_reaches_the_caller_with_its_traceback_and_is_logged_once(s
     ],
 )
 @pytest.mark.parametrize("options", [(), ("--lazy-apps",)], ids=["template", "lazy"])
-def test_it_works_wherever_it_is_called(
+def test_an_offloaded_function_works_wherever_it_is_called(
     start: Start, tmp_path: Path, path: str, answer: str, options: tuple[str, ...]
 ) -> None:
     server = serve(start, tmp_path, *options)
@@ -234,7 +235,7 @@ def test_a_caller_gives_up_and_a_call_that_runs_keeps_its_thread(start: Start, t
     with gate_open(tmp_path):
         eventually(lambda: load(tmp_path) == (0, 0), "the call has ended")
         assert get(tmp_path, "/short") == "None"
-    assert get(tmp_path, "/begun") == "['late', 'late']"  # what had not begun never began
+    assert get(tmp_path, "/begun") == "['late', 'late']"  # a call that had not begun never begins
 
 
 def test_a_request_that_is_ended_while_it_waits_leaves_the_threads_right(start: Start, tmp_path: Path) -> None:
@@ -243,11 +244,11 @@ def test_a_request_that_is_ended_while_it_waits_leaves_the_threads_right(start: 
         ended = []
         for number in range(4):
             ended.append(stack.enter_context(send(tmp_path, "/one", "0.5")))
-            eventually(lambda count=number: sum(load(tmp_path)) == count + 1 or totals(tmp_path)[1] > 0, "they arrive")  # type: ignore[misc]
+            eventually(lambda count=number: sum(load(tmp_path)) == count + 1 or totals(tmp_path)[1] > 0, "calls arrive")  # type: ignore[misc]
         assert [client.parse(client.read_all(each)).status for each in ended] == [504] * 4
     assert load(tmp_path) == (1, 0) and totals(tmp_path) == (4, 4)
     with send(tmp_path, "/one") as later:
-        eventually(lambda: load(tmp_path) == (1, 1), "it waits for the thread")
+        eventually(lambda: load(tmp_path) == (1, 1), "the call waits for the thread")
         with gate_open(tmp_path):
             assert client.parse(client.read_all(later)).body == b"one"
     assert get(tmp_path, "/begun") == "['one', 'one']"
@@ -256,16 +257,16 @@ def test_a_request_that_is_ended_while_it_waits_leaves_the_threads_right(start: 
 def test_a_leaving_worker_finishes_calls_in_flight(start: Start, tmp_path: Path) -> None:
     server = serve(start, tmp_path)
     with send(tmp_path, "/one") as running, send(tmp_path, "/one") as waiting:
-        eventually(lambda: load(tmp_path) == (1, 1), "one runs, one waits")
+        eventually(lambda: load(tmp_path) == (1, 1), "one call runs, one call waits")
         server.send_signal(Signals.SIGHUP)
         server.wait_generation(1, 1)
         with gate_open(tmp_path):
             assert [client.parse(client.read_all(each)).body for each in (running, waiting)] == [b"one"] * 2
             server.wait_for(r"worker 0 .* exited with code 0")
-    assert totals(tmp_path) == (2, 0)  # counts outlive the worker
+    assert totals(tmp_path) == (2, 0)  # the counts outlive the worker
 
 
-def test_a_call_that_nobody_waits_for_is_waited_for_as_what_requests_leave_behind(start: Start, tmp_path: Path) -> None:
+def test_a_leaving_worker_waits_for_a_call_whose_request_has_ended(start: Start, tmp_path: Path) -> None:
     server = serve(start, tmp_path)
     get(tmp_path, "/short")
     server.send_signal(Signals.SIGHUP)
@@ -277,7 +278,7 @@ def test_a_call_that_nobody_waits_for_is_waited_for_as_what_requests_leave_behin
 def test_threads_do_not_hinder_the_end(start: Start, tmp_path: Path) -> None:
     server = serve(start, tmp_path, "--worker-reload-mercy", "1")
     with send(tmp_path, "/one") as running:
-        eventually(lambda: load(tmp_path) == (1, 0), "it runs")
+        eventually(lambda: load(tmp_path) == (1, 0), "the call runs")
         assert server.stop() == 0
         assert client.parse(client.read_all(running)).status == 504
     server.wait_for(r"worker 0 .* exited with code 0")
@@ -310,7 +311,7 @@ def test_the_queue_is_in_the_metrics(start: Start, tmp_path: Path) -> None:
             'wsgid_offload_running{worker="0"} 2',
             'wsgid_offload_waiting{worker="0"} 1',
         ]
-        eventually(lambda: lines() == expected, "all are counted")
+        eventually(lambda: lines() == expected, "all calls are counted")
         assert wsgidctl(tmp_path, "status").returncode == 0
         with gate_open(tmp_path):
-            eventually(lambda: load(tmp_path) == (0, 0), "all have ended")
+            eventually(lambda: load(tmp_path) == (0, 0), "all calls have ended")

@@ -1,4 +1,4 @@
-"""Standard input, output and error: what the application prints costs nobody the response, whoever reads it or not."""
+"""Standard input, output and error: if the application prints, the response is not lost, with or without a reader."""
 
 import io
 import os
@@ -64,7 +64,7 @@ APP = """
 
 
 class Quiet(Server):
-    """A server whose standard output and error are what `streams` says."""
+    """A server whose standard output and error are redirected as `streams` says."""
 
     def __init__(self, directory: Path, *arguments: str, streams: str, **options: Any) -> None:
         prefix = ("bash", "-c", f'exec "$@" {streams}', "bash")
@@ -84,11 +84,11 @@ def serves(directory: Path) -> bool:
 
 @contextmanager
 def quiet(directory: Path, streams: str, *options: str, **more: Any) -> Iterator[Server]:
-    """It says nothing that this process could read: its log is in server.log."""
+    """A server that prints nothing for this process: its log is in server.log."""
     (directory / "app.py").write_text(dedent(APP))
     server = Quiet(directory, "--socket", "app.sock", "--logger", "file:server.log", *options, streams=streams, **more)
     try:
-        eventually(lambda: serves(directory), "it serves")
+        eventually(lambda: serves(directory), "the server serves")
         yield server
         assert server.stop() == 0
         server.assert_nothing_left()
@@ -97,12 +97,12 @@ def quiet(directory: Path, streams: str, *options: str, **more: Any) -> Iterator
 
 
 def printed(server: Server) -> IO[str]:
-    """Its standard output, from a pipe."""
+    """The server's standard output, read from a pipe."""
     assert server._process.stdout is not None
     return io.TextIOWrapper(server._process.stdout)
 
 
-def test_what_is_printed_is_in_the_log_when_it_is_printed_and_once(start: Start) -> None:
+def test_a_printed_line_is_in_the_log_at_once_and_only_once(start: Start) -> None:
     server = start("--socket", "app.sock", "--workers", "2", "app:application", app=APP, stdout=subprocess.PIPE)
     server.wait_ready(2)
     with printed(server) as stdout:
@@ -113,7 +113,7 @@ def test_what_is_printed_is_in_the_log_when_it_is_printed_and_once(start: Start)
         server.wait_for("^to errors$")
         server.wait_for("^to the last resort$")
         assert server.stop() == 0
-        assert stdout.read() == ""  # nothing was in the buffers of two processes
+        assert stdout.read() == ""  # no text was in the buffers of two processes
 
 
 def test_the_streams_are_as_applications_expect_them(start: Start) -> None:
@@ -124,10 +124,10 @@ def test_the_streams_are_as_applications_expect_them(start: Start) -> None:
     server.stop()
 
 
-# --- nobody reads ---
+# --- without a reader ---
 
 
-def test_a_reader_that_has_gone_costs_nobody_the_response(tmp_path: Path) -> None:
+def test_a_reader_that_has_gone_costs_no_response(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with quiet(tmp_path, f">&{writing} 2>&{writing}", pass_fds=[writing]):
@@ -135,11 +135,12 @@ def test_a_reader_that_has_gone_costs_nobody_the_response(tmp_path: Path) -> Non
         for path in ("/print", "/flood", "/words", "/print"):
             assert ask(tmp_path, path).status == 200
         assert ask(tmp_path, "/fail").status == 500
-    assert "on purpose" in (tmp_path / "server.log").read_text()  # the log of wsgid is elsewhere, and is whole
+    assert "on purpose" in (tmp_path / "server.log").read_text()  # the log of wsgid is in another file, and is complete
 
 
-def test_a_reader_that_sleeps_holds_nobody_up(tmp_path: Path) -> None:
-    """Neither the event loop nor the master: a pipe holds 64 KiB, and here come 400 KB to each stream, three times."""
+def test_a_reader_that_sleeps_holds_up_no_process(tmp_path: Path) -> None:
+    """The reader holds up neither the event loop nor the master. A pipe holds 64 KiB; each stream gets 400 KB, three
+    times."""
     reading, writing = os.pipe()
     with quiet(
         tmp_path,
@@ -179,7 +180,7 @@ def test_a_reader_that_wakes_up_gets_what_has_waited(tmp_path: Path) -> None:
     os.close(reading)
 
 
-def test_what_nobody_ever_reads_is_dropped_and_counted(tmp_path: Path) -> None:
+def test_lines_that_are_never_read_are_dropped_and_counted(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     with quiet(tmp_path, f">&{writing} 2>/dev/null", pass_fds=[writing]):
         os.close(writing)
@@ -187,11 +188,11 @@ def test_what_nobody_ever_reads_is_dropped_and_counted(tmp_path: Path) -> None:
             assert ask(tmp_path, "/flood").status == 200
         log = tmp_path / "server.log"
         words = "lines of standard output and error could not be written and were dropped: nobody reads"
-        eventually(lambda: words in log.read_text(), "it is said")
+        eventually(lambda: words in log.read_text(), "the log has the number of dropped lines")
     os.close(reading)
 
 
-def test_a_part_of_a_line_holds_up_nobody_elses(start: Start) -> None:
+def test_a_part_of_a_line_does_not_hold_up_the_lines_of_other_processes(start: Start) -> None:
     server = start("--socket", "app.sock", "app:application", app=APP).wait_ready(1)
     assert ask(server.directory, "/part").status == 200
     os.kill(server.pid, Signals.SIGTTIN)
@@ -205,12 +206,12 @@ def test_a_child_of_the_application_prints_as_everywhere_else(start: Start) -> N
     with printed(server) as stdout, client.connect(server.directory / "app.sock") as connection:
         assert stdout.readline() == "printed at the import\n"
         connection.sendall(client.packet("/fork"))
-        assert stdout.readline() == "unfinished" + "x" * 200_000 + "\n"  # more than a pipe holds, and nothing twice
+        assert stdout.readline() == "unfinished" + "x" * 200_000 + "\n"  # more than a pipe holds; no text comes twice
         assert client.parse(client.read_all(connection)).status == 200
     server.stop()
 
 
-# --- characters, closed streams, questions ---
+# --- characters, closed streams, standard input ---
 
 
 @pytest.mark.parametrize(
@@ -222,13 +223,13 @@ def test_a_child_of_the_application_prints_as_everywhere_else(start: Start) -> N
         {"LC_ALL": "C.UTF-8"},
     ],
 )
-def test_a_character_that_the_encoding_lacks_costs_nobody_the_response(start: Start, environ: dict[str, str]) -> None:
+def test_a_character_that_the_encoding_lacks_costs_no_response(start: Start, environ: dict[str, str]) -> None:
     server = start("--socket", "app.sock", "app:application", app=APP, environ=environ).wait_ready(1)
     assert ask(server.directory, "/words").status == 200
     server.stop()
 
 
-def test_who_closes_the_streams_takes_them_from_nobody(start: Start) -> None:
+def test_an_application_that_closes_the_streams_does_not_close_them_for_others(start: Start) -> None:
     server = start("--socket", "app.sock", "app:application", app=APP).wait_ready(1)
     assert ask(server.directory, "/close").status == 200
     assert ask(server.directory, "/print").status == 200
@@ -239,7 +240,7 @@ def test_who_closes_the_streams_takes_them_from_nobody(start: Start) -> None:
 
 
 @pytest.mark.parametrize("options, status", [([], 500), (["--honour-stdin"], 200)])
-def test_a_question_to_the_terminal_waits_for_nobody(start: Start, options: list[str], status: int) -> None:
+def test_a_question_to_the_terminal_does_not_wait(start: Start, options: list[str], status: int) -> None:
     reading, writing = os.pipe()
     server = start("--socket", "app.sock", *options, "app:application", app=APP, stdin=reading).wait_ready(1)
     os.close(reading)
@@ -254,7 +255,7 @@ def test_a_question_to_the_terminal_waits_for_nobody(start: Start, options: list
 
 @pytest.mark.parametrize("streams", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_streams_that_are_closed_at_the_start_become_dev_null(tmp_path: Path, streams: str) -> None:
-    """Else a socket would get the number, and a visitor what is printed."""
+    """Otherwise a socket would get the number of the stream, and a client would get what is printed."""
     with quiet(tmp_path, streams) as server:
         assert ask(tmp_path, "/print").body == b"done"
         assert ask(tmp_path, "/fail").status == 500
@@ -263,7 +264,7 @@ def test_streams_that_are_closed_at_the_start_become_dev_null(tmp_path: Path, st
             assert [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in closed] == ["/dev/null"] * len(closed)
 
 
-def test_an_import_that_fails_is_a_3_with_a_reason_also_without_standard_error(tmp_path: Path) -> None:
+def test_an_import_that_fails_is_code_3_with_a_reason_also_without_standard_error(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import nothing_there")
     command = 'exec "$0" -m wsgid --socket app.sock --logto all.log broken:application 2>&-'
     done = subprocess.run(["sh", "-c", command, sys.executable], cwd=tmp_path, timeout=60)

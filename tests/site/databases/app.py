@@ -1,7 +1,7 @@
-"""The application of these tests: /NAME asks a service, as an application would ask through that driver or pool.
+"""The application of these tests: /NAME asks a service through the driver or pool of this name, as applications do.
 
     /psycopg3?number=12    the service answers 12
-    /psycopg_pool/look     how many connections this application has there, as the service says, and which one was used
+    /psycopg_pool/look     how many connections of this application the service counts, and which connection was used
     /entered               how many requests have begun since the start of this worker
 
 A driver has one connection in a threading.local. A pool is made on first use, and has at most POOL_MAX connections.
@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 
 from wsgid.serving import greenlets
 
-greenlets.TRIM_S = 0.3  # of the test of connections in cycles
+greenlets.TRIM_S = 0.3  # for the test of connections in reference cycles
 
 POSTGRES, MARIADB = os.environ["POSTGRES"], os.environ["MARIADB"]
 REDIS, MEMCACHED, HTTP = os.environ["REDIS"], os.environ["MEMCACHED"], os.environ["HTTP"]
@@ -26,7 +26,7 @@ PATIENCE_S = 60
 
 
 def postgres_look(pool: str) -> str:
-    """The query of a pool, whose connections have this name."""
+    """The query of the pool whose connections have this name."""
     return f"""
         SELECT (SELECT count(*) FROM pg_stat_activity WHERE application_name = '{named(pool)}'), pg_backend_pid()
         FROM pg_sleep(0.05)
@@ -39,7 +39,7 @@ MARIADB_LOOK = """
 
 
 def named(pool: str) -> str:
-    return f"{pool}-{os.getppid()}"  # of this server: the parent of a worker is the master
+    return f"{pool}-{os.getppid()}"  # the server of the worker: its parent is the master
 
 
 # --- drivers ---
@@ -60,7 +60,7 @@ def psycopg3() -> Callable[..., Any]:
 
 
 def psycopg3_looked_after() -> Callable[..., Any]:
-    """With the settings that docs/databases.md recommends."""
+    """psycopg 3 with the settings that docs/databases.md recommends."""
     import psycopg
 
     options = "-c client_connection_check_interval=100ms"
@@ -157,7 +157,7 @@ def django() -> Callable[..., Any]:
 
 
 def with_django() -> None:
-    """Configure Django: with connections that its threads keep, and with a pool."""
+    """Configure Django with connections that its threads keep, and with a pool."""
     from django.conf import settings
 
     if settings.configured:
@@ -233,7 +233,7 @@ def django_pool() -> Callable[..., Any]:
 
     def look() -> Any:
         db.reset_queries()
-        db.close_old_connections()  # as at the beginning and the end of each request of Django's
+        db.close_old_connections()  # as Django does at the beginning and the end of each request
         try:
             with db.connections["pooled"].cursor() as cursor:
                 cursor.execute(postgres_look("django_pool"))

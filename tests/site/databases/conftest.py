@@ -21,7 +21,7 @@ APP = Path(__file__).with_name("app.py")
 
 @pytest.fixture(scope="package")
 def services() -> Iterator[Services]:
-    """The servers, started together."""
+    """The services, started together."""
     with ExitStack() as stack, ThreadPoolExecutor(len(KINDS)) as pool:
         started = dict(zip(KINDS, pool.map(lambda kind: stack.enter_context(kind()), KINDS)))
         with pymysql.connect(unix_socket=str(started[MariaDb].socket_path), user="root") as connection:
@@ -37,7 +37,7 @@ def services() -> Iterator[Services]:
 
 @pytest.fixture(scope="package")
 def address(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The socket of a server with one worker, so that the next visitor is served where the last one was."""
+    """The socket of a server with one worker. So the next request runs in the worker of the last request."""
     directory = tmp_path_factory.mktemp("databases")
     shutil.copy(APP, directory)
     server = Server(directory, "--socket", "app.sock", "app:application", environ=services.environ())
@@ -50,7 +50,7 @@ def address(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture
 def serve(start: Start, services: Services, tmp_path: Path) -> Start:
-    """Start a server of its own, with this application: serve(*arguments)."""
+    """Start a server for one test, with this application: serve(*arguments)."""
     shutil.copy(APP, tmp_path)
 
     def start_one(*arguments: str, **options: object) -> Server:

@@ -1,4 +1,4 @@
-"""One more service: an HTTP server that counts its connections, and can be frozen in the middle of a response."""
+"""Another service: an HTTP server that counts its connections, and can be frozen in the middle of a response."""
 
 import json
 import threading
@@ -13,16 +13,16 @@ LOOK_S = 0.05  # how long an answer to /look takes
 
 
 class HttpServer:
-    """A server on a port of its own, from `with` to the end of its block.
+    """A server on a free port, from `with` to the end of its block.
 
-    /NUMBER answers the number. /look answers how many connections are open, and which one was used.
+    /NUMBER answers the number. /look answers how many connections are open, and which connection was used.
     """
 
     def __init__(self) -> None:
         self._goes_on = threading.Event()
         self._goes_on.set()
         goes_on = self._goes_on
-        self.connections: set[int] = set()  # the clients' ports
+        self.connections: set[int] = set()  # the ports of the clients
         connections = self.connections
 
         class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""The servers of these tests, and what they say of their clients."""
+"""The services of these tests, and the clients that each service counts."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Services:
-    """The servers, each with the name of its field in `of`."""
+    """The services, each with the name of its field in `of`."""
 
     postgres: Postgres
     mariadb: MariaDb
@@ -32,7 +32,7 @@ class Services:
         return {field.name: getattr(self, field.name) for field in fields(self)}[name]
 
     def environ(self) -> dict[str, str]:
-        """How app.py finds the servers."""
+        """The variables that tell app.py where the services are."""
         return {
             "POSTGRES": str(self.postgres.directory),
             "MARIADB": str(self.mariadb.socket_path),
@@ -42,7 +42,7 @@ class Services:
         }
 
     def clients(self, name: str) -> set[int]:
-        """The connections that a server has, by its own numbers; as app.py's /look names them."""
+        """The connections of a service, by its own numbers. /look of app.py uses the same numbers."""
         return _CLIENTS[name](self)
 
 
@@ -75,14 +75,14 @@ _CLIENTS: dict[str, Callable[[Services], set[int]]] = {
 
 
 def ask(address: Path, driver: str, number: int, more: str = "") -> tuple[int, str]:
-    """Let this driver ask for a number. Returns the status and the body."""
+    """Ask for a number through this driver. Returns the status and the body."""
     answer = client.get(address, f"/{driver}", QUERY_STRING=f"number={number}{more}")
     return answer.status, answer.body.decode()
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a request through a pool has seen."""
+    """What one request through a pool has found."""
 
     status: int
     connections: int = 0
@@ -91,12 +91,12 @@ class Look:
 
 
 def look(address: Path, pool: str) -> Look:
-    """Let one request use this pool."""
+    """Use this pool in one request."""
     answer = client.get(address, f"/{pool}/look")
     return Look(answer.status, **json.loads(answer.body)) if answer.status == 200 else Look(answer.status)
 
 
 def look_together(address: Path, pool: str, count: int) -> list[Look]:
-    """Let so many requests use this pool at once."""
+    """Use this pool in this many requests at once."""
     with ThreadPoolExecutor(count) as clients:
         return list(clients.map(lambda _number: look(address, pool), range(count)))

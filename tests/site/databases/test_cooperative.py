@@ -1,5 +1,5 @@
-"""While a request waits for its database, others run; a driver that prevents this is named, once, and not before it is
-used."""
+"""While a request waits for its database, other requests run. The log names a driver that prevents this, once, when the
+driver is used."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from tests.support import client
 from tests.support.server import eventually
 
 COOPERATIVE = {
-    "psycopg2": "postgres",  # by psycogreen
+    "psycopg2": "postgres",  # with psycogreen
     "psycopg3": "postgres",
     "pg8000": "postgres",
     "django": "postgres",
@@ -38,7 +38,7 @@ def test_requests_that_wait_for_a_server_let_others_run(address: Path, services:
     with ThreadPoolExecutor(TOGETHER) as clients:
         with services.of(COOPERATIVE[driver]).frozen():
             asked = [clients.submit(ask, address, driver, 10 + number) for number in range(TOGETHER)]
-            eventually(lambda: entered(address) == before + TOGETHER, "all have begun, and none is done")
+            eventually(lambda: entered(address) == before + TOGETHER, "all requests have begun, and none has ended")
         assert [answer.result() for answer in asked] == [(200, str(10 + number)) for number in range(TOGETHER)]
 
 
@@ -56,7 +56,7 @@ def test_a_driver_that_waits_in_c_is_named_once_when_it_connects(serve: Start, d
     options, notice = USERS[driver]
     server = serve("--workers", "2", *options).wait_ready(2)
     address = server.directory / "app.sock"
-    assert ask(address, "mysql_connector", 10) == (200, "10")  # its pure form is in the same module
+    assert ask(address, "mysql_connector", 10) == (200, "10")  # the pure form of this driver is in the same module
     assert BLOCKS not in server.log
     for number in range(8):
         assert ask(address, driver, number) == (200, str(number))
@@ -107,7 +107,7 @@ IMPORTED = {
 @pytest.mark.parametrize("case", IMPORTED)
 def test_a_check_names_drivers_that_the_application_uses_and_no_others(tmp_path: Path, case: str) -> None:
     source, named, options = IMPORTED[case]
-    (tmp_path / "MySQLdb").mkdir()  # stands for mysqlclient, which has to be compiled
+    (tmp_path / "MySQLdb").mkdir()  # in place of mysqlclient, which would have to be compiled
     (tmp_path / "MySQLdb" / "__init__.py").write_text("")
     (tmp_path / "app.py").write_text(f"{source}\ndef application(environ, start_response): ...\n")
     done = subprocess.run(

@@ -1,7 +1,7 @@
-"""A request that was ended in the middle of a query leaves nothing to the next visitor.
+"""A request that was ended in the middle of a query leaves nothing to the next request.
 
-Each driver has one connection in a threading.local, as applications have.  The server is frozen after it has got a
-query, the request is ended by --harakiri, the server answers (666), and the next requests ask for other numbers.
+Each driver has one connection in a threading.local, as applications have. The service is frozen after it has received a
+query, and --harakiri ends the request. Then the service answers (666), and the next requests ask for other numbers.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -54,16 +54,16 @@ def test_connections_in_cycles_are_closed_when_their_greenlets_were_let_go(addre
         with ThreadPoolExecutor(80) as pool:
             wait = "&more=+FROM+pg_advisory_lock_shared(1)"
             asked = [pool.submit(ask, address, "django", number, wait) for number in range(80)]
-            eventually(lambda: open_ones() >= 80, "all wait at once, each with a connection of its own")
+            eventually(lambda: open_ones() >= 80, "all requests wait at once, each with a connection of its own")
             connection.execute("SELECT pg_advisory_unlock(1)")
         assert [future.result() for future in asked] == [(200, str(number)) for number in range(80)]
         eventually(lambda: open_ones() <= 2, "the connections of greenlets that are gone are closed")
 
 
-def test_the_database_ends_the_query_of_an_ended_request_if_it_looks_after_its_clients(
+def test_the_database_ends_the_query_of_an_ended_request_if_it_checks_its_clients(
     address: Path, services: Services
 ) -> None:
-    """Without the setting, PostgreSQL 14 and newer go on with the query: nobody has told them."""
+    """Without the setting (PostgreSQL 14 and newer), PostgreSQL does not notice that its client is gone."""
     with psycopg.connect(host=str(services.postgres.directory), user="postgres", autocommit=True) as connection:
 
         def asks() -> bool:

@@ -1,4 +1,4 @@
-"""Pools: a crowd shares a bounded number of connections, and gets its answers; nothing is lost, mixed up or shared."""
+"""Pools: many requests share a limited number of connections, and each request gets its own answer."""
 
 import ssl
 from collections.abc import Callable
@@ -96,8 +96,8 @@ def test_a_restart_of_the_database_costs_no_request(address: Path, services: Ser
 def test_drivers_of_python_make_no_tls_context_where_none_is_wanted(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A context takes tens of milliseconds, in which the event loop stands still."""
-    monkeypatch.setattr(ssl, "create_default_context", None)  # calling it fails
+    """Making a context takes tens of milliseconds, and the event loop stands still meanwhile."""
+    monkeypatch.setattr(ssl, "create_default_context", None)  # a call fails
     monkeypatch.setattr(ssl, "SSLContext", None)
     postgres, mariadb = str(services.postgres.socket_path), str(services.mariadb.socket_path)
     pymysql.connect(unix_socket=mariadb, user="root", ssl_disabled=True).close()

@@ -1,4 +1,4 @@
-"""What the service manager sees of a server: its pidfile, the way to the background, titles, umask, arguments."""
+"""What a service manager sees of a server: its pidfile, its start in the background, titles, umask, arguments."""
 
 import os
 import pwd
@@ -52,14 +52,15 @@ def test_the_pidfile_is_there_while_the_server_is(start: Start, tmp_path: Path) 
     server.assert_nothing_left()
 
 
-def test_a_stale_pidfile_is_overwritten_and_a_live_ones_with_a_warning(start: Start, tmp_path: Path) -> None:
+def test_a_stale_pidfile_is_overwritten_and_that_of_a_live_server_with_a_warning(start: Start, tmp_path: Path) -> None:
     (tmp_path / "pid").write_text("nonsense")
     first = serve(start, "--pidfile", "pid")
     assert (tmp_path / "pid").read_text() == f"{first.pid}\n" and "overwritten" not in first.log
     second = start("--socket", "second.sock", "--pidfile", "pid", "app:application").wait_ready(1)
     second.wait_for(f"WARNING: --pidfile {tmp_path}/pid has the pid of process {first.pid}, a wsgid that still runs")
     assert first.stop() == 0
-    assert (tmp_path / "pid").read_text() == f"{second.pid}\n"  # it was the second one's: left alone
+    # the pidfile of the second server, so the first server leaves it alone
+    assert (tmp_path / "pid").read_text() == f"{second.pid}\n"
     assert second.stop() == 0
     assert not (tmp_path / "pid").exists()
 
@@ -82,7 +83,7 @@ def test_a_pidfile_that_cannot_be_written_is_a_usage_error(start: Start) -> None
 
 @pytest.fixture
 def daemon_pid(tmp_path: Path) -> Iterator[Path]:
-    """The pidfile of a daemon, which is ended with the test."""
+    """The pidfile of a daemon. The daemon is ended with the test."""
     yield tmp_path / "pid"
     if (tmp_path / "pid").exists():
         os.kill(int((tmp_path / "pid").read_text()), Signals.SIGKILL)
@@ -94,7 +95,8 @@ def test_the_foreground_ends_when_the_application_serves(start: Start, tmp_path:
     assert server.lines == [] and body(server)
     daemon = psutil.Process(int(daemon_pid.read_text()))
     assert daemon.pid != server.pid and os.getsid(daemon.pid) != os.getsid(0) and daemon.ppid() != os.getpid()
-    assert os.getsid(daemon.pid) != daemon.pid and daemon.terminal() is None  # no leader: no terminal ever again
+    # no session leader, so the daemon never gets a terminal
+    assert os.getsid(daemon.pid) != daemon.pid and daemon.terminal() is None
     assert os.readlink(f"/proc/{daemon.pid}/fd/0") == "/dev/null"
     assert re.search(r"worker 0 \(generation 0, pid \d+\) is ready", (tmp_path / "log").read_text())
     daemon.terminate()
@@ -153,7 +155,7 @@ def test_titles_begin_with_the_prefix(start: Start, tmp_path: Path) -> None:
             expected
             == sorted(child.cmdline()[0].split(",")[0].strip() for child in psutil.Process(server.pid).children())
         ),
-        "all have their titles",
+        "all processes have their titles",
     )
     assert psutil.Process(server.pid).cmdline()[0].startswith("shop wsgid: master [app:application]")
 
@@ -193,7 +195,7 @@ def test_an_abstract_socket_serves(start: Start, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
-def test_the_socket_belongs_to_whom_it_is_given(start: Start, tmp_path: Path) -> None:
+def test_the_socket_gets_the_owner_and_mode_of_its_options(start: Start, tmp_path: Path) -> None:
     (tmp_path / "site.ini").write_text(
         "[uwsgi]\nsocket = app.sock\nchown-socket = daemon:root\nchmod-socket\nmodule = app\ncallable = application\n"
     )
@@ -202,8 +204,8 @@ def test_the_socket_belongs_to_whom_it_is_given(start: Start, tmp_path: Path) ->
     assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (pwd.getpwnam("daemon").pw_uid, 0, 0o666)
 
 
-def test_the_daemon_is_nobodys_child_even_of_a_shell(tmp_path: Path, daemon_pid: Path) -> None:
-    """A shell that waits for its standard output is not kept waiting by the daemon."""
+def test_the_daemon_holds_no_stream_of_the_shell_that_has_started_it(tmp_path: Path, daemon_pid: Path) -> None:
+    """A shell that waits for its standard output does not have to wait for the daemon."""
     (tmp_path / "app.py").write_text("def application(environ, start_response): pass\n")
     command = [sys.executable, "-m", "wsgid", *SOCKET, "--daemonize", "log", "--pidfile", "pid", "app:application"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)

@@ -1,4 +1,4 @@
-"""--check: the report, its exit codes, and that nothing of a running server is touched; the rehearsal of an upgrade."""
+"""--check: the report, its exit codes, and that a running server stays unchanged; the rehearsal of an upgrade."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def check(place: Path, *arguments: str, **environ: str) -> "subprocess.Completed
     )
 
 
-def test_the_report_says_what_holds_and_where_it_is_from(tmp_path: Path) -> None:
+def test_the_report_shows_each_setting_with_its_source(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("print('imported')\n" + APP)
     (tmp_path / "uwsgi.ini").write_text(
         "[uwsgi]\nmaster = true\nsocket = app.sock\nsocket = :3031\nprocesses = 4 ; of them\nenv = A=b\n"
@@ -48,7 +48,7 @@ def test_the_report_says_what_holds_and_where_it_is_from(tmp_path: Path) -> None
         "uwsgi.ini:2: master: there always is one",
         "the options are right, and the application can be imported",
     ]
-    assert done.stderr == "imported\n"  # what the application says is not part of the report
+    assert done.stderr == "imported\n"  # what the application prints is not part of the report
 
 
 def test_the_application_is_imported_as_the_template_would(tmp_path: Path) -> None:
@@ -166,10 +166,10 @@ def test_the_report_of_an_upgrades_trial_is_not_in_the_log(start: Start, tmp_pat
     log = tmp_path / "log"
     eventually(lambda: log.exists() and "is ready" in log.read_text(), "the worker is ready")
     server.send_signal(Signals.SIGUSR2)
-    eventually(lambda: "(generation 1," in log.read_text().partition("starts anew")[2], "it has been upgraded")
+    eventually(lambda: "(generation 1," in log.read_text().partition("starts anew")[2], "the server has been upgraded")
     assert (
         " = " not in log.read_text() and log.read_text().count("imported\n") == 3
-    )  # at first, in the rehearsal, and anew
+    )  # in the first start, in the rehearsal, and in the new start
     assert server.stop() == 0
 
 

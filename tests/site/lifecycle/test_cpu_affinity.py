@@ -1,4 +1,4 @@
-"""--cpu-affinity: which processors a worker may use, as the kernel says."""
+"""--cpu-affinity: which processors a worker may use, by the kernel."""
 
 import os
 from signal import Signals
@@ -62,13 +62,13 @@ def test_workers_are_spread_over_the_processors_and_stay_so(start: Start) -> Non
     os.kill(server.worker_pids()[0], Signals.SIGKILL)
     server.wait_ready(len(ours) + 1)
     assert bound(server) == [{cpu} for cpu in ours]
-    for _ in range(2):  # the new workers are in other slots than the old
+    for _ in range(2):  # the new workers are in other slots than the old workers
         server.lines.clear()
         server.send_signal(Signals.SIGHUP)
         server.wait_for(r"worker \d+ .* exited with code 0", len(ours))
         eventually(lambda: len(server.worker_pids()) == len(ours), "the new workers are there alone")
         assert bound(server) == [{cpu} for cpu in ours]
-    assert os.sched_getaffinity(server.pid) == set(ours)  # a reload and its import use them all
+    assert os.sched_getaffinity(server.pid) == set(ours)  # a reload and its import may use all processors
     assert server.stop() == 0
 
 

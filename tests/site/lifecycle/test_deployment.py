@@ -1,4 +1,4 @@
-"""The examples for systemd, Docker and Kubernetes: what can be known about them without these."""
+"""The examples for systemd, Docker and Kubernetes, tested as far as this is possible without these programs."""
 
 import ctypes
 import json
@@ -39,7 +39,7 @@ def text(name: str) -> str:
 
 
 def joined(name: str) -> str:
-    """Without comments, and with continued lines as one."""
+    """The text without comments. A statement over several lines is one line."""
     return re.sub(r"\\\n\s*", "", re.sub(r"^#.*\n", "", text(name), flags=re.MULTILINE))
 
 
@@ -68,7 +68,7 @@ def docker(instruction: str) -> list[str]:
 
 
 def settings(arguments: list[str], tmp_path: Path) -> Settings:
-    """What wsgid makes of them; only the directory is not there."""
+    """The settings that wsgid reads from these arguments. Only the directory is replaced."""
     return merge.read([str(tmp_path) if argument == "/srv/app" else argument for argument in arguments], {}).settings
 
 
@@ -109,7 +109,8 @@ def test_wsgid_takes_the_arguments_of_a_unit_and_its_times_fit(name: str, tmp_pa
 
 @pytest.mark.parametrize("name", UNITS)
 def test_each_line_of_the_hardened_unit_has_a_reason(name: str) -> None:
-    """The same lines in all units are explained in one of them; within a paragraph, the comment stands above."""
+    """Lines that are in all units are explained in one of them. The comment is above the lines, in the same
+    paragraph."""
     for paragraph in re.split(r"\n\n|^\[.*\]\n", text(name), flags=re.MULTILINE):
         lines = [line for line in paragraph.splitlines() if line]
         if lines and not lines[0].startswith(("Description=", "WantedBy=")):
@@ -123,7 +124,7 @@ def test_the_hardened_unit_is_the_other_and_more() -> None:
 
 
 def test_wsgid_runs_without_memory_that_is_writable_and_executable(start: Start) -> None:
-    """MemoryDenyWriteExecute=, as the kernel itself can do it (PR_SET_MDWE(2const), since Linux 6.3)."""
+    """MemoryDenyWriteExecute=, by the kernel's own means (PR_SET_MDWE(2const), since Linux 6.3)."""
     if ctypes.CDLL(None).prctl(66, 0, 0, 0, 0) < 0:  # PR_GET_MDWE
         pytest.skip("this kernel has no PR_SET_MDWE")
     code = (
@@ -135,7 +136,7 @@ def test_wsgid_runs_without_memory_that_is_writable_and_executable(start: Start)
     assert client.get(server.directory / "app.sock").body == b"hello"
 
 
-# What SystemCallFilter=~@privileged refuses (systemd-analyze syscall-filter), as far as a server could want it.
+# The calls that SystemCallFilter=~@privileged refuses (systemd-analyze syscall-filter), if a server could make them.
 PRIVILEGED = (
     "chown",
     "fchown",
@@ -198,7 +199,7 @@ def test_wsgid_runs_within_the_bounds_of_the_hardened_unit(start: Start, tmp_pat
     assert client.get(server.directory / "app.sock").body == b"hello"
     server.send_signal(Signals.SIGHUP)
     [young] = server.wait_for(r"worker \d \(generation 1, pid (\d+)\) is ready")
-    os.kill(int(young[1]), Signals.SIGKILL)  # by its pid: the old worker may still be leaving
+    os.kill(int(young[1]), Signals.SIGKILL)  # by pid, because the old worker may still be leaving
     server.wait_ready(3)
     server.send_signal(Signals.SIGUSR2)
     server.wait_for("wsgid starts anew, in this process")

@@ -1,6 +1,6 @@
 """Each system call of the master fails, one at a time: a sample of `make faults ONLY=syscalls`.
 
-The long form fails each of them with each error.
+The long form makes each system call fail with each of its errors.
 """
 
 import errno
@@ -54,13 +54,13 @@ def test_calls_are_known_by_their_shape(tmp_path: Path) -> None:
         ("write", 1),
     ]
     found = strace.faults(strace.calls(log))
-    assert {fault.call.number for fault in found} == {1, 3}  # and none of what Python's own handler writes
+    assert {fault.call.number for fault in found} == {1, 3}  # and no call of Python's own signal handler
     assert {fault.error for fault in found} == {"EINTR", "EIO", "ENOSPC", "EDQUOT"}
     log.write_text("close(7) = -1 EIO (Input/output error) (INJECTED)\nclose(8) = 0\n")
     failed = "close(#) = -# EIO (Input/output error) (INJECTED)"
     assert strace.injected(log) == ([failed], False)
     log.write_text('execve("x") = 0\nclose(7) = -1 EIO (Input/output error) (INJECTED)\npipe2([3, 4]) = 0\n')
-    assert strace.injected(log) == ([], True)  # Python's own
+    assert strace.injected(log) == ([], True)  # a call of Python itself
     log.write_text('execve("x") = 0\npipe2([3, 4]) = 0\nclose(7) = -1 EIO (Input/output error) (INJECTED)\n')
     assert strace.injected(log) == ([failed], False)
 

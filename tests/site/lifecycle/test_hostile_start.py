@@ -1,5 +1,5 @@
-"""A machine that is not as usual: what is only looked at to warn, or to decorate, stops neither the start nor the stop;
-and what does stop it is named."""
+"""An unusual machine. Files that wsgid reads only for a warning or for a text stop neither the start nor the stop. If
+something prevents the start or the stop, the log names it."""
 
 import os
 import pwd
@@ -25,7 +25,7 @@ APP = """
         start_response("200 OK", [])
         return [b"done"]
 """
-ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount, and become somebody else")
+ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount, and become another user")
 
 
 def serve(start: Start, *options: str, app: str = APP, **more: object) -> Server:
@@ -37,11 +37,11 @@ def ask(server: Server) -> bytes:
 
 
 def mounted(*commands: str) -> tuple[str, ...]:
-    """A prefix for a server that sees another file system than everybody else (unshare(1))."""
+    """A prefix for a server that sees another file system than other processes (unshare(1))."""
     return "unshare", "--mount", "sh", "-c", "\n".join(["set -e", *commands, 'exec "$@"']), "sh"
 
 
-# --- what is only looked at ---
+# --- files that are read only for warnings and texts ---
 
 
 def test_a_configuration_of_nginx_in_any_encoding(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_configuration_of_nginx_in_any_encoding(tmp_path: Path) -> None:
     ],
     ids=["no /proc", "latin-1 in nginx.conf", "a group without a name", "no users", "no /sys and /proc"],
 )
-def test_it_starts_reloads_and_stops(start: Start, commands: list[str]) -> None:
+def test_a_server_on_an_unusual_machine_starts_reloads_and_stops(start: Start, commands: list[str]) -> None:
     server = serve(
         start,
         "--pidfile",
@@ -116,12 +116,12 @@ def test_processors_that_a_sandbox_keeps_to_itself(start: Start) -> None:
     server.stop()
 
 
-# --- what is no longer as it was ---
+# --- file systems that have become read-only ---
 
 
 @ROOT
-def test_a_socket_that_cannot_be_removed_is_said_and_the_stop_is_a_stop(start: Start) -> None:
-    """For root every directory can be written, but for one that is read-only."""
+def test_a_socket_that_cannot_be_removed_is_logged_and_the_stop_goes_on(start: Start) -> None:
+    """root can write into every directory, except on a file system that is mounted read-only."""
     server = start(
         "--socket",
         "sockets/app.sock",
@@ -199,24 +199,28 @@ SLOW = """
     wait_for_the_database()
 """
 BUSY = SLOW.replace("time.sleep(100)", "exec('while True: pass')")
-IN_C = SLOW.replace("time.sleep(100)", "sum(__import__('itertools').repeat(1, 10**13))")  # runs no handler of Python's
+# runs no signal handler of Python
+IN_C = SLOW.replace("time.sleep(100)", "sum(__import__('itertools').repeat(1, 10**13))")
 
 
-@pytest.mark.parametrize("app", [SLOW, BUSY], ids=["it waits in the hub", "it is busy"])
-@pytest.mark.parametrize(("options", "who"), [([], "template 0"), (["--lazy-apps"], "worker 0")])
-def test_an_import_that_is_told_to_end_says_where_it_is(start: Start, app: str, options: list[str], who: str) -> None:
-    """By SIGXCPU, which is what the master sends after --boot-timeout; tests/unit/supervisor/test_fleet.py has when."""
+@pytest.mark.parametrize("app", [SLOW, BUSY], ids=["the import waits in the hub", "the import is busy"])
+@pytest.mark.parametrize(("options", "process"), [([], "template 0"), (["--lazy-apps"], "worker 0")])
+def test_an_import_that_takes_too_long_logs_its_stack(start: Start, app: str, options: list[str], process: str) -> None:
+    """By SIGXCPU, the signal of the master after --boot-timeout. tests/unit/supervisor/test_fleet.py tests the
+    times."""
     server = start("--socket", "app.sock", *options, "app:application", app=app)
     importing = server.directory / "importing"
-    os.kill(int(eventually(lambda: importing.exists() and importing.read_text(), "it imports")), Signals.SIGXCPU)
+    os.kill(
+        int(eventually(lambda: importing.exists() and importing.read_text(), "the import has begun")), Signals.SIGXCPU
+    )
     assert server.wait() == 3
-    server.wait_for(rf"{who} ERROR: the import of the application takes longer than 60 s \(--boot-timeout\); it is")
+    server.wait_for(rf"{process} ERROR: the import of the application takes longer than 60 s \(--boot-timeout\); it is")
     server.wait_for(r'app.py", line \d, in wait_for_the_database')
-    server.wait_for(f"{who}: the application was not imported in 60 s: raise --boot-timeout if it may take so long")
+    server.wait_for(f"{process}: the application was not imported in 60 s: raise --boot-timeout if it may take so long")
     server.assert_nothing_left()
 
 
-def test_the_master_tells_it_and_one_in_c_is_shown_by_faulthandler(start: Start) -> None:
+def test_the_master_interrupts_a_slow_import_and_faulthandler_shows_one_that_is_stuck_in_c(start: Start) -> None:
     server = start("--socket", "app.sock", "--boot-timeout", "10", "app:application", app=IN_C)
     assert server.wait() == 3
     server.wait_for(r"template 0 has not imported the application in 10 s \(--boot-timeout\): it has to say where")
@@ -226,7 +230,7 @@ def test_the_master_tells_it_and_one_in_c_is_shown_by_faulthandler(start: Start)
     server.assert_nothing_left()
 
 
-def test_the_check_says_it_too(tmp_path: Path) -> None:
+def test_a_check_also_ends_an_import_that_takes_too_long(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(dedent(SLOW))
     done = subprocess.run(
         [sys.executable, "-m", "wsgid", "--check", "--boot-timeout", "10", "app:application"],
@@ -244,7 +248,7 @@ def test_the_check_says_it_too(tmp_path: Path) -> None:
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Iterator[Path]:
-    """A Python that knows no wsgid: its start script says where everything is, as that of buildout does."""
+    """A Python that cannot import wsgid: its start script names all paths, as the scripts of buildout do."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
     yield tmp_path / "bare" / "bin" / "python"
 
@@ -291,8 +295,11 @@ def application(environ, start_response):
 
 
 @pytest.mark.parametrize("has_spare", [False, True])
-def test_what_is_installed_after_the_start_is_there_at_the_reload(bare: Path, tmp_path: Path, has_spare: bool) -> None:
-    """A path that the interpreter makes itself is made anew: by a .pth file, say, of what was installed meanwhile."""
+def test_a_package_that_is_installed_after_the_start_is_there_at_the_reload(
+    bare: Path, tmp_path: Path, has_spare: bool
+) -> None:
+    """If the interpreter has made the path itself, the path is made again. A new .pth file, for example, then
+    counts."""
     packages = next((tmp_path / "bare").glob("lib/python3*/site-packages"))
     (packages / "wsgid.pth").write_text(f"{Path(wsgid.__file__).parent.parent}\n{sysconfig.get_path('purelib')}\n")
     late = "try:\n    from late import word\nexcept ImportError:\n    word = b'not yet'\n"
@@ -331,7 +338,7 @@ def test_the_options_of_the_interpreter_hold_for_the_application(start: Start) -
 
 @ROOT
 def test_a_python_that_the_user_cannot_read_is_named_with_the_directory(tmp_path: Path) -> None:
-    """As one below /root, of root's own pyenv."""
+    """As with a Python below /root, for example from root's pyenv."""
     open_to_all(tmp_path)
     home = tmp_path / "closed"
     library = home / "lib" / Path(os.__file__).parent.name

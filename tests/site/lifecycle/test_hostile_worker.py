@@ -1,6 +1,6 @@
 """An application that attacks the master of its server: it breaks its own worker, and nothing else.
 
-The application finds what its worker holds among the descriptors of its process, as any code in there can.
+The application finds the worker's objects among the descriptors of its process. Any code in the worker could do so.
 """
 
 import json
@@ -28,7 +28,7 @@ pytestmark = another_user.as_root
 
 @pytest.fixture
 def server(start: Start, tmp_path: Path) -> Server:
-    """With a root master, and workers of another user."""
+    """A server with a root master, and with workers of another user."""
     open_to_all(tmp_path)
     return start(
         "--socket",
@@ -45,15 +45,15 @@ def server(start: Start, tmp_path: Path) -> Server:
 
 @pytest.fixture
 def stranger() -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that is none of the server's business."""
+    """A process that does not belong to the server."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
         yield process
-        assert process.poll() is None, "somebody has signalled it"
+        assert process.poll() is None, "the process was signalled"
         process.kill()
 
 
 def attack(server: Server, move: attacks.Move) -> None:
-    """Have one worker make a move; the connection ends with the worker."""
+    """One worker makes a move. The connection ends with the worker."""
     client.exchange(server.directory / "app.sock", client.packet("/attack", json.dumps(move).encode()))
 
 
@@ -63,7 +63,7 @@ def serves(server: Server) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(attacks.FATAL.keys() - {"death"}))
-def test_a_worker_that_says_what_it_may_not_is_killed_alone(
+def test_a_worker_that_sends_a_forbidden_message_is_killed_alone(
     server: Server, stranger: "subprocess.Popen[bytes]", name: str
 ) -> None:
     master = psutil.Process(server.pid)
@@ -93,10 +93,10 @@ def test_what_a_worker_writes_into_shared_memory_harms_only_its_own_counts(serve
 
 
 @pytest.mark.parametrize("name", attacks.TEMPLATE)
-def test_a_template_that_says_what_it_may_not_is_killed_and_what_runs_serves_on(
+def test_a_template_that_sends_a_forbidden_message_is_killed_and_the_workers_serve_on(
     server: Server, stranger: "subprocess.Popen[bytes]", name: str
 ) -> None:
-    """The application is imported there: a reload brings in whatever the new code does."""
+    """The template imports the application, so a reload runs the new code there."""
     attacking = server.directory / "import.json"
     attacking.write_text(json.dumps(attacks.move(name, random.Random(1), stranger.pid)))
     server.send_signal(Signals.SIGHUP)
@@ -116,10 +116,10 @@ def test_a_template_that_says_what_it_may_not_is_killed_and_what_runs_serves_on(
     st.sampled_from([*attacks.FATAL]),
     st.randoms(use_true_random=False),
 )
-def test_whatever_moves_are_made_the_server_serves(
+def test_after_any_moves_of_hostile_workers_the_server_serves(
     server: Server, stranger: "subprocess.Popen[bytes]", harmless: list[str], fatal: str, chance: random.Random
 ) -> None:
-    """The short form of `make faults ONLY=hostile-worker`, which makes ten thousand moves under load."""
+    """A short form of `make faults ONLY=hostile-worker`, which makes ten thousand moves under load."""
     attacker = attacks.Attacker(server.directory / "app.sock", chance, stranger.pid)
     deaths = server.log.count("was killed by SIGKILL")
     attacker.attack(harmless, fatal)

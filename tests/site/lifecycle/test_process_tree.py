@@ -1,4 +1,4 @@
-"""Real masters, templates and workers: start, death, reload and stop."""
+"""The master, the template and the workers: start, death, reload and stop."""
 
 import os
 import resource
@@ -42,7 +42,7 @@ def pid_of(server: Server, path: str = "/", **more: str) -> int:
 
 
 class Slow:
-    """Requests that are in flight: each in a thread, each asleep in the application."""
+    """Requests that are in flight. Each request sleeps in the application, and is made by a thread of this object."""
 
     def __init__(self, server: Server, count: int, seconds: str) -> None:
         self._pool = ThreadPoolExecutor(count)
@@ -67,7 +67,7 @@ def test_the_tree_is_as_documented(start: Start) -> None:
     server = serve(start)
     master = psutil.Process(server.pid)
     assert master.cmdline()[0].startswith("wsgid: master [app:application]")
-    eventually(lambda: len(server.template_pids()) == 1, "only the template is left of those who forked")
+    eventually(lambda: len(server.template_pids()) == 1, "the processes that forked the workers have ended")
     workers = server.worker_pids()
     assert len(workers) == 2
     eventually(lambda: {psutil.Process(pid).ppid() for pid in workers} == {server.pid}, "the master is their parent")
@@ -124,7 +124,7 @@ def test_a_driver_that_blocks_in_c_is_made_to_wait_in_the_hub(start: Start) -> N
 
 def test_an_import_that_ran_the_hub_is_fine(start: Start) -> None:
     server = serve(start, app="import time, gevent; time.sleep(0.01); gevent.sleep(0)\n" + dedent(HELLO))
-    # Workers that shared the import's hub would take each other's events out of one epoll set.
+    # Workers with the hub of the import would take each other's events out of one epoll instance.
     assert Slow(server, 40, "0.2").statuses() == [200] * 40
 
 
@@ -168,7 +168,7 @@ def app(environ, start_response):
     assert server.stop() == 0
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_privileges_are_dropped_for_the_application_and_kept_for_the_master(start: Start, tmp_path: Path) -> None:
     app = """
         import os
@@ -245,7 +245,7 @@ def test_a_socket_of_systemd_is_used_and_stays(start: Start, tmp_path: Path) -> 
     outer.close()
 
 
-# --- what cannot start ---
+# --- starts that fail ---
 
 
 @pytest.mark.parametrize("options", [(), ("--lazy-apps",)])
@@ -278,7 +278,7 @@ def test_a_second_server_on_a_live_socket_leaves_the_first_alone(start: Start) -
     assert second.wait() == 1
     second.wait_for(f"app.sock: process {first.pid} listens on it")
     assert pid_of(first) in first.worker_pids()
-    assert "refused" not in first.log  # the probe of the second is no request
+    assert "refused" not in first.log  # the probe of the second server is no request
 
 
 def test_a_backlog_above_the_kernels_is_clamped_with_a_warning(start: Start) -> None:
@@ -298,7 +298,7 @@ def test_a_killed_worker_is_replaced(start: Start) -> None:
     assert victim not in server.worker_pids() and len(server.worker_pids()) == 2
 
 
-def test_a_killed_template_is_replaced_and_nobody_notices(start: Start) -> None:
+def test_a_killed_template_is_replaced_and_no_request_fails(start: Start) -> None:
     server = serve(start)
     before = server.worker_pids()
     (victim,) = server.template_pids()
@@ -337,7 +337,7 @@ def test_requests_that_their_clients_have_given_up_do_not_kill_the_next_worker_t
     )
     address = server.directory / "app.sock"
     (worker,) = server.worker_pids()
-    os.kill(worker, Signals.SIGSTOP)  # so that all of it waits in the backlog
+    os.kill(worker, Signals.SIGSTOP)  # so that all requests wait in the backlog
     for _ in range(20):
         with client.connect(address) as connected:
             connected.sendall(client.packet("/poison"))
@@ -347,7 +347,7 @@ def test_requests_that_their_clients_have_given_up_do_not_kill_the_next_worker_t
 
 
 def test_a_worker_that_dies_young_is_tried_again_each_time(start: Start) -> None:
-    """tests/unit/supervisor/test_fleet.py has the pauses before each trial, which grow."""
+    """The pauses between the trials grow: tests/unit/supervisor/test_fleet.py tests this."""
     server = serve(
         start,
         workers=1,
@@ -417,7 +417,7 @@ def test_workers_can_be_added_and_taken_away(start: Start) -> None:
 
 
 @pytest.mark.parametrize("signo", [Signals.SIGTERM, Signals.SIGINT])
-def test_a_stop_answers_what_is_in_flight_and_what_waits(start: Start, signo: Signals) -> None:
+def test_a_stop_answers_requests_in_flight_and_in_the_backlog(start: Start, signo: Signals) -> None:
     """64 requests for 2 x 8 places: most of them wait in the backlog when the signal comes."""
     server = serve(start, "--gevent", "8")
     slow = Slow(server, 64, "0.1")
@@ -440,7 +440,7 @@ def test_a_stop_under_load_loses_nothing_that_was_accepted_by_the_kernel(start: 
                 try:
                     connected.connect(str(server.directory / "app.sock"))
                 except (ConnectionRefusedError, FileNotFoundError):
-                    return  # unlinked: nginx would take the next server
+                    return  # the socket is unlinked: nginx would use the next server
                 try:
                     connected.sendall(client.packet("/"))
                     raw = client.read_all(connected)
@@ -468,7 +468,7 @@ def test_the_socket_is_gone_before_the_last_request_is_answered(start: Start) ->
     assert slow.statuses() == [200]
 
 
-def test_what_outstays_the_mercy_time_is_cut_and_named(start: Start) -> None:
+def test_a_request_that_outstays_the_mercy_time_is_cut_and_named(start: Start) -> None:
     server = serve(start, "--worker-reload-mercy", "0.5", workers=1)
     slow = Slow(server, 1, "60")
     eventually(lambda: server.in_flight() == 1, "the request is in flight")
@@ -492,7 +492,7 @@ def test_a_second_int_or_a_quit_stops_now(start: Start, signals: list[Signals]) 
     server.assert_nothing_left()
 
 
-def test_the_terminals_interrupt_reaches_everybody_and_only_the_master_obeys(start: Start) -> None:
+def test_the_terminals_interrupt_reaches_all_processes_and_only_the_master_obeys(start: Start) -> None:
     server = serve(start, start_new_session=True)
     slow = Slow(server, 4, "0.5")
     eventually(lambda: server.in_flight() == 4, "the requests are in flight")
@@ -502,7 +502,7 @@ def test_the_terminals_interrupt_reaches_everybody_and_only_the_master_obeys(sta
     server.assert_nothing_left()
 
 
-def test_a_term_to_everybody_at_once_as_systemd_sends_it_loses_nothing(start: Start) -> None:
+def test_a_term_to_all_processes_at_once_as_systemd_sends_it_loses_nothing(start: Start) -> None:
     server = serve(start, "--gevent", "4", start_new_session=True)
     slow = Slow(server, 32, "0.1")
     os.killpg(server.pid, Signals.SIGTERM)
@@ -539,7 +539,7 @@ def test_at_the_limit_a_worker_leaves_connections_in_the_backlog(start: Start) -
     before_s = sum(psutil.Process(server.worker_pids()[0]).cpu_times()[:2])
     assert slow.statuses() == [200] * 3 and waiting.statuses() == [200] * 5
     spent_s = sum(psutil.Process(server.worker_pids()[0]).cpu_times()[:2]) - before_s
-    assert spent_s < 0.5  # of processor time: it did not spin for that second
+    assert spent_s < 0.5  # processor time: the worker did not spin during that second
     assert client.get(server.directory / "app.sock").body == b"3"
 
 
@@ -547,10 +547,10 @@ def test_hundred_slow_requests_take_the_time_of_one(start: Start) -> None:
     server = serve(start)
     started_s = time.monotonic()
     assert Slow(server, 100, "1").statuses() == [200] * 100
-    assert time.monotonic() - started_s < PATIENCE_S  # a hundred seconds, were they served one after the other
+    assert time.monotonic() - started_s < PATIENCE_S  # one after the other, the requests would take a hundred seconds
 
 
-def test_out_of_descriptors_everybody_is_answered_in_the_end(start: Start) -> None:
+def test_out_of_descriptors_every_request_is_answered_in_the_end(start: Start) -> None:
     server = serve(start, workers=1, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48)))
     slow = Slow(server, 120, "0.2")
     server.wait_for("cannot accept connections: Too many open files; they wait in the backlog")
@@ -558,7 +558,7 @@ def test_out_of_descriptors_everybody_is_answered_in_the_end(start: Start) -> No
 
 
 def test_a_worker_holds_no_channel_but_its_own(start: Start) -> None:
-    """Else the end of a worker would not be the end of its channel, as long as a younger one lives."""
+    """Otherwise the end of a worker would not end its channel, as long as a younger worker lives."""
     server = serve(start, workers=4)
     server.send_signal(Signals.SIGHUP)
     server.wait_ready(8)

@@ -1,7 +1,8 @@
-"""What the machine refuses the master: it says so in one sentence, serves on, and does it once it can.
+"""When the kernel refuses a call of the master, the master logs one sentence, goes on serving, and tries again until
+the call succeeds.
 
-Each of these ended the site before: the interpreter is away while the virtual environment is rebuilt, the limit of
-processes or of open files is reached, the directory of the start was removed.
+Each of these refusals ended the site in earlier versions: the interpreter is missing while the virtual environment is
+rebuilt, the limit of processes or of open files is reached, the start directory was removed.
 """
 
 import errno
@@ -60,7 +61,7 @@ def assert_ends_well(server: Server) -> None:
 
 @pytest.fixture
 def own_venv(tmp_path: Path) -> Path:
-    """The interpreter of a virtual environment that can be moved away: ours by another name."""
+    """The interpreter of a virtual environment that can be moved away: this test's interpreter under another name."""
     venv = tmp_path / "venv"
     (venv / "bin").mkdir(parents=True)
     shutil.copy(Path(sys.prefix, "pyvenv.cfg"), venv)
@@ -72,7 +73,7 @@ def own_venv(tmp_path: Path) -> Path:
 
 @contextmanager
 def away(python: Path) -> Iterator[None]:
-    """As while pip or a deployment replaces it."""
+    """The interpreter is missing, as while pip or a deployment replaces it."""
     hidden = python.with_name("hidden")
     python.rename(hidden)
     yield
@@ -80,7 +81,7 @@ def away(python: Path) -> Iterator[None]:
 
 
 def end_spare(server: Server) -> None:
-    """The process that stands by for the next template would do without what is refused."""
+    """End the spare. Otherwise the spare becomes the next template, and no refused call is needed."""
     for child in psutil.Process(server.pid).children():
         shown = " ".join(child.cmdline())
         if "wsgid.template" in shown or shown.startswith("wsgid: spare"):
@@ -157,7 +158,7 @@ def test_an_upgrade_waits_for_the_virtual_environment(start: Start, own_venv: Pa
 
 
 def test_an_interpreter_without_its_packages_is_waited_for_too(start: Start, own_venv: Path) -> None:
-    """As at the beginning of the installation: Python is there, and wsgid is not."""
+    """As at the beginning of an installation: Python is there, and wsgid is not."""
     server = serve(start, program=(str(own_venv), "-m", "wsgid"))
     with away(own_venv.parent.parent / "lib"):
         end_spare(server)
@@ -182,8 +183,8 @@ def test_a_stop_ends_the_wait_for_an_upgrade(start: Start, own_venv: Path) -> No
         assert_ends_well(server)
 
 
-# An image that the master has executed, and that cannot start although its rehearsal could: the log's directory is
-# taken away between the two.
+# The master executes an image that cannot start although its rehearsal could: the log's directory is removed between
+# the two.
 LATE = """
     import sys
     from pathlib import Path
@@ -195,7 +196,7 @@ LATE = """
 def test_an_image_that_cannot_start_tries_until_it_can(start: Start, tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     server = serve(start, "--logger", "stdio", "--logger", "file:logs/file")
-    (tmp_path / "app.py").write_text(dedent(LATE) + dedent(APP))  # the rehearsal imports it
+    (tmp_path / "app.py").write_text(dedent(LATE) + dedent(APP))  # the rehearsal imports this
     (tmp_path / "trap").touch()
     server.send_signal(Signals.SIGUSR2)
     server.wait_for(r"logs/file cannot be written: No such file or directory")
@@ -221,18 +222,18 @@ def test_an_image_that_cannot_start_can_be_stopped(start: Start, tmp_path: Path)
 
 
 @contextmanager
-def limited(pid: int, what: str, most: int, become: Sequence[str] = ()) -> Iterator[None]:
-    """Set a soft limit of a process, as prlimit(1) calls it; only its own user may."""
+def limited(pid: int, limit: str, most: int, become: Sequence[str] = ()) -> Iterator[None]:
+    """Set a soft limit of a process, with the name that prlimit(1) uses. Only the user of the process may do this."""
     prlimit = [*become, "prlimit", f"--pid={pid}"]
-    before = subprocess.check_output([*prlimit, f"--{what}", "--output=SOFT", "--noheadings"], text=True).strip()
-    subprocess.run([*prlimit, f"--{what}={most}:"], check=True)
+    before = subprocess.check_output([*prlimit, f"--{limit}", "--output=SOFT", "--noheadings"], text=True).strip()
+    subprocess.run([*prlimit, f"--{limit}={most}:"], check=True)
     yield
-    subprocess.run([*prlimit, f"--{what}={before}:"], check=True)
+    subprocess.run([*prlimit, f"--{limit}={before}:"], check=True)
 
 
-def somebody() -> list[str]:
-    """Root has no limit of processes. Another user has, of whom this machine knows nothing; the test's interpreter may
-    lie where that user cannot read."""
+def other_user() -> list[str]:
+    """A command that runs another command as a user with a limit of processes: root has none. The machine has no name
+    for this user. The user may have no access to the directory of the test's interpreter."""
     if os.getuid() != 0:
         return []
     uid = str(50_000 + os.getpid() % 10_000)
@@ -254,8 +255,8 @@ def somebody() -> list[str]:
 
 def test_the_limit_of_processes(start: Start, tmp_path: Path) -> None:
     open_to_all(tmp_path)
-    server = serve(start, prefix=somebody())
-    with limited(server.pid, "nproc", 1, somebody()):
+    server = serve(start, prefix=other_user())
+    with limited(server.pid, "nproc", 1, other_user()):
         end_spare(server)
         server.send_signal(Signals.SIGHUP)
         server.send_signal(Signals.SIGUSR2)
@@ -270,9 +271,9 @@ def test_the_limit_of_processes(start: Start, tmp_path: Path) -> None:
 
 def test_the_limit_of_processes_for_the_template(start: Start, tmp_path: Path) -> None:
     open_to_all(tmp_path)
-    server = serve(start, prefix=somebody())
+    server = serve(start, prefix=other_user())
     (template,) = server.template_pids()
-    with limited(template, "nproc", 1, somebody()):
+    with limited(template, "nproc", 1, other_user()):
         os.kill(server.worker_pids()[0], Signals.SIGKILL)
         server.wait_for(r"worker \d cannot be started: fork: " + LIMIT + r"; it is tried again in", 2)
         assert_serves(server)
@@ -289,7 +290,8 @@ def test_no_descriptor_left_when_a_worker_dies(start: Start, tmp_path: Path) -> 
         )
         assert_serves(server)
         used_s = sum(psutil.Process(server.pid).cpu_times()[:2])
-        with client.connect(tmp_path / "stats.sock"):  # nobody can accept it, and the listener stays readable
+        # the server cannot accept this connection, so the listener stays readable
+        with client.connect(tmp_path / "stats.sock"):
             server.wait_for(r"cannot be started: socketpair", 5)
         assert sum(psutil.Process(server.pid).cpu_times()[:2]) - used_s < 1.0
     server.wait_for("worker .* is ready", 3)
@@ -315,7 +317,7 @@ def test_reloads_upgrades_and_rotations_without_a_descriptor(start: Start, tmp_p
 
 
 def test_the_start_directory_is_gone_and_comes_back(tmp_path: Path) -> None:
-    """A deployment removes the old release, and puts the new one in its place."""
+    """A deployment removes the old release, and puts the new release in its place."""
     release = tmp_path / "release"
     release.mkdir()
     (release / "app.py").write_text(dedent(APP))
@@ -336,7 +338,8 @@ def test_the_start_directory_is_gone_and_comes_back(tmp_path: Path) -> None:
         eventually(lambda: client.get(tmp_path / "app.sock").body == b"new", "the new release serves")
         server.wait_for("wsgid starts anew, in this process")
         anew = next(at for at, line in enumerate(server.lines) if "wsgid starts anew, in this process" in line)
-        server.wait_for(r"worker \d+ \(generation [1-9]\d*, pid \d+\) is ready", 2, anew)  # the reload may come first
+        # the reload may come before the upgrade
+        server.wait_for(r"worker \d+ \(generation [1-9]\d*, pid \d+\) is ready", 2, anew)
         assert client.get(tmp_path / "app.sock").body == b"new"
         assert_ends_well(server)
     finally:
@@ -360,7 +363,7 @@ def test_a_start_that_is_refused_is_one_sentence_and_code_1(start: Start, descri
     assert "Too many open files" in server.log and "Traceback" not in server.log
 
 
-# --- the parts ---
+# --- single modules ---
 
 
 def test_a_refusal_in_words() -> None:
@@ -370,7 +373,7 @@ def test_a_refusal_in_words() -> None:
     assert "Cannot allocate memory (ENOMEM); give this machine, or this service, more" in words(MemoryError())
 
 
-def test_tried_again_later_each_time() -> None:
+def test_the_pause_before_each_attempt_grows() -> None:
     again = Again()
     assert not again.waits(0.0) and not again.take(1000.0)
     pauses_s = [again.refused(1000.0) for _ in range(12)]
@@ -379,7 +382,7 @@ def test_tried_again_later_each_time() -> None:
     assert again.take(1030.0) and not again.take(1031.0)
 
 
-def test_the_net_says_a_thing_once_and_lets_bugs_through(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_net_logs_an_error_once_and_lets_bugs_through(capsys: pytest.CaptureFixture[str]) -> None:
     net = Net()
     for _ in range(3):
         with net.under("the wait"), named("epoll_wait"):
@@ -405,14 +408,14 @@ def test_an_order_waits_until_there_is_room_and_keeps_its_place() -> None:
             last.append(received[0])
         assert isinstance(last[-2], messages.Drain)
         theirs.close()
-        ours.order(messages.Reopen([]))  # nobody is there: nothing waits for ever
+        ours.order(messages.Reopen([]))  # the other end is closed, so no order waits
         assert isinstance(ours.refusal, ConnectionError)
     finally:
         ours.close()
         theirs.close()
 
 
-def test_what_is_not_executed_leaves_everything_as_it_was(tmp_path: Path) -> None:
+def test_a_failed_execution_leaves_directory_and_descriptors_unchanged(tmp_path: Path) -> None:
     ours, theirs = pair()
     before = Path.cwd(), os.listdir("/proc/self/fd")
     start = upgrade.Start((str(tmp_path / "nothing"),), tmp_path)
@@ -425,7 +428,7 @@ def test_what_is_not_executed_leaves_everything_as_it_was(tmp_path: Path) -> Non
 
 
 def test_no_signal_is_lost_when_the_master_executes_itself(start: Start, tmp_path: Path) -> None:
-    """The last moment at which the old image can get one is when it says that it goes."""
+    """The old image can still receive a signal when it logs that it is replaced."""
     server = serve(start)
     server.send_signal(Signals.SIGUSR2)
     server.wait_for("wsgid starts anew, in this process")
@@ -434,7 +437,7 @@ def test_no_signal_is_lost_when_the_master_executes_itself(start: Start, tmp_pat
 
 
 def test_signals_that_wait_in_the_pipe_go_back_to_the_kernel() -> None:
-    """execve(2) closes the pipe; what the kernel holds back survives it."""
+    """execve(2) closes the pipe. Signals that the kernel holds back survive execve(2)."""
     code = """
         import os, signal
         from wsgid.linux.signals import SignalPipe

@@ -1,4 +1,4 @@
-"""Reload, recycling and upgrade: what serves is replaced while it serves."""
+"""Reload, recycling and upgrade: workers, code and master are replaced while the server serves."""
 
 import os
 import re
@@ -71,7 +71,7 @@ def test_reloads_under_load_lose_nothing(start: Start) -> None:
 def test_a_touched_file_reloads(start: Start, tmp_path: Path) -> None:
     server = serve(start, "--touch-reload", "stamp", "--touch-reload", "link")
     write_version(server, "appeared")
-    (tmp_path / "stamp").touch()  # it was not there
+    (tmp_path / "stamp").touch()  # the file did not exist
     server.wait_generation(1, 2)
     eventually(lambda: version(server) == "appeared", "the new code serves")
     os.utime(tmp_path / "stamp", (1, 1))
@@ -80,7 +80,7 @@ def test_a_touched_file_reloads(start: Start, tmp_path: Path) -> None:
     server.wait_generation(3, 2)
     (tmp_path / "other").write_text("")
     (tmp_path / "link.new").symlink_to("other")
-    (tmp_path / "link.new").rename(tmp_path / "link")  # switched, as deployments do
+    (tmp_path / "link.new").rename(tmp_path / "link")  # a link is switched, as deployments do
     server.wait_generation(4, 2)
 
 
@@ -136,7 +136,7 @@ def test_an_upgrade_takes_changed_options(start: Start, tmp_path: Path) -> None:
 def test_an_upgrade_that_cannot_start_changes_nothing(start: Start, tmp_path: Path) -> None:
     server = serve(start)
     before = server.worker_pids()
-    # The next start finds this instead of the installed wsgid.
+    # The next start finds this package instead of the installed wsgid.
     (tmp_path / "wsgid.py").write_text("raise SystemExit('broken installation')")
     server.send_signal(Signals.SIGUSR2)
     server.wait_for("wsgid cannot be started anew: its rehearsal exited with code 1; this server keeps serving")

@@ -1,4 +1,5 @@
-"""--reuse-port: a socket for each worker, none of them without a worker, and no connection lost when that changes."""
+"""--reuse-port: a socket for each worker. Each socket always has a worker, and no connection is lost when workers
+change."""
 
 import os
 import re
@@ -27,7 +28,7 @@ def serve(start: Start, *options: str, workers: int = 2, app: str = pid_app.SOUR
 
 
 def listeners(pid: int, address: tuple[str, int]) -> set[str]:
-    """The inodes of the listening sockets that a process has open there (proc(5), net/tcp: state 0A)."""
+    """The inodes of a process's listening sockets on this address (proc(5), net/tcp: state 0A)."""
     there = {
         fields[9]
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
@@ -47,13 +48,13 @@ def shares(server: Server, address: tuple[str, int]) -> list[set[str]]:
     for pid in server.worker_pids():
         try:
             found.append(listeners(pid, address))
-        except FileNotFoundError:  # it has just left
+        except FileNotFoundError:  # the process has just ended
             continue
     return found
 
 
 def are_dealt(server: Server, address: tuple[str, int], workers: int) -> bool:
-    """Whether there are that many workers, all sockets have one, and none has two."""
+    """Whether there are this many workers, each socket has one worker, and no socket has two."""
     dealt = shares(server, address)
     ours = listeners(server.pid, address)
     return len(dealt) == workers and all(dealt) and set().union(*dealt) == ours and sum(map(len, dealt)) == len(ours)
@@ -72,7 +73,7 @@ def test_each_socket_has_a_worker_and_each_worker_a_socket(count: int, seats: li
 
 
 @given(st.integers(1, 40))
-def test_nobody_shares_when_there_are_as_many_workers_as_sockets(count: int) -> None:
+def test_no_workers_share_a_socket_when_there_are_as_many_workers_as_sockets(count: int) -> None:
     assert deal(count, range(count)) == [{number} for number in range(count)]
 
 
@@ -103,7 +104,7 @@ def test_what_waits_in_the_queue_of_a_killed_worker_is_answered(start: Start) ->
     os.kill(stopped[1], Signals.SIGCONT)
     answers = [client.parse(client.read_all(connection)) for connection in waiting]
     assert [answer.status for answer in answers] == [200] * 200
-    assert len({answer.body for answer in answers}) > 1  # the kernel has spread them
+    assert len({answer.body for answer in answers}) > 1  # the kernel has spread the connections
     for connection in waiting:
         connection.close()
     settled(server, address, 2)
@@ -119,7 +120,7 @@ def test_kills_under_load_lose_what_was_in_flight_alone(start: Start) -> None:
             load.more()
     killed = server.wait_for(r"was killed by SIGKILL")
     lost = sum(int(said[1]) for line in server.lines if (said := re.search(r"SIGKILL with (\d+) requests", line)))
-    # A connection that is kept between two requests is cut too: at most each of the six, each time.
+    # A kept connection is cut, too, between two requests: at most each of the six connections at each kill.
     assert len(killed) == 3 and len(load.wrong) <= lost + 3 * 6
     with Load(Plan(address, (pid_app.PID,), 6, ways=(Way.CLOSE,))) as after:
         after.more()
@@ -157,7 +158,7 @@ def test_more_and_fewer_workers_under_load_lose_nothing(start: Start) -> None:
         for count in (3, 2, 1):
             server.send_signal(Signals.SIGTTOU)
             settled(server, address, count)
-            assert len(listeners(server.pid, address)) == 4  # none is closed: its queue would be reset
+            assert len(listeners(server.pid, address)) == 4  # no socket is closed, because its queue would be reset
             load.more()
     assert load.wrong == []
 
@@ -166,7 +167,7 @@ def test_a_slot_that_rests_after_crashes_leaves_its_socket_to_others(start: Star
     server = serve(start)
     address = server.tcp_addresses()[0]
     with Load(Plan(address, (pid_app.WORK,), 6, ways=(Way.CLOSE,))) as load:
-        for count in range(4):  # the fourth has to wait for its successor
+        for count in range(4):  # the fourth successor has to wait
             victim = server.wait_for(r"worker 1 .*pid (\d+)\) is ready", count + 1)[-1]
             os.kill(int(victim[1]), Signals.SIGKILL)
             server.wait_for("worker 1 .* was killed by SIGKILL", count + 1)
@@ -177,7 +178,7 @@ def test_a_slot_that_rests_after_crashes_leaves_its_socket_to_others(start: Star
     settled(server, address, 2)
 
 
-def test_what_waits_for_a_worker_that_stands_still_is_answered_by_another(start: Start) -> None:
+def test_connections_that_wait_for_a_stalled_worker_are_answered_by_another(start: Start) -> None:
     server = serve(start, "--hub-timeout", "1")
     address = server.tcp_addresses()[0]
     settled(server, address, 2)
@@ -189,7 +190,7 @@ def test_what_waits_for_a_worker_that_stands_still_is_answered_by_another(start:
     assert [answer.status for answer in answers] == [200] * 100
     for connection in waiting:
         connection.close()
-    server.wait_ready(3)  # it was ended, and there is another
+    server.wait_ready(3)  # the stalled worker was ended, and another worker was started
     settled(server, address, 2)
 
 
@@ -202,7 +203,7 @@ def test_several_addresses(start: Start) -> None:
 
 
 @pytest.mark.parametrize("address", ["app.sock", "fd://0"])
-def test_what_is_no_tcp_address_is_refused_with_a_sentence(start: Start, address: str) -> None:
+def test_an_address_that_is_not_tcp_is_refused_with_a_sentence(start: Start, address: str) -> None:
     server = start("--socket", address, "--reuse-port", "app:application", app=pid_app.SOURCE)
     assert server.wait() == 1
     server.wait_for(f"--reuse-port cannot be used on {address}: SO_REUSEPORT is for TCP; name a host:port, or leave")
@@ -218,7 +219,7 @@ def test_a_second_server_does_not_get_a_part_of_the_connections(start: Start) ->
 
 
 def test_the_template_holds_none_of_the_sockets(start: Start) -> None:
-    """Else a queue would outlive its server, with nobody to empty it."""
+    """Otherwise a queue would outlive its server, and no process would accept from it."""
     server = serve(start)
     address = server.tcp_addresses()[0]
     assert [listeners(pid, address) for pid in server.template_pids()] == [set()] * len(server.template_pids())

@@ -1,4 +1,5 @@
-"""Files of a root master where another user can put something: nothing of root's is written or given away there."""
+"""A root master and directories in which another user can make files: no file of root is written or given away
+there."""
 
 import json
 import os
@@ -29,7 +30,7 @@ pytestmark = another_user.as_root
 
 @pytest.fixture
 def theirs() -> Iterator[Path]:
-    """A directory of another user's, and beside it what root alone may write."""
+    """A directory of another user, beside a file that only root may write."""
     with tempfile.TemporaryDirectory(prefix="wsgid-test-") as name:
         directory = Path(name)
         directory.chmod(0o755)
@@ -42,7 +43,7 @@ def theirs() -> Iterator[Path]:
 
 @pytest.fixture
 def public(tmp_path: Path) -> None:
-    """Everybody may read what a test has made."""
+    """All users may read the files that a test has made."""
     open_to_all(tmp_path)
 
 
@@ -55,11 +56,11 @@ def serve(start: Start, *options: str) -> Server:
     return start("--socket", "app.sock", *options, "app:application", app=APP).wait_ready(1)
 
 
-# --- who can put something there ---
+# --- who can make files in a directory ---
 
 
 @pytest.mark.parametrize(
-    ("uid", "gid", "mode", "who"),
+    ("uid", "gid", "mode", "stranger"),
     [
         (0, 0, 0o755, None),
         (0, 0, 0o775, None),
@@ -69,12 +70,12 @@ def serve(start: Start, *options: str) -> Server:
         (0, 0, 0o1777, "everybody"),
     ],
 )
-def test_a_directory_is_roots_alone_or_somebody_elses(
-    tmp_path: Path, uid: int, gid: int, mode: int, who: str | None
+def test_a_directory_belongs_to_root_alone_or_the_other_user_is_named(
+    tmp_path: Path, uid: int, gid: int, mode: int, stranger: str | None
 ) -> None:
     tmp_path.chmod(mode)
     os.chown(tmp_path, uid, gid)
-    assert safefiles.stranger_in(str(tmp_path)) == who
+    assert safefiles.stranger_in(str(tmp_path)) == stranger
 
 
 # --- logs ---
@@ -110,7 +111,7 @@ def test_a_log_that_is_swapped_for_a_link_is_not_followed_when_reopened(
     server = start(
         "--socket", "app.sock", option, f"file:{log}" if option == "--logger" else str(log), "app:application", app=APP
     )
-    eventually(lambda: log.exists() and client.is_up(server.directory / "app.sock"), "it serves")
+    eventually(lambda: log.exists() and client.is_up(server.directory / "app.sock"), "the server serves")
     log.rename(theirs / "log.1")
     log.symlink_to(theirs.parent / "secret")
     server.send_signal(Signals.SIGUSR1)
@@ -125,7 +126,7 @@ def test_a_log_that_is_swapped_for_a_link_is_not_followed_when_reopened(
 
 def test_the_pidfile_goes_through_no_name_that_can_be_guessed(start: Start, theirs: Path) -> None:
     (theirs / "pid").symlink_to(theirs.parent / "secret")
-    for pid in range(os.getpid(), os.getpid() + 2000):  # PATH.PID, of the next processes
+    for pid in range(os.getpid(), os.getpid() + 2000):  # PATH.PID, for the pids of the next processes
         (theirs / f"pid.{pid}").symlink_to(theirs.parent / "secret")
     server = serve(start, "--pidfile", str(theirs / "pid"))
     assert (theirs / "pid").read_text() == f"{server.pid}\n" and not (theirs / "pid").is_symlink()
@@ -174,7 +175,7 @@ def test_the_operator_is_warned_of_directories_that_are_not_roots_alone(start: S
 # --- descriptors ---
 
 
-def test_descriptors_that_nobody_has_named_are_closed(start: Start, tmp_path: Path) -> None:
+def test_inherited_descriptors_that_no_option_names_are_closed(start: Start, tmp_path: Path) -> None:
     secret_fd = os.open(tmp_path, os.O_RDONLY)
     with socket.socket(socket.AF_UNIX) as named:
         named.bind(str(tmp_path / "app.sock"))
@@ -226,7 +227,7 @@ def test_nothing_of_roots_is_left_after_uid(start: Start, public: None) -> None:
     assert "the application runs" not in server.log
 
 
-def test_who_wants_sudo_says_so_and_a_home_of_the_operators_counts(start: Start, public: None) -> None:
+def test_new_privileges_can_be_allowed_and_a_home_of_the_operator_counts(start: Start, public: None) -> None:
     _, found = rights(start, "--uid", another_user.USER, "--new-privileges", "--env", "HOME=/srv/home")
     assert found["no_new"] == "0" and found["home"] == "/srv/home"
 
@@ -246,7 +247,7 @@ BOUNDS = "-all,+setuid,+setgid,+chown,+kill"  # as wsgid-hardened.service names 
 
 
 def test_a_root_master_does_with_four_capabilities(start: Start, public: None) -> None:
-    """Without CAP_KILL it could not end a worker of another user."""
+    """Without CAP_KILL the master could not end a worker of another user."""
     prefix = [*another_user.prefix(), "setpriv", "--bounding-set", BOUNDS, "--inh-caps", BOUNDS]
     server = start(
         "--socket",
@@ -277,7 +278,7 @@ def test_a_root_master_does_with_four_capabilities(start: Start, public: None) -
     server.assert_nothing_left()
 
 
-def test_a_master_that_may_not_signal_its_workers_says_so_and_goes_on(start: Start, public: None) -> None:
+def test_a_master_that_may_not_signal_its_workers_logs_it_and_goes_on(start: Start, public: None) -> None:
     bounds = BOUNDS.removesuffix(",+kill")
     prefix = [*another_user.prefix(), "setpriv", "--bounding-set", bounds, "--inh-caps", bounds]
     server = start(

@@ -1,4 +1,4 @@
-"""Signals, whatever whoever has started the server has done to them, and whatever the workers are doing."""
+"""Signals have their documented effect, whatever was done to signals before the start, and whatever workers do."""
 
 import os
 import signal
@@ -53,7 +53,8 @@ def say(server: Server) -> str:
 def test_signals_that_are_blocked_or_ignored_at_the_start_work_all_the_same(
     start: Start, inherited: Callable[[], None]
 ) -> None:
-    """As by a shell's trap, nohup, or a supervisor that blocks signals and forgets to undo that before it execs."""
+    """As a shell's trap or nohup does, or a supervisor that blocks signals and executes the server without unblocking
+    them."""
     server = start(
         "--socket",
         "app.sock",
@@ -87,7 +88,7 @@ def test_programs_that_the_application_starts_have_the_usual_signals(start: Star
             return [subprocess.check_output("grep -E 'Sig(Blk|Ign)' /proc/self/status", shell=True)]
     """
     server = start("--socket", "app.sock", "app:application", app=app, preexec_fn=block_all).wait_ready(1)
-    reserved = 0b11 << 31  # for the C library, which keeps them from sigprocmask(3) and sigaction(3)
+    reserved = 0b11 << 31  # reserved for the C library, which keeps them from sigprocmask(3) and sigaction(3)
     masks = client.get(server.directory / "app.sock").body.split()[1::2]
     assert [int(mask, 16) & ~reserved for mask in masks] == [0, 0]
     server.stop()
@@ -97,14 +98,14 @@ def test_programs_that_the_application_starts_have_the_usual_signals(start: Star
 
 
 def importing(server: Server, count: int) -> list[int]:
-    """The pids of those that import, when they are so many."""
+    """The pids of the processes that import, when there are this many."""
     path = server.directory / "imports"
 
     def pids() -> list[int]:
         found = path.read_text().split() if path.exists() else []
         return [int(pid) for pid in found] if len(found) >= count else []
 
-    return eventually(pids, "they import")
+    return eventually(pids, "the processes import")
 
 
 @pytest.mark.parametrize("signo", [Signals.SIGTERM, Signals.SIGINT, Signals.SIGQUIT])
@@ -118,7 +119,7 @@ def test_a_stop_waits_for_no_import(start: Start, signo: Signals, options: list[
     server.assert_nothing_left()
 
 
-def test_nor_does_one_that_reaches_all_processes_at_once(start: Start) -> None:
+def test_a_stop_that_reaches_all_processes_at_once_waits_for_no_import(start: Start) -> None:
     server = start(
         "--socket", "app.sock", "--workers", "2", "--lazy-apps", "app:application", app=LAZY, start_new_session=True
     )

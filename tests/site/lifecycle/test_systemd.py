@@ -1,4 +1,4 @@
-"""What systemd is told, by a server that it has started: a datagram socket plays systemd."""
+"""The messages that a server sends to systemd. In these tests a datagram socket plays the part of systemd."""
 
 import os
 import re
@@ -31,7 +31,7 @@ BROKEN = "raise RuntimeError('broken')\n"
 
 
 class Systemd:
-    """The socket that NOTIFY_SOCKET names, and all that was sent there."""
+    """The socket that NOTIFY_SOCKET names, and all messages that were sent to it."""
 
     def __init__(self, address: str | bytes) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -40,7 +40,7 @@ class Systemd:
         self.messages: list[str] = []
 
     def until(self, wanted: str, count: int = 1) -> "Systemd":
-        """Receive until that many more messages begin like this."""
+        """Receive until this many more messages begin with this text."""
         deadline_s = time.monotonic() + PATIENCE_S
         while count:
             assert time.monotonic() < deadline_s, f"never: {wanted}; {self.messages}"
@@ -50,7 +50,7 @@ class Systemd:
 
     @property
     def states(self) -> list[str]:
-        """The messages about states, without the clock's."""
+        """The messages about states, without the messages about the clock."""
         return [
             message.partition("\n")[0] for message in self.messages if not message.startswith(("STATUS=", "WATCHDOG=1"))
         ]
@@ -138,7 +138,8 @@ def test_a_lazy_reload_that_fails_in_the_workers_is_told(start: Start, told: Sys
     assert "the last reload has failed" in told.status
     assert told.states == ["READY=1", "RELOADING=1", "READY=1"]
     assert get(server).status == 200
-    (tmp_path / "app.py").write_text(textwrap.dedent(APP))  # they try again and again, so in the end it goes well
+    # the workers try again and again, so in the end the reload succeeds
+    (tmp_path / "app.py").write_text(textwrap.dedent(APP))
     server.wait_for(r"\(generation 0, .* exited with code 0", 2)
     told.until("STATUS=ready: 2 of 2 workers ready, generation 1")
     while "failed" in told.status:
@@ -200,7 +201,7 @@ def test_a_watchdog_of_another_process_is_not_fed(start: Start, told: Systemd) -
     assert not any("WATCHDOG" in message for message in told.messages)
 
 
-def test_a_socket_that_is_not_there_is_said_and_is_no_reason_not_to_serve(start: Start, tmp_path: Path) -> None:
+def test_a_missing_socket_of_systemd_is_logged_and_the_server_serves(start: Start, tmp_path: Path) -> None:
     server = serve(start, notify=str(tmp_path / "nobody")).wait_ready(2)
     server.wait_for("systemd cannot be notified at .*nobody")
     assert get(server).status == 200
@@ -229,7 +230,7 @@ def test_a_passed_socket_and_notifications_together(start: Start, told: Systemd,
     assert client.get(tmp_path / "passed.sock").body == b"[]"
     assert server.stop() == 0
     told.until("STOPPING=1")
-    assert (tmp_path / "passed.sock").exists()  # systemd's, not ours
+    assert (tmp_path / "passed.sock").exists()  # the socket belongs to systemd
     (tmp_path / "passed.sock").unlink()
 
 

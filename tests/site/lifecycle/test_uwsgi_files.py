@@ -1,4 +1,5 @@
-"""uwsgi.ini files in the manner of real deployments: what each comes to here, what is refused, and two that serve."""
+"""uwsgi.ini files like those of real sites: the settings that wsgid reads, the options that wsgid refuses, and two
+files that serve."""
 
 import os
 import pwd
@@ -33,7 +34,7 @@ def read(name: str, **environ: str) -> Configuration:
 
 
 def of(configuration: Configuration) -> dict[str, Any]:
-    """What a file sets."""
+    """The settings of a file."""
     return {name: getattr(configuration.settings, name) for name in configuration.given if name != "ini"}
 
 
@@ -193,11 +194,11 @@ EXPECTED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FILES.glob("*.ini")))
 def test_a_file_of_a_real_site_is_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)  # with_include.ini names the other file from there
+    monkeypatch.chdir(ROOT)  # with_include.ini names the other file relative to this directory
     assert of(read(name, INSTALL_DIR="/tmp", LOCAL_DIR="/tmp")) == EXPECTED[name]
 
 
-def test_what_needs_nothing_here_is_noted_with_its_place() -> None:
+def test_an_option_without_effect_is_noted_with_its_place() -> None:
     notes = read("flask_tutorial.ini").notes
     assert notes == [
         f"{FILES}/flask_tutorial.ini:3: master: there always is one",
@@ -225,7 +226,8 @@ def test_a_comment_behind_a_text_is_part_of_it_and_warned_of(tmp_path: Path) -> 
 
 
 def test_relative_paths_are_those_of_uwsgi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of chdir, what is looked at after it; of the directory in which the server starts, what is looked at before."""
+    """A path that is used after chdir is relative to chdir. A path that is used before is relative to the start
+    directory."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "site").mkdir()
     (tmp_path / "u.ini").write_text(
@@ -235,11 +237,12 @@ def test_relative_paths_are_those_of_uwsgi(tmp_path: Path, monkeypatch: pytest.M
     assert settings.pythonpath == (f"{tmp_path}/site/lib",) and settings.touch_reload == (f"{tmp_path}/site/stamp",)
     assert (settings.logto, settings.pidfile) == (f"{tmp_path}/log", f"{tmp_path}/pid")
     assert merge.read(["u.ini", "--chdir", "/"], {}).settings.pythonpath == ("/lib",)
-    (tmp_path / "u.toml").write_text("application = 'a:b'\nchdir = 'site'\npythonpath = ['lib']\n")  # as on the line
+    # as on the command line
+    (tmp_path / "u.toml").write_text("application = 'a:b'\nchdir = 'site'\npythonpath = ['lib']\n")
     assert merge.read(["u.toml"], {}).settings.pythonpath == (f"{tmp_path}/lib",)
 
 
-# --- what is refused ---
+# --- refusals ---
 
 
 @pytest.mark.parametrize(
@@ -313,7 +316,7 @@ def test_what_is_refused_may_be_switched_off(tmp_path: Path) -> None:
     assert len(read(str(tmp_path / "uwsgi.ini")).notes) == 3
 
 
-def test_a_key_of_the_files_own_is_one_that_it_uses(tmp_path: Path) -> None:
+def test_an_unknown_key_is_accepted_if_the_file_uses_it(tmp_path: Path) -> None:
     (tmp_path / "uwsgi.ini").write_text(
         "[uwsgi]\ncache_dir = /srv\ncron-name = x\ncontrol = site\ncheck = 1\n"
         "module = %(control):%(cron-name)\nenv = D=%(cache_dir)%(check)\n"
@@ -325,7 +328,7 @@ def test_a_key_of_the_files_own_is_one_that_it_uses(tmp_path: Path) -> None:
 
 
 def test_every_option_that_the_sample_of_deployments_has_is_known() -> None:
-    """The options of 104 configurations that were looked at, by how many of them have it."""
+    """The options of 104 configurations that were examined, by the number of configurations that have the option."""
     seen = [
         "master",
         "processes",
@@ -449,7 +452,8 @@ def test_every_option_that_the_sample_of_deployments_has_is_known() -> None:
 
 def test_an_option_is_in_one_place_only() -> None:
     both = [name for option in declared() for name in option.uwsgi if uwsgi_options.find(name, "") is not None]
-    assert both == [] and len(set(uwsgi_options.names())) >= len(uwsgi_options.names()) - 4  # some depend on the value
+    # for some options the result depends on the value
+    assert both == [] and len(set(uwsgi_options.names())) >= len(uwsgi_options.names()) - 4
 
 
 def test_every_row_of_the_table_can_be_reached_and_says_something() -> None:

@@ -1,4 +1,4 @@
-"""The access log of real servers: who gets a line, where it goes, and that none is lost."""
+"""The access log of real servers: which requests get a line, where the lines go, and that no line is lost."""
 
 import errno
 import json
@@ -66,7 +66,7 @@ def ask(server: Server, *paths: str) -> None:
 
 
 def lines_of(path: Path, count: int) -> list[str]:
-    """Wait until there are so many lines."""
+    """Wait until the file has this many lines."""
     eventually(lambda: path.exists() and path.read_text().count("\n") >= count, f"{count} lines in {path.name}")
     return path.read_text().splitlines()
 
@@ -74,7 +74,7 @@ def lines_of(path: Path, count: int) -> list[str]:
 # --- which requests ---
 
 
-def test_it_is_off_unless_wanted(start: Start) -> None:
+def test_the_access_log_is_off_unless_wanted(start: Start) -> None:
     server = serve(start)
     ask(server, "/", "/none")
     server.stop()
@@ -88,7 +88,7 @@ EVERYTHING = ["200 /", "404 /none", "500 /fail", "200 /slow"]
     "options, logged",
     [
         (("--access-log", "-"), EVERYTHING),
-        ((), EVERYTHING),  # a format alone asks for lines, too
+        ((), EVERYTHING),  # a format alone turns the log on, too
         (("--disable-logging",), []),
         (("--access-log", "-", "--disable-logging", "--log-4xx"), EVERYTHING[1:2]),
         (("--disable-logging", "--log-4xx", "--log-5xx", "--log-slow", "100"), EVERYTHING[1:]),
@@ -96,7 +96,7 @@ EVERYTHING = ["200 /", "404 /none", "500 /fail", "200 /slow"]
         (("--log-slow", "100", "--disable-logging"), EVERYTHING[3:]),
     ],
 )
-def test_the_decision(start: Start, options: tuple[str, ...], logged: list[str]) -> None:
+def test_which_requests_are_logged(start: Start, options: tuple[str, ...], logged: list[str]) -> None:
     server = serve(start, "--log-format", "line: %(status) %(uri)", *options)
     ask(server, "/", "/none", "/fail")
     client.get(server.directory / "app.sock", "/sleep", REQUEST_URI="/slow")
@@ -160,7 +160,8 @@ def test_all_workers_write_whole_lines_to_one_file(start: Start, tmp_path: Path)
 
 
 def test_the_master_alone_opens_the_files(start: Start, tmp_path: Path) -> None:
-    """The workers may not be allowed to: what is renamed stays theirs, also of new ones, until the master reopens."""
+    """The workers may lack the right to open them. A renamed file stays in use, also in new workers, until the master
+    opens the files again."""
     (tmp_path / "logs").mkdir()
     server = serve(
         start,
@@ -252,7 +253,7 @@ def test_lines_to_a_syslog_of_another_machine(start: Start) -> None:
         (("--access-log", "/nowhere/access.log"), r"the log file /nowhere/access.log cannot be written: No such file"),
     ],
 )
-def test_what_cannot_be_is_said_in_a_sentence(start: Start, options: tuple[str, ...], expected: str) -> None:
+def test_a_wrong_option_is_refused_in_a_sentence(start: Start, options: tuple[str, ...], expected: str) -> None:
     server = start("--socket", "app.sock", *options, "app:application", app=APP)
     server.wait_for(expected)
     assert server.wait() == 2 and len(server.lines) == 1
@@ -264,7 +265,7 @@ def test_what_cannot_be_is_said_in_a_sentence(start: Start, options: tuple[str, 
 def test_what_was_answered_a_second_before_a_kill_is_there(start: Start, tmp_path: Path) -> None:
     server = serve(start, "--access-log", "access.log", "--log-format", SHORT)
     ask(server, *["/"] * 50)
-    time.sleep(1)  # the promise is about this second
+    time.sleep(1)  # the guarantee is about this second
     os.kill(server.worker_pids()[0], Signals.SIGKILL)
     server.wait_for("was killed by SIGKILL")
     assert (tmp_path / "access.log").read_text() == "200 / 3\n" * 50
@@ -286,7 +287,7 @@ def test_a_cut_after_the_mercy_time_loses_no_line(start: Start, tmp_path: Path) 
         for path in ("/sleep", *["/until"] * 20):
             connected = stack.enter_context(client.connect(tmp_path / "app.sock"))
             connected.sendall(client.packet(path, QUERY_STRING="60"))
-        eventually(lambda: server.in_flight() == 21, "they are in flight")
+        eventually(lambda: server.in_flight() == 21, "the requests are in flight")
         server.send_signal(Signals.SIGTERM)
         (tmp_path / "go").touch()
         server.wait_for("cut after the mercy time: GET /sleep")
@@ -301,10 +302,10 @@ def test_a_full_disk_costs_the_lines_and_nothing_else(start: Start) -> None:
     ask(server, *["/"] * 10)
     assert server.stop() == 0
     dropped = [int(match[1]) for match in server.wait_for(r"(\d+) lines of the access log could not be written")]
-    assert sum(dropped) == 20 and len(dropped) <= 2  # once, and at the end
+    assert sum(dropped) == 20 and len(dropped) <= 2  # one message at the first loss, and one at the end
 
 
-def test_a_pipe_that_nobody_reads_stops_nobody(start: Start, tmp_path: Path) -> None:
+def test_a_pipe_without_a_reader_stops_no_request(start: Start, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     serve(start, "--access-log", "pipe", "--log-format", "%(uri)", workers=2)
@@ -337,7 +338,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 def test_a_stream_writes_when_there_is_room_and_never_waits(pipe: tuple[int, int]) -> None:
     stream = LineStream(pipe[1])
     lines = [f"{number:0100}" for number in range(2000)]
-    stream.put(lines)  # 200 KB, and the pipe holds 64 KiB
+    stream.put(lines)  # 200 KB; the pipe holds 64 KiB
     got = b""
     while got.count(b"\n") < 2000:
         assert select.select([pipe[0]], [], [], 20)[0]
@@ -346,7 +347,7 @@ def test_a_stream_writes_when_there_is_room_and_never_waits(pipe: tuple[int, int
     assert got.decode().splitlines() == lines and stream.dropped == 0
 
 
-def test_what_the_kernel_does_not_say_loses_no_line(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_call_of_the_kernel_loses_no_line(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     read_fd, write_fd = pipe
     stream = LineStream(write_fd)
     with monkeypatch.context() as patched:
@@ -361,7 +362,7 @@ def refuse(*_arguments: object) -> None:
     raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
 
-def test_what_nobody_reads_is_dropped_and_counted(pipe: tuple[int, int]) -> None:
+def test_lines_without_a_reader_are_dropped_and_counted(pipe: tuple[int, int]) -> None:
     stream = LineStream(pipe[1])
     for _ in range(30):
         stream.put(["x" * 99] * 1000)
@@ -388,7 +389,7 @@ def test_a_line_that_has_begun_is_ended_before_any_other(pipe: tuple[int, int]) 
 
 def test_an_error_within_a_line_costs_the_lines_after_it(pipe: tuple[int, int]) -> None:
     stream = LineStream(pipe[1])
-    stream.put(["x" * 100_000, "lost"])  # the pipe has taken a part of the first
+    stream.put(["x" * 100_000, "lost"])  # the pipe has taken a part of the first line
     usual, full = os.dup(pipe[1]), os.open("/dev/full", os.O_WRONLY)
     os.dup2(full, pipe[1])
     stream.put(["lost, too"])

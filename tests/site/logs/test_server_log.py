@@ -1,4 +1,4 @@
-"""The server log: its levels and forms, and where it goes. tests/site/logs/test_access_log.py has that of requests."""
+"""The server log: its levels, its forms, its destinations. tests/site/logs/test_access_log.py tests the access log."""
 
 import json
 import logging
@@ -80,7 +80,7 @@ def test_json_is_one_object_a_line_with_stacks_inside(start: Start) -> None:
     )
     assert failed["traceback"].startswith("Traceback (most") and failed["traceback"].endswith("ValueError: two\nlines")
     assert overdue["message"].startswith("harakiri: GET /sleep, 0.") and "time.sleep(9)" in overdue["traceback"]
-    assert "the application's own words" in server.lines  # untouched
+    assert "the application's own words" in server.lines  # unchanged
 
 
 def test_a_failed_import_is_one_object(start: Start) -> None:
@@ -97,7 +97,7 @@ def test_each_level_says_what_it_should(start: Start) -> None:
     server.stop()
     assert " DEBUG: " in server.log
     server = serve(start, "--log-level", "error", ready=False)
-    eventually(lambda: client.is_up(server.directory / "app.sock"), "it serves")
+    eventually(lambda: client.is_up(server.directory / "app.sock"), "the server serves")
     assert ask(server, "/fail") == 500
     server.stop()
     levels = {match[1] for line in server.lines if (match := re.search(r"wsgid [\w ]+ ([A-Z]+): ", line))}
@@ -129,14 +129,14 @@ def test_a_level_takes_effect_after_it_was_asked_for(
     assert capsys.readouterr().err.splitlines()[0].endswith("DEBUG: two")
 
 
-def test_a_log_that_cannot_be_written_fails_nobody(
+def test_a_log_that_cannot_be_written_makes_no_caller_fail(
     set_up: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open("/dev/full", "w") as full:
         set_up("info", False, ("file:/full",), {"/full": full.fileno()})
         log.info("still said")
     assert "still said" in capsys.readouterr().err
-    for broken in (None, full):  # `full` is closed by now
+    for broken in (None, full):  # `full` is closed now
         monkeypatch.setattr(sys, "stderr", broken)
         log.info("to nobody")
 
@@ -152,10 +152,10 @@ def test_the_journal_gets_the_priority_of_each_line(start: Start) -> None:
     server.wait_for("^<3>ValueError: two$")
     server.wait_for("^<3>lines$")
     server.wait_for("^<6>.* worker 0 .* is ready$")
-    assert "the application is imported" in server.lines  # which has no priority of ours
+    assert "the application is imported" in server.lines  # a line of the application, so wsgid adds no priority
 
 
-def test_others_get_none(start: Start) -> None:
+def test_a_log_that_is_not_the_journal_gets_no_priority(start: Start) -> None:
     server = serve(start, environ={"JOURNAL_STREAM": "1:1"})
     assert not [line for line in server.lines if line.startswith("<")]
 
@@ -175,12 +175,12 @@ def test_the_log_goes_to_files_and_is_reopened(start: Start, tmp_path: Path) -> 
     )
 
 
-def test_what_cannot_be_reopened_stays(start: Start, tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_reopened_stays_open(start: Start, tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     server = start("--socket", "app.sock", "--logto", "logs/wsgid.log", "app:application", app=APP)
     eventually(lambda: list(tmp_path.glob("logs/wsgid.log")), "there is a log")
     said = tmp_path / "logs" / "wsgid.log"
-    eventually(lambda: "is ready" in said.read_text(), "it serves")
+    eventually(lambda: "is ready" in said.read_text(), "the server serves")
     said = (tmp_path / "logs").rename(tmp_path / "moved") / "wsgid.log"
     server.send_signal(Signals.SIGUSR1)
     eventually(
@@ -188,7 +188,7 @@ def test_what_cannot_be_reopened_stays(start: Start, tmp_path: Path) -> None:
             "cannot be written: No such file or directory; choose another file; the old file stays in use"
             in said.read_text()
         ),
-        "it is said",
+        "the log says that the old file stays in use",
     )
     assert ask(server) == 200 and server.stop() == 0
     assert "the application's own words" in said.read_text()
@@ -224,18 +224,18 @@ def test_all_processes_log_to_a_syslog(start: Start, receiver: socket.socket) ->
         rf"<27>site\[{worker}\]: .* worker 0 ERROR: GET /fail: the application failed",
         next(line for line in said if "/fail" in line),
     )
-    assert said[-1] == f"<27>site[{worker}]: lines"  # a datagram a line
+    assert said[-1] == f"<27>site[{worker}]: lines"  # one datagram for each line
     assert "stdio" not in server.log and "the application failed" in server.log
 
 
-def test_a_syslog_that_is_not_there_stops_nobody(start: Start, receiver: socket.socket) -> None:
+def test_a_missing_syslog_does_not_stop_the_server(start: Start, receiver: socket.socket) -> None:
     server = serve(start, "--logger", "rsyslog:no-such-host.invalid:514,site")  # the lines go to standard error
     assert ask(server) == 200 and server.stop() == 0
 
 
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], socket.socket]]]:
-    """The path of a machine's syslog, and what starts it there."""
+    """The path of a machine's syslog, and a function that starts the syslog there."""
     made: list[socket.socket] = []
 
     def listen() -> socket.socket:
@@ -258,7 +258,7 @@ def test_a_restarted_syslog_is_found_again(local: tuple[Path, Callable[[], socke
     syslog = Syslog(to)
     with pytest.raises(FileNotFoundError):
         syslog.send(INFO, "nobody hears this")
-    with pytest.raises(OSError, match="not there"):  # and nobody looks again at once
+    with pytest.raises(OSError, match="not there"):  # it does not try again at once
         syslog.send(INFO, "nor this")
     syslog = Syslog(to)
     first = listen()
@@ -322,7 +322,7 @@ def test_a_file_may_be_named_by_its_path_alone() -> None:
         ("--logger", "file:/nowhere/x.log", "the log file /nowhere/x.log cannot be written"),
     ],
 )
-def test_what_cannot_be_is_said_in_a_sentence(start: Start, option: str, value: str, expected: str) -> None:
+def test_a_wrong_option_is_refused_in_a_sentence(start: Start, option: str, value: str, expected: str) -> None:
     server = start("--socket", "app.sock", option, value, "app:application", app=APP)
     assert server.wait() == 2
     server.wait_for(re.escape(expected))

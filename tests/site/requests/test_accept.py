@@ -1,4 +1,5 @@
-"""Who is accepted and who has a turn: connections without requests, requests that wait beside those that compute."""
+"""Which connections are accepted, and which requests run next: connections without requests, and requests that wait
+beside requests that compute."""
 
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def address(start: Start) -> Path:
     return server.directory / "app.sock"
 
 
-def test_connections_without_a_request_hold_nobody_up(start: Start) -> None:
+def test_connections_without_a_request_hold_up_no_other_request(start: Start) -> None:
     socket = address(start)
     silent = [client.connect(socket) for _ in range(40)]
     assert client.get(socket, "/fast").status == 200
@@ -48,7 +49,7 @@ def test_connections_without_a_request_hold_nobody_up(start: Start) -> None:
     assert done[0] == b"/fast" and sorted(done[1:]) == sorted(b"/%d" % number for number in range(40))
 
 
-def test_who_waits_has_a_turn_while_others_compute(start: Start) -> None:
+def test_a_request_that_waits_has_a_turn_while_others_compute(start: Start) -> None:
     socket = address(start)
     asked = []
     for path in ("/compute-long", "/wait", *["/compute"] * 15):  # all but the first are in the backlog during its 0.2 s

@@ -42,7 +42,7 @@ def flask_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
 
 
 def serving(server: Server, site: str) -> Iterator[Nginx]:
-    """nginx in front of a server that must leave nothing behind and say nothing of an exception."""
+    """nginx in front of a server. The server must leave nothing behind, and its log must contain no exception."""
     try:
         server.wait_ready(2)
         with Nginx(site, server=ROOMY) as nginx:
@@ -56,7 +56,7 @@ def serving(server: Server, site: str) -> Iterator[Nginx]:
 
 @pytest.fixture(scope="module")
 def django_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    """The example with a fresh database, an administrator (admin, secret) and its static files."""
+    """The example with a new database, an administrator (admin, secret) and its static files."""
     directory = tmp_path_factory.mktemp("django")
     site = EXAMPLES / "django_site"
     environ = {
@@ -168,7 +168,7 @@ def test_hundred_slow_visitors_wait_no_longer_than_one(flask_site: Nginx) -> Non
         started_s = time.monotonic()
         answers = list(pool.map(lambda _: requests.get(f"{flask_site.url}/slow?s=1").status_code, range(100)))
     assert answers == [200] * 100
-    assert time.monotonic() - started_s < PATIENCE_S  # 50 s, if each of the two workers served one at a time
+    assert time.monotonic() - started_s < PATIENCE_S  # 50 s, if each of the two workers served one request at a time
 
 
 # --- Django ---
@@ -267,7 +267,7 @@ def test_16_kilobytes_of_headers(django_site: Nginx) -> None:
     assert {name: answer["headers"][name] for name in headers} == headers
 
 
-# --- what a server owes to any application ---
+# --- what a server guarantees to any application ---
 
 
 def test_the_validator_of_the_standard_library_finds_nothing(site: Site) -> None:

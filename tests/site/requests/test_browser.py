@@ -1,4 +1,4 @@
-"""A visitor's browser on the example site, straight over HTTP and through nginx."""
+"""A browser that visits the example site, directly over HTTP and through nginx."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -49,7 +49,8 @@ def text(browser: WebDriver) -> str:
 
 
 def connections(port: int) -> set[str]:
-    """The clients' ends of all connections to a port of the loopback, those that have lately ended too (proc(5))."""
+    """The clients' ends of all connections to a port of the loopback, also of connections that have just ended
+    (proc(5))."""
     listed = [line.split()[1:4] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     here = f"0100007F:{port:04X}"
     return {
@@ -61,7 +62,7 @@ def connections(port: int) -> set[str]:
 
 
 def wait_for(browser: WebDriver, condition: Callable[[WebDriver], object]) -> None:
-    """While one page gives way to the next, asking for its elements may fail in many ways."""
+    """While one page is replaced by the next page, a search for its elements may fail in many ways."""
     WebDriverWait(browser, PATIENCE_S, ignored_exceptions=[WebDriverException]).until(condition)
 
 
@@ -104,5 +105,5 @@ def test_requests_share_a_connection(browser: WebDriver, url: str) -> None:
         })();
     """)
     assert asked == 20
-    # One, and those that a browser opens beforehand, in case it needs them.
+    # One connection, and connections that a browser opens in advance, in case it needs them.
     assert 1 <= len(connections(int(url.rpartition(":")[2]))) <= 3

@@ -1,6 +1,7 @@
-"""What one request leaves behind, and the next never meets: greenlets are reused, unless a request was interrupted.
+"""What a request leaves behind does not reach the next request: greenlets are used again, unless a request was
+interrupted.
 
-Each test asks one after the other, so that the worker serves the next request in the greenlet of the last one.
+Each test sends one request after the other. So the worker serves the next request in the greenlet of the last request.
 """
 
 import textwrap
@@ -67,7 +68,7 @@ APP = """
             local.cycle = Cycle()
             gevent.sleep(0.5)
 
-        # What goes on after its request.
+        # These go on after their request.
         elif path == "/forgotten":
             gevent.Timeout(0.5).start()
         elif path == "/forgotten-error":
@@ -80,7 +81,7 @@ APP = """
         elif path == "/wait":
             gevent.sleep(1)
 
-        # Ways to end.
+        # Ways in which a request ends.
         elif path == "/raises":
             raise ValueError("an Exception")
         elif path == "/harakiri":
@@ -129,7 +130,7 @@ def serve(start: Start, *options: str) -> Server:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of many tests, each of which has counts of its own."""
+    """A server of many tests. Each test has counts of its own."""
     directory = tmp_path_factory.mktemp("greenlets")
     (directory / "app.py").write_text(textwrap.dedent(APP))
     server = Server(directory, *ARGUMENTS, "app:application")
@@ -148,7 +149,7 @@ def bodies(server: Server, path: str, count: int = 3, query: str = "") -> list[b
 
 
 def over_http(server: Server, *requests: bytes) -> bytes:
-    """All that the server says to these, sent together, until it closes."""
+    """Send these requests together. Returns all that the server sends until it closes the connection."""
     with client.connect(server.directory / "http.sock") as connected:
         connected.sendall(b"".join(requests))
         return client.read_all(connected)
@@ -202,7 +203,7 @@ IS_INTERRUPTED = {
     "exits": answered("/exits", 500),
     "gevent.Timeout": answered("/timeout", 500),
     "exits in close()": answered("/late", 200),
-    "left while it is sent": left_while_it_is_sent,
+    "left while the response is sent": left_while_it_is_sent,
     "harakiri over http": answered_over_http("/harakiri", 504),
     "exits over http": answered_over_http("/exits", 500),
 }
@@ -210,7 +211,7 @@ IS_INTERRUPTED = {
 
 @pytest.mark.parametrize("how", COMES_TO_ITS_END)
 def test_thread_locals_last_as_they_do_in_a_thread_pool(shared: Server, how: str) -> None:
-    """Django keeps its database connections there (CONN_MAX_AGE)."""
+    """Django keeps its database connections in thread-locals (CONN_MAX_AGE)."""
     assert bodies(shared, "/local", query=how) == [b"1", b"2", b"3"]
     COMES_TO_ITS_END[how](shared)
     assert bodies(shared, "/local", query=how) == [b"4", b"5", b"6"]
@@ -256,7 +257,7 @@ def test_the_requests_behind_one_that_was_interrupted_are_answered_without_its_t
 
 @pytest.mark.parametrize("path", ["/reads", "/harakiri"])
 def test_a_connection_is_closed_if_the_rest_of_a_body_is_unknown(start: Start, path: str) -> None:
-    """What is left of a request that was ended must not be taken for the next request."""
+    """The rest of a request that was ended must not be taken for the next request."""
     server = serve(start, "--harakiri", "0.3", "--socket-timeout", "1", "--http-keepalive", "1")
     begun = http(path, "Content-Length: 30") + b"GET /never HTTP/1.1\r\n"
     said = over_http(server, begun)
@@ -296,7 +297,7 @@ def test_a_forgotten_time_out_expires_in_an_idle_greenlet(start: Start) -> None:
         ),
     ],
 )
-def test_what_wakes_an_idle_greenlet_is_named_and_costs_nobody_an_answer(start: Start, path: str, says: str) -> None:
+def test_a_call_that_wakes_an_idle_greenlet_is_named_and_costs_no_answer(start: Start, path: str, says: str) -> None:
     server = serve(start)
     assert client.get(address(server), path).status == 200
     server.wait_for(says)
@@ -349,7 +350,7 @@ READER = """
         body = b""
         if path == "/within":
             gevent.spawn(read)
-            gevent.sleep(0.05)  # it waits for the body when the response ends
+            gevent.sleep(0.05)  # this greenlet waits for the body when the response ends
         elif path == "/after":
             gevent.spawn_later(0.05, read)
         elif path == "/seen":
@@ -365,13 +366,15 @@ READER = """
     ("framing", "body"),
     [("Content-Length: 10", b"0123456789"), ("Transfer-Encoding: chunked", b"a\r\n0123456789\r\n0\r\n\r\n")],
 )
-def test_who_is_left_behind_reads_nothing_of_the_next_request(start: Start, framing: str, body: bytes) -> None:
+def test_a_greenlet_that_is_left_behind_reads_nothing_of_the_next_request(
+    start: Start, framing: str, body: bytes
+) -> None:
     server = start("--http", "http.sock", "app:application", app=READER).wait_ready(1)
     with client.connect(server.directory / "http.sock") as connected:
         connected.sendall(http("/after", framing) + body)
         assert connected.recv(65536).endswith(b"\r\n\r\n")
-        connected.sendall(http("/echo", "Content-Length: 5"))  # its body is not here yet
-        eventually(lambda: seen_by(server), "who is left behind has tried to read")
+        connected.sendall(http("/echo", "Content-Length: 5"))  # the body of this request has not arrived yet
+        eventually(lambda: seen_by(server), "the greenlet that is left behind has tried to read")
         connected.sendall(b"hello")
         assert connected.recv(65536).endswith(b"\r\n\r\nhello")
     assert seen_by(server) == b"the request is over, and its body with it: read it before the response ends"

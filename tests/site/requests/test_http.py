@@ -1,4 +1,4 @@
-"""HTTP/1.1 straight from the workers: connections that are kept, bodies of all kinds, and whom nobody waits for."""
+"""HTTP/1.1 directly from the workers: connections that are kept, bodies of all kinds, and clients that are too slow."""
 
 import os
 import re
@@ -279,7 +279,7 @@ def test_an_upgrade_begins_behind_the_body_of_its_request(one_server: Server, fr
     head = b"POST %b HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n"
     with connected(one_server) as connection:
         reader = Reader(connection)
-        connection.sendall(head % b"/echo" + framed)  # the application does not take it up
+        connection.sendall(head % b"/echo" + framed)  # the application does not accept the upgrade
         assert reader.response().body == b"hello"
         connection.sendall(head % b"/raw" + framed[:-2])
         connection.sendall(framed[-2:] + b"early,")
@@ -332,7 +332,7 @@ def test_limits_have_their_statuses(start: Start) -> None:
         assert Reader(connection).response().body == b"/fine"
 
 
-def test_a_thousand_slow_clients_keep_nobody_waiting_and_are_told_that_they_are_late(start: Start) -> None:
+def test_a_thousand_slow_clients_delay_no_other_client_and_get_a_408(start: Start) -> None:
     server = serve(start, "--gevent", "50", "--http-idle", "2000", "--http-head-timeout", "4")
     slow = [client.connect(server.directory / "http.sock") for _ in range(1000)]
     try:
@@ -343,7 +343,10 @@ def test_a_thousand_slow_clients_keep_nobody_waiting_and_are_told_that_they_are_
             assert Reader(connection).response().body == b"/fast"
         for connection in slow[::100]:
             assert Reader(connection).response().status == 408
-        eventually(lambda: len(psutil.Process(server.worker_pids()[0]).net_connections("unix")) < 50, "all are gone")
+        eventually(
+            lambda: len(psutil.Process(server.worker_pids()[0]).net_connections("unix")) < 50,
+            "all slow connections are closed",
+        )
     finally:
         for connection in slow:
             connection.close()
@@ -381,7 +384,7 @@ def test_more_requests_than_places_wait_their_turn(start: Start) -> None:
         assert list(pool.map(ask, range(10))) == [[b"slept"] * 3] * 10
 
 
-def test_a_reload_answers_who_is_active_and_lets_the_quiet_ones_go(start: Start) -> None:
+def test_a_reload_answers_active_connections_and_closes_quiet_connections(start: Start) -> None:
     server = serve(start)
     with connected(server) as active, connected(server) as quiet:
         active.sendall(request("/sleep?0.3"))

@@ -1,4 +1,4 @@
-"""The HTTP that the world's clients speak: curl, requests, httpx, ab and wrk, and that a reload is nothing to them."""
+"""HTTP as common clients speak it: curl, requests, httpx, ab and wrk. No client notices a reload."""
 
 import hashlib
 import re
@@ -55,12 +55,12 @@ def url(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def blocks() -> Iterator[bytes]:
-    """A body whose length nobody says beforehand: it is sent in chunks."""
+    """A body of unknown length: it is sent in chunks."""
     for at in range(0, len(BODY), 50_000):
         yield BODY[at : at + 50_000]
 
 
-# --- what each can do ---
+# --- what each client can do ---
 
 
 def curl(*arguments: str) -> str:
@@ -123,7 +123,7 @@ def test_curl_gets_the_head_alone(url: str) -> None:
     assert head.startswith("HTTP/1.1 200 OK\n") and re.search(r"Content-Length: \d\d", head)
 
 
-def test_curl_goes_on_after_a_body_that_nobody_read(url: str, body_file: str) -> None:
+def test_curl_goes_on_after_a_body_that_was_not_read(url: str, body_file: str) -> None:
     said = curl("--data-binary", "x" * 1000, f"{url}/ignore", "--next", "--silent", f"{url}/ignore")
     assert said == "not readnot read"
     assert curl("--data-binary", f"@{body_file}", f"{url}/ignore") == "not read"
@@ -152,7 +152,7 @@ def test_httpx_does_all_of_it_on_one_connection(url: str) -> None:
 
 
 def ab(url: str, *options: str) -> dict[str, int]:
-    """What ApacheBench has counted."""
+    """The numbers that ApacheBench has counted."""
     command = [apt.ensure("ab", "apache2-utils"), "-q", "-s", "20", *options, url]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return {name: int(number) for name, number in re.findall(r"(?m)^([A-Z][\w -]*):\s+(\d+)$", said)}
@@ -162,7 +162,7 @@ def ab(url: str, *options: str) -> dict[str, int]:
 def test_ab_keeps_its_connections(url: str, path: str) -> None:
     met = ab(f"{url}{path}", "-k", "-l", "-n", "500", "-c", "10")
     assert (met["Complete requests"], met["Failed requests"]) == (500, 0) and "Non-2xx responses" not in met
-    # ab speaks HTTP/1.0, which has no chunks: there the end of a connection is the end of a body of unknown length.
+    # ab speaks HTTP/1.0, which has no chunks. There, the end of the connection is the end of a body of unknown length.
     assert met["Keep-Alive requests"] == (500 if path == "/" else 0)
 
 
@@ -175,7 +175,7 @@ def test_ab_posts(url: str, body_file: str) -> None:
 
 
 def reload(server: Server) -> None:
-    """Several times; returns when the last of the old workers has gone."""
+    """Reload several times. Returns when the last of the old workers has ended."""
     for number in range(1, RELOADS + 1):
         server.send_signal(Signals.SIGHUP)
         server.wait_for(rf"worker \d+ \(generation {number}, pid \d+\) is ready", 2)
@@ -186,7 +186,7 @@ def test_wrk_meets_no_error_while_the_server_is_reloaded(server: Server, url: st
     command = [apt.ensure("wrk", "wrk"), "--threads", "1", "--connections", "20", "--duration", "60s", url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as wrk:
         reload(server)
-        wrk.send_signal(Signals.SIGINT)  # it says then what it has met
+        wrk.send_signal(Signals.SIGINT)  # now wrk prints its counts
         said, _ = wrk.communicate()
     assert "Requests/sec" in said
     assert "errors" not in said and "Non-2xx" not in said, said
@@ -220,7 +220,7 @@ def test_sessions_meet_no_error_while_the_server_is_reloaded(
         visits = [pool.submit(visit) for _ in range(4)]
         reload(server)
         ended.append(True)
-        assert all(len(visit.result()) > 1 for visit in visits)  # each has been with an old worker and a new one
+        assert all(len(visit.result()) > 1 for visit in visits)  # each session has met an old worker and a new worker
 
 
 @pytest.mark.parametrize("way", Way)

@@ -1,4 +1,5 @@
-"""What becomes of an HTTP connection: what its heads promise, what follows a refusal, and what is lost at its end.
+"""The life of an HTTP connection: what a head says about the connection, what follows a refusal, what is lost at the
+end.
 
 Each case is run over plain TCP and over TLS.
 """
@@ -89,7 +90,7 @@ APP = """
         raise ValueError("torn on purpose")
 """
 CHUNKED = {"Transfer_Encoding": "chunked"}
-ENOUGH = 256 * 1024  # more of a body that nobody reads is not waited for
+ENOUGH = 256 * 1024  # of a longer unread body, the server does not read the rest
 
 
 @dataclass
@@ -121,7 +122,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 class Client:
-    """One connection."""
+    """One connection of a client."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
@@ -136,7 +137,7 @@ class Client:
         return [self.response().body for _ in range(count)]
 
     def end(self) -> bytes:
-        """All that still comes; over TLS, a missing close_notify is an end as well."""
+        """All bytes up to the end. Over TLS, a missing close_notify is an end as well."""
         try:
             return self._reader._file.read()
         except ssl.SSLEOFError:
@@ -206,7 +207,7 @@ def test_old_clients_get_no_100(visitor: Client) -> None:
     assert visitor.send(b"abc").response().body == b"abc"
 
 
-def test_who_does_not_wait_for_its_100_keeps_its_connection(visitor: Client) -> None:
+def test_a_client_that_does_not_wait_for_its_100_keeps_its_connection(visitor: Client) -> None:
     visitor.send(head("/wait?0.05", length=3, Expect="100-continue") + b"abc")
     answer = visitor.response()
     assert answer.body == b"waited" and answer.header("Connection") is None
@@ -222,11 +223,11 @@ def test_a_body_that_was_announced_and_not_asked_for_ends_the_connection_in_the_
     assert visitor.end() == b""
 
 
-# --- what the head promises -------------------------------------------------------------------------------------------
+# --- what the head says about the connection --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [1, 1000, ENOUGH])
-def test_a_body_that_nobody_reads_is_thrown_away_if_it_is_short(visitor: Client, size: int) -> None:
+def test_an_unread_body_is_thrown_away_if_it_is_short(visitor: Client, size: int) -> None:
     visitor.send(head("/refuse", length=size))
     answer = visitor.response()
     assert answer.status == 401 and answer.header("Connection") is None
@@ -235,7 +236,7 @@ def test_a_body_that_nobody_reads_is_thrown_away_if_it_is_short(visitor: Client,
 
 
 @pytest.mark.parametrize("size", [ENOUGH + 1, 3_000_000])
-def test_if_it_is_long_the_head_says_that_the_connection_ends(visitor: Client, size: int) -> None:
+def test_if_an_unread_body_is_long_the_head_says_that_the_connection_ends(visitor: Client, size: int) -> None:
     visitor.send(head("/refuse", length=size))
     answer = visitor.response()
     assert (answer.status, answer.header("Connection")) == (401, "close")
@@ -348,7 +349,7 @@ def test_a_client_that_has_said_close_notify_gets_its_answers(site: Site) -> Non
                 incoming.write(raw.recv(65536))
         tls.write(request("/wait?0.05") + request("/last"))
         with pytest.raises(ssl.SSLWantReadError):
-            tls.unwrap()  # says that nothing more comes
+            tls.unwrap()  # tells the server that nothing more comes
         raw.sendall(outgoing.read())
         answers = b""
         while not answers.endswith(b"/last"):
@@ -363,7 +364,7 @@ def test_a_client_that_has_said_close_notify_gets_its_answers(site: Site) -> Non
 
 
 def rest(visitor: Client) -> bytes:
-    """All that still comes, and then an end of whatever kind."""
+    """All bytes up to the end of the connection, whatever kind of end it is."""
     data = b""
     try:
         while block := visitor.socket.recv(65536):
@@ -388,19 +389,19 @@ def test_a_torn_response_leaves_the_one_before_it_whole(site: Site, visitor: Cli
 
 
 @pytest.mark.parametrize("path", ["/torn", "/short"])
-def test_a_torn_response_lacks_its_end_and_that_says_enough(visitor: Client, path: str) -> None:
+def test_a_torn_response_lacks_its_end_and_the_connection_is_not_reset(visitor: Client, path: str) -> None:
     visitor.send(request(path))
     assert visitor.end().endswith((b"\r\n\r\n6\r\na part\r\n", b"\r\n\r\na part"))  # and no reset
 
 
-def test_where_the_end_of_the_connection_is_the_end_of_the_body_it_is_reset(visitor: Client) -> None:
+def test_a_torn_response_that_ends_with_its_connection_is_reset(visitor: Client) -> None:
     visitor.send(b"GET /torn HTTP/1.0\r\n\r\n")
     with pytest.raises((ConnectionResetError, ssl.SSLEOFError)):
         while visitor.socket.recv(1000):
             pass
 
 
-def test_so_it_is_if_the_body_of_its_request_breaks_off(site: Site) -> None:
+def test_a_response_that_ends_with_its_connection_is_reset_if_the_body_of_its_request_breaks_off(site: Site) -> None:
     with connected(site, "plain") as visitor:
         visitor.send(b"POST /late HTTP/1.0\r\nContent-Length: 3\r\n\r\nab")
         visitor.socket.shutdown(socket.SHUT_WR)
@@ -476,19 +477,19 @@ def test_there_is_one_server_however_it_is_spelled(visitor: Client) -> None:
         "proxy-connection=close",
     ],
 )
-def test_what_is_between_two_servers_is_not_the_application_s(visitor: Client, header: str) -> None:
+def test_the_application_cannot_set_hop_by_hop_headers(visitor: Client, header: str) -> None:
     answer = visitor.send(request(f"/headers?{header}")).response()
     assert answer.body == b"fine" and answer.header(header.partition("=")[0]) is None
     assert visitor.goes_on()
 
 
-def test_a_content_length_may_be_spelled_as_one_likes(visitor: Client) -> None:
+def test_a_content_length_may_be_spelled_in_any_case(visitor: Client) -> None:
     answer = visitor.send(request("/headers?content-LENGTH=4")).response()
     assert answer.raw.lower().count(b"content-length") == 1 and answer.body == b"fine"
     assert visitor.goes_on()
 
 
-# --- bodies that drip ---
+# --- bodies that arrive slowly ---
 
 SUM = """
     def application(environ, start_response):
@@ -500,7 +501,7 @@ SUM = """
 
 @pytest.mark.parametrize("framing", ["Content-Length: 10000\r\n", "Transfer-Encoding: chunked\r\n"])
 def test_a_body_that_drips_is_a_408(start: Start, framing: str) -> None:
-    """Each byte comes within --socket-timeout, and the request would never end."""
+    """Each byte arrives within --socket-timeout. Without --body-rate, the request would never end."""
     server = start(
         "--http", "http.sock", "--socket-timeout", "0.5", "--body-rate", "1000", "app:application", app=SUM
     ).wait_ready(1)

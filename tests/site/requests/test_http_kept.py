@@ -1,4 +1,4 @@
-"""Connections that a proxy shares: a request that leaves its body unread must not cost another visitor a 502."""
+"""Connections that a proxy shares: a request that leaves its body unread must not cause a 502 for another client."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ APP = """
         path = environ["PATH_INFO"]
         status = {"/upload": "401 Unauthorized", "/too-large": "413 Content Too Large"}.get(path, "200 OK")
         if path == "/":
-            environ["wsgi.input"].read()  # or nginx, if it does not buffer, closes the connection to its own client
+            environ["wsgi.input"].read()  # otherwise nginx without buffering closes the connection to its client
         start_response(status, [("Content-Length", "2")])
         return [b"ok"]
 """
@@ -45,7 +45,7 @@ def pieces(size: int) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("buffering", ["on", "off"])
-def test_uploads_that_are_refused_cost_nobody_else_an_answer(start: Start, buffering: str) -> None:
+def test_uploads_that_are_refused_cost_no_other_client_an_answer(start: Start, buffering: str) -> None:
     server = start("--http", "127.0.0.1:0", "app:application", app=APP).wait_ready(1)
     (said,) = server.wait_for(r"listens on 127.0.0.1:(\d+)")
     ended: list[bool] = []
@@ -59,7 +59,7 @@ def test_uploads_that_are_refused_cost_nobody_else_an_answer(start: Start, buffe
         return answers
 
     def ask(url: str) -> list[int]:
-        with requests.Session() as session:  # of POST: nginx tries no other connection for it once it is sent
+        with requests.Session() as session:  # for POST: nginx does not send a POST again over another connection
             return [session.post(f"{url}/", data=b"a").status_code for _ in range(UNRELATED // 3)]
 
     with Nginx(SITE % (int(said[1]), buffering)) as nginx, ThreadPoolExecutor(6) as pool:

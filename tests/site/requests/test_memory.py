@@ -1,4 +1,5 @@
-"""What clients can make a worker hold: SECURITY.md's first promise, with as many clients as the options let in."""
+"""How much memory clients can make a worker hold: SECURITY.md's first promise, with as many clients as options
+allow."""
 
 import select
 import socket
@@ -13,7 +14,7 @@ from tests.support.server import Server
 
 IDLE, PLACES, HEAD_BYTES = 200, 50, 65536
 EACH_BYTES = HEAD_BYTES + 32768  # the promise: a head, and what a connection needs beside it
-CLIENTS = IDLE + PLACES + 20  # some more than are let in
+CLIENTS = IDLE + PLACES + 20  # more clients than the server accepts
 
 APP = """
     import time
@@ -32,7 +33,7 @@ CHUNKED = b"POST /read HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n
 
 
 def fields(client: int, count: int, size_bytes: int) -> bytes:
-    """Fields whose names and values no other client has."""
+    """Fields whose names and values no other client sends."""
     return b"".join(b"X-%d-%d: %d%s\r\n" % (client, field, client, b"v" * size_bytes) for field in range(count))
 
 
@@ -41,7 +42,7 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
     "heads of many small fields": lambda client: GET + fields(client, 90, 1),
     "whole heads, in flight and waiting": lambda client: GET + fields(client, 7, 8000) + b"\r\n",
     "pipelined requests": lambda client: b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 10_000,
-    "bodies that nobody reads": lambda client: (
+    "bodies that the application does not read": lambda client: (
         b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n" + b"b" * 500_000
     ),
     "chunk extensions": lambda client: CHUNKED + b"1;" + b"e" * 60_000,
@@ -50,7 +51,7 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
 
 
 def send_all(stack: ExitStack, server: Server, shape: Callable[[int], bytes]) -> None:
-    """Have all clients send at once, for as long as the server takes something; none of them reads."""
+    """All clients send at the same time, as long as the server reads. No client reads."""
     poller = select.poll()
     unsent: dict[int, tuple[socket.socket, memoryview]] = {}
     for number in range(CLIENTS):
@@ -63,7 +64,7 @@ def send_all(stack: ExitStack, server: Server, shape: Callable[[int], bytes]) ->
             client, data = unsent[fd]
             try:
                 unsent[fd] = client, data[client.send(data[:65536]) :]
-            except OSError:  # refused, and closed
+            except OSError:  # the server has refused the client and closed the connection
                 unsent[fd] = client, data[:0]
             if not unsent[fd][1]:
                 poller.unregister(fd)

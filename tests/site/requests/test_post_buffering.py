@@ -1,4 +1,4 @@
-"""wsgi.input as applications use it that want to seek: it says when it cannot, and with --post-buffering it can."""
+"""wsgi.input in applications that need seek: it says when it cannot seek, and with --post-buffering it can."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ from tools.nginx import Nginx
 
 pytestmark = pytest.mark.hot
 
-# As Zope's form parser does: it goes back to where the stream was, if the stream says where that is.
+# As Zope's form parser does: it seeks back to the earlier position, if the stream has a position.
 APP = """
     import hashlib, os, stat
     from pathlib import Path
@@ -87,18 +87,19 @@ def said(answer: client.Answer, body: bytes) -> list[str]:
     return rest
 
 
-def test_without_it_a_body_of_any_size_and_kind_is_read_by_who_would_rather_seek(start: Start) -> None:
+def test_without_the_option_an_application_that_prefers_to_seek_reads_any_body(start: Start) -> None:
     server = serve(start)
     for way in WAYS:
         for size in SIZES:
             body = os.urandom(size)
             told, *_ = said(way(server.directory, body), body)
-            assert told == ("seeks" if way is over_uwsgi and size == 10 else "streams")  # that came with its head
+            assert told == ("seeks" if way is over_uwsgi and size == 10 else "streams")  # this body came with its head
     assert server.stop() == 0
 
 
-def test_with_it_each_body_is_a_file_that_can_seek(start: Start) -> None:
-    """In memory up to the limit; above it in a file without a name. What came in chunks has a length now."""
+def test_with_the_option_each_body_is_a_file_that_can_seek(start: Start) -> None:
+    """In memory up to the limit, above the limit in a file without a name. A body that came in chunks has a length
+    now."""
     server = serve(start, "--post-buffering", "100k")
     for way in WAYS:
         for size in (10, 60_000, *SIZES):
@@ -181,7 +182,8 @@ def test_a_client_that_leaves_within_its_body_is_no_request(start: Start) -> Non
     server = serve(start, "--post-buffering", "1k")
     with start_body(server, 10_000, 5_000):
         pass
-    assert said(over_http(server.directory, b"y" * 5000), b"y" * 5000)[0] == "seeks"  # the worker takes them in order
+    # the worker takes the requests in order
+    assert said(over_http(server.directory, b"y" * 5000), b"y" * 5000)[0] == "seeks"
     assert len(list(server.directory.glob("called"))) == 1
     eventually(lambda: not open_bodies(server), "the file of the broken body is gone")
     server.stop()
@@ -189,12 +191,12 @@ def test_a_client_that_leaves_within_its_body_is_no_request(start: Start) -> Non
 
 
 def open_bodies(server: Server) -> list[str]:
-    """The temporary files that the workers hold; they have no names."""
+    """The temporary files that the workers hold. These files have no names."""
     found = []
     for pid in server.worker_pids():
         for fd in Path(f"/proc/{pid}/fd").iterdir():
             target = os.readlink(fd) if fd.is_symlink() else ""
-            if target.endswith("(deleted)") and "memfd:" not in target and int(fd.name) > 2:  # those are pytest's
+            if target.endswith("(deleted)") and "memfd:" not in target and int(fd.name) > 2:  # pytest's own descriptors
                 found.append(target)
     return found
 
@@ -208,7 +210,8 @@ def test_a_body_that_stands_still_is_given_up(start: Start) -> None:
 
 
 def test_the_time_in_which_a_body_arrives_is_not_the_applications(start: Start) -> None:
-    """As in uWSGI, harakiri counts from the call: a slow visitor's upload is not the application's fault."""
+    """As in uWSGI, harakiri counts from the call of the application: the application is not to blame for a slow
+    upload."""
     server = serve(start, "--post-buffering", "1k", "--harakiri", "0.4")
     body = b"x" * 8_000
     with start_body(server, len(body), 0, "Connection: close") as connection:
@@ -240,7 +243,7 @@ def test_a_body_that_breaks_the_protocol_never_reaches_the_application(start: St
 @pytest.mark.parametrize("way", WAYS)
 def test_a_full_disk_is_a_507_and_one_sentence(start: Start, tmp_path: Path, way: Way) -> None:
     (tmp_path / "tmp").mkdir()
-    # A file that may not grow beyond 1000 KiB stands for the disk (setrlimit(2), RLIMIT_FSIZE; Python ignores SIGXFSZ).
+    # A file that may not grow beyond 1000 KiB plays the full disk (setrlimit(2), RLIMIT_FSIZE; Python ignores SIGXFSZ).
     small = f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({1000 * KB}, {1000 * KB}))\n"
     server = start(
         "--socket",

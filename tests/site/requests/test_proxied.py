@@ -1,4 +1,4 @@
-"""HTTP behind a load balancer: PROXY headers, X-Forwarded-* and Forwarded, against a real server."""
+"""HTTP behind a load balancer: PROXY headers, X-Forwarded-* and Forwarded, with a real server."""
 
 import re
 import socket
@@ -96,7 +96,7 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     ],
 )
 @pytest.mark.parametrize("which", [0, 1])
-def test_the_client_is_whom_the_header_names(proxied: Site, header: bytes, which: int) -> None:
+def test_the_client_is_the_address_in_the_header(proxied: Site, header: bytes, which: int) -> None:
     said = ask(proxied.addresses[which], before=header)
     assert (said["REMOTE_ADDR"], said["REMOTE_PORT"], said["SERVER_PORT"]) == ("192.0.2.1", "56324", "443")
 
@@ -106,7 +106,7 @@ def test_a_health_check_comes_from_the_load_balancer_itself(proxied: Site, heade
     address = proxied.addresses[0]
     said = ask(address, before=header)
     assert said["REMOTE_ADDR"] == "127.0.0.1" and isinstance(address, tuple) and said["SERVER_PORT"] == str(address[1])
-    with client.connect(address) as connected:  # one that only connects
+    with client.connect(address) as connected:  # a client that only connects
         connected.sendall(header)
         connected.shutdown(socket.SHUT_WR)
         assert client.read_all(connected) == b""
@@ -128,7 +128,7 @@ def test_the_header_may_come_in_pieces(proxied: Site) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "which"), [("http", 0), ("https", 2)])
-def test_curl_speaks_it(proxied: Site, scheme: str, which: int) -> None:
+def test_curl_sends_the_proxy_header(proxied: Site, scheme: str, which: int) -> None:
     address = proxied.addresses[which]
     assert isinstance(address, tuple)
     done = subprocess.run(
@@ -148,7 +148,7 @@ def test_curl_speaks_it(proxied: Site, scheme: str, which: int) -> None:
     assert f"wsgi.url_scheme={scheme}" in done.stdout
 
 
-def test_it_comes_before_the_handshake(proxied: Site) -> None:
+def test_the_proxy_header_comes_before_the_handshake(proxied: Site) -> None:
     context = ssl.create_default_context(cafile=str(proxied.server.directory / "ca.pem"))
     connected = client.connect(proxied.addresses[2])
     connected.sendall(SIGNATURE + b"\x21\x11" + struct.pack("!H4s4sHH", 12, b"\xc0\0\x02\x01", b"\1\1\1\1", 5, 443))
@@ -171,13 +171,13 @@ def test_without_a_valid_header_there_is_no_answer(proxied: Site, data: bytes, c
     try:
         assert client.exchange(proxied.addresses[0], data) == b""
     except ConnectionResetError:
-        pass  # what was not read
+        pass  # some bytes were not read, so the connection is reset
     proxied.server.wait_for(rf"refused a packet from 127.0.0.1:\d+: .*{re.escape(complaint)}", since=before)
     assert len(proxied.server.lines) == before + 1
 
 
 @pytest.mark.parametrize("data", [b"PROXY TCP4 192.0.2.1", b""])
-def test_a_header_that_does_not_come_is_not_waited_for(start: Start, data: bytes) -> None:
+def test_a_header_that_does_not_come_is_waited_for_only_until_its_time_out(start: Start, data: bytes) -> None:
     server = start(
         "--http", "127.0.0.1:0", "--proxy-protocol", "--http-head-timeout", "0.5", "app:application", app=APP
     ).wait_ready(1)
@@ -194,7 +194,7 @@ def test_a_refused_request_is_its_client_s(proxied: Site) -> None:
     proxied.server.wait_for(r"refused a packet from 192.0.2.1:5 \(by 127.0.0.1:\d+\): a request has the invalid method")
 
 
-def test_who_is_not_listed_has_no_say(start: Start) -> None:
+def test_a_peer_that_is_not_listed_is_refused(start: Start) -> None:
     server = start(
         "--http",
         "127.0.0.1:0",
@@ -214,7 +214,7 @@ def test_who_is_not_listed_has_no_say(start: Start) -> None:
     server.wait_for("refused a packet from .*: it is not in --forwarded-allow-ips", 2)
 
 
-def test_a_client_that_the_header_names_is_not_believed_for_it(proxied: Site) -> None:
+def test_a_client_in_the_header_is_not_trusted_for_it(proxied: Site) -> None:
     said = ask(
         proxied.addresses[0], "X-Forwarded-For: 203.0.113.9", before=b"PROXY TCP4 192.0.2.1 198.51.100.7 5 443\r\n"
     )
@@ -255,14 +255,14 @@ def test_the_other_headers_count_if_they_are_named(start: Start) -> None:
     assert (said["REMOTE_ADDR"], said["wsgi.url_scheme"], said["HTTP_HOST"]) == ("192.0.2.1", "https", "a.org")
 
 
-def test_a_name_of_a_header_that_is_none_is_said_at_once(start: Start) -> None:
+def test_an_unknown_name_of_a_header_is_refused_at_the_start(start: Start) -> None:
     server = start("--http", "127.0.0.1:0", "--forwarded-headers", "x-real-ip", "app:application", app=APP)
     assert server.wait() == 2
     server.wait_for("--forwarded-headers 'x-real-ip' cannot be used: expected some of x-forwarded-for")
 
 
 @pytest.mark.parametrize("listed", ["", "10.0.0.0/8", "192.0.2.1"])
-def test_from_anybody_else_they_change_nothing(start: Start, listed: str) -> None:
+def test_headers_from_other_peers_change_nothing(start: Start, listed: str) -> None:
     server = start(
         "--http", "127.0.0.1:0", "--http", "http.sock", "--forwarded-allow-ips", listed, "app:application", app=APP
     ).wait_ready(1)
@@ -274,7 +274,7 @@ def test_from_anybody_else_they_change_nothing(start: Start, listed: str) -> Non
         assert ask(unix, *headers)["REMOTE_ADDR"] == ""
 
 
-def test_everybody_may_be_believed(start: Start) -> None:
+def test_every_peer_may_be_trusted(start: Start) -> None:
     server = start("--http", "127.0.0.1:0", "--forwarded-allow-ips", "*", "app:application", app=APP).wait_ready(1)
     assert ask(addresses(server)[0], *FORWARDED)["REMOTE_ADDR"] == "203.0.113.9"
 
@@ -287,7 +287,7 @@ def test_each_request_of_a_connection_has_its_own_client(start: Start) -> None:
 
 
 def test_uwsgi_packets_are_not_touched(start: Start) -> None:
-    """There, nginx says REMOTE_ADDR."""
+    """In a uwsgi packet, REMOTE_ADDR comes from nginx."""
     server = start(
         "--socket", "app.sock", "--forwarded-allow-ips", "*", "--proxy-protocol", "app:application", app=APP
     ).wait_ready(1)
@@ -295,7 +295,7 @@ def test_uwsgi_packets_are_not_touched(start: Start) -> None:
     assert said["REMOTE_ADDR"] == "127.0.0.1"
 
 
-def test_a_wrong_list_is_said_at_once(start: Start) -> None:
+def test_a_wrong_list_is_refused_at_the_start(start: Start) -> None:
     server = start("--http", "127.0.0.1:0", "--forwarded-allow-ips", "lb.example.org", "app:application", app=APP)
     assert server.wait() == 2
     server.wait_for("--forwarded-allow-ips 'lb.example.org' cannot be used: expected addresses and networks")

@@ -1,8 +1,8 @@
-"""RFC 9112, section by section, and the parts of RFC 9110 that it needs: what is sent, and what has to come back.
+"""RFC 9112, section by section, and the parts of RFC 9110 that it needs: the bytes that are sent, and the answers.
 
-Each row is asked of a real server in both forms, over TCP and over TLS.  Behind what a row sends, PROBE is sent: it is
-answered if the connection goes on, and never if the connection is closed.  A row without the number of an RFC in front
-of its section is of RFC 9112.
+Each row is sent to a real server, in both forms, over TCP and over TLS. PROBE is sent behind the bytes of a row. PROBE
+is answered if the connection goes on, and not answered if the connection is closed. If the section of a row names no
+RFC, it is a section of RFC 9112.
 """
 
 import socket
@@ -44,12 +44,12 @@ class Row:
     """One rule.
 
     Args:
-        section: of RFC 9112, if no other RFC is named.
-        rule: what is asked for, in words.
-        sent: these bytes, then PROBE.
-        answers: the statuses, or the bodies of answers with 200, as `application` writes them.
+        section: the section, of RFC 9112 if no other RFC is named.
+        rule: the rule in words.
+        sent: these bytes, followed by PROBE.
+        answers: the statuses; for answers with 200 the bodies, as `application` writes them.
         kept: whether the connection goes on.
-        bodiless: whether the answers are to HEAD.
+        bodiless: whether the answers are answers to HEAD.
     """
 
     section: str
@@ -94,7 +94,8 @@ ROWS = [
     Row("2.3", "RTSP is no HTTP", b"GET / RTSP/1.0\r\nHost: a\r\n\r\n", [400]),
     Row("2.3", "ICE is no HTTP", b"SOURCE / ICE/1.1\r\nHost: a\r\n\r\n", [400]),
     Row("2.3", "one digit on each side of the point", b"GET / HTTP/1.10\r\nHost: a\r\n\r\n", [400]),
-    # SHOULD be served as 1.1; refused, as no sender of 1.2 exists, and who reads it otherwise would read other lengths.
+    # RFC 9112 says: SHOULD be served as 1.1. It is refused: no client sends 1.2, and another reader could read other
+    # lengths.
     Row("2.3", "a minor version that does not exist", b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", [505]),
     Row("RFC 9110, 15.6.6", "another major version", b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", [505]),
     Row("RFC 9113, 3.4", "the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [505]),
@@ -291,7 +292,7 @@ ROWS = [
     Row("6.3", "two lengths that differ", POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", [400]),
     Row(
         "6.3",
-        "a body that nobody reads is no request",
+        "a body that is not read is no request",
         b"POST /ignored HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(PROBE), PROBE),
         ["ignored"],
         KEPT,
@@ -414,7 +415,7 @@ ROWS = [
     ),
     Row(
         "RFC 9110, 7.8",
-        "an Upgrade that nobody takes up",
+        "an Upgrade that the application does not accept",
         GET + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
         [said()],
         KEPT,
@@ -442,7 +443,7 @@ ROWS = [
     ),
     Row(
         "RFC 9110, 10.1.1",
-        "who expects a 100 and sends the body at once",
+        "a client that expects a 100 and sends the body at once",
         POST + b"Expect: 100-Continue\r\nContent-Length: 1\r\n\r\nb",
         [said("POST", body="b")],
         KEPT,

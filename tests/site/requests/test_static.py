@@ -1,4 +1,4 @@
-"""--static-map: files beside the application, and no way out of their directory."""
+"""--static-map: files beside the application. No path leads out of their directory."""
 
 import os
 from pathlib import Path
@@ -58,7 +58,7 @@ HIDDEN = (".env", ".git/config", "css/.htpasswd", "css/disguised.css", ".well-kn
 
 
 @pytest.mark.parametrize("option", [[], ["--static-hidden"]])
-def test_what_is_hidden_is_sent_only_if_it_is_asked_for(start: Start, tmp_path: Path, option: list[str]) -> None:
+def test_hidden_files_are_sent_only_with_the_option(start: Start, tmp_path: Path, option: list[str]) -> None:
     files = tmp_path / "files"
     for name in (".env", ".git/config", "css/.htpasswd", ".well-known/security.txt", ".well-known/.secret"):
         (files / name).parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def test_a_file_is_sent_with_its_type_and_validators(server: Server) -> None:
     assert get(server, "/static/big.bin").body == TEXT
     assert get(server, "/static/empty.txt").body == b""
     assert get(server, "/static/archive.tar.gz").header("Content-Type") == "application/gzip"
-    assert get(server, "/static/\u00c3\u00bcber.txt").body == b"unicode"  # utf-8 as latin-1: PEP 3333
+    assert get(server, "/static/\u00c3\u00bcber.txt").body == b"unicode"  # UTF-8 as latin-1: PEP 3333
     head = get(server, "/static/big.bin", REQUEST_METHOD="HEAD")
     assert head.body == b"" and head.header("Content-Length") == str(len(TEXT))
 
@@ -106,11 +106,11 @@ def test_a_file_is_sent_with_its_type_and_validators(server: Server) -> None:
         "/static/%2e%2e/secret",
     ],
 )
-def test_what_is_no_file_there_is_the_applications(server: Server, path: str) -> None:
+def test_a_path_without_a_file_goes_to_the_application(server: Server, path: str) -> None:
     assert get(server, path).body == b"the application"
 
 
-def test_other_methods_are_the_applications(server: Server) -> None:
+def test_other_methods_go_to_the_application(server: Server) -> None:
     assert get(server, "/static/big.bin", REQUEST_METHOD="POST").body == b"the application"
 
 
@@ -119,7 +119,7 @@ def test_links_lead_where_they_may(server: Server) -> None:
     assert get(server, "/static/shared/logo.svg").body == b"<svg/>"
 
 
-def test_who_has_it_already_gets_a_304(server: Server) -> None:
+def test_a_client_that_has_the_file_already_gets_a_304(server: Server) -> None:
     first = get(server, "/static/css/site.css")
     etag, modified = first.header("ETag") or "", first.header("Last-Modified") or ""
     for headers in (

@@ -1,4 +1,4 @@
-"""Time-outs end what is overdue, and nothing else: also in a worker that leaves, or that was held up."""
+"""Time-outs end requests that are overdue, and no others. This also holds in a worker that leaves or was held up."""
 
 import fcntl
 import socket
@@ -29,7 +29,7 @@ def application(environ, start_response):
         time.sleep(seconds)
     elif path == "/spin":
         spin(seconds)
-    elif path == "/stutter":  # it lets the others run in between
+    elif path == "/stutter":  # other requests run in between
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             spin(0.4)
@@ -77,15 +77,13 @@ def address(server: Server) -> Path:
     return server.directory / "app.sock"
 
 
-def among(
-    server: Server, path: str, seconds: str, innocents: int = 32, they_take: str = "2"
-) -> tuple[bytes, list[int]]:
-    """One culprit among innocents that sleep: its raw answer, and their statuses."""
-    with ThreadPoolExecutor(innocents + 1) as pool:
-        others = [pool.submit(client.get, address(server), "/sleep", QUERY_STRING=they_take) for _ in range(innocents)]
-        eventually(lambda: server.in_flight() == innocents, "all innocents are in flight")
-        culprit = pool.submit(client.exchange, address(server), client.packet(path, QUERY_STRING=seconds))
-        return culprit.result(), [future.result().status for future in others]
+def among(server: Server, path: str, seconds: str, sleepers: int = 32, sleep_s: str = "2") -> tuple[bytes, list[int]]:
+    """One overdue request among requests that sleep. Returns its raw answer, and the statuses of the other requests."""
+    with ThreadPoolExecutor(sleepers + 1) as pool:
+        others = [pool.submit(client.get, address(server), "/sleep", QUERY_STRING=sleep_s) for _ in range(sleepers)]
+        eventually(lambda: server.in_flight() == sleepers, "all other requests are in flight")
+        overdue = pool.submit(client.exchange, address(server), client.packet(path, QUERY_STRING=seconds))
+        return overdue.result(), [future.result().status for future in others]
 
 
 def test_a_request_that_sleeps_too_long_gets_a_504_and_its_neighbours_live(start: Start) -> None:
@@ -143,33 +141,33 @@ def test_a_time_out_after_the_head_cuts_the_response(start: Start) -> None:
     server.wait_for("harakiri: GET /late")
 
 
-def test_slow_requests_are_nobodys_business_without_harakiri(start: Start) -> None:
+def test_slow_requests_are_not_ended_without_harakiri(start: Start) -> None:
     server = serve(start, "--hub-timeout", "0.3", "--hub-warn", "0.2")
     assert client.get(address(server), "/sleep", QUERY_STRING="2").status == 200
     assert "event loop" not in server.log and "harakiri" not in server.log
 
 
-# --- what a request could not run in is not its own time ---
+# --- time in which a request could not run does not count ---
 
 
-def test_who_waits_beside_a_request_that_holds_the_loop_does_not_pay_for_it(start: Start) -> None:
-    server = serve(start, "--harakiri", "4")  # which is --hub-timeout, too
-    raw, others = among(server, "/spin", "60", innocents=15, they_take="2")
+def test_a_request_that_waits_does_not_pay_for_another_that_holds_the_loop(start: Start) -> None:
+    server = serve(start, "--harakiri", "4")  # this sets --hub-timeout, too
+    raw, others = among(server, "/spin", "60", sleepers=15, sleep_s="2")
     assert client.parse(raw).status == 504 and others == [200] * 15
     server.wait_for("held up for .* by GET /spin")
     assert "GET /sleep" not in server.log
 
 
-def test_who_holds_the_loop_again_and_again_pays_for_its_own_time(start: Start) -> None:
+def test_a_request_that_holds_the_loop_again_and_again_pays_for_its_own_time(start: Start) -> None:
     server = serve(start, "--harakiri", "4", "--hub-timeout", "30")
-    raw, others = among(server, "/stutter", "60", innocents=15, they_take="2")
+    raw, others = among(server, "/stutter", "60", sleepers=15, sleep_s="2")
     assert client.parse(raw).status == 504 and others == [200] * 15
     server.wait_for("harakiri: GET /stutter")
     assert server.log.count("harakiri") == 1
 
 
 def held_up(server: Server, seconds: str) -> None:
-    """Hold up the loop, beside whatever else is going on."""
+    """Hold up the loop while other requests run."""
     assert client.get(address(server), "/spin", QUERY_STRING=seconds).status == 200
 
 
@@ -198,7 +196,7 @@ def test_a_body_that_is_on_its_way_is_not_late_because_the_loop_was_held_up(star
     ).wait_ready(1)
     with client.connect(address(server)) as connected:
         connected.sendall(client.packet("/read", b"x" * 200_000)[:-1])
-        eventually(lambda: server.in_flight() == 1, "the body is there, but for its end")
+        eventually(lambda: server.in_flight() == 1, "the body is there, except its end")
         held_up(server, "3.5")
         connected.sendall(b"x")
         assert client.parse(client.read_all(connected)).status == 200
@@ -220,10 +218,10 @@ def test_the_mercy_time_does_not_pass_while_the_loop_is_held_up(start: Start) ->
     server = serve(start, "--worker-reload-mercy", "1")
     with ThreadPoolExecutor(2) as pool:
         innocent = pool.submit(client.get, address(server), "/sleep", QUERY_STRING="0.7")
-        culprit = pool.submit(client.get, address(server), "/later", QUERY_STRING="5")
-        eventually(lambda: server.in_flight() == 2, "both are in flight")
+        overdue = pool.submit(client.get, address(server), "/later", QUERY_STRING="5")
+        eventually(lambda: server.in_flight() == 2, "both requests are in flight")
         assert server.stop() == 0
-        assert [innocent.result().status, culprit.result().status] == [200, 200]
+        assert [innocent.result().status, overdue.result().status] == [200, 200]
     assert "cut after" not in server.log and "overdue" not in server.log
 
 
@@ -234,7 +232,7 @@ def test_what_is_cut_after_the_mercy_time_can_clean_up_and_is_answered(start: St
     server = serve(start, "--worker-reload-mercy", "0.5")
     with ThreadPoolExecutor(1) as pool:
         cut = pool.submit(client.get, address(server), "/clean", QUERY_STRING="60")
-        eventually(lambda: server.in_flight() == 1, "it is in flight")
+        eventually(lambda: server.in_flight() == 1, "the request is in flight")
         assert server.stop() == 0
         assert cut.result().status == 504
     server.wait_for("cut after the mercy time: GET /clean")
@@ -247,10 +245,10 @@ def test_a_request_that_blocks_a_leaving_worker_is_ended_and_its_neighbour_answe
         fcntl.flock(file, fcntl.LOCK_EX)
         innocent = pool.submit(client.get, address(server), "/sleep", QUERY_STRING="2")
         eventually(lambda: server.in_flight() == 1, "the neighbour is in flight")
-        culprit = pool.submit(client.get, address(server), "/locked")
-        eventually(lambda: server.in_flight() == 2, "the culprit is in flight")
+        overdue = pool.submit(client.get, address(server), "/locked")
+        eventually(lambda: server.in_flight() == 2, "the blocking request is in flight")
         server.send_signal(Signals.SIGTERM)
-        assert [culprit.result().status, innocent.result().status] == [504, 200]
+        assert [overdue.result().status, innocent.result().status] == [504, 200]
     assert server.wait() == 0
     server.wait_for("held up for .* by GET /locked")
     assert "killed" not in server.log
@@ -260,14 +258,14 @@ def test_a_leaving_worker_that_is_stuck_in_c_is_killed_before_its_mercy_time_is_
     server = serve(start, "--hub-timeout", "0.5", "--worker-reload-mercy", "600")
     with client.connect(address(server)) as connected:
         connected.sendall(client.packet("/stuck"))
-        eventually(lambda: server.in_flight() == 1, "it is in flight")
+        eventually(lambda: server.in_flight() == 1, "the request is in flight")
         server.send_signal(Signals.SIGTERM)
         server.wait_for(r"worker 0 .* was killed by SIGABRT with 1 requests in flight")
     assert server.wait() == 0
 
 
 def test_a_client_that_never_reads_is_ended_all_the_same_after_the_loop_was_held_up(start: Start) -> None:
-    """Deadlines move; they do not go away."""
+    """Deadlines move, and still end the request."""
     server = start(
         "--socket",
         "app.sock",

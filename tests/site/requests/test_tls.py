@@ -1,4 +1,4 @@
-"""TLS: visitors with --https, nginx's suwsgi:// with --ssl-socket; real certificates, real clients."""
+"""TLS: clients with --https, and nginx's suwsgi:// with --ssl-socket. Certificates and clients are real."""
 
 import hashlib
 import os
@@ -70,7 +70,7 @@ class Site:
     server: Server
     plain: TcpAddress
     https: TcpAddress
-    guarded: TcpAddress  # https for whom has a certificate
+    guarded: TcpAddress  # https for clients that have a certificate
     uwsgi: TcpAddress
     guarded_uwsgi: TcpAddress
 
@@ -114,7 +114,7 @@ def connect(address: TcpAddress, context: ssl.SSLContext) -> ssl.SSLSocket:
 
 
 def ask(address: TcpAddress, context: ssl.SSLContext, path: str = "/", more: str = "") -> client.Answer:
-    """One request with `Connection: close`; the end has to be said by close_notify."""
+    """One request with `Connection: close`. The server has to end with close_notify."""
     with connect(address, context) as connected:
         connected.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n{more}\r\n".encode())
         return client.parse(client.read_all(connected))
@@ -125,7 +125,7 @@ def environ(answer: client.Answer | requests.Response) -> dict[str, str]:
     return dict(line.split("=", 1) for line in body.decode("latin-1").split("\n") if "=" in line)
 
 
-# --- visitors ---------------------------------------------------------------------------------------------------------
+# --- clients ----------------------------------------------------------------------------------------------------------
 
 
 def test_curl_is_served(site: Site, authority: Authority) -> None:
@@ -197,7 +197,7 @@ def test_a_file_is_sent_without_sendfile(site: Site, authority: Authority) -> No
 
 
 def test_requests_within_one_record_are_all_answered(site: Site, authority: Authority) -> None:
-    """The socket is not readable any more: what OpenSSL holds has to be looked for."""
+    """The socket is no longer readable, because OpenSSL already holds the bytes: the server has to ask OpenSSL."""
     with connect(site.https, authority.context()) as connected:
         connected.sendall(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n" * 3 + b"GET /2 HTTP/1.0\r\n\r\n")
         answered = client.read_all(connected)
@@ -234,16 +234,16 @@ def test_many_at_once(site: Site, authority: Authority) -> None:
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_end_is_said(site: Site, authority: Authority) -> None:
+def test_a_response_ends_with_close_notify(site: Site, authority: Authority) -> None:
     assert ask(site.https, authority.context()).status == 200  # suppress_ragged_eofs=False
 
 
-def test_a_torn_response_ends_without_a_word(site: Site, authority: Authority) -> None:
+def test_a_torn_response_ends_without_close_notify(site: Site, authority: Authority) -> None:
     with pytest.raises((ssl.SSLEOFError, ConnectionResetError)):
         ask(site.https, authority.context(), "/torn")
 
 
-def test_a_quiet_connection_is_closed_with_a_word(start: Start, authority: Authority) -> None:
+def test_a_quiet_connection_is_closed_with_close_notify(start: Start, authority: Authority) -> None:
     server = start("--https", files(authority), "--http-keepalive", "1", "app:application", app=APP).wait_ready(1)
     with connect(server.tcp_addresses()[0], authority.context()) as connected:
         connected.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -262,7 +262,9 @@ def test_a_client_certificate_is_in_the_environ(site: Site, authority: Authority
     assert int(said["SSL_CLIENT_M_SERIAL"], 16) and said["SSL_CLIENT_CERT"].startswith("-----BEGIN CERTIFICATE-----")
 
 
-def test_who_has_none_or_a_stranger_s_is_refused(site: Site, authority: Authority, tmp_path: Path) -> None:
+def test_a_client_without_a_certificate_of_the_authority_is_refused(
+    site: Site, authority: Authority, tmp_path: Path
+) -> None:
     with pytest.raises((ssl.SSLError, ConnectionResetError)):
         ask(site.guarded, authority.context())
     site.server.wait_for("the TLS handshake has failed: peer did not return a certificate")
@@ -274,16 +276,16 @@ def test_who_has_none_or_a_stranger_s_is_refused(site: Site, authority: Authorit
     site.server.wait_for("the TLS handshake has failed: certificate verify failed")
 
 
-# --- who speaks something else, or nothing ----------------------------------------------------------------------------
+# --- other protocols, and silence -------------------------------------------------------------------------------------
 
 
-def test_plain_http_is_told_so(site: Site) -> None:
+def test_plain_http_gets_an_answer_that_says_so(site: Site) -> None:
     answer = client.parse(client.exchange(site.https, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     assert answer.status == 400 and b"ask for https:// here" in answer.body
     site.server.wait_for("refused .* the peer speaks plain HTTP")
 
 
-def test_plain_uwsgi_is_told_so(site: Site) -> None:
+def test_plain_uwsgi_gets_an_answer_that_says_so(site: Site) -> None:
     answer = client.get(site.uwsgi)
     assert answer.status == 400 and b"ask for suwsgi:// here" in answer.body
 
@@ -295,7 +297,7 @@ def test_tls_on_a_plain_socket_is_logged(site: Site, authority: Authority) -> No
 
 
 def hello() -> bytes:
-    """What a client says first."""
+    """The first bytes of a TLS client."""
     outgoing = ssl.MemoryBIO()
     context = ssl.create_default_context()
     with pytest.raises(ssl.SSLWantReadError):
@@ -303,8 +305,8 @@ def hello() -> bytes:
     return outgoing.read()
 
 
-def test_a_handshake_that_does_not_come_holds_nobody_up(site: Site, authority: Authority) -> None:
-    """More of them than there are places (--gevent 4)."""
+def test_a_handshake_that_does_not_come_holds_up_no_other_client(site: Site, authority: Authority) -> None:
+    """More such connections than there are places (--gevent 4)."""
     before = len(site.server.lines)
     waiting = [client.connect(site.https) for _ in range(12)]
     for number, connection in enumerate(waiting):
@@ -313,11 +315,11 @@ def test_a_handshake_that_does_not_come_holds_nobody_up(site: Site, authority: A
     site.server.wait_for("refused .* the TLS handshake did not arrive within --http-head-timeout", 12, before)
     for connection in waiting:
         with connection:
-            client.read_all(connection)  # to its end
+            client.read_all(connection)  # up to its end
 
 
 def test_after_the_handshake_a_visitor_may_take_its_time(start: Start, authority: Authority) -> None:
-    """Browsers connect before they know what to ask."""
+    """Browsers connect before they have a request."""
     server = start("--https", files(authority), "--http-head-timeout", "1", "app:application", app=APP).wait_ready(1)
     with connect(server.tcp_addresses()[0], authority.context()) as connected:
         connected.settimeout(1.5)
@@ -335,7 +337,7 @@ def test_nginx_that_does_not_go_on_with_its_handshake_is_left(site: Site) -> Non
         assert client.read_all(silent) == client.read_all(slow) == b""
 
 
-def test_a_probe_that_only_connects_is_no_news(site: Site, authority: Authority) -> None:
+def test_a_probe_that_only_connects_is_not_logged(site: Site, authority: Authority) -> None:
     said = len(site.server.lines)
     client.connect(site.https).close()
     client.connect(site.uwsgi).close()
@@ -372,7 +374,8 @@ def test_nginx_passes_requests_over_tls(site: Site, authority: Authority) -> Non
         assert requests.post(f"{nginx.url}/hash", data=data).text.split()[1] == hashlib.sha256(data).hexdigest()
         assert len(requests.get(f"{nginx.url}/big").content) == 20 << 20
     assert (said["PATH_INFO"], said["QUERY_STRING"], said["REMOTE_ADDR"]) == ("/path", "query", "127.0.0.1")
-    assert said["wsgi.url_scheme"] == "http" and "HTTPS" not in said and said["SSL_CLIENT_S_DN"] == ""  # the visitor's
+    # these keys are about the client, not about nginx
+    assert said["wsgi.url_scheme"] == "http" and "HTTPS" not in said and said["SSL_CLIENT_S_DN"] == ""
 
 
 def test_nginx_has_to_show_its_certificate(site: Site, authority: Authority) -> None:
@@ -469,7 +472,7 @@ def test_a_socket_of_systemd_s_may_be_https(start: Start, authority: Authority) 
         ("server.crt", "locked.key", "", r"--https cannot use the key \S+/locked.key: it has a passphrase"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said_at_once(
+def test_a_wrong_file_is_refused_at_the_start(
     start: Start, authority: Authority, certificate: str, key: str, ca: str, complaint: str
 ) -> None:
     here = authority.directory
@@ -495,7 +498,7 @@ def test_what_is_wrong_with_a_file_is_said_at_once(
     assert len(server.lines) == 1
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_server_for_another_user_reads_its_key(start: Start, authority: Authority, tmp_path: Path) -> None:
     open_to_all(tmp_path)
     server = start(

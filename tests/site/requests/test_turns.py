@@ -1,7 +1,7 @@
-"""No client holds a worker's event loop: whoever always has something ready lets the others have their turn.
+"""No client holds up a worker's event loop: a client that always has data ready does not stop other requests.
 
-What a test's client has sent waits in the kernel before the application reads it, so no read ever has to wait.  The
-application counts how often the event loop comes round meanwhile.
+All that a test's client has sent waits in the kernel before the application reads it. So no read ever has to wait.
+Meanwhile the application counts the turns of the event loop.
 """
 
 import socket
@@ -80,7 +80,7 @@ APP = """
 
 
 class Site:
-    """A server with one worker, spoken to over TCP or TLS."""
+    """A server with one worker, reached over TCP or TLS."""
 
     def __init__(self, server: Server, context: ssl.SSLContext) -> None:
         self.server = server
@@ -121,7 +121,7 @@ ways = pytest.mark.parametrize("way", ["tcp", "tls"])
     ],
     ids=["a chunk for each byte", "with extensions"],
 )
-def test_who_sends_a_body_without_pause_lets_the_others_go_on(
+def test_a_client_that_sends_a_body_without_pause_lets_the_others_go_on(
     site: Site, way: str, head: bytes, piece: bytes, size: int
 ) -> None:
     with site.connect(way) as connection:
@@ -132,7 +132,7 @@ def test_who_sends_a_body_without_pause_lets_the_others_go_on(
 
 
 @ways
-def test_who_speaks_another_protocol_without_pause_lets_the_others_go_on(site: Site, way: str) -> None:
+def test_a_client_that_speaks_another_protocol_without_pause_lets_the_others_go_on(site: Site, way: str) -> None:
     with site.connect(way) as connection:
         connection.sendall(request("/raw?50000", Connection="Upgrade", Upgrade="x"))
         reader = Reader(connection)
@@ -143,7 +143,7 @@ def test_who_speaks_another_protocol_without_pause_lets_the_others_go_on(site: S
 
 
 @ways
-def test_who_takes_a_response_without_pause_lets_the_others_go_on(site: Site, way: str) -> None:
+def test_a_client_that_takes_a_response_without_pause_lets_the_others_go_on(site: Site, way: str) -> None:
     with site.connect(way) as connection:
         connection.sendall(request("/stream?3000"))  # the kernel takes all of it at once
         assert int(Reader(connection).response().body[3000:]) > 0
@@ -153,7 +153,7 @@ def test_who_takes_a_response_without_pause_lets_the_others_go_on(site: Site, wa
 
 
 def turns_during(call: Callable[[], Any]) -> int:
-    """How often another greenlet runs while this one does it."""
+    """How often another greenlet runs during this call."""
     count = 0
 
     def count_turns() -> None:
@@ -208,4 +208,4 @@ def test_empty_lines_are_taken_in_one_block_after_the_other(pair: tuple[Connecti
         connection, Decoder(Limits(8190, 100, 1 << 20), {}), Trusted(""), Leaving(), BodyRate(0, 0.0)
     )
     assert exchange.advance() is not Arrival.HEAD
-    assert connection.take()  # the rest is left for the event loop's next turn
+    assert connection.take()  # the rest waits for the next turn of the event loop

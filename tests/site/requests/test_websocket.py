@@ -1,4 +1,4 @@
-"""WebSockets with Flask-Sock, unchanged: straight, and through nginx's proxy_pass."""
+"""WebSockets with Flask-Sock, unchanged: directly, and through nginx's proxy_pass."""
 
 import ssl
 from pathlib import Path
@@ -73,7 +73,7 @@ def test_a_websocket_lives_longer_than_a_request_may(start: Start) -> None:
 
 
 def hear(connected: ssl.SSLSocket, protocol: WSConnection) -> str:
-    """The next message; a word in angle brackets for what is none."""
+    """The next message. If it is no text message, its name in angle brackets."""
     text = ""
     while True:
         for event in protocol.events():
@@ -91,7 +91,7 @@ def hear(connected: ssl.SSLSocket, protocol: WSConnection) -> str:
 
 
 def test_a_websocket_over_tls(start: Start, tmp_path: Path) -> None:
-    """An SSLSocket must not be read and written in two threads, as simple_websocket's client would."""
+    """An SSLSocket must not be read and written in two threads, as the client of simple_websocket would do."""
     authority = trustme.CA()
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
     context = ssl.create_default_context()
@@ -113,7 +113,7 @@ def test_a_websocket_over_tls(start: Start, tmp_path: Path) -> None:
             assert hear(connected, protocol) == text.upper()
         connected.sendall(protocol.send(TextMessage(data="enough")))
         assert hear(connected, protocol) == "<closed>"
-        assert connected.recv(1) == b""  # by close_notify
+        assert connected.recv(1) == b""  # the end comes with close_notify
     assert server.stop() == 0
     assert "ERROR" not in server.log and "Traceback" not in server.log
 

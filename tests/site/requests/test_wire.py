@@ -1,4 +1,4 @@
-"""What comes over the socket that nginx would not send: refusals, oddities and limits, against a real server."""
+"""Packets that nginx would not send: refusals, unusual packets and limits, with a real server."""
 
 import socket
 import struct
@@ -44,7 +44,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """For peers that are slow on purpose. Nobody else is quick enough for it on a busy machine."""
+    """A server with short time-outs, for peers that are slow on purpose. On a busy machine other peers could be too
+    slow."""
     yield from serving(tmp_path_factory.mktemp("impatient"), "--socket-timeout", "0.5", "--drain-timeout", "1")
 
 
@@ -145,7 +146,7 @@ def test_an_ignored_body_that_stops_coming_is_given_up_once(impatient: Server) -
         assert client.parse(client.read_all(connected)).body == b"fine"
         eventually(lambda: impatient.in_flight() == 0, "the connection is given up")
     assert client.get(impatient.directory / "app.sock").body == b"fine"
-    assert "Error" not in impatient.log  # closed once: a second time could hit another visitor's connection
+    assert "Error" not in impatient.log  # closed once: a second close could close the connection of another client
 
 
 def test_bytes_behind_the_body_are_not_read_as_body(unix: Path) -> None:

@@ -1,4 +1,4 @@
-"""wsgidctl connections, and the same in /metrics: with real databases and drivers."""
+"""wsgidctl connections, and the same counts in /metrics, with real databases and drivers."""
 
 import json
 import os
@@ -179,7 +179,7 @@ APP = """
 
 
 class SilentServer:
-    """An HTTP server that answers when it is let."""
+    """An HTTP server that answers only when the test allows it."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -276,7 +276,7 @@ def send(directory: Path, path: str, query: str = "") -> socket.socket:
 
 
 def connect_to(directory: Path, family: str, address: object) -> None:
-    """Let the application connect, and keep the connection."""
+    """Let the application connect, and keep the connection open."""
     packet = client.packet("/connect", json.dumps([family, address]).encode())
     assert client.parse(client.exchange(directory / "app.sock", packet)).status == 200
 
@@ -293,7 +293,7 @@ def shown(directory: Path, *arguments: str) -> dict[str, tuple[int, int]]:
 
 @contextmanager
 def postgres_waits(server: Postgres) -> Iterator[None]:
-    """Within this, whoever asks for the lock waits."""
+    """Within this, a client that asks for the lock waits."""
     with psycopg.connect(host=str(server.directory), user="postgres", autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(7)")
         yield
@@ -352,12 +352,12 @@ def test_a_query_that_runs_is_in_use_and_connections_that_idle_in_a_pool_are_not
     server = start_one(tmp_path, servers).wait_ready(1)
     try:
         with send(tmp_path, "/sleep"):  # a request without a connection
-            eventually(lambda: said(tmp_path, "requests")["total"] == 1, "it runs")
+            eventually(lambda: said(tmp_path, "requests")["total"] == 1, "the request runs")
             get(tmp_path, f"/{driver}", do="nothing", count=count)
             assert shown(tmp_path) == {peer(servers, kind): (count, 0)}
             with waits(servers, kind):
                 waiting = send(tmp_path, f"/{driver}", "do=wait")
-                eventually(lambda: shown(tmp_path) == {peer(servers, kind): (count, 1)}, "one is in use")
+                eventually(lambda: shown(tmp_path) == {peer(servers, kind): (count, 1)}, "one connection is in use")
             with waiting:
                 assert client.parse(client.read_all(waiting)).status == 200
             assert shown(tmp_path).get(peer(servers, kind), (0, 0))[1] == 0
@@ -373,21 +373,21 @@ def test_only_what_goes_out_is_a_connection(site: Path, servers: Servers) -> Non
     port = int(get(site, "/listen"))
     before = shown(site)
     with ExitStack() as stack:
-        for name in ("127.0.0.1", "127.0.0.2"):  # the application accepts these, whatever address was asked for
+        for name in ("127.0.0.1", "127.0.0.2"):  # the application accepts requests for both addresses
             stack.enter_context(socket.create_connection((name if name == "127.0.0.1" else "127.0.0.1", port)))
         stack.enter_context(send(site, "/sleep"))
         eventually(lambda: said(site, "requests")["total"] == 1, "the visitor's connection was accepted")
         assert shown(site) == before
 
 
-def test_visitors_over_tcp_are_none_also_when_the_listener_is_closed(start: Start, tmp_path: Path) -> None:
+def test_connections_of_clients_do_not_count_also_when_the_listener_is_closed(start: Start, tmp_path: Path) -> None:
     server = start("--http", "127.0.0.1:0", "app:application", app=APP).wait_ready(1)
     with socket.create_connection(server.tcp_addresses()[0]) as visitor:
         visitor.sendall(b"GET /sleep HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        eventually(lambda: said(tmp_path, "requests")["total"] == 1, "it runs")
+        eventually(lambda: said(tmp_path, "requests")["total"] == 1, "the request runs")
         assert shown(tmp_path) == {}
         server.send_signal(Signals.SIGTERM)
-        eventually(lambda: said(tmp_path, "status")["workers"][0]["state"] == "draining", "it leaves")
+        eventually(lambda: said(tmp_path, "status")["workers"][0]["state"] == "draining", "the worker leaves")
         assert shown(tmp_path) == {}
 
 
@@ -430,7 +430,7 @@ def test_sockets_that_come_and_go_while_they_are_looked_at_are_no_error(tmp_path
         server.end()
 
 
-# --- what is said of them ---
+# --- what the table shows ---
 
 
 def test_the_age_counts_from_when_a_connection_was_there_first(site: Path, tmp_path: Path) -> None:
@@ -443,9 +443,9 @@ def test_the_age_counts_from_when_a_connection_was_there_first(site: Path, tmp_p
             rows = said(site, "connections")["connections"]
             return next(row for row in rows if row["peer"] == str(tmp_path / "peer.sock"))
 
-        eventually(lambda: row()["oldest_s"] >= 1, "it gets older")
+        eventually(lambda: row()["oldest_s"] >= 1, "the connection gets older")
         connect_to(site, "AF_UNIX", str(tmp_path / "peer.sock"))
-        found = row()  # the second one came when the first one was a second old
+        found = row()  # the second connection came when the first was a second old
         assert found["oldest_s"] - found["youngest_s"] > 0.8 and found["count"] == 2
         table = wsgidctl(site, "connections").stdout
         assert re.search(rf"^ +0 +{tmp_path}/peer.sock +2 +0 +2 +\d+\.\ds +\d+\.\ds$", table, re.MULTILINE), table
@@ -453,7 +453,7 @@ def test_the_age_counts_from_when_a_connection_was_there_first(site: Path, tmp_p
         get(site, "/close")
 
 
-def test_each_worker_says_its_own(start: Start, tmp_path: Path) -> None:
+def test_each_worker_reports_its_own_connections(start: Start, tmp_path: Path) -> None:
     start("--socket", "app.sock", "--workers", "2", "app:application", app=APP).wait_ready(2)
     assert said(tmp_path, "connections") == {"connections": [], "total": 0, "silent": {}}
     with socket.socket(socket.AF_UNIX) as listener:
@@ -475,7 +475,9 @@ def test_a_worker_whose_loop_is_held_up_answers_too(start: Start, tmp_path: Path
         for _ in range(2):
             connect_to(tmp_path, "AF_UNIX", str(tmp_path / "peer.sock"))
         with send(tmp_path, "/spin"):
-            eventually(lambda: said(tmp_path, "status")["workers"][0]["heartbeat_age_s"] > 1, "it is held up")
+            eventually(
+                lambda: said(tmp_path, "status")["workers"][0]["heartbeat_age_s"] > 1, "the event loop is held up"
+            )
             assert shown(tmp_path) == {str(tmp_path / "peer.sock"): (2, 1)}
 
 
@@ -512,15 +514,15 @@ def test_metrics_have_the_connections_of_all_workers_by_peer(start: Start, tmp_p
     with listening(path):
         for _ in range(5):
             connect_to(tmp_path, "AF_UNIX", path)
-        eventually(lambda: metric(tmp_path, "wsgid_connections") == {path: 5}, "all are counted")
+        eventually(lambda: metric(tmp_path, "wsgid_connections") == {path: 5}, "all connections are counted")
         get(tmp_path, "/close")
-        eventually(lambda: metric(tmp_path, "wsgid_connections") == {path: 4}, "one fewer")
+        eventually(lambda: metric(tmp_path, "wsgid_connections") == {path: 4}, "one connection fewer is counted")
         for pid in server.worker_pids():
             os.kill(pid, Signals.SIGSTOP)
-        assert metric(tmp_path, "wsgid_connections") == {path: 4}  # nobody is asked
+        assert metric(tmp_path, "wsgid_connections") == {path: 4}  # no worker is asked
         for pid in server.worker_pids():
             os.kill(pid, Signals.SIGKILL)
-        eventually(lambda: metric(tmp_path, "wsgid_connections") == {}, "they have ended with their workers")
+        eventually(lambda: metric(tmp_path, "wsgid_connections") == {}, "the connections have ended with their workers")
 
 
 def test_metrics_have_a_bounded_number_of_peers(start: Start, tmp_path: Path) -> None:
@@ -529,23 +531,26 @@ def test_metrics_have_a_bounded_number_of_peers(start: Start, tmp_path: Path) ->
     with listening(*paths):
         for path in [paths[0], *paths]:
             connect_to(tmp_path, "AF_UNIX", path)
-        eventually(lambda: sum(metric(tmp_path, "wsgid_connections").values()) == 26, "all are counted")
+        eventually(lambda: sum(metric(tmp_path, "wsgid_connections").values()) == 26, "all connections are counted")
         found = metric(tmp_path, "wsgid_connections")
         assert len(found) == 21 and found[paths[0]] == 2 and found["other"] == 5
 
 
 def test_without_metrics_no_worker_reports(start: Start, tmp_path: Path) -> None:
-    """The master would take it for an attack."""
+    """The master would treat a report as an attack."""
     server = start("--socket", "app.sock", "app:application", app=APP).wait_ready(1)
     path = str(tmp_path / "peer.sock")
     with listening(path):
         connect_to(tmp_path, "AF_UNIX", path)
-        eventually(lambda: said(tmp_path, "connections")["connections"][0]["oldest_s"] > 2, "it was seen several times")
+        eventually(
+            lambda: said(tmp_path, "connections")["connections"][0]["oldest_s"] > 2,
+            "the connection was seen several times",
+        )
         assert shown(tmp_path) == {path: (1, 0)} and len(server.worker_pids()) == 1
     assert "is killed" not in server.log
 
 
-def test_a_worker_that_lies_spoils_only_these_numbers(start: Start, tmp_path: Path) -> None:
+def test_a_worker_that_sends_wrong_counts_changes_only_these_numbers(start: Start, tmp_path: Path) -> None:
     server = start("--socket", "app.sock", "--metrics", "metrics.sock", "app:application", app=attacks.APP).wait_ready(
         1
     )
@@ -564,12 +569,14 @@ def test_idle_greenlets_are_counted(start: Start, tmp_path: Path) -> None:
     with ExitStack() as stack:
         for _ in range(5):
             stack.enter_context(send(tmp_path, "/sleep"))
-        eventually(lambda: said(tmp_path, "requests")["total"] == 5, "they run")
+        eventually(lambda: said(tmp_path, "requests")["total"] == 5, "the requests run")
         busy = said(tmp_path, "status")["workers"][0]["idle_greenlets"]
         with ExitStack() as more:
             for _ in range(3):
-                more.enter_context(client.connect(tmp_path / "app.sock"))  # it sends nothing yet
-            eventually(lambda: said(tmp_path, "status")["workers"][0]["in_flight"] == 8, "all have a greenlet")
+                more.enter_context(client.connect(tmp_path / "app.sock"))  # this client has sent nothing yet
+            eventually(
+                lambda: said(tmp_path, "status")["workers"][0]["in_flight"] == 8, "all connections have a greenlet"
+            )
         eventually(
             lambda: said(tmp_path, "status")["workers"][0]["idle_greenlets"] >= max(busy, 3), "three are idle again"
         )

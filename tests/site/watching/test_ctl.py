@@ -1,4 +1,4 @@
-"""wsgidctl finds its server, sees and steers it, and says in a sentence what it cannot do."""
+"""wsgidctl finds its server, shows and controls it, and says in a sentence what it cannot do."""
 
 import html
 import json
@@ -59,7 +59,9 @@ def test_a_second_server_takes_nothing_from_the_first_and_both_are_named(start: 
     assert said(tmp_path, "status")["pid"] == first.pid
 
 
-def test_a_socket_that_a_dead_server_has_left_is_said_and_is_in_nobodys_way(start: Start, tmp_path: Path) -> None:
+def test_a_socket_that_a_dead_server_has_left_is_named_and_does_not_hide_a_living_server(
+    start: Start, tmp_path: Path
+) -> None:
     dead = serve(start)
     dead.send_signal(Signals.SIGKILL)
     dead.wait()
@@ -80,13 +82,13 @@ def test_a_socket_that_a_dead_server_has_left_is_said_and_is_in_nobodys_way(star
         ("0", "no pid"),
     ],
 )
-def test_a_pid_file_without_a_pid_is_said(tmp_path: Path, content: str | None, sentence: str) -> None:
+def test_a_pid_file_without_a_pid_is_an_error(tmp_path: Path, content: str | None, sentence: str) -> None:
     if content is not None:
         (tmp_path / "pid").write_text(content)
     assert sentence in refusal(tmp_path, "--pidfile", "pid", "status")
 
 
-def test_a_pid_file_of_a_process_that_is_gone_or_no_server_is_said(tmp_path: Path) -> None:
+def test_a_pid_file_of_a_process_that_is_gone_or_no_server_is_an_error(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "30"]) as process:
         (tmp_path / "pid").write_text(str(process.pid))
         assert f"process {process.pid} (sleep), which pid names, listens on no *.ctl" in refusal(
@@ -96,7 +98,7 @@ def test_a_pid_file_of_a_process_that_is_gone_or_no_server_is_said(tmp_path: Pat
     assert f"there is no process {process.pid}" in refusal(tmp_path, "--pidfile", "pid", "status")
 
 
-def test_a_socket_that_is_no_control_socket_is_said(start: Start, tmp_path: Path) -> None:
+def test_a_socket_that_is_no_control_socket_is_an_error(start: Start, tmp_path: Path) -> None:
     serve(start)
     assert "app.sock is no control socket of wsgid's" in refusal(tmp_path, "--control", "app.sock", "status")
     assert "there is no nothing" in refusal(tmp_path, "--control", "nothing", "status")
@@ -105,8 +107,8 @@ def test_a_socket_that_is_no_control_socket_is_said(start: Start, tmp_path: Path
     assert "too long" in refusal(tmp_path, "--control", "x" * 200, "status")
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
-def test_a_server_of_somebody_else_is_said(start: Start, tmp_path: Path) -> None:
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_a_server_of_another_user_is_an_error(start: Start, tmp_path: Path) -> None:
     server = serve(start)
     open_to_all(tmp_path)
     (tmp_path / "pid").write_text(str(server.pid))
@@ -120,12 +122,12 @@ def test_a_server_of_somebody_else_is_said(start: Start, tmp_path: Path) -> None
                 client.find(control, pidfile).ask("status")
             except client.CtlError as error:
                 print(error)
-    """)  # this Python may not be open to somebody else, so it begins as root
+    """)  # the other user may have no access to this Python, so the server starts as root
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.count("belongs to somebody else: be that user, or root\n") == 3, done
 
 
-def test_a_server_that_is_stopped_is_said_and_not_waited_for_for_ever(start: Start, tmp_path: Path) -> None:
+def test_a_server_that_is_stopped_is_an_error_after_a_time(start: Start, tmp_path: Path) -> None:
     server = serve(start)
     server.send_signal(Signals.SIGSTOP)
     try:
@@ -135,7 +137,7 @@ def test_a_server_that_is_stopped_is_said_and_not_waited_for_for_ever(start: Sta
     assert said(tmp_path, "status")["ready"] == 1
 
 
-# --- seeing ---
+# --- showing ---
 
 
 def test_status_shows_every_worker_the_listeners_and_the_totals(start: Start, tmp_path: Path) -> None:
@@ -186,11 +188,11 @@ def test_status_answers_while_the_template_boots_and_while_the_server_drains(sta
     slow = "import time; time.sleep(3)\n" + textwrap.dedent(APP)
     server = start("--socket", "app.sock", "app:application", app=slow)
     server.wait_for("listens on")
-    found = eventually(lambda: wsgidctl(tmp_path, "status").stdout, "it answers")
+    found = eventually(lambda: wsgidctl(tmp_path, "status").stdout, "the master answers")
     assert "no worker serves" in found and re.search(r"template 0 \(pid \d+\) imports the application", found)
     server.wait_ready(1)
     with send(server, "/sleep"):
-        eventually(lambda: server.in_flight() == 1, "it is in flight")
+        eventually(lambda: server.in_flight() == 1, "the request is in flight")
         assert wsgidctl(tmp_path, "stop", "--no-wait").returncode == 0
         server.wait_for("wsgid stops")
         assert "! the server stops (draining)" in wsgidctl(tmp_path, "status").stdout
@@ -205,7 +207,7 @@ def test_status_answers_while_the_template_boots_and_while_the_server_drains(sta
 def test_requests_of_all_workers_the_oldest_first(start: Start, tmp_path: Path) -> None:
     server = serve(start, workers=2)
     with send(server, "/sleep/1") as _, send(server, "/sleep/2"), send(server, "/sleep/3"):
-        eventually(lambda: said(tmp_path, "requests")["total"] == 3, "they run")
+        eventually(lambda: said(tmp_path, "requests")["total"] == 3, "the requests run")
         found = said(tmp_path, "requests")["requests"]
         ages = [request["age_s"] for request in found]
         assert ages == sorted(ages, reverse=True) and {request["path"] for request in found} == {
@@ -228,7 +230,7 @@ def test_what_a_client_sends_is_no_command_to_the_terminal(start: Start, tmp_pat
     server = serve(start)
     evil = "/sleep/\x1b]0;owned\x07\x1b[2J\r\n\u202e\u009b31m".encode().decode("latin-1")
     with send(server, evil):
-        eventually(lambda: said(tmp_path, "requests")["total"] == 1, "it runs")
+        eventually(lambda: said(tmp_path, "requests")["total"] == 1, "the request runs")
         for command in ("requests", "stacks", "top --once --interval 0.2"):
             done = wsgidctl(tmp_path, *command.split(), env={**os.environ, "COLUMNS": "200"})
             assert done.returncode == 0 and r"/sleep/\x1b]0;owned\x07\x1b[2J\r\n\u202e\x9b31m" in done.stdout
@@ -237,13 +239,14 @@ def test_what_a_client_sends_is_no_command_to_the_terminal(start: Start, tmp_pat
 
 def test_ten_thousand_requests_in_flight_are_answered(start: Start, tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    number = 10_000 if hard == resource.RLIM_INFINITY else min(10_000, hard - 300)  # a descriptor each, here and there
+    # each request needs a descriptor in the test, and one in the server
+    number = 10_000 if hard == resource.RLIM_INFINITY else min(10_000, hard - 300)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, number + 300), hard))
     server = serve(start, "--gevent", "10000")
     connections: list[socket.socket] = []
     try:
         connections += (send(server, f"/sleep/{place}") for place in range(number))
-        eventually(lambda: said(tmp_path, "requests", "--limit", "1")["total"] == number, "all run")
+        eventually(lambda: said(tmp_path, "requests", "--limit", "1")["total"] == number, "all requests run")
         found = said(tmp_path, "requests", "--limit", "10000")
         assert len(found["requests"]) == number
         [worker] = said(tmp_path, "stacks")["workers"]
@@ -307,7 +310,7 @@ def test_memory_shows_what_grows_where_tracemalloc_runs(start: Start, tmp_path: 
     assert re.search(r"^ *2\.9 MiB +2\.9 MiB  \S*app.py:4$", done.stdout, re.MULTILINE), done.stdout
 
 
-# --- steering ---
+# --- controlling ---
 
 
 def test_reload_waits_until_the_new_generation_serves(start: Start, tmp_path: Path) -> None:
@@ -379,7 +382,9 @@ def test_workers_are_set_or_changed_within_their_bounds(start: Start, tmp_path: 
 
 def test_the_log_is_reopened(start: Start, tmp_path: Path) -> None:
     start("--socket", "app.sock", "--logto", "log", "app:application", app=APP)
-    eventually(lambda: (tmp_path / "log").exists() and "is ready" in (tmp_path / "log").read_text(), "it serves")
+    eventually(
+        lambda: (tmp_path / "log").exists() and "is ready" in (tmp_path / "log").read_text(), "the server serves"
+    )
     (tmp_path / "log").rename(tmp_path / "log.1")
     assert wsgidctl(tmp_path, "log-reopen").returncode == 0
     assert "reopened" in (tmp_path / "log").read_text()
@@ -390,7 +395,7 @@ def test_without_a_log_file_there_is_none_to_reopen(start: Start, tmp_path: Path
     assert "there is no log to reopen" in refusal(tmp_path, "log-reopen")
 
 
-# --- manners ---
+# --- the command line ---
 
 
 def test_a_wrong_command_line_is_code_2(tmp_path: Path) -> None:
@@ -407,7 +412,7 @@ def test_a_wrong_command_line_is_code_2(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SUBCOMMANDS if name not in ("workers", "stop")])
-def test_every_subcommand_says_where_nobody_is_and_has_json_and_help(tmp_path: Path, name: str) -> None:
+def test_every_subcommand_names_a_missing_server_and_has_json_and_help(tmp_path: Path, name: str) -> None:
     assert "there is no control socket" in refusal(tmp_path, name)
     assert "--json" in wsgidctl(tmp_path, name, "--help").stdout
 
@@ -451,8 +456,8 @@ def test_the_master_validates_whatever_is_asked(start: Start, tmp_path: Path, re
     assert client.get(tmp_path / "app.sock").status == 200
 
 
-def test_nothing_of_it_runs_until_somebody_asks(start: Start, tmp_path: Path) -> None:
-    """A worker's file for its stacks is empty."""
+def test_nothing_runs_in_a_worker_before_the_first_question(start: Start, tmp_path: Path) -> None:
+    """The file for a worker's stacks is empty."""
     server = serve(start)
     [pid] = server.worker_pids()
     held = Path(f"/proc/{pid}/fd")
@@ -462,7 +467,7 @@ def test_nothing_of_it_runs_until_somebody_asks(start: Start, tmp_path: Path) ->
     assert link.stat().st_size == 0
 
 
-# --- words ---
+# --- texts ---
 
 
 @given(st.text())
@@ -524,7 +529,7 @@ def healthy() -> dict[str, object]:
         ({"failure": {"generation": 2, "age_s": 3.0, "reason": "why"}}, "generation 2 could not boot 3.0s ago"),
     ],
 )
-def test_what_is_wrong_is_said(change: dict[str, object], sentence: str) -> None:
+def test_each_problem_has_a_sentence(change: dict[str, object], sentence: str) -> None:
     assert troubles(healthy()) == []
     state = healthy()
     worker = change.pop("worker", {})

@@ -1,4 +1,4 @@
-"""wsgidctl and an other end that lies: another user's socket, answers without end, commands to the terminal."""
+"""wsgidctl with a hostile server: another user's socket, endless answers, commands to the terminal."""
 
 import json
 import os
@@ -31,7 +31,8 @@ APP = """
         return [b"x"]
 """
 EVIL = "\x1b]0;owned\x07\x1b[2J\u202e\u009b31m\r"
-KEPT = {"ready", "draining", "running", "cpu", "request", "greenlet", "thread", "holder"}  # words that steer wsgidctl
+# words that decide what wsgidctl does
+KEPT = {"ready", "draining", "running", "cpu", "request", "greenlet", "thread", "holder"}
 ARGUMENTS = {
     "workers": ["2"],
     "top": ["--once", "--interval", "0.2"],
@@ -39,12 +40,12 @@ ARGUMENTS = {
     "reload": ["--no-wait"],
     "stop": ["--no-wait"],
 }
-NUMBERS_ONLY = {"reload", "stop", "workers", "log-reopen"}  # they print no text of the server's
+NUMBERS_ONLY = {"reload", "stop", "workers", "log-reopen"}  # they print no text from the server
 
 
 @contextmanager
 def listening(path: Path, answer: Callable[[socket.socket, bytes], None]) -> Iterator[None]:
-    """A control socket of ours: `answer` takes each connection and its request."""
+    """A control socket of this test: `answer` gets each connection and its request."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(os.fspath(path))
         listener.listen()
@@ -116,7 +117,7 @@ def test_an_answer_without_end_is_cut(tmp_path: Path) -> None:
 
 
 def test_an_answer_that_drips_has_one_deadline(tmp_path: Path) -> None:
-    """Each byte comes in time, and the whole answer does not."""
+    """Each byte arrives in time, but the whole answer does not."""
     stopped = threading.Event()
 
     def drip(connection: socket.socket, request: bytes) -> None:
@@ -131,7 +132,7 @@ def test_an_answer_that_drips_has_one_deadline(tmp_path: Path) -> None:
             stopped.set()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_a_server_of_another_user_is_asked_nothing_unless_that_user_is_named(tmp_path: Path) -> None:
     open_to_all(tmp_path)
     tmp_path.chmod(0o777)
@@ -152,8 +153,8 @@ def test_a_server_of_another_user_is_asked_nothing_unless_that_user_is_named(tmp
                 except OSError:
                     pass
     """
-    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE) as somebody:
-        assert somebody.stdout and somebody.stdout.readline() == b"listening\n"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE) as server:
+        assert server.stdout and server.stdout.readline() == b"listening\n"
         try:
             answer = refusal(tmp_path, "--control", "app.ctl", "status")
             assert answer.endswith("runs as user nobody: be that user, or say --user nobody if it is the right one")
@@ -162,4 +163,4 @@ def test_a_server_of_another_user_is_asked_nothing_unless_that_user_is_named(tmp
                 assert refusal(tmp_path, "--user", user, "status") == "you asked"
             assert "there is no user 'somebody else'" in refusal(tmp_path, "--user", "somebody else", "status")
         finally:
-            somebody.kill()
+            server.kill()

@@ -1,4 +1,4 @@
-"""The master's endpoints: they never keep it waiting, and what they say outlives the workers."""
+"""The master's endpoints: clients never make the master wait, and counts stay when workers die."""
 
 import json
 import os
@@ -57,13 +57,13 @@ def test_the_control_socket_can_be_elsewhere_or_not_at_all(start: Start, tmp_pat
     assert [path.name for path in tmp_path.iterdir() if path.is_socket()] == ["app.sock"]
 
 
-def test_a_control_socket_that_cannot_be_had_is_no_reason_not_to_serve(start: Start) -> None:
+def test_a_server_serves_also_without_its_control_socket(start: Start) -> None:
     server = serve(start, "--control", "no/such/directory.ctl")
     server.wait_for(r"--control: cannot listen on \S+directory.ctl: .*create the directory first")
     assert client.get(server.directory / "app.sock").status == 200
 
 
-def test_a_worker_answers_who_asks_for_its_requests(start: Start) -> None:
+def test_a_worker_answers_the_question_for_its_requests(start: Start) -> None:
     server = serve(start)
     with client.connect(server.directory / "app.sock") as slow:
         slow.sendall(client.packet("/sleep"))
@@ -75,7 +75,7 @@ def test_a_worker_answers_who_asks_for_its_requests(start: Start) -> None:
     assert ask(server, command="requests", worker=7) == {"ok": False, "error": "there is no worker 7"}
 
 
-def test_who_asks_nonsense_is_told(start: Start) -> None:
+def test_a_wrong_question_gets_an_error(start: Start) -> None:
     server = serve(start)
     control = server.directory / "app.ctl"
     assert json.loads(client.exchange(control, b"hello\n")) == {"ok": False, "error": "the request is no JSON"}
@@ -84,17 +84,18 @@ def test_who_asks_nonsense_is_told(start: Start) -> None:
         assert said["ok"] is False
 
 
-def test_who_is_silent_endless_or_too_many_holds_up_nobody(start: Start) -> None:
+def test_silent_endless_and_too_many_clients_hold_up_no_other_client(start: Start) -> None:
     server = serve(start)
     control = server.directory / "app.ctl"
     silent = [client.connect(control) for _ in range(admin.QUESTIONS_MAX)]
-    eventually(lambda: server_connections(server) >= admin.QUESTIONS_MAX, "all are accepted")
-    assert ask(server, command="settings")["ok"]  # somebody who speaks takes the place of the oldest silent one
+    eventually(lambda: server_connections(server) >= admin.QUESTIONS_MAX, "all silent clients are accepted")
+    # a client that sends a request takes the place of the oldest silent client
+    assert ask(server, command="settings")["ok"]
     assert closed(silent[0])
     assert client.get(server.directory / "app.sock").status == 200
     for connection in silent:
         connection.close()
-    eventually(lambda: server_connections(server) == 0, "the silent ones are gone")
+    eventually(lambda: server_connections(server) == 0, "the silent clients are gone")
     with client.connect(control) as endless:
         try:
             endless.sendall(b"x" * (admin.REQUEST_MAX_BYTES + 100_000))
@@ -104,8 +105,8 @@ def test_who_is_silent_endless_or_too_many_holds_up_nobody(start: Start) -> None
     assert ask(server, command="reload") == {"ok": True, "generation": 1}
 
 
-def test_each_door_has_places_of_its_own(start: Start) -> None:
-    """Silent clients of an endpoint that is open to a network keep nobody from the operator's endpoint."""
+def test_each_endpoint_has_places_of_its_own(start: Start) -> None:
+    """An endpoint may be open to a network. Silent clients there do not keep an operator from the control socket."""
     server = serve(start, "--metrics", "metrics.sock")
     silent = []
     for _ in range(2 * admin.QUESTIONS_MAX):
@@ -117,7 +118,7 @@ def test_each_door_has_places_of_its_own(start: Start) -> None:
 
 
 def server_connections(server: Server) -> int:
-    """How many connections the master holds on its control socket: the sockets of that name, without the listener."""
+    """How many connections the master has on its control socket: the sockets of that name, without the listener."""
     return unix_sockets(psutil.Process(server.pid), server.directory / "app.ctl") - 1
 
 
@@ -128,7 +129,7 @@ def closed(connection: socket.socket) -> bool:
         return True
 
 
-def test_what_the_dead_have_counted_is_kept() -> None:
+def test_the_counts_of_dead_workers_are_kept() -> None:
     fds = create("live"), create("past")
     board = Scoreboard(*fds)
     for fd in fds:

@@ -35,7 +35,7 @@ def serve(start: Start, *options: str, workers: int = 1) -> Server:
 
 
 def echo(directory: Path, letters: str, name: str = "fifo") -> None:
-    """As a script does; it must not have to wait."""
+    """Write letters as a script does. The write must not have to wait."""
     subprocess.run(["sh", "-c", f"echo {letters} > {name}"], cwd=directory, check=True, timeout=10)
 
 
@@ -46,7 +46,8 @@ def test_the_fifo_is_the_owners_alone_and_is_gone_at_the_end(start: Start, tmp_p
         assert stat.S_ISFIFO(mode) and stat.S_IMODE(mode) == 0o600
         [fd] = [fd for fd in Path(f"/proc/{server.pid}/fd").iterdir() if os.readlink(fd) == str(tmp_path / name)]
         flags = re.search(r"flags:\s+(\d+)", Path(f"/proc/{server.pid}/fdinfo/{fd.name}").read_text())
-        assert flags and int(flags[1], 8) & os.O_ACCMODE == os.O_RDWR  # or each writer's end would wake the master
+        # otherwise the end of each writer would wake the master
+        assert flags and int(flags[1], 8) & os.O_ACCMODE == os.O_RDWR
     echo(tmp_path, "q", "second")
     server.wait_for("FIFO q: wsgid stops")
     assert server.wait() == 0
@@ -67,7 +68,7 @@ def test_q_finishes_what_is_in_flight_and_capital_q_does_not(start: Start, tmp_p
     server = serve(start)
     with client.connect(tmp_path / "app.sock") as slow:
         slow.sendall(client.packet("/sleep"))
-        eventually(lambda: server.in_flight() == 1, "it is in flight")
+        eventually(lambda: server.in_flight() == 1, "the request is in flight")
         echo(tmp_path, "q")
         server.wait_for("FIFO q: wsgid stops; requests in flight have")
         assert server.worker_pids()
@@ -83,7 +84,7 @@ def test_workers_come_and_go_by_plus_and_minus(start: Start, tmp_path: Path) -> 
     server.wait_ready(3)
     echo(tmp_path, "-")
     server.wait_for("FIFO -: 2 workers from now on")
-    eventually(lambda: len(server.worker_pids()) == 2, "one has left")
+    eventually(lambda: len(server.worker_pids()) == 2, "one worker has left")
 
 
 def test_s_writes_the_status_into_the_log_and_l_reopens_it(start: Start, tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_a_letter_that_is_not_followed_is_named_once(start: Start, tmp_path: Pat
     server = serve(start)
     for _ in range(3):
         echo(tmp_path, letter)
-        time.sleep(0.15)  # three blocks, not one
+        time.sleep(0.15)  # three blocks instead of one
     echo(tmp_path, "s")
     server.wait_for("FIFO s")
     [line] = [line for line in server.lines if f"the letter '{letter}'" in line]
@@ -129,7 +130,7 @@ def test_a_flood_costs_little_and_stops_nothing(start: Start, tmp_path: Path) ->
     assert server.stop() == 0
 
 
-def test_a_block_costs_each_letter_once(tmp_path: Path) -> None:
+def test_a_letter_is_followed_once_for_each_block(tmp_path: Path) -> None:
     followed: list[str] = []
     operator = SimpleNamespace(
         reload=followed.append,
@@ -140,7 +141,7 @@ def test_a_block_costs_each_letter_once(tmp_path: Path) -> None:
     fifo = Fifo(str(tmp_path / "fifo"), operator, selectors.DefaultSelector())
     with open(tmp_path / "fifo", "w") as writer:
         writer.write("rq\n" * 500 + "+" * 3 + "r" * 5000)
-    for now_s in (0.0, 0.01):  # the second comes too early
+    for now_s in (0.0, 0.01):  # the second letter comes too early
         fifo.turn(now_s)
         assert followed == ["FIFO r", "FIFO q", "FIFO + 5"]
     fifo.turn(0.2)
@@ -149,21 +150,21 @@ def test_a_block_costs_each_letter_once(tmp_path: Path) -> None:
     assert not (tmp_path / "fifo").exists()
 
 
-def test_it_survives_an_upgrade_in_place(start: Start, tmp_path: Path) -> None:
+def test_the_fifo_survives_an_upgrade_in_place(start: Start, tmp_path: Path) -> None:
     server = serve(start)
     before = (tmp_path / "fifo").stat().st_ino
     server.send_signal(Signals.SIGUSR2)
     server.wait_for("wsgid starts anew")
-    echo(tmp_path, "r")  # whatever the master is doing now, this ends
+    echo(tmp_path, "r")  # this write ends, whatever the master is doing now
     server.wait_for("FIFO r: reloading the application")
-    assert (tmp_path / "fifo").stat().st_ino == before  # who waited in open(2) has been served
+    assert (tmp_path / "fifo").stat().st_ino == before  # a writer that waited in open(2) was served
     server.wait_for(r"worker \d+ \(generation [23], pid \d+\) is ready")
     echo(tmp_path, "q")
     assert server.wait() == 0
     assert not (tmp_path / "fifo").exists()
 
 
-def test_what_a_killed_server_has_left_is_taken_over(start: Start, tmp_path: Path) -> None:
+def test_the_fifo_of_a_killed_server_is_taken_over(start: Start, tmp_path: Path) -> None:
     server = serve(start)
     server.send_signal(Signals.SIGKILL)
     server.wait()
@@ -175,7 +176,7 @@ def test_what_a_killed_server_has_left_is_taken_over(start: Start, tmp_path: Pat
     assert server.wait() == 0
 
 
-def test_nobodys_file_and_nobody_elses_fifo_is_taken(start: Start, tmp_path: Path) -> None:
+def test_no_regular_file_and_no_fifo_of_another_server_is_taken(start: Start, tmp_path: Path) -> None:
     first = serve(start)
     second = start(
         "--socket",

@@ -1,4 +1,4 @@
-"""/healthz and /readyz, and the little HTTP that they speak."""
+"""/healthz and /readyz, and the simple HTTP of the endpoints."""
 
 import os
 import textwrap
@@ -80,7 +80,7 @@ def test_a_server_whose_application_is_not_imported_yet_is_alive_and_not_ready(s
     assert said(server, "/healthz")[0] == 200
     (tmp_path / "gate").write_text("go on")
     server.wait_ready(2)
-    eventually(lambda: said(server, "/readyz")[0] == 200, "it is ready")
+    eventually(lambda: said(server, "/readyz")[0] == 200, "the server is ready")
 
 
 def try_to_ask(server: Server, path: str) -> tuple[int, str] | None:
@@ -90,7 +90,7 @@ def try_to_ask(server: Server, path: str) -> tuple[int, str] | None:
         return None
 
 
-def test_during_the_shutdown_delay_it_is_alive_and_not_ready(start: Start) -> None:
+def test_during_the_shutdown_delay_a_server_is_alive_and_not_ready(start: Start) -> None:
     server = serve(start, "--shutdown-delay", "60")
     server.send_signal(Signals.SIGTERM)
     server.wait_for("stops in 60 s")
@@ -99,16 +99,16 @@ def test_during_the_shutdown_delay_it_is_alive_and_not_ready(start: Start) -> No
     assert server.stop(Signals.SIGQUIT) == 0
 
 
-def test_while_it_drains_it_is_neither(start: Start) -> None:
+def test_while_a_server_drains_it_is_neither_alive_nor_ready(start: Start) -> None:
     server = serve(start)
     with client.connect(server.directory / "app.sock") as slow:
         slow.sendall(client.packet("/"))
         eventually(lambda: server.in_flight() == 1, "the request runs")
         server.send_signal(Signals.SIGTERM)
         server.wait_for("SIGTERM: wsgid stops")
-        eventually(lambda: said(server, "/healthz") == (503, "wsgid is draining\n"), "it drains")
+        eventually(lambda: said(server, "/healthz") == (503, "wsgid is draining\n"), "the server drains")
         assert said(server, "/readyz")[0] == 503
-        assert ask(server, "/metrics").status == 200  # the listeners are closed, and nobody asks them
+        assert ask(server, "/metrics").status == 200  # the listeners are closed, so no client asks them
     assert server.stop(Signals.SIGQUIT) == 0
     server.assert_nothing_left()
 
@@ -149,7 +149,7 @@ def test_ready_means_half_of_the_wanted_workers(ready: int, wanted: int, expecte
     assert page.status[:3] == expected and page.body.startswith(f"{ready} of {wanted} workers are ready".encode())
 
 
-# --- the little HTTP ---
+# --- the simple HTTP of the endpoints ---
 
 
 def found(path: str) -> Page | None:

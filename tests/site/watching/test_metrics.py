@@ -1,4 +1,4 @@
-"""--metrics: what Prometheus reads is what was requested, whoever died meanwhile."""
+"""--metrics: Prometheus reads the right counts, also after workers have died."""
 
 import os
 import re
@@ -71,7 +71,7 @@ def ask(server: Server, path: str) -> client.Answer:
 
 
 class Scrape:
-    """What /metrics says, as Prometheus's own reader understands it."""
+    """The answer of /metrics, parsed by Prometheus's own reader."""
 
     def __init__(self, text: str) -> None:
         self.families = {family.name: family for family in parser.text_string_to_metric_families(text)}
@@ -95,7 +95,7 @@ def scrape(server: Server) -> Scrape:
 
 
 def requests(found: Scrape) -> tuple[float, float, float]:
-    """Three counts of one thing."""
+    """Three counts of the same requests."""
     return (
         found.sum("uwsgi_worker_requests_total"),
         found.sum("wsgid_request_duration_seconds_count"),
@@ -110,7 +110,7 @@ def test_each_request_is_counted_by_its_end(start: Start) -> None:
             get(server, path)
     assert get(server, "/sleep").status == 504
     assert client.parse(client.exchange(server.directory / "app.sock", b"GET / HTTP/1.1\r\n\r\n")).status == 400
-    eventually(lambda: requests(scrape(server))[0] == 14, "all are counted")
+    eventually(lambda: requests(scrape(server))[0] == 14, "all requests are counted")
     found = scrape(server)
     by_status = {status: found.sum("wsgid_responses_total", status=status) for status in ("2xx", "3xx", "4xx", "5xx")}
     assert by_status == {"2xx": 6, "3xx": 2, "4xx": 3, "5xx": 3}
@@ -120,10 +120,10 @@ def test_each_request_is_counted_by_its_end(start: Start) -> None:
     assert found.sum("uwsgi_worker_exceptions_total") == found.sum("uwsgi_worker_app_exceptions_total") == 4
     assert found.sum("wsgid_workers_ready") == found.sum("wsgid_workers_wanted") == found.sum("uwsgi_workers") == 2
     assert found.sum("wsgid_worker_state", state="ready") == 2
-    eventually(lambda: scrape(server).sum("uwsgi_worker_idle") == 2, "nobody is waited for any more")
+    eventually(lambda: scrape(server).sum("uwsgi_worker_idle") == 2, "no request is in flight any more")
 
 
-def test_prometheus_own_tool_has_nothing_to_say(start: Start) -> None:
+def test_prometheus_own_tool_finds_no_error(start: Start) -> None:
     server = serve(start, workers=2)
     client.get(server.directory / "app.sock")
     checked = subprocess.run(["promtool", "check", "metrics"], input=ask(server, "/metrics").body, capture_output=True)
@@ -134,7 +134,7 @@ def test_durations_are_a_histogram(start: Start) -> None:
     server = serve(start)
     for path in ("/", "/", "/short", "/short", "/short"):
         get(server, path)
-    eventually(lambda: requests(scrape(server))[0] == 5, "all are counted")
+    eventually(lambda: requests(scrape(server))[0] == 5, "all requests are counted")
     found = scrape(server)
     assert found.families["wsgid_request_duration_seconds"].type == "histogram"
     assert requests(found) == (5, 5, 5)
@@ -150,18 +150,18 @@ def test_no_count_is_lost_by_a_kill_a_reload_or_an_upgrade(start: Start) -> None
     server = serve(start, workers=2)
     for _ in range(10):
         get(server)
-    eventually(lambda: requests(scrape(server)) == (10, 10, 10), "all are counted")
+    eventually(lambda: requests(scrape(server)) == (10, 10, 10), "all requests are counted")
     os.kill(server.worker_pids()[0], Signals.SIGKILL)
     server.wait_ready(3)
     get(server)
     server.send_signal(Signals.SIGHUP)
     server.wait_for(r"\(generation 0, .* exited with code 0", 2)
     get(server)
-    eventually(lambda: requests(scrape(server)) == (12, 12, 12), "all are counted")
+    eventually(lambda: requests(scrape(server)) == (12, 12, 12), "all requests are counted")
     server.send_signal(Signals.SIGUSR2)
     server.wait_for(r"\(generation 1, .* exited with code 0", 2)
     get(server)
-    eventually(lambda: requests(scrape(server)) == (13, 13, 13), "all are counted")
+    eventually(lambda: requests(scrape(server)) == (13, 13, 13), "all requests are counted")
     found = scrape(server)
     assert found.sum("uwsgi_worker_transmitted_bytes_total") == 130
     assert found.sum("wsgid_responses_total", status="2xx") == 13
@@ -175,7 +175,7 @@ def test_how_late_the_loop_was_is_added_up_and_outlives_the_worker(start: Start)
     server = serve(start)
     before_s = scrape(server).sum("wsgid_hub_late_seconds_total")
     get(server, "/block")
-    eventually(lambda: scrape(server).sum("wsgid_hub_late_seconds_total") > before_s + 4, "it is counted")
+    eventually(lambda: scrape(server).sum("wsgid_hub_late_seconds_total") > before_s + 4, "the delay is counted")
     os.kill(server.worker_pids()[0], Signals.SIGKILL)
     server.wait_ready(2)
     assert scrape(server).sum("wsgid_hub_late_seconds_total") > before_s + 4
@@ -197,10 +197,10 @@ def test_what_was_counted_in_a_vacant_slot_stays_in_sight_through_an_upgrade(sta
     assert found.sum("uwsgi_worker_respawn_count_total", worker_id="3") == 1
 
 
-def test_no_worker_is_asked_so_none_can_hold_it_up(start: Start) -> None:
+def test_a_scrape_asks_no_worker_so_no_worker_can_hold_it_up(start: Start) -> None:
     server = serve(start, workers=2)
     get(server)
-    # The answer has come before the worker has given the place back.
+    # The answer has come before the worker has freed the place.
     eventually(lambda: scrape(server).sum("wsgid_requests_in_flight") == 0, "the request is over")
     stopped, _blocked = server.worker_pids()
     os.kill(stopped, Signals.SIGSTOP)
@@ -231,7 +231,7 @@ def test_the_backlog_of_each_listener_is_there(start: Start) -> None:
     os.kill(server.worker_pids()[0], Signals.SIGSTOP)
     waiting = [client.connect(server.directory / "app.sock") for _ in range(3)]
     name = str(server.directory / "app.sock")
-    eventually(lambda: scrape(server).sum("wsgid_listen_queue", listener=name) == 3, "they wait")
+    eventually(lambda: scrape(server).sum("wsgid_listen_queue", listener=name) == 3, "the connections wait")
     found = scrape(server)
     assert found.sum("wsgid_listen_backlog") == found.sum("uwsgi_socket_max_queue_length", proto="uwsgi") == 80
     assert found.sum("uwsgi_listen_queue_length") == found.sum("uwsgi_socket_queue_length", name=name) == 3
@@ -255,7 +255,7 @@ def test_sockets_that_share_an_address_are_one_listener(start: Start) -> None:
     ).wait_ready(2)
     found = scrape(server)
     [backlog] = [sample for sample in found.samples if sample.name == "wsgid_listen_backlog"]
-    assert backlog.value == 80  # of both
+    assert backlog.value == 80  # of both sockets
     assert found.sum("uwsgi_socket_max_queue_length", proto="http") == 80
 
 
@@ -317,7 +317,7 @@ def test_a_name_that_is_no_text_spoils_nothing() -> None:
     assert b'application="?"' in metrics.render(snapshot(application="\udcff"))
 
 
-# uwsgi_exporter's pkg/collector/exporter.go, its descriptors without those of caches: name -> type, labels.
+# From uwsgi_exporter's pkg/collector/exporter.go, the descriptors except those of caches: name -> type, labels.
 EXPORTER = {
     "": ((), "G listen_queue_length, G listen_queue_errors, G signal_queue_length, G workers"),
     "socket_": (("name", "proto"), "G queue_length, G max_queue_length, G shared, G can_offload"),

@@ -1,4 +1,4 @@
-"""A profile says where a running worker's time goes, and leaves the worker as it was."""
+"""A profile shows where a running worker spends its time. After the profile the worker is as before."""
 
 import hashlib
 import json
@@ -108,13 +108,13 @@ def get(server: Server, path: str, query: str = "") -> Any:
 def asleep(server: Server) -> Iterator[None]:
     with client.connect(server.directory / "app.sock") as sleeper:
         sleeper.sendall(client.packet("/sleep"))
-        eventually(lambda: server.in_flight() == 1, "it sleeps")
+        eventually(lambda: server.in_flight() == 1, "the request sleeps")
         yield
 
 
 def is_share(part: int, other: int, share: float, samples: int) -> bool:
-    """Whether a part has this share of both, as exactly as so many samples can tell: four standard errors. On a busy
-    machine the kernel gives fewer samples, which weigh more."""
+    """Whether a part has this share of both, as exactly as this number of samples allows: four standard errors. On a
+    busy machine the kernel takes fewer samples, and each sample has more weight."""
     return abs(part / (part + other) - share) < 4 * math.sqrt(share * (1 - share) / samples)
 
 
@@ -129,7 +129,7 @@ def wsgidctl(server: Server, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def profile(server: Server, *arguments: str) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
-    """A second's: what was printed, and the stacks."""
+    """A profile of one second: what was printed, and the stacks."""
     done = wsgidctl(server, "--json", "--seconds", "1", "-o", "out.folded", *arguments)
     said, errors = done.communicate(timeout=PATIENCE_S)
     assert done.returncode == 0, errors
@@ -137,7 +137,7 @@ def profile(server: Server, *arguments: str) -> tuple[dict[str, Any], dict[tuple
 
 
 def stacks_in(server: Server) -> dict[tuple[str, ...], int]:
-    """Names of functions, and microseconds."""
+    """Stacks as names of functions, with microseconds."""
     stacks: dict[tuple[str, ...], int] = {}
     for line in (server.directory / "out.folded").read_text().splitlines():
         stack, _, weight_us = line.rpartition(" ")
@@ -149,7 +149,7 @@ def stacks_in(server: Server) -> dict[tuple[str, ...], int]:
 def profile_of(
     server: Server, count: int, *requests: tuple[str, str]
 ) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
-    """The same of so many requests of each kind, however long they take: then the server stops."""
+    """A profile while this many requests of each kind run, however long they take. Then the server stops."""
     with under_way(server, "--hz", "1000", "--json", "-o", "out.folded") as running:
         for _ in range(count):
             for path, query in requests:
@@ -184,12 +184,13 @@ def under_way(server: Server, *arguments: str) -> Iterator["subprocess.Popen[str
 
 
 def catches_sigprof(pid: int) -> bool:
-    """By proc(5): SigCgt is the mask of the signals that have a handler."""
+    """Whether a process has a handler for SIGPROF, by proc(5): SigCgt is the mask of the signals that have a
+    handler."""
     [mask] = re.findall("(?m)^SigCgt:\t(.*)$", Path(f"/proc/{pid}/status").read_text())
     return bool(int(mask, 16) >> (Signals.SIGPROF - 1) & 1)
 
 
-# --- what it says ---
+# --- what a profile shows ---
 
 
 def test_time_is_shared_out_by_request_and_function(start: Start) -> None:
@@ -202,14 +203,14 @@ def test_time_is_shared_out_by_request_and_function(start: Start) -> None:
     assert is_share(by_root["GET /heavy/*/x"], by_root["GET /light"], 0.75, said["samples"])
     assert is_share(time_of(stacks, "heavy_work"), time_of(stacks, "light_work"), 0.75, said["samples"])
     assert ("GET /light", "application", "light_work", "burn") in stacks
-    assert "GET /sleep" not in by_root  # waiting costs nothing
+    assert "GET /sleep" not in by_root  # waiting costs no processor time
     assert said["top"][0]["function"] == "burn" and said["top"][0]["file"].endswith("app.py")
     [worker] = said["workers"]
     assert worker["worker"] == 0 and 0.8 < said["sampled_s"] <= worker["cpu_s"]
 
 
-def test_a_long_call_of_c_counts_for_what_it_took(start: Start) -> None:
-    """Its processor time is some thirty samples' worth, and only one can be taken: after it."""
+def test_a_long_call_in_c_counts_with_its_whole_time(start: Start) -> None:
+    """The call takes the processor time of some thirty samples, but only one sample can be taken: after the call."""
     began_s = time.thread_time()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 100_000)
     rounds = str(int(100_000 * 0.3 / (time.thread_time() - began_s)))
@@ -219,10 +220,10 @@ def test_a_long_call_of_c_counts_for_what_it_took(start: Start) -> None:
     assert said["samples"] < 100
 
 
-def test_what_wsgid_takes_itself_is_not_the_applications(start: Start) -> None:
+def test_time_that_wsgid_itself_takes_does_not_count_for_the_application(start: Start) -> None:
     server = serve(start)
-    _, stacks = profile_of(server, 15_000, ("/", ""))  # a busy kernel lets most samples fall out
-    assert time_of(stacks, WSGID) + time_of(stacks, "Dispatcher._serve") > 0  # compiled, or pure
+    _, stacks = profile_of(server, 15_000, ("/", ""))  # a busy kernel drops most samples
+    assert time_of(stacks, WSGID) + time_of(stacks, "Dispatcher._serve") > 0  # compiled form, or pure form
     assert set(map(len, (stack for stack in stacks if WSGID in stack))) <= {2}
 
 
@@ -270,7 +271,7 @@ def test_each_format_is_written_and_a_table_is_printed(start: Start, name: str) 
             get(server, "/light")
         server.send_signal(Signals.SIGTERM)
         said, errors = running.communicate(timeout=PATIENCE_S)
-    assert not errors  # progress is for terminals
+    assert not errors  # progress is only printed to a terminal
     first, early, _, head, *rows = said.splitlines()
     assert first.startswith("worker 0: ") and first.endswith(f"; written to {name}") and "function" in head
     assert "ended its profile early" in early and "burn (" in rows[0] and len(rows) <= 10
@@ -282,7 +283,7 @@ def test_each_format_is_written_and_a_table_is_printed(start: Start, name: str) 
         assert json.loads(text)["profiles"][0]["type"] == "sampled"
 
 
-# --- what it leaves alone ---
+# --- what a profile leaves unchanged ---
 
 
 def test_nothing_is_installed_before_and_after(start: Start) -> None:
@@ -294,7 +295,7 @@ def test_nothing_is_installed_before_and_after(start: Start) -> None:
     assert get(server, "/") == NOTHING
 
 
-def test_it_ends_when_its_asker_leaves(start: Start) -> None:
+def test_a_profile_ends_when_its_client_leaves(start: Start) -> None:
     server = serve(start)
     with under_way(server) as running:
         running.kill()
@@ -302,7 +303,7 @@ def test_it_ends_when_its_asker_leaves(start: Start) -> None:
     assert profile(server)[0]["workers"][0]["whole"]
 
 
-def test_one_at_a_time(start: Start) -> None:
+def test_a_worker_has_one_profile_at_a_time(start: Start) -> None:
     server = serve(start)
     with under_way(server) as running:
         assert "is being profiled already" in refusal(server)
@@ -310,7 +311,7 @@ def test_one_at_a_time(start: Start) -> None:
 
 
 @pytest.mark.parametrize("path", ["/take", "/timer"])
-def test_sigprof_is_the_applications_first(start: Start, path: str) -> None:
+def test_an_application_that_uses_sigprof_is_not_profiled(start: Start, path: str) -> None:
     server = serve(start)
     before = get(server, path)
     assert "the application uses SIGPROF itself" in refusal(server)
@@ -330,10 +331,10 @@ def test_the_application_may_take_sigprof_at_any_time(start: Start) -> None:
 
 
 @pytest.mark.parametrize("signo", [Signals.SIGHUP, Signals.SIGTERM])
-def test_a_worker_that_leaves_says_what_it_has(start: Start, signo: Signals) -> None:
+def test_a_worker_that_leaves_sends_its_profile_so_far(start: Start, signo: Signals) -> None:
     server = serve(start)
     with under_way(server, "--json", "-o", "out.folded") as running:
-        for _ in range(100):  # 3 s of its processor: a busy kernel lets most samples fall out
+        for _ in range(100):  # 3 s of its processor time: a busy kernel drops most samples
             get(server, "/heavy")
         server.send_signal(signo)
         said, errors = running.communicate(timeout=PATIENCE_S)
@@ -345,7 +346,7 @@ def test_a_worker_that_leaves_says_what_it_has(start: Start, signo: Signals) -> 
         server.assert_nothing_left()
 
 
-# --- what it refuses, and its bounds ---
+# --- refusals and limits ---
 
 
 @pytest.mark.parametrize(
@@ -360,7 +361,7 @@ def test_a_worker_that_leaves_says_what_it_has(start: Start, signo: Signals) -> 
         (["-o", "nowhere/out.svg"], "nowhere/out.svg cannot be written"),
     ],
 )
-def test_what_is_not_possible_is_said_at_once(start: Start, arguments: list[str], said: str) -> None:
+def test_an_impossible_profile_is_refused_at_once(start: Start, arguments: list[str], said: str) -> None:
     server = serve(start)
     assert said in refusal(server, *arguments)
     assert get(server, "/") == NOTHING

@@ -1,4 +1,4 @@
-"""wsgidctl stacks: where everything is, even in a worker that answers nothing."""
+"""wsgidctl stacks: where each request, greenlet and thread is, also in a worker that does not answer."""
 
 import faulthandler
 import os
@@ -76,7 +76,7 @@ def test_requests_greenlets_and_threads_are_shown_and_the_idle_are_counted(start
     server = serve(start)
     client.get(tmp_path / "app.sock", "/spawn")
     with send(server, "/sleep"), send(server, "/sleep"):
-        eventually(lambda: said(tmp_path, "requests")["total"] == 2, "they run")
+        eventually(lambda: said(tmp_path, "requests")["total"] == 2, "the requests run")
         [worker] = said(tmp_path, "stacks")["workers"]
         shown = wsgidctl(tmp_path, "stacks").stdout
     [sleeping] = kinds(worker, "request")
@@ -91,7 +91,7 @@ def test_requests_greenlets_and_threads_are_shown_and_the_idle_are_counted(start
     assert "an object that must not be asked" not in server.log
 
 
-def test_every_worker_answers_or_the_one_that_is_named(start: Start, tmp_path: Path) -> None:
+def test_every_worker_answers_or_only_the_worker_that_is_named(start: Start, tmp_path: Path) -> None:
     serve(start, workers=3)
     assert [worker["worker"] for worker in said(tmp_path, "stacks")["workers"]] == [0, 1, 2]
     assert [worker["worker"] for worker in said(tmp_path, "stacks", "--worker", "1")["workers"]] == [1]
@@ -99,10 +99,10 @@ def test_every_worker_answers_or_the_one_that_is_named(start: Start, tmp_path: P
 
 
 def test_an_event_loop_that_is_held_up_in_python_shows_its_holder(start: Start, tmp_path: Path) -> None:
-    server = serve(start, "--hub-warn", "300")  # only the question interrupts
+    server = serve(start, "--hub-warn", "300")  # so that only the question interrupts
     before = server.worker_pids()
     with send(server, "/spin", "15"):
-        eventually(lambda: said(tmp_path, "status")["workers"][0]["heartbeat_age_s"] > 1, "it is held up")
+        eventually(lambda: said(tmp_path, "status")["workers"][0]["heartbeat_age_s"] > 1, "the event loop is held up")
         found = said(tmp_path, "stacks")
         assert not found["silent"]
         [holder] = kinds(found["workers"][0], "holder")
@@ -116,17 +116,17 @@ def test_an_event_loop_that_is_held_up_in_python_shows_its_holder(start: Start, 
 
 
 def test_orders_that_come_while_the_loop_is_held_up_are_followed_afterwards(start: Start, tmp_path: Path) -> None:
-    """The signal handler reads them with the questions."""
+    """The signal handler reads the orders together with the questions."""
     server = serve(start)
     with send(server, "/spin", "10") as spinning:
-        eventually(lambda: said(tmp_path, "status")["workers"][0]["heartbeat_age_s"] > 1, "it is held up")
+        eventually(lambda: said(tmp_path, "status")["workers"][0]["heartbeat_age_s"] > 1, "the event loop is held up")
         assert wsgidctl(tmp_path, "reload").returncode == 0  # the old worker has its order to drain now
         assert said(tmp_path, "stacks", "--worker", "0")["workers"][0]["worker"] == 0
         assert client.parse(client.read_all(spinning)).status == 200
     server.wait_for(r"worker 0 \(generation 0, pid \d+\) exited with code 0")
 
 
-def test_a_held_up_loop_is_still_ended_after_its_time_out_while_somebody_asks(start: Start, tmp_path: Path) -> None:
+def test_a_held_up_loop_is_ended_after_its_time_out_also_while_questions_come(start: Start, tmp_path: Path) -> None:
     server = serve(start, "--hub-timeout", "3")
     with send(server, "/spin", "60") as spinning:
         for _ in range(3):
@@ -135,8 +135,9 @@ def test_a_held_up_loop_is_still_ended_after_its_time_out_while_somebody_asks(st
     server.wait_for(r"held up for 3\.\d s by GET /spin")
 
 
-def test_who_asks_at_the_very_moment_of_the_time_out_does_not_prevent_it() -> None:
-    """Signals of the same number coalesce: one handler answers the question, and ends what holds the hub."""
+def test_a_question_at_the_moment_of_a_time_out_does_not_prevent_the_time_out() -> None:
+    """Signals of the same number coalesce: one handler answers the question, and also ends the code that holds the
+    hub."""
     line = memoryview(bytearray(8 * 64)).cast("Q")
     line[Word.HEARTBEAT_NS] = time.monotonic_ns() - 5_000_000_000
     asked: list[object] = []
@@ -158,7 +159,7 @@ def test_a_worker_that_is_stuck_in_c_shows_what_faulthandler_can(start: Start, t
         eventually(
             lambda: max(worker["heartbeat_age_s"] for worker in said(tmp_path, "status")["workers"]) > 1.5, "stuck"
         )
-        for _ in range(2):  # the second time as well
+        for _ in range(2):  # it works a second time, too
             done = wsgidctl(tmp_path, "stacks")
             assert done.returncode == 0
             assert re.search(
@@ -191,7 +192,7 @@ def test_all_workers_stuck_and_the_master_still_answers_and_reloads(start: Start
 
 
 def test_questions_to_a_stuck_worker_leave_room_for_orders(start: Start, tmp_path: Path) -> None:
-    """They wait in its channel, with a descriptor each: the master stops handing them over."""
+    """Questions wait in the worker's channel, with a descriptor each: the master stops passing them on."""
     server = serve(start)
     control = tmp_path / "app.ctl"
     with send(server, "/stuck"):
@@ -210,7 +211,7 @@ def test_questions_to_a_stuck_worker_leave_room_for_orders(start: Start, tmp_pat
             except TimeoutError:
                 waiting.append(connected)
         assert b"takes no question: it leaves, or is stuck" in refused
-        assert len(waiting) < 100  # the kernel would take some hundreds, and then no order any more
+        assert len(waiting) < 100  # the kernel would accept some hundreds, and then no more orders
         for connection in waiting:
             connection.close()
         assert said(tmp_path, "status")["ready"] == 1
@@ -237,7 +238,7 @@ def test_the_master_keeps_no_descriptor_of_dead_workers(start: Start, tmp_path: 
     before = psutil.Process(server.pid).num_fds()
     for number in range(1, 4):
         assert said(tmp_path, "reload")["generation"] == number
-    eventually(lambda: len(server.worker_pids()) == 1, "the old ones have left")
+    eventually(lambda: len(server.worker_pids()) == 1, "the old workers have left")
     held = [os.readlink(link) for link in Path(f"/proc/{server.pid}/fd").iterdir()]
     assert sum("wsgid-dump" in path for path in held) == 1
     eventually(lambda: psutil.Process(server.pid).num_fds() <= before + 2, "channels are closed")
@@ -245,7 +246,7 @@ def test_the_master_keeps_no_descriptor_of_dead_workers(start: Start, tmp_path: 
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_dump_is_of_one_moment(times: int) -> None:
-    """A child, which has the memfd and the handler from us."""
+    """The process is a child, which has inherited the memfd and the handler."""
     fd = stackdump.prepare()
     pid = os.fork()
     if pid == 0:
@@ -265,7 +266,7 @@ def test_a_dump_is_of_one_moment(times: int) -> None:
 
 
 def test_only_a_memfd_is_read_as_a_dump() -> None:
-    """A FIFO there, and whoever reads it waits for ever."""
+    """If a FIFO were read there, the reader would wait for ever."""
     read_fd, write_fd = os.pipe()
     memfd = os.memfd_create("any")
     assert stackdump.is_memfd(memfd) and not stackdump.is_memfd(read_fd) and not stackdump.is_memfd(write_fd)

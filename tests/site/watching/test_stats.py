@@ -1,4 +1,4 @@
-"""--stats: uWSGI's statistics, for the programs that read uWSGI's."""
+"""--stats: uWSGI's statistics, for programs that read them from uWSGI."""
 
 import fcntl
 import json
@@ -24,7 +24,7 @@ from tests.support import client
 from tests.support.server import PATIENCE_S, Server, eventually
 from wsgid import __version__
 
-pytestmark = pytest.mark.hot  # what the hot path counts
+pytestmark = pytest.mark.hot  # the counts of the hot path
 
 APP = """
     import time
@@ -52,7 +52,7 @@ def serve(start: Start, *options: str, workers: int = 1) -> Server:
 
 
 def stats(server: Server) -> Any:
-    """As uWSGI's readers do it: connect, say nothing, read to the end."""
+    """Read the statistics as uWSGI's readers do: connect, send nothing, read to the end."""
     with client.connect(server.directory / "stats.sock") as connected:
         return json.loads(client.read_all(connected))
 
@@ -61,8 +61,8 @@ def get(server: Server, path: str = "/") -> client.Answer:
     return client.get(server.directory / "app.sock", path)
 
 
-# uwsgi_exporter's pkg/collector/stats.go: Go's decoder refuses a number with a point for an int, and a string for both.
-# What uWSGI 2.0 has beside these is in the second part of each.
+# From uwsgi_exporter's pkg/collector/stats.go. Go's decoder refuses a number with a point for an int, and a string for
+# both. The second part of each shape has the fields of uWSGI 2.0 that are not in the exporter.
 CORE = {
     "id": int,
     "requests": int,
@@ -144,15 +144,15 @@ def test_every_field_of_uwsgi_is_there_with_its_type(start: Start) -> None:
     assert all(len(worker["apps"]) == len(worker["cores"]) == 1 for worker in found["workers"])
 
 
-def test_what_wsgid_knows_is_there(start: Start) -> None:
+def test_the_statistics_have_the_values_that_wsgid_knows(start: Start) -> None:
     server = serve(start)
     [pid] = server.worker_pids()
     for path in ("/", "/", "/boom", "/torn"):
         get(server, path)
-    # A request is counted when it is answered, and its place is free a moment later.
+    # A request is counted when it is answered, and its place becomes free a moment later.
     eventually(
         lambda: [stats(server)["workers"][0][name] for name in ("requests", "status")] == [4, "idle"],
-        "all are counted, and nothing is in flight",
+        "all requests are counted, and nothing is in flight",
     )
     found = stats(server)
     assert (found["pid"], found["uid"], found["gid"]) == (server.pid, os.getuid(), os.getgid())
@@ -178,7 +178,7 @@ def test_a_worker_is_busy_while_it_has_a_request(start: Start) -> None:
         assert stats(server)["workers"][0]["cores"][0]["in_request"] == 1
 
 
-def test_a_full_worker_is_said_not_to_accept(start: Start) -> None:
+def test_a_full_worker_is_shown_as_not_accepting(start: Start) -> None:
     server = serve(start, "--gevent", "1")
     with client.connect(server.directory / "app.sock") as slow:
         slow.sendall(client.packet("/sleep"))
@@ -265,7 +265,7 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[()].|\r")
 
 @contextmanager
 def uwsgitop(server: Server, address: str) -> Iterator[tuple[Callable[[], str], Callable[[bytes], object]]]:
-    """The program as PyPI has it, in a terminal: what it has drawn last, and its keyboard."""
+    """The program from PyPI in a terminal: its last picture, and its keyboard."""
     screen, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
     running = subprocess.Popen(
@@ -281,11 +281,11 @@ def uwsgitop(server: Server, address: str) -> Iterator[tuple[Callable[[], str], 
     drawn = bytearray()
 
     def read() -> str:
-        """The last whole picture; escape sequences, which place and colour its words, are blanks."""
+        """The last complete picture. Escape sequences, which place and colour the words, are replaced by blanks."""
         try:
             while block := os.read(screen, 65536):
                 drawn.extend(block)
-        except OSError:  # nothing more now, or it has ended
+        except OSError:  # no more text now, or the program has ended
             pass
         *_, whole, _ = ["", *drawn.decode("utf-8", "replace").split(FRAME)]
         return " ".join(ESCAPES.sub(" ", whole).split())
@@ -305,23 +305,23 @@ def test_uwsgitop_shows_the_workers_and_their_requests(start: Start) -> None:
     for _ in range(7):
         get(server)
     with uwsgitop(server, "stats.sock") as (screen, press):
-        eventually(lambda: " req: 7 " in screen(), "it has drawn the sum")
+        eventually(lambda: " req: 7 " in screen(), "uwsgitop has drawn the sum")
         shown = screen()
         assert f"uwsgi-{__version__} - " in shown and " lq: 0 " in shown and " tx: 70 " in shown
         assert f"cwd: {server.directory} - uid: {os.getuid()} - gid: {os.getgid()} - masterpid: {server.pid}" in shown
         rows = [re.search(rf" [12] [0-9.]+ {pid} ([0-9]+) [0-9]+ 0 0 idle ", shown) for pid in server.worker_pids()]
         assert sum(int(row[1]) for row in rows if row) == 7, shown
-        press(b"a")  # its two views of cores
+        press(b"a")  # the two views of cores
         eventually(lambda: re.search(r" [12]:0 [0-9.]+ ", screen()), "cores as workers")
         press(b"a")
         eventually(lambda: re.search(r" :0 [0-9.]+ - ", screen()), "cores below their workers")
 
 
-def test_uwsgitop_reads_them_over_http_too(start: Start) -> None:
+def test_uwsgitop_reads_the_statistics_over_http_too(start: Start) -> None:
     server = start(
         "--socket", "app.sock", "--stats", "127.0.0.1:0", "--stats-http", "app:application", app=APP
     ).wait_ready(1)
     get(server)
     [port] = [connection.laddr.port for connection in psutil.Process(server.pid).net_connections("tcp")]
     with uwsgitop(server, f"http://127.0.0.1:{port}/") as (screen, _):
-        eventually(lambda: " req: 1 " in screen(), "it has drawn the sum")
+        eventually(lambda: " req: 1 " in screen(), "uwsgitop has drawn the sum")

@@ -1,6 +1,7 @@
-"""A loop that stutters is named with the place, once; a busy or a stopped worker is not.  With a window of one second.
+"""A loop that stutters is logged once, with the place. A busy worker and a stopped worker are not logged.
 
-Each test that expects silence ends with stops that are named. What is named before them is in the log by then.
+The window is one second. Each test that expects silence ends with stops that are logged. An earlier sentence would be
+in the log by then.
 """
 
 import os
@@ -92,7 +93,7 @@ def get(server: Server, name: str) -> int:
 
 @contextmanager
 def visitors(server: Server, name: str, count: int = 2) -> Iterator[None]:
-    """They come again and again."""
+    """Clients that send requests again and again."""
     ended = threading.Event()
 
     def visit() -> None:
@@ -115,7 +116,7 @@ def named(server: Server) -> list[str]:
 
 
 def is_named(server: Server, name: str) -> str:
-    """Let visitors come until the function is named. Returns the sentence."""
+    """Let clients send requests until the function is named. Returns the sentence."""
     with visitors(server, name):
         return server.wait_for(rf"{STOOD[:-1]}.* in {name};")[0][0]
 
@@ -164,18 +165,22 @@ def test_a_busy_worker_and_a_stopped_worker_are_not_named(start: Start) -> None:
     server = serve(start, "--hub-warn", "30")
     get(server, "blocks")  # wsgid begins to look
     with visitors(server, "busy", 20):
-        requests = eventually(lambda: said(server.directory, "status")["totals"]["requests"], "they are served")
+        requests = eventually(lambda: said(server.directory, "status")["totals"]["requests"], "the requests are served")
         [pid] = server.worker_pids()
         for _ in range(3):
             os.kill(pid, Signals.SIGSTOP)
-            eventually(lambda: said(server.directory, "status")["workers"][0]["heartbeat_age_s"] > 0.6, "it is stopped")
+            eventually(
+                lambda: said(server.directory, "status")["workers"][0]["heartbeat_age_s"] > 0.6, "the worker is stopped"
+            )
             os.kill(pid, Signals.SIGCONT)
             served = said(server.directory, "status")["totals"]["requests"]
             eventually(
                 lambda served=served: said(server.directory, "status")["totals"]["requests"] > served + 20,  # type: ignore[misc]
-                "it goes on",
+                "the worker goes on",
             )
-        eventually(lambda: said(server.directory, "status")["totals"]["requests"] > requests + 150, "it was busy")
+        eventually(
+            lambda: said(server.directory, "status")["totals"]["requests"] > requests + 150, "the worker was busy"
+        )
     is_named(server, "control")
     assert named(server) == ["control"]
 
@@ -224,5 +229,5 @@ def test_status_and_top_show_the_share(start: Start, tmp_path: Path) -> None:
         assert said(tmp_path, "top", "--once", "--interval", "0.2")["workers"][0]["stood_still"] > 0
         frame = wsgidctl(tmp_path, "top", "--once", "--interval", "0.2", env={**os.environ, "COLUMNS": "200"}).stdout
         assert "stands" in frame and re.search(r" \d+ % ", frame)
-        assert "thread" not in wsgidctl(tmp_path, "stacks").stdout  # the witness is none of the application's threads
-    eventually(lambda: said(tmp_path, "status")["workers"][0]["stood_still"] == 0, "it is over")
+        assert "thread" not in wsgidctl(tmp_path, "stacks").stdout  # the witness is no thread of the application
+    eventually(lambda: said(tmp_path, "status")["workers"][0]["stood_still"] == 0, "the stutter is over")

@@ -46,7 +46,7 @@ class Terminal:
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # for Ctrl-C
             env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "", "LINES": ""},
-        )  # its size is the terminal's
+        )  # the size is the size of the terminal
 
     def read_until(self, pattern: bytes) -> bytes:
         deadline_s = time.monotonic() + PATIENCE_S
@@ -63,7 +63,7 @@ class Terminal:
         os.write(self._ours, key)
 
     def wait(self) -> int:
-        """Its exit code; the rest of what it says is read meanwhile."""
+        """The exit code of the program. Its remaining output is read meanwhile."""
         deadline_s = time.monotonic() + PATIENCE_S
         while (code := self.process.poll()) is None:
             assert time.monotonic() < deadline_s, self.output
@@ -92,7 +92,7 @@ def terminal(directory: Path, *arguments: str, **size: int) -> Iterator[Terminal
 
 
 @pytest.mark.parametrize("key", [b"q", b"Q", b"\x03"])
-def test_it_shows_the_server_until_a_key_and_leaves_the_terminal_as_it_was(
+def test_top_shows_the_server_until_a_key_and_leaves_the_terminal_as_it_was(
     start: Start, tmp_path: Path, key: bytes
 ) -> None:
     server = serve(start, workers=2)
@@ -106,7 +106,7 @@ def test_it_shows_the_server_until_a_key_and_leaves_the_terminal_as_it_was(
         assert top.is_as_before()
 
 
-def test_it_leaves_the_terminal_as_it_was_when_it_is_ended_or_the_server_goes(start: Start, tmp_path: Path) -> None:
+def test_top_leaves_the_terminal_as_it_was_when_top_is_ended_or_the_server_goes(start: Start, tmp_path: Path) -> None:
     server = serve(start)
     with terminal(tmp_path, "top", "--interval", "0.2") as top:
         top.read_until(rb"req/s")
@@ -138,7 +138,7 @@ def test_a_frame_fits_its_terminal(start: Start, tmp_path: Path, lines: int, col
 def test_one_frame_for_a_pipe(start: Start, tmp_path: Path) -> None:
     server = serve(start)
     with send(server, "/sleep"):
-        eventually(lambda: said(tmp_path, "requests")["total"] == 1, "it runs")
+        eventually(lambda: said(tmp_path, "requests")["total"] == 1, "the request runs")
         done = wsgidctl(tmp_path, "top", "--once", "--interval", "0.2")
     assert "\x1b" not in done.stdout
     for columns in (top_screen.WORKER_COLUMNS, top_screen.REQUEST_COLUMNS):
@@ -174,7 +174,7 @@ def test_a_worker_that_is_held_up_is_marked_and_not_waited_for(start: Start, tmp
     assert server.wait() == 0
 
 
-def test_without_rich_it_says_how_to_get_it(start: Start, tmp_path: Path) -> None:
+def test_without_rich_top_says_how_to_get_rich(start: Start, tmp_path: Path) -> None:
     serve(start)
     (tmp_path / "rich").mkdir()
     (tmp_path / "rich" / "__init__.py").write_text("raise ImportError('no rich here')\n")
@@ -236,5 +236,5 @@ def test_what_does_not_fit_is_counted(lines: int, workers: int, requests: int, w
     shown = len(re.findall(r"^ *\d+  ready", printed, re.MULTILINE))
     assert shown == workers or f"and {workers - shown} more worker" in printed
     if shown < workers:
-        assert re.search(rf"^ *{workers - 1}  ready", printed, re.MULTILINE)  # the busiest is there
+        assert re.search(rf"^ *{workers - 1}  ready", printed, re.MULTILINE)  # the busiest worker is shown
     assert not requests or "/[red]x" in printed

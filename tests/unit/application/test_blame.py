@@ -1,4 +1,4 @@
-"""Which line of a stack is to blame: stacks that compiled snippets make, under names that the tests choose."""
+"""The line of a stack that is to blame. The stacks come from compiled snippets, under names that the tests choose."""
 
 import sys
 import sysconfig
@@ -12,7 +12,7 @@ LIBRARY = sysconfig.get_path("purelib") + "/MySQLdb/cursors.py"
 
 
 def calls(path: str, name: str, called: Callable[[], object], module: str = "some") -> Callable[[], object]:
-    """Return a function at that path that calls another one in its second line."""
+    """Return a function at this path that calls another function in its second line."""
     names: dict[str, object] = {"called": called, "__name__": module}
     exec(compile(f"def {name}():\n    return called()", path, "exec"), names)
     return names[name]  # type: ignore[return-value]
@@ -47,9 +47,10 @@ def test_an_application_that_is_installed_as_a_package_is_known_by_its_name() ->
 
 def test_wsgid_and_the_standard_library_are_not_the_application() -> None:
     found = blamed(calls(sysconfig.get_path("stdlib") + "/re/__init__.py", "match", here)())
-    assert found and found.caller and found.caller.code.co_filename == __file__  # pytest's own frames are behind it
+    # the frames of pytest are behind this frame
+    assert found and found.caller and found.caller.code.co_filename == __file__
     assert blame._is_library(blame.__file__)
 
 
-def test_what_wsgid_does_for_an_operator_is_nobodys_fault() -> None:
+def test_work_of_wsgid_for_an_operator_is_not_blamed() -> None:
     assert blamed(calls("/x/heap.py", "report", here, module="wsgid.diagnostics.heap")()) is None

@@ -49,7 +49,7 @@ def test_the_application_is_found(place: Path, source: str, named: str, found: o
     assert load(application=named) is found
 
 
-def test_callable_names_it_where_the_module_does_not(place: Path) -> None:
+def test_the_option_callable_names_the_application_where_the_module_does_not(place: Path) -> None:
     write(place / "site_app.py", "application = len; other = max")
     assert load(application="site_app", callable="other") is max
 
@@ -75,7 +75,7 @@ def test_a_file_is_loaded_by_path_whatever_its_name(place: Path) -> None:
         ("def f(:", "site_app", "cannot be imported: SyntaxError"),
     ],
 )
-def test_what_cannot_be_imported_is_one_sentence(place: Path, source: str, named: str, says: str) -> None:
+def test_a_failed_import_is_one_sentence(place: Path, source: str, named: str, says: str) -> None:
     write(place / "site_app.py", source)
     with pytest.raises(ApplicationImportError) as refusal:
         load(application=named)
@@ -99,7 +99,7 @@ def test_the_path_begins_with_pythonpath_then_the_working_directory(place: Path)
     assert sys.path[:3] == ["/a", "/b", str(place)]
 
 
-def test_a_virtual_environment_comes_before_our_own_packages(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_virtual_environment_comes_before_wsgids_own_packages(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", dict(os.environ))
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = place / "venv" / "lib" / version / "site-packages"

@@ -31,7 +31,7 @@ def test_a_function_returns_what_it_returns(value: int, plus: int) -> None:
         assert offloaded(value, plus=plus) == twice(value, plus=plus)
 
 
-def test_it_looks_like_the_function_and_runs_in_the_thread_of_the_caller() -> None:
+def test_an_offloaded_function_looks_like_the_function_and_runs_in_the_thread_of_the_caller() -> None:
     offloaded = offload(twice)
     assert (offloaded.__name__, offloaded.__doc__) == ("twice", "Twice the value.")
     assert offload(threading.get_ident)() == threading.get_ident()
@@ -99,14 +99,14 @@ def test_an_impossible_value_is_refused_and_named(options: dict[str, Any]) -> No
         offload(twice, **options)
 
 
-def test_the_error_is_one_of_ours_and_a_time_out() -> None:
+def test_the_error_is_a_wsgid_error_and_a_time_out() -> None:
     assert issubclass(OffloadTimeout, WsgidError) and issubclass(OffloadTimeout, TimeoutError)
 
 
 def test_the_backend_of_the_documentation_sends_every_call_that_waits_through_its_thread_and_lock(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With a driver that is made up: mysqlclient needs a C library."""
+    """With an invented driver, because mysqlclient needs a C library."""
     calls: list[str] = []
 
     def method(name: str) -> Callable[..., str]:
@@ -120,7 +120,7 @@ def test_the_backend_of_the_documentation_sends_every_call_that_waits_through_it
     names = ["query", "store_result", "next_result", "ping", "close", "commit", "rollback", "autocommit"]
 
     def connect(self: Any, **keywords: object) -> None:
-        self.autocommit(False)  # as mysqlclient does: within the call that connects
+        self.autocommit(False)  # as mysqlclient does, within the call that connects
 
     driver = type("Connection", (), {"__init__": connect, **{name: method(name) for name in names}})
     monkeypatch.setitem(sys.modules, "MySQLdb", ModuleType("MySQLdb"))
@@ -147,8 +147,8 @@ def test_a_call_begins_once_or_never(gives_up: list[bool]) -> None:
     began: list[int] = []
     call = Call(lambda: began.append(1))
     assert call.waits
-    for one in gives_up:
-        if one:
+    for caller_gives_up in gives_up:
+        if caller_gives_up:
             call.claim()
         else:
             call.run()

@@ -1,4 +1,4 @@
-"""uWSGI's ini, as uWSGI 2.0 reads it: each expectation without a remark was compared with `uwsgi --show-config`."""
+"""uWSGI's ini, as uWSGI 2.0 reads it. Expectations without a remark were compared with `uwsgi --show-config`."""
 
 import os
 import re
@@ -20,7 +20,7 @@ Read = Callable[..., list[tuple[str, str]]]
 
 @pytest.fixture
 def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
-    """read(TEXT, other files...): the keys and values of main.ini, which has that text in [uwsgi]."""
+    """read(TEXT, other files...): the keys and values of main.ini, whose section [uwsgi] has this text."""
     monkeypatch.chdir(tmp_path)
 
     def read_text(
@@ -81,7 +81,7 @@ def test_places_are_kept_through_includes(read: Read) -> None:
     ]
 
 
-# --- what is replaced ---
+# --- placeholders ---
 
 
 def test_keys_stand_for_their_first_value_wherever_they_are_set(read: Read) -> None:
@@ -147,13 +147,15 @@ def test_the_hash_of_a_path_is_uwsgis(tmp_path: Path) -> None:
     assert expand.magic_of_file("/tmp/or/main.ini", "")["j"] == "353096AA"
 
 
-def test_an_included_file_has_its_own_magic_and_the_first_ones_in_upper_case(read: Read, tmp_path: Path) -> None:
+def test_an_included_file_has_magic_variables_of_its_own_and_of_the_first_file_in_upper_case(
+    read: Read, tmp_path: Path
+) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "inc.ini").write_text("[uwsgi]\nv = %n %N %d %D\n")
     assert read("ini = sub/inc.ini") == [("v", f"inc main {tmp_path}/sub/ {tmp_path}/")]
 
 
-def test_a_percent_sign_has_to_be_doubled_and_what_stands_for_nothing_stays_with_a_warning(tmp_path: Path) -> None:
+def test_a_percent_sign_has_to_be_doubled_and_an_unknown_variable_stays_with_a_warning(tmp_path: Path) -> None:
     (tmp_path / "main.ini").write_text("[uwsgi]\na = %%Y\n; %Z\nb = %Y 50%")
     result = ini.read([str(tmp_path / "main.ini")], {})
     assert [entry.value for entry in result.entries] == ["%Y", "%Y 50%"]  # uWSGI would drop the second %Y
@@ -270,7 +272,7 @@ def test_prints_are_kept(tmp_path: Path) -> None:
     assert ini.read([str(tmp_path / "main.ini")], {}).prints == [f"{tmp_path}/main.ini:3: a is 1"]
 
 
-# --- what cannot be ---
+# --- errors ---
 
 
 @pytest.mark.parametrize(
@@ -302,7 +304,7 @@ def test_a_mistake_names_file_and_line(read: Read, text: str, says: str) -> None
     assert says in str(refusal.value)
 
 
-def test_a_misspelt_section_is_no_empty_one(read: Read) -> None:  # uWSGI warns
+def test_a_missing_section_is_an_error(read: Read) -> None:  # uWSGI warns
     with pytest.raises(ConfigError, match=re.escape("main.ini has no section [uwsgi]: only that one is read")):
         read("a = 1", "[usgi]\n")
     assert read("", "") == []
@@ -316,7 +318,7 @@ def test_a_misspelt_section_is_no_empty_one(read: Read) -> None:  # uWSGI warns
         (b"x" * 2_000_000, "longer than 1 MiB"),
     ],
 )
-def test_what_is_no_text_is_no_configuration(tmp_path: Path, data: bytes, says: str) -> None:
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path, data: bytes, says: str) -> None:
     (tmp_path / "main.ini").write_bytes(data)
     with pytest.raises(ConfigError, match=says):
         ini.read([str(tmp_path / "main.ini")], {})
@@ -362,7 +364,7 @@ WORDS = st.sampled_from(
 
 @given(st.one_of(st.lists(WORDS, max_size=40).map("".join), st.text(max_size=200)))
 @example("a=%(b)\nb=%(c)\nc=%(a)")
-def test_whatever_a_file_says_the_answer_is_settings_or_one_sentence(text: str) -> None:
+def test_any_file_gives_settings_or_one_sentence(text: str) -> None:
     with tempfile.TemporaryDirectory() as place:
         path = Path(place, "main.ini")
         path.write_text("[uwsgi]\n" + text, encoding="utf-8", errors="surrogatepass")

@@ -1,4 +1,4 @@
-"""Options from all sources: what each becomes, which source wins, and what is said of a wrong one."""
+"""Options from all sources: their values, the source that wins, and the error for a wrong option."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from wsgid.errors import ConfigError
 
 
 def from_command_line(argv: list[str]) -> Settings:
-    """The settings of a command line alone."""
+    """The settings from this command line, without other sources."""
     return read(argv, {}).settings
 
 
@@ -275,7 +275,8 @@ def test_every_option() -> None:
     )
     default = Settings()
     same = [field.name for field in fields(Settings) if getattr(settings, field.name) == getattr(default, field.name)]
-    # The list above is complete: the application rivals --wsgi-file, and the others name files, below.
+    # The list above is complete. It leaves out --wsgi-file, which excludes the application, and options that name files
+    # (below).
     assert same == ["application", "ini", "config", "set_placeholder"]
 
 
@@ -318,7 +319,7 @@ def test_an_application_has_to_be_named() -> None:
 
 
 def test_abbreviations_are_refused() -> None:
-    # --work might be another option tomorrow
+    # --work may be another option in a later version
     with pytest.raises(ConfigError, match=r"unknown option --work: did you mean '--workers'?"):
         from_command_line(["--work", "4", "app:application"])
 
@@ -330,7 +331,7 @@ def test_every_option_is_in_the_whole_help_with_its_default() -> None:
     assert "(default: 1000)" in text and "(default: 60)" in text and "(default: 67108864)" in text
 
 
-def test_the_short_help_has_the_twenty_that_matter_and_says_where_the_others_are() -> None:
+def test_the_short_help_has_the_twenty_important_options_and_names_the_whole_help() -> None:
     text = commandline.build_parser(everything=False).format_help()
     shown = [option for option in declared() if f"  {option.flag}" in text]
     assert len(shown) == 19 and "--help-all" in text and "MODULE:CALLABLE names the application" in text
@@ -352,7 +353,7 @@ def test_both_commands_are_the_same_program(command: list[str]) -> None:
 
 
 def text_of(option: Option) -> st.SearchStrategy[str]:
-    """Texts that somebody may write for an option."""
+    """Texts that an operator may write for an option."""
     words = st.text(string.ascii_letters + string.digits + "/._-:%@,", min_size=1, max_size=20)
     numbers = st.integers(1, 999_999_999).map(str)
     kinds: dict[values.ValueKind, st.SearchStrategy[str]] = {
@@ -420,7 +421,7 @@ def without_files(settings: Settings | str) -> Settings | str:
 
 
 @given(st.data())
-def test_what_is_shown_of_a_value_is_a_text_of_it(data: Any) -> None:
+def test_the_shown_text_of_a_value_is_read_as_the_same_value(data: Any) -> None:
     option = data.draw(st.sampled_from(OPTIONS))
     try:
         value = option.kind.parse(data.draw(text_of(option)))
@@ -432,7 +433,7 @@ def test_what_is_shown_of_a_value_is_a_text_of_it(data: Any) -> None:
 
 
 def test_the_environment_and_files_know_every_option(tmp_path: Path) -> None:
-    """By all spellings: names, flags and uWSGI's."""
+    """With all spellings: names, flags and uWSGI's names."""
     for option in OPTIONS:
         for key in {option.key, option.name, *option.uwsgi}:
             text = (
@@ -471,7 +472,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_p
     )
     settings = read.settings
     assert (settings.workers, settings.gevent, settings.harakiri, settings.socket_timeout) == (3, 2, 1.0, 30.0)
-    assert settings.socket == ("b",)  # a repeatable option is whole in one source
+    assert settings.socket == ("b",)  # a repeatable option comes from one source as a whole
     assert {name: said[-1].origin for name, said in read.given.items()} == {
         "application": f"{tmp_path}/site.ini:2",
         "workers": "command line",
@@ -517,7 +518,7 @@ def test_files_can_be_named_as_in_uwsgi(tmp_path: Path, monkeypatch: pytest.Monk
     assert from_command_line(["uwsgi.ini", "c:d"]).application == "c:d"
     (tmp_path / "named.ini").write_text("[uwsgi]\nmodule = %(name):app\n")
     assert from_command_line(["named.ini", "--set", "name=site"]).application == "site:app"
-    assert from_command_line(["pack.ini:app"]).application == "pack.ini:app"  # no such file: a module
+    assert from_command_line(["pack.ini:app"]).application == "pack.ini:app"  # there is no such file, so it is a module
 
 
 def test_arguments_in_a_file_and_a_value_that_begins_with_at(tmp_path: Path) -> None:
@@ -537,7 +538,7 @@ def test_arguments_in_a_file_and_a_value_that_begins_with_at(tmp_path: Path) -> 
         ({"WSGID_LAZY_APPS": "maybe"}, "expected true, on, yes, 1, or false, off, no, 0"),
     ],
 )
-def test_what_the_environment_gets_wrong_is_one_sentence(environ: dict[str, str], says: str) -> None:
+def test_an_error_in_the_environment_is_one_sentence(environ: dict[str, str], says: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         merge.read(["app:application"], environ)
     assert says in str(refusal.value)
@@ -551,7 +552,7 @@ def test_the_environment_takes_an_options_other_names_but_not_two_at_once() -> N
         merge.read(["a:b"], {"WSGID_PROCESSES": "3", "WSGID_WORKERS": "3"})
 
 
-def test_the_environment_of_others_is_none_of_our_business() -> None:
+def test_a_variable_that_only_begins_like_an_option_is_ignored_with_a_warning() -> None:
     environ = {"WSGID_METRICS_PORT": "tcp://10.0.0.1", "WSGID_PURE": "1", "WSGID_WORKERS": "", "HOME": "/"}
     read = merge.read(["a:b"], environ)
     assert read.settings == Settings(application="a:b")
@@ -572,7 +573,7 @@ def test_the_environment_of_others_is_none_of_our_business() -> None:
         ("[wsgid]\nwrkers = 1", "did you mean 'workers'?"),
     ],
 )
-def test_what_a_toml_file_gets_wrong_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+def test_an_error_in_a_toml_file_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "site.toml").write_text(text)
     with pytest.raises(ConfigError) as refusal:
         merge.read(["app:application", "--config", str(tmp_path / "site.toml")], {})
@@ -600,14 +601,14 @@ def test_what_a_toml_file_gets_wrong_is_one_sentence(tmp_path: Path, text: str, 
         (["--lazy-apps=1"], "the command line: argument --lazy-apps: ignored explicit argument '1'"),
     ],
 )
-def test_what_the_command_line_gets_wrong_is_one_sentence(arguments: list[str], says: str) -> None:
+def test_an_error_on_the_command_line_is_one_sentence(arguments: list[str], says: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         from_command_line([*arguments, "app:application"])
     assert says in str(refusal.value)
 
 
 @pytest.mark.parametrize("flag", ["--access-log", "--chmod-socket", "--log-date"])
-def test_an_application_that_an_option_has_swallowed_is_found_again(flag: str) -> None:
+def test_an_option_that_has_taken_the_application_as_its_value_is_named(flag: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         from_command_line(["--socket", "a.sock", flag, "app:application"])
     assert f"{flag} 'app:application'" in str(refusal.value)
@@ -620,7 +621,7 @@ def test_arguments_in_files_that_name_each_other_are_one_sentence(tmp_path: Path
         from_command_line([f"@{tmp_path}/args"])
 
 
-# --- whatever is said ---
+# --- any input ---
 
 FLAGS = st.sampled_from(
     [flag for option in declared() for flag in (option.flag, *option.flags) if option.name not in ("ini", "config")]
@@ -629,7 +630,7 @@ FLAGS = st.sampled_from(
 
 
 @given(st.lists(st.one_of(FLAGS, st.text(max_size=8).filter(lambda text: text not in ("-h",))), max_size=8))
-def test_any_command_line_is_settings_or_one_sentence(argv: list[str]) -> None:
+def test_any_command_line_gives_settings_or_one_sentence(argv: list[str]) -> None:
     try:
         from_command_line(argv)
     except ConfigError as error:
@@ -643,7 +644,7 @@ def test_any_command_line_is_settings_or_one_sentence(argv: list[str]) -> None:
         max_size=4,
     )
 )
-def test_any_environment_is_settings_or_one_sentence(environ: dict[str, str]) -> None:
+def test_any_environment_gives_settings_or_one_sentence(environ: dict[str, str]) -> None:
     try:
         merge.read([], environ)
     except ConfigError as error:
@@ -658,7 +659,9 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from([option.key for option in declared()] + ["wsgid", "x"]), VALUES, max_size=4))
-def test_any_toml_is_settings_or_one_sentence(tmp_path_factory: pytest.TempPathFactory, table: dict[str, Any]) -> None:
+def test_any_toml_gives_settings_or_one_sentence(
+    tmp_path_factory: pytest.TempPathFactory, table: dict[str, Any]
+) -> None:
     path = tmp_path_factory.getbasetemp() / "any.toml"
     lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
     path.write_text("\n".join(lines).replace("Infinity", "inf").replace("NaN", "nan"))

@@ -1,4 +1,5 @@
-"""What is made of a profile's stacks: whatever they are called, the files are valid and nothing is lost in them."""
+"""The files that wsgidctl makes of a profile's stacks. With any names in the stacks, the files are valid and
+complete."""
 
 import json
 import re
@@ -27,7 +28,7 @@ STACKS = st.builds(
 
 
 def stacks(**weights_us: int) -> StackCounts:
-    """Of one letter a function: stacks(GET_abc=5)."""
+    """Stacks whose functions have names of one letter: stacks(GET_abc=5)."""
     return StackCounts(
         {
             (Frame(root), *(Frame(letter, "/app.py", 1) for letter in letters)): weight_us
@@ -59,12 +60,12 @@ def test_any_stacks_make_valid_xml_whose_widths_add_up(found: StackCounts, title
         )
         ends = flamegraph.SIDE
         for x, width in sorted(rows[row]):
-            assert x >= ends - 0.01  # no two overlap
+            assert x >= ends - 0.01  # no two rectangles overlap
             ends = x + width
         assert ends <= flamegraph.WIDTH - flamegraph.SIDE + 0.01
 
 
-def test_what_is_called_lies_below_its_caller() -> None:
+def test_a_function_is_drawn_below_its_caller() -> None:
     top = flamegraph.tree(stacks(GET_ab=6, GET_ac=2, POST_a=2))
     boxes = {(box.depth, box.node.frame.name): box for box in flamegraph.layout(top)}
     assert boxes[1, "GET"].width == pytest.approx(0.8 * boxes[0, "all"].width)
@@ -72,7 +73,7 @@ def test_what_is_called_lies_below_its_caller() -> None:
     assert boxes[3, "c"].x == pytest.approx(boxes[3, "b"].x + boxes[3, "b"].width)
 
 
-def test_nothing_of_the_application_is_markup_or_script() -> None:
+def test_names_of_the_application_become_no_markup_and_no_script() -> None:
     name = "</script><script>alert(1)]]>&\"'\x00"
     text = flamegraph.svg(StackCounts({(Frame(name), Frame(name, name, 1)): 5}, 1), name)
     root = ElementTree.fromstring(text)
@@ -81,7 +82,7 @@ def test_nothing_of_the_application_is_markup_or_script() -> None:
     assert shown and shown.startswith("</script><script>alert(1)]]>&\"'\ufffd (")
 
 
-def test_it_needs_no_other_file_and_no_script_to_be_read() -> None:
+def test_the_flame_graph_needs_no_other_file_and_no_script() -> None:
     text = flamegraph.svg(stacks(GET_a=5), "a title")
     assert re.findall(r"https?://[^\"']*", text) == ["http://www.w3.org/2000/svg"] and "href" not in text
     root = ElementTree.fromstring(text)
@@ -90,7 +91,7 @@ def test_it_needs_no_other_file_and_no_script_to_be_read() -> None:
     assert root.findall(f"{SVG}text")[0].text == "a title"
 
 
-def test_what_is_too_narrow_is_left_out() -> None:
+def test_a_function_that_is_too_narrow_is_left_out() -> None:
     text = flamegraph.svg(stacks(GET_a=1_000_000, GET_b=1), "")
     assert "a (/app.py:1)" in text and "b (/app.py:1)" not in text
 
@@ -114,7 +115,7 @@ def test_names_are_cut_to_their_boxes(width: float, shown: str) -> None:
         ("", Flame.SERVER),
     ],
 )
-def test_colours_are_by_whose_code_it_is(path: str, kind: Flame) -> None:
+def test_the_colour_shows_the_owner_of_the_code(path: str, kind: Flame) -> None:
     assert flamegraph.kind_of(Frame("f", path, 1)) is kind
 
 
@@ -122,7 +123,7 @@ def test_colours_are_by_whose_code_it_is(path: str, kind: Flame) -> None:
 
 
 @given(STACKS)
-def test_folded_stacks_say_everything(found: StackCounts) -> None:
+def test_folded_stacks_contain_everything(found: StackCounts) -> None:
     said: dict[tuple[str, ...], int] = {}
     for line in profile_data.folded(found).splitlines():
         stack, _, weight = line.rpartition(" ")
@@ -136,7 +137,7 @@ def test_folded_stacks_say_everything(found: StackCounts) -> None:
 
 
 @given(STACKS)
-def test_speedscope_takes_it(found: StackCounts) -> None:
+def test_the_speedscope_file_follows_its_specification(found: StackCounts) -> None:
     file = json.loads(profile_data.speedscope(found, "a title"))
     check_speedscope(file)
     [profile] = file["profiles"]
@@ -152,7 +153,8 @@ def test_speedscope_takes_it(found: StackCounts) -> None:
 
 
 def check_speedscope(file: Any) -> None:
-    """The fields of speedscope's file-format-spec.ts, for sampled profiles; no others, and none of another type."""
+    """Check the fields of speedscope's file-format-spec.ts for sampled profiles: only these fields, with the right
+    types."""
     check_fields(
         file,
         {"$schema": str, "shared": dict, "profiles": list},

@@ -1,4 +1,4 @@
-"""The table of connections: what it finds, when, and how little it looks."""
+"""The table of connections: which connections it finds, when it finds them, and how little it looks."""
 
 import os
 import socket
@@ -72,7 +72,7 @@ def test_a_connection_that_has_broken_is_none_although_it_is_open(listener: sock
         with pytest.raises(ConnectionResetError):
             broken.recv(1)
         sweep(table, 10.0 + connections.SWEEP_S)
-        assert broken.fileno() in table.connections()  # this is not asked each time
+        assert broken.fileno() in table.connections()  # the kernel is not asked each time
         sweep(table, 10.0 + connections.CHECK_S)
         assert broken.fileno() not in table.connections()
 
@@ -103,7 +103,7 @@ def test_a_round_looks_for_a_bounded_time_and_goes_on_later(monkeypatch: pytest.
     clock = iter(range(1_000_000))
     monkeypatch.setattr(connections, "_perf_counter", lambda: next(clock))
     table.look(10.0)
-    assert table._next == 1  # at least one, so that it ends
+    assert table._next == 1  # at least one descriptor, so that the search ends
     table.look(10.1)
     assert table._next == 2
 
@@ -151,7 +151,7 @@ def test_what_has_changed_is_reported_once_and_again_after_a_while(listener: soc
     with connect(listener):
         sweep(table, 10.0)
         sweep(table, 12.0)
-        assert reports == [1, 1]  # nobody has taken the first one
+        assert reports == [1, 1]  # the first report was not taken
         taken[0] = True
         for now_s in (14.0, 16.0, 18.0):
             sweep(table, now_s)

@@ -1,4 +1,4 @@
-"""Which descriptors a stack of functions holds, and that nobody notices the look."""
+"""Which descriptors a stack of functions holds. The search must not change anything in the application."""
 
 import gc
 import socket
@@ -48,7 +48,7 @@ def test_a_socket_in_a_variable_of_any_function_below_is_held(connection: socket
 
 
 @pytest.mark.parametrize("wrap", [lambda it: Holder(Holder(it)), lambda it: [it], lambda it: {"it": it}])
-def test_what_lies_deeper_is_not(connection: socket.socket, wrap: Callable[[Any], Any]) -> None:
+def test_a_socket_that_lies_deeper_is_not_held(connection: socket.socket, wrap: Callable[[Any], Any]) -> None:
     wrapped, fd = wrap(connection), connection.fileno()
 
     def outer(held: object) -> set[int]:

@@ -91,7 +91,7 @@ def test_a_peer_s_name_is_printable() -> None:
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
-def test_a_child_cannot_say_what_the_master_says(message: messages.Message) -> None:
+def test_a_child_cannot_send_a_message_of_the_master(message: messages.Message) -> None:
     for kinds in (messages.FROM_TEMPLATE, messages.FROM_WORKER):
         if type(message) in kinds:
             assert messages.decode(messages.encode(message), kinds) == message
@@ -105,7 +105,7 @@ def test_a_line_cannot_command_the_terminal_that_shows_the_log() -> None:
     assert messages.decode(messages.encode(sent)) == messages.Notice("key", r"two\nlines \x1b]0;owned\x07\u202e")
 
 
-def test_the_kernel_says_who_has_sent_a_message_to_the_master(ends: tuple[Channel, Channel]) -> None:
+def test_the_kernel_names_the_sender_of_a_message_to_the_master(ends: tuple[Channel, Channel]) -> None:
     ours, theirs = ends
     child = os.fork()
     if child == 0:

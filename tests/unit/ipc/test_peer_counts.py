@@ -1,4 +1,4 @@
-"""Counts by peer, in a form of bounded size."""
+"""Counts of connections by peer, in a form of bounded size."""
 
 from hypothesis import given
 from hypothesis import strategies as st

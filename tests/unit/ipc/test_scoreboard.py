@@ -9,7 +9,8 @@ import pytest
 from wsgid.ipc import scoreboard
 from wsgid.ipc.scoreboard import COUNTERS, DURATION_BOUNDS_US, DeathCause, Word
 
-WIDTHS = {Word.STATUS_1XX: 5, Word.DURATIONS: len(DURATION_BOUNDS_US) + 1, Word.DEATHS: len(DeathCause)}  # else 1
+# all other words: 1
+WIDTHS = {Word.STATUS_1XX: 5, Word.DURATIONS: len(DURATION_BOUNDS_US) + 1, Word.DEATHS: len(DeathCause)}
 
 
 def test_no_word_lies_on_another_and_all_fit_the_line() -> None:

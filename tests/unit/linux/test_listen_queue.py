@@ -1,4 +1,4 @@
-"""How many connections wait in a backlog, as the kernel says it: for unix and TCP, own and inherited."""
+"""How many connections wait in a backlog, by the kernel: for unix and TCP sockets, bound here and inherited."""
 
 import errno
 import json
@@ -51,7 +51,7 @@ def connect(to: socket.socket) -> socket.socket:
 def test_each_connection_that_is_not_accepted_counts(listening: socket.socket) -> None:
     assert listen_queue.of(listening) == ListenQueue(0, 20)
     clients = [connect(listening) for _ in range(7)]
-    eventually(lambda: listen_queue.of(listening) == ListenQueue(7, 20), "all wait")
+    eventually(lambda: listen_queue.of(listening) == ListenQueue(7, 20), "seven connections wait")
     accepted, _ = listening.accept()
     assert listen_queue.of(listening) == ListenQueue(6, 20)
     for connection in (accepted, *clients):
@@ -61,10 +61,10 @@ def test_each_connection_that_is_not_accepted_counts(listening: socket.socket) -
 def test_an_inherited_socket_is_looked_at_like_any_other(listening: socket.socket) -> None:
     inherited = listener.inherit(str(os.dup(listening.fileno())), 20)
     with inherited.socket, connect(listening):
-        eventually(lambda: inherited.queue() == ListenQueue(1, 20), "it waits")
+        eventually(lambda: inherited.queue() == ListenQueue(1, 20), "the connection waits")
 
 
-def test_a_closed_socket_is_unknown_and_spoils_nothing(listening: socket.socket) -> None:
+def test_a_closed_socket_is_unknown_and_does_not_change_the_others(listening: socket.socket) -> None:
     closed = listener.inherit(str(os.dup(listening.fileno())), 20)
     closed.socket.close()
     assert closed.queue() is None
@@ -72,7 +72,7 @@ def test_a_closed_socket_is_unknown_and_spoils_nothing(listening: socket.socket)
 
 
 @pytest.mark.parametrize("refusal", [errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EPERM])
-def test_where_nobody_may_ask_it_is_unknown_and_not_asked_again(
+def test_without_permission_the_queue_is_unknown_and_not_asked_for_again(
     refusal: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
@@ -87,7 +87,9 @@ def test_where_nobody_may_ask_it_is_unknown_and_not_asked_again(
         assert asked == [os.fstat(opened.fileno()).st_ino]
 
 
-def test_out_of_descriptors_it_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_queue_is_asked_for_again_after_descriptors_ran_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with listener.open_listener(str(tmp_path / "a.sock"), 20, Ownership()).socket as opened:
         with monkeypatch.context() as patch:
             patch.setattr(listen_queue, "_ask", lambda inode: (_ for _ in ()).throw(OSError(errno.EMFILE, "too many")))
@@ -119,7 +121,7 @@ def queues(server: Server) -> list[tuple[int, int]]:
     return [(listed["queue"], listed["max_queue"]) for listed in found["sockets"]]
 
 
-def test_what_waits_for_a_stopped_worker_is_seen(start: Start) -> None:
+def test_connections_that_wait_for_a_stopped_worker_are_counted(start: Start) -> None:
     server = start(
         "--socket",
         "app.sock",
@@ -138,7 +140,7 @@ def test_what_waits_for_a_stopped_worker_is_seen(start: Start) -> None:
     os.kill(worker, Signals.SIGSTOP)
     waiting = [client.connect(server.directory / "app.sock") for _ in range(11)]
     waiting += [client.connect(("127.0.0.1", port)) for _ in range(5)]
-    eventually(lambda: queues(server) == [(11, 40), (5, 40)], "all wait")
+    eventually(lambda: queues(server) == [(11, 40), (5, 40)], "the connections wait in both queues")
     os.kill(worker, Signals.SIGCONT)
     for connection in waiting:
         connection.sendall(client.packet())

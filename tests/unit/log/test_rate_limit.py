@@ -1,4 +1,4 @@
-"""Rates."""
+"""Rates of log lines."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Formats of the access log: what each variable says, and that a line is one line whatever the client sends."""
+"""Formats of the access log: the value of each variable. A request is one line, whatever the client sends."""
 
 import json
 import re
@@ -59,8 +59,9 @@ def line(
 
 
 def test_the_uwsgi_preset_is_uwsgis_own_line() -> None:
-    # As uWSGI 2.0 writes it: "[pid: P|app: N|req: appreq/totalreq] ADDR (USER) {V vars in B bytes} [ctime] METHOD URI
-    # => generated R bytes in M msecs (PROTO STATUS) H headers in HB bytes (S switches on core C)"; blanks stay blank.
+    # As uWSGI 2.0 writes the line: "[pid: P|app: N|req: appreq/totalreq] ADDR (USER) {V vars in B bytes} [ctime] METHOD
+    # URI => generated R bytes in M msecs (PROTO STATUS) H headers in HB bytes (S switches on core C)"; blanks stay
+    # blank.
     assert line("uwsgi", {**ENVIRON, "REMOTE_USER": ""}) == (
         "[pid: 28|app: 0|req: 17/17] 192.0.2.7 () {32 vars in 411 bytes} [Sun Nov 22 01:59:55 2026] GET /a?b=1 => "
         "generated 12 bytes in 1 msecs (HTTP/1.1 200) 2 headers in 79 bytes (0 switches on core 0)"
@@ -99,7 +100,8 @@ def test_the_json_preset_has_numbers_as_numbers_and_text_as_text() -> None:
         "pid": 28,
         "wid": 1,
     }
-    assert json.loads(line("json", {"REQUEST_URI": "/\xff"}))["uri"] == "/\xff"  # no UTF-8: byte by byte
+    # bytes that are no UTF-8 are kept one by one
+    assert json.loads(line("json", {"REQUEST_URI": "/\xff"}))["uri"] == "/\xff"
 
 
 # --- the variables ---
@@ -153,7 +155,7 @@ VALUES = {
 @pytest.mark.parametrize("name", VALUES)
 def test_each_variable_has_its_value(name: str) -> None:
     assert line(f"%({name})") == VALUES[name]
-    assert line(f"<%({name})|\u20ac>") == f"<{VALUES[name]}|\u20ac>"  # the way of formats beyond ASCII
+    assert line(f"<%({name})|\u20ac>") == f"<{VALUES[name]}|\u20ac>"  # formats beyond ASCII are rendered in another way
 
 
 def test_the_list_of_variables_is_complete() -> None:
@@ -162,7 +164,7 @@ def test_the_list_of_variables_is_complete() -> None:
     }
 
 
-def test_what_is_not_there_is_a_dash() -> None:
+def test_a_missing_value_is_a_dash() -> None:
     assert line("%(nobody) %(metric.x) %(var.NONE) %(user) %(uri)", {"REMOTE_USER": ""}) == "- - - - -"
 
 
@@ -179,7 +181,7 @@ def test_what_is_not_there_is_a_dash() -> None:
         ("\t%(pid)", "\t28"),
     ],
 )
-def test_everything_else_stays_as_it_is(text: str, expected: str) -> None:
+def test_other_text_of_a_format_stays_unchanged(text: str, expected: str) -> None:
     assert line(text, {}) == expected
 
 
@@ -187,13 +189,13 @@ def test_the_host_is_the_servers_name_where_the_client_sends_none() -> None:
     assert line("%(host)", {"SERVER_NAME": "server"}) == "server"
 
 
-def test_the_client_may_be_whom_x_forwarded_for_names() -> None:
+def test_the_client_may_come_from_x_forwarded_for() -> None:
     assert line("%(addr)", forwarded=True) == "198.51.100.9"
     assert line("%(addr)", {"REMOTE_ADDR": "192.0.2.7"}, forwarded=True) == "192.0.2.7"
     assert line("%(addr)", {"HTTP_X_FORWARDED_FOR": b"x", "REMOTE_ADDR": "192.0.2.7"}, forwarded=True) == "192.0.2.7"
 
 
-def test_a_date_of_ones_own() -> None:
+def test_a_format_can_have_a_date_format_of_its_own() -> None:
     assert line("%(ftime)", date="%Y-%m-%d %H:%M") == "2026-11-22 01:59"
     assert line("%(ftime)", date="%Y%n%d") == r"2026\x0A22"
 
@@ -204,7 +206,7 @@ def test_a_client_that_left_is_an_error_of_reading_or_of_writing(status: int, re
     assert line("%(rerr) %(werr) %(ioerr)", served=served) == f"{rerr} {werr} 1"
 
 
-# --- whatever the client sends ---
+# --- any request ---
 
 FORMATS = [
     *request_format.PRESETS,
@@ -241,7 +243,7 @@ def test_any_request_gives_one_line(text: str, forwarded: bool, environ: dict[st
     if text.startswith("{") or text == "json":
         json.loads(made)
     else:
-        assert made.count('"') == quiet.count('"')  # a client's quote ends no field
+        assert made.count('"') == quiet.count('"')  # a quote from the client ends no field
 
 
 @given(st.text(st.characters(max_codepoint=255)))
@@ -250,7 +252,7 @@ def test_what_is_escaped_can_be_read_back(value: str) -> None:
     assert re.sub(r"\\x([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), escaped) == f"x{value}"
 
 
-def test_a_moment_is_not_in_the_applications_language() -> None:
+def test_a_date_does_not_depend_on_the_locale_of_the_application() -> None:
     moment = Moment(1767225600)
     assert moment.ctime == "Thu Jan  1 00:00:00 2026" and moment.ltime == "01/Jan/2026:00:00:00 +0000"
 

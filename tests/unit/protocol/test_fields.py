@@ -1,4 +1,4 @@
-"""What is asked of header values and lines: each place of a text counts, however the form takes it apart."""
+"""The checks of header values and lines: every position of a text is checked, although the form checks blocks of it."""
 
 import pytest
 

@@ -1,4 +1,5 @@
-"""Whom a proxy speaks for: who is believed, what of, and that a client cannot forge it."""
+"""X-Forwarded-* and Forwarded: which peers are trusted, what their headers change, and that a client cannot forge
+this."""
 
 from typing import Any
 
@@ -34,13 +35,13 @@ def client(**headers: str) -> tuple[str, str | None]:
     return said["REMOTE_ADDR"], said.get("REMOTE_PORT")
 
 
-# --- who is believed --------------------------------------------------------------------------------------------------
+# --- trusted peers ----------------------------------------------------------------------------------------------------
 
 
 def test_addresses_and_networks_are_trusted() -> None:
     assert PROXIES.includes("127.0.0.1") and PROXIES.includes("10.255.0.1") and PROXIES.includes("2001:db8::5")
     assert not PROXIES.includes("127.0.0.2") and not PROXIES.includes("11.0.0.1") and not PROXIES.includes("::1")
-    assert PROXIES.includes("::ffff:10.0.0.1")  # a dual-stack socket's word for it
+    assert PROXIES.includes("::ffff:10.0.0.1")  # as a dual-stack socket writes this address
     assert not PROXIES.includes("nonsense")
 
 
@@ -49,7 +50,7 @@ def test_the_peer_of_a_unix_socket_has_no_address() -> None:
     assert Trusted("unix").includes("") and not Trusted("unix").includes("127.0.0.1")
 
 
-def test_everybody_and_nobody() -> None:
+def test_a_star_trusts_every_peer_and_an_empty_list_none() -> None:
     assert Trusted("*").includes("192.0.2.1") and Trusted("*").includes("")
     assert not Trusted("").includes("127.0.0.1") and not Trusted("").includes("")
 
@@ -72,12 +73,12 @@ def test_a_list_of_something_else_is_refused(text: str) -> None:
         ("[2001:db9::1]:4000", "2001:db9::1", "4000"),
         ("192.0.2.1:0", "192.0.2.1", None),
         ("192.0.2.1, 10.0.0.2", "192.0.2.1", None),  # two proxies
-        ("203.0.113.9, 192.0.2.1", "192.0.2.1", None),  # the client has lied of somebody before it
+        ("203.0.113.9, 192.0.2.1", "192.0.2.1", None),  # the client has forged the address before its own
         ("127.0.0.1, 203.0.113.9, 192.0.2.1, 10.0.0.2,10.0.0.3", "192.0.2.1", None),
-        ("10.0.0.3, 10.0.0.2", "10.0.0.3", None),  # all are proxies: from inside
+        ("10.0.0.3, 10.0.0.2", "10.0.0.3", None),  # all addresses are proxies: a request from inside
     ],
 )
-def test_the_client_is_the_last_who_is_not_trusted(header: str, address: str, port: str | None) -> None:
+def test_the_client_is_the_last_address_that_is_not_trusted(header: str, address: str, port: str | None) -> None:
     assert client(X_FORWARDED_FOR=header) == (address, port)
 
 
@@ -92,17 +93,17 @@ def test_the_client_is_the_last_who_is_not_trusted(header: str, address: str, po
         (",", "10.0.0.1"),
         ("192.0.2.1,", "10.0.0.1"),
         ("<script>", "10.0.0.1"),
-        ("192.0.2.1, unknown, 10.0.0.2", "10.0.0.2"),  # what is before somebody unknown is anybody's word
+        ("192.0.2.1, unknown, 10.0.0.2", "10.0.0.2"),  # entries before an unknown entry can be forged
         ("1:2:3", "10.0.0.1"),
         ("[192.0.2.1", "10.0.0.1"),
         ("١.1.1.1", "10.0.0.1"),
     ],
 )
-def test_what_is_no_address_ends_the_search(header: str, address: str) -> None:
+def test_an_entry_that_is_no_address_ends_the_search(header: str, address: str) -> None:
     assert client(X_FORWARDED_FOR=header)[0] == address
 
 
-def test_where_everybody_is_trusted_the_first_counts() -> None:
+def test_if_every_peer_is_trusted_the_first_address_counts() -> None:
     said = applied(Trusted("*", ALL_HEADERS), X_FORWARDED_FOR="203.0.113.9, 192.0.2.1")
     assert said["REMOTE_ADDR"] == "203.0.113.9"
 
@@ -120,7 +121,7 @@ def test_where_everybody_is_trusted_the_first_counts() -> None:
         ("https\x00", None, None),
     ],
 )
-def test_the_scheme_is_what_the_peer_has_said(header: str, scheme: str | None, https: str | None) -> None:
+def test_the_scheme_comes_from_the_peer(header: str, scheme: str | None, https: str | None) -> None:
     said = applied(X_FORWARDED_PROTO=header)
     assert said.get("REQUEST_SCHEME") == scheme and said.get("HTTPS") == https
 
@@ -141,14 +142,14 @@ def test_a_proxy_that_speaks_tls_to_us_may_have_been_asked_without() -> None:
         ("[2001:db8::1]:81", "http", "[2001:db8::1]", "81"),
     ],
 )
-def test_the_host_is_what_the_peer_has_said(header: str, proto: str, name: str, port: str) -> None:
+def test_the_host_comes_from_the_peer(header: str, proto: str, name: str, port: str) -> None:
     said = applied(X_FORWARDED_HOST=header, X_FORWARDED_PROTO=proto)
     assert said["HTTP_HOST"] == header.rpartition(" ")[2]
     assert (said["SERVER_NAME"], said["SERVER_PORT"]) == (name, port)
 
 
 @pytest.mark.parametrize("header", ["", "a b", "example.org/x", "me@example.org", "example.org:99999", "a:b", "ü.org"])
-def test_what_is_no_host_changes_nothing(header: str) -> None:
+def test_a_value_that_is_no_host_changes_nothing(header: str) -> None:
     assert applied(X_FORWARDED_HOST=header)["HTTP_HOST"] == "inside:8000"
 
 
@@ -180,7 +181,7 @@ def test_the_headers_stay_in_the_environ() -> None:
         ("proto=https", "10.0.0.1", "4711"),
     ],
 )
-def test_forwarded_says_the_client(header: str, address: str, port: str | None) -> None:
+def test_forwarded_names_the_client(header: str, address: str, port: str | None) -> None:
     assert client(FORWARDED=header) == (address, port)
 
 
@@ -224,7 +225,7 @@ EVERYTHING = {
 }
 
 
-def test_by_default_only_those_count_that_an_ordinary_proxy_overwrites() -> None:
+def test_by_default_only_headers_count_that_an_ordinary_proxy_overwrites() -> None:
     said = applied(Trusted(LISTED), **EVERYTHING)
     assert (said["REMOTE_ADDR"], said["REQUEST_SCHEME"]) == ("192.0.2.1", "https")
     assert (said["HTTP_HOST"], said["SERVER_NAME"], said["SERVER_PORT"]) == ("inside:8000", "", "8000")
@@ -262,18 +263,18 @@ def test_a_name_that_is_not_known_is_refused(named: str) -> None:
 
 
 def test_both_kinds_cannot_be_named() -> None:
-    """A proxy that sets the one kind passes the other kind on as the client sent it."""
+    """A proxy that sets one kind of headers passes the other kind on as the client sent it."""
     with pytest.raises(ValueError, match="not both"):
         Trusted(LISTED, "forwarded,x-forwarded-for")
 
 
-# --- whatever comes ---------------------------------------------------------------------------------------------------
+# --- any header -------------------------------------------------------------------------------------------------------
 
 texts = st.text(st.characters(max_codepoint=255), max_size=60) | st.text('for=proto;,host "\\[]:.1a', max_size=60)
 
 
 @given(texts, texts, texts, texts, texts)
-def test_no_value_is_an_error_and_what_results_is_sane(
+def test_no_value_is_an_error_and_the_result_is_always_valid(
     address: str, scheme: str, host: str, port: str, forwarded: str
 ) -> None:
     for said in (

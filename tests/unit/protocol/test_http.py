@@ -1,4 +1,4 @@
-"""HTTP/1.1, byte by byte: what is understood, and what is refused with which status."""
+"""HTTP/1.1, byte by byte: the requests that are accepted, and the requests that are refused, with their status."""
 
 import gc
 import re
@@ -23,10 +23,10 @@ Event = object
 
 
 def decoded(data: bytes, size: int | None = None, limits: Limits = LIMITS) -> list[Event]:
-    """The events of these bytes, fed in blocks of `size`; a body's blocks are joined.
+    """The events of these bytes, fed in blocks of `size`. The blocks of a body are joined.
 
     Raises:
-        PeerError: what was refused, if it was.
+        PeerError: a request was refused.
     """
     events = all_events(data, size or len(data), limits)
     if events and isinstance(events[-1], PeerError):
@@ -35,7 +35,7 @@ def decoded(data: bytes, size: int | None = None, limits: Limits = LIMITS) -> li
 
 
 def all_events(data: bytes, size: int, limits: Limits = LIMITS) -> list[Event]:
-    """The same, with what was refused as the last of them."""
+    """The same events. If a request was refused, its error is the last event."""
     decoder = Decoder(limits, BASE)
     events: list[Event] = []
     for start in range(0, len(data), size):
@@ -49,7 +49,7 @@ def all_events(data: bytes, size: int, limits: Limits = LIMITS) -> list[Event]:
 
 
 def heads(data: bytes) -> list[HttpHead]:
-    """The same however the bytes arrive, else it fails."""
+    """The heads of these bytes. They have to be the same in whatever pieces the bytes arrive."""
     whole = decoded(data)
     for size in (1, 2, 7):
         assert decoded(data, size) == whole
@@ -134,7 +134,7 @@ def test_hosts(host: str) -> None:
 
 
 @pytest.mark.parametrize("value", [b"chunked", b"Chunked", b"CHUNKED", b"chunked\t", b"\t chunked \t"])
-def test_chunked_however_it_is_written(value: bytes) -> None:
+def test_chunked_may_be_written_in_several_ways(value: bytes) -> None:
     found = head(POST + b"Transfer-Encoding:" + value + b"\r\n\r\n0\r\n\r\n")
     assert found.content_length == -1
 
@@ -161,7 +161,7 @@ def test_the_asterisk() -> None:
         (b"HTTP/1.1\r\nHost: a\r\nProxy-Connection: close\r\n", True),
     ],
 )
-def test_who_wants_to_go_on(lines: bytes, kept: bool) -> None:
+def test_which_requests_keep_their_connection(lines: bytes, kept: bool) -> None:
     assert head(b"GET / " + lines + b"\r\n").keep_alive is kept
 
 
@@ -184,7 +184,7 @@ def test_an_upgrade_and_what_follows_it() -> None:
 @pytest.mark.parametrize(
     "body", [b"Content-Length: 5\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"]
 )
-def test_a_request_that_need_not_be_upgraded_has_its_body_and_a_next_one(body: bytes) -> None:
+def test_a_request_with_an_upgrade_keeps_its_body_and_another_request_follows(body: bytes) -> None:
     data = POST + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n" + body + GET + b"\r\n"
     assert [found.upgrade for found in heads(data)] == [True, False]
     assert [event for event in decoded(data) if not isinstance(event, HttpHead)] == [b"hello", END, END]
@@ -193,7 +193,7 @@ def test_a_request_that_need_not_be_upgraded_has_its_body_and_a_next_one(body: b
 @pytest.mark.parametrize(
     "lines", [b"HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: x\r\n", b"HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n"]
 )
-def test_an_upgrade_that_is_none(lines: bytes) -> None:
+def test_headers_that_are_no_upgrade(lines: bytes) -> None:
     assert not head(b"GET / " + lines + b"\r\n").upgrade
 
 
@@ -229,7 +229,7 @@ def test_all_chunks_that_have_come_are_one_block() -> None:
     assert decoder.take() == b"x" * 10_000 and decoder.take() is None
 
 
-def test_what_is_whole_comes_before_what_is_refused() -> None:
+def test_complete_requests_come_before_the_refusal_of_a_later_request() -> None:
     for bad in (b"GET /bad\r\n\r\n", b"\x16\x03", b"GET / HTTP/1.1\r\nX : y\r\n\r\n"):
         decoder = Decoder(LIMITS, BASE)
         decoder.feed(POST + b"Content-Length: 1\r\n\r\na" + GET + b"\r\n" + bad + GET + b"\r\n")
@@ -247,7 +247,7 @@ def test_the_chunks_in_front_of_a_bad_one_are_read() -> None:
 
 
 @pytest.mark.parametrize("lines", [b"HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", b"HTTP/1.0\r\n\r\n"])
-def test_what_follows_the_last_request_is_ignored(lines: bytes) -> None:
+def test_bytes_after_the_last_request_are_ignored(lines: bytes) -> None:
     for behind in (GET + b"\r\n", b"\0\n garbage"):
         decoder = Decoder(LIMITS, BASE)
         decoder.feed(b"GET / " + lines + behind)
@@ -257,7 +257,7 @@ def test_what_follows_the_last_request_is_ignored(lines: bytes) -> None:
         assert decoder.take() is None and decoder.is_between and not decoder.has_next
 
 
-def test_one_head_is_decoded_and_what_follows_stays_bytes() -> None:
+def test_one_head_is_decoded_and_the_bytes_after_it_stay() -> None:
     gc.collect()
     decoders = []
     for _ in range(20):
@@ -275,7 +275,7 @@ def state(decoder: Decoder) -> tuple[bool, bool]:
     return decoder.is_between, decoder.has_next
 
 
-def test_a_decoder_says_what_has_begun() -> None:
+def test_a_decoder_knows_whether_a_head_has_begun() -> None:
     decoder = Decoder(LIMITS, BASE)
     assert state(decoder) == (True, False)
     for part in (b"\r\n", b"GET", b" / HTTP/1.1\r\n", b"Host: a\r\n"):
@@ -287,7 +287,7 @@ def test_a_decoder_says_what_has_begun() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 1000])
-def test_empty_lines_are_no_request_but_no_silence_either(size: int) -> None:
+def test_empty_lines_are_no_request_and_begin_a_head(size: int) -> None:
     decoder = Decoder(LIMITS, BASE)
     for empty in (b"\r\n\r\n", b"\r"):
         for start in range(0, len(empty), size):
@@ -318,7 +318,7 @@ def test_a_next_request_is_seen_behind_a_body_that_was_not_taken(body: bytes) ->
 
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize("size", [1, 5, None])
-def test_what_could_be_read_in_two_ways_is_refused(name: str, size: int | None) -> None:
+def test_an_ambiguous_request_is_refused(name: str, size: int | None) -> None:
     data, status = REFUSED[name]
     with pytest.raises(PeerError) as refusal:
         decoded(data, size)
@@ -354,7 +354,7 @@ def test_a_foreign_protocol_is_named(data: bytes, says: str) -> None:
     ],
 )
 @pytest.mark.parametrize("size", [1, 50, None])
-def test_a_head_has_limits_however_it_arrives(data: bytes, status: int, size: int | None) -> None:
+def test_a_head_has_limits_in_whatever_pieces_it_arrives(data: bytes, status: int, size: int | None) -> None:
     with pytest.raises(PeerError) as refusal:
         decoded(data, size)
     assert int(refusal.value.status_hint[:3]) == status
@@ -404,7 +404,7 @@ def test_mutated_requests_are_read_in_the_same_way_however_they_arrive(data: byt
 
 
 class Reference:
-    """llhttp, Node's decoder, which has met more clients than any other: one request, as it reads it."""
+    """One request as llhttp reads it. llhttp is Node's decoder, which has been used with very many clients."""
 
     def __init__(self, data: bytes) -> None:
         self.target = self.body = b""
@@ -416,7 +416,7 @@ class Reference:
         except httptools.HttpParserUpgrade:
             pass
         except httptools.HttpParserError:
-            if not self.complete:  # else it is about what follows
+            if not self.complete:  # after the end of the message, the error is about the bytes that follow
                 raise
         self.line = parser.get_method(), self.target, parser.get_http_version()
 
@@ -437,8 +437,8 @@ class Reference:
 @given(streams())
 @example(b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 5\r\n\r\n")
 def test_what_is_accepted_is_read_as_llhttp_does(data: bytes) -> None:
-    """Apart from what llhttp does not know: other methods, blanks in chunk extensions, and a body beside an Upgrade.
-    And trailers steer llhttp."""
+    """Left out are things that llhttp does not know: other methods, blanks in chunk extensions, and a body beside an
+    Upgrade. Left out are also trailers, which steer llhttp."""
     decoder = Decoder(Limits(2000, 100, 10_000), {})
     decoder.feed(data)
     found = decoder.take()
@@ -473,7 +473,7 @@ KNOWN = ("GET", "POST", "OPTIONS")
 
 
 def outcome(data: bytes, size: int) -> list[Event]:
-    """What is read, and the status of what was refused."""
+    """The events, and the status of a request that was refused."""
     events = all_events(data, size)
     if events and isinstance(events[-1], PeerError):
         events[-1] = events[-1].status_hint

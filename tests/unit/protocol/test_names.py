@@ -1,4 +1,4 @@
-"""What clients choose is not remembered without limit: names of headers, hosts and values, by either protocol."""
+"""Texts from clients are not remembered without limit: names of headers, hosts and values, in both protocols."""
 
 import tracemalloc
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The PROXY protocol: both versions to the byte, what is refused, and that no split and no garbage changes that."""
+"""The PROXY protocol: both versions byte by byte, and refusals. Splits and random bytes do not change the result."""
 
 import struct
 from dataclasses import replace
@@ -83,7 +83,7 @@ def test_a_line(header: bytes, said: Ends | None) -> None:
         b"PROXY UNKNOWN " + b"x" * 92 + b"\r\n",  # 108 bytes
     ],
 )
-def test_no_line(header: bytes) -> None:
+def test_a_line_that_is_refused(header: bytes) -> None:
     with pytest.raises(BadProxyHeader):
         decode(header)
 
@@ -142,7 +142,7 @@ def test_a_binary_header(header: bytes, said: Ends | None) -> None:
         b"\x21\x21\x00\x0c" + b"\0" * 12,
     ],
 )
-def test_no_binary_header(header: bytes) -> None:
+def test_a_binary_header_that_is_refused(header: bytes) -> None:
     with pytest.raises(BadProxyHeader):
         decode(SIGNATURE + header)
 
@@ -151,13 +151,13 @@ def test_no_binary_header(header: bytes) -> None:
 
 
 def plain(address: str) -> str:
-    """An IPv4 address in IPv6's clothes is an IPv4 address (RFC 4291, 2.5.5.2)."""
+    """An IPv4 address that is mapped into IPv6 is an IPv4 address (RFC 4291, 2.5.5.2)."""
     return str(getattr(ip_address(address), "ipv4_mapped", None) or address)
 
 
 @given(ends(), st.binary(max_size=50), st.binary(max_size=300))
 @example(Ends("::ffff:192.0.2.1", 1, "::1", 2), b"", b"")
-def test_what_is_said_is_understood_however_it_is_split(said: Ends, extensions: bytes, rest: bytes) -> None:
+def test_a_header_is_read_in_whatever_pieces_it_arrives(said: Ends, extensions: bytes, rest: bytes) -> None:
     meant = replace(said, client=plain(said.client), server=plain(said.server))
     for header in (line(said), binary(said, extensions)):
         assert decode(header + rest) == Header(len(header), meant)
@@ -173,7 +173,7 @@ def test_what_is_said_is_understood_however_it_is_split(said: Ends, extensions: 
 )
 @example(b"PROXY TCP4 ")
 @example(SIGNATURE + b"\x21\x11\xff\xff")
-def test_garbage_is_refused_or_awaited_and_more_of_it_changes_no_verdict(data: bytes) -> None:
+def test_random_bytes_are_refused_or_incomplete_and_more_bytes_change_no_refusal(data: bytes) -> None:
     verdict: Header | type[BadProxyHeader] | None = None
     for size in range(len(data) + 1):
         try:
@@ -187,7 +187,7 @@ def test_garbage_is_refused_or_awaited_and_more_of_it_changes_no_verdict(data: b
 @given(ends(), st.integers(0, len(SIGNATURE) - 1), st.integers(0, 255))
 def test_a_changed_signature_is_seen_at_that_byte(said: Ends, at: int, byte: int) -> None:
     header = bytearray(binary(said))
-    assume(byte not in (header[at], ord("P")))  # with which version 1 begins
+    assume(byte not in (header[at], ord("P")))  # version 1 begins with P
     header[at] = byte
     assert decode(bytes(header[:at])) is None
     with pytest.raises(BadProxyHeader):

@@ -1,4 +1,4 @@
-"""The uwsgi protocol: what a packet means, what is refused, and that no split and no garbage changes that."""
+"""The uwsgi protocol: the meaning of a packet, and refusals. Splits and random bytes do not change the result."""
 
 import pytest
 from hypothesis import example, given
@@ -32,7 +32,7 @@ def test_the_layout_is_that_of_the_specification() -> None:
 
 
 @given(variable_sets)
-def test_what_is_encoded_is_decoded(variables: dict[str, str]) -> None:
+def test_encoded_variables_are_decoded(variables: dict[str, str]) -> None:
     packet = encode(variables.items())
     assert decode(packet, MAX_VARS) == UwsgiHead(Modifier.WSGI, variables, 0, len(packet))
 
@@ -52,7 +52,7 @@ def test_a_split_changes_nothing(variables: dict[str, str], body: bytes) -> None
 
 
 @given(variable_sets, variable_sets)
-def test_no_packet_replaces_what_is_the_servers(base: dict[str, str], variables: dict[str, str]) -> None:
+def test_no_packet_replaces_a_key_of_the_server(base: dict[str, str], variables: dict[str, str]) -> None:
     before = dict(base)
     head = decode(encode([*variables.items(), *variables.items()]), MAX_VARS, base)
     assert head is not None and head.variables.items() >= before.items() == base.items()
@@ -115,7 +115,7 @@ def test_the_largest_packet_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("variables", [[("K", "x" * 65531)], [("K", "x" * 70000)], [("K", "x" * 40000)] * 2])
-def test_a_packet_that_cannot_be_is_not_encoded(variables: list[tuple[str, str]]) -> None:
+def test_an_impossible_packet_is_not_encoded(variables: list[tuple[str, str]]) -> None:
     with pytest.raises(ValueError, match="65535"):
         encode(variables)
 
@@ -125,7 +125,8 @@ def test_names_and_values_are_latin_1() -> None:
     with pytest.raises(ValueError, match="latin-1"):
         encode([("K", "\u20ac")])
     head = decode(encode([(b"PATH_INFO", "/ü".encode())]), MAX_VARS)
-    assert head is not None and head.variables["PATH_INFO"] == "/\xc3\xbc"  # UTF-8 stays as it is: PEP 3333
+    # the bytes of UTF-8 stay as they are: PEP 3333
+    assert head is not None and head.variables["PATH_INFO"] == "/\xc3\xbc"
 
 
 def test_a_packet_without_variables_is_valid() -> None:
@@ -138,7 +139,7 @@ def test_a_ping_is_recognised_and_has_an_answer() -> None:
     assert PONG == b"\x64\x00\x00\x01"
 
 
-# --- who else might be there ------------------------------------------------------------------------------------------
+# --- other protocols --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def test_repeated_headers_are_joined_and_of_other_variables_the_last_counts() ->
     ) == {"HTTP_X_MULTI": "a, b, c", "REMOTE_ADDR": "last", "HTTP_COOKIE": "a=1; b=2"}
 
 
-def test_headers_that_would_pass_for_something_else_are_dropped() -> None:
+def test_headers_with_ambiguous_names_are_dropped() -> None:
     assert variables_of(
         ("HTTP_PROXY", "http://evil"),
         ("HTTP_CONTENT_TYPE", "x"),
@@ -229,7 +230,7 @@ def test_headers_that_would_pass_for_something_else_are_dropped() -> None:
     ) == {"CONTENT_TYPE": "text/plain", "HTTP_PROXY_CONNECTION": "close"}
 
 
-def test_what_uwsgi_would_load_code_from_is_just_a_string() -> None:
+def test_a_variable_from_which_uwsgi_would_load_code_is_only_a_string() -> None:
     loaders = {
         f"UWSGI_{name}": "/tmp/evil.py"
         for name in ("FILE", "SCRIPT", "MODULE", "CALLABLE", "SETENV", "CHDIR", "PYHOME")

@@ -1,4 +1,5 @@
-"""Whatever requests do: each round finds those that are due, as a look at all of them would."""
+"""Each round finds the requests that are due, as a look at all requests would, in whatever order requests come and
+end."""
 
 import math
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ USUAL = [0.3, 2.0, 60.0, math.inf]
 
 
 class _Requests(RuleBasedStateMachine):
-    """Requests that begin, end, and ask for another time, and a worker's rounds."""
+    """Requests that begin, end, and ask for another time limit, and the rounds of a worker."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +91,7 @@ class _Requests(RuleBasedStateMachine):
 
     @invariant()
     def round(self) -> None:
-        """Half of the requests that are due end; the others swallow the time-out."""
+        """Half of the requests that are due end. The other half swallow the time-out."""
         if self.known is None:
             return
         due = {found for found in self.greenlets if found.environ is not None and found.deadline_s <= self.now_s}
@@ -107,7 +108,7 @@ TestRequests = _Requests.TestCase
 
 
 class _Counted(list[Any]):
-    """Greenlets that count how often they are looked at."""
+    """A list of greenlets that counts how often the greenlets are looked at."""
 
     looks = 0
 

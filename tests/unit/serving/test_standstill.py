@@ -1,4 +1,5 @@
-"""What a loop's stops add up to, and what the log says about them: with times that the tests make up."""
+"""The share of time in which a loop stood still, and the log's sentence about it. The times are invented by the
+tests."""
 
 import sys
 from itertools import pairwise
@@ -24,7 +25,7 @@ VIEW, OTHER = place("view"), place("other")
 
 
 class Loop:
-    """A loop whose time the test makes pass."""
+    """A loop whose time is controlled by the test."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -32,7 +33,7 @@ class Loop:
         self.said: list[tuple[float, Said]] = []
 
     def stands(self, seconds: float, where: Blamed | None, shown: bool = False) -> None:
-        """It stands still."""
+        """The loop stands still."""
         while seconds > 0:
             step_s = min(seconds, 0.05)
             self.standstill.add(step_s)
@@ -42,7 +43,7 @@ class Loop:
             seconds -= step_s
 
     def runs(self, seconds: float) -> None:
-        """It runs, as far as nobody says that it stood still."""
+        """The loop runs, unless the test says that it stood still."""
         self.now_s += seconds
         said = self.standstill.turn(self.now_s)
         if said:
@@ -103,7 +104,7 @@ def test_what_the_log_has_shown_counts_for_the_share_and_not_for_the_sentence() 
     assert loop.standstill.permille > 700 and not loop.said
 
 
-def test_who_alternates_between_places_fills_no_log() -> None:
+def test_stops_at_alternating_places_do_not_fill_the_log() -> None:
     loop = Loop()
     for number in range(3 * SAID_MAX):
         loop.stutters(0.9, 15, place(f"view_{number}"))

@@ -1,4 +1,4 @@
-"""The witness: which time it counts, and whom it blames; with runs and times that the tests make up."""
+"""The witness: which time it counts, and which code it names. The tests give it invented runs and times."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ class IdleFrame:
 
 
 class Watched:
-    """A witness, and the main thread that it looks at."""
+    """A witness, and the main thread that the witness looks at."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -83,14 +83,14 @@ def test_requests_that_follow_each_other_without_a_switch_are_runs_of_their_own(
     assert watched.standstill.stood_s == pytest.approx(0.105)
 
 
-def test_time_that_the_process_did_not_have_is_nobodys_fault() -> None:
+def test_time_without_a_processor_does_not_count() -> None:
     watched = Watched()
     watched.tick(1.0)
-    watched.tick(6.0, 1.005, lost_s=4.98)  # it was stopped
+    watched.tick(6.0, 1.005, lost_s=4.98)  # the process was stopped
     watched.tick(6.01)
     assert watched.standstill.stood_s == 0
     for now_s in ticks(7.0, 7.5):
-        watched.tick(now_s, 7.0, lost_s=0.008)  # it has a fifth of a processor
+        watched.tick(now_s, 7.0, lost_s=0.008)  # the process has a fifth of a processor
     assert watched.standstill.stood_s == pytest.approx(0.1)
 
 
@@ -105,7 +105,7 @@ def test_a_run_that_hub_warn_shows_is_not_told_again() -> None:
 def test_a_callback_that_holds_the_hub_is_counted() -> None:
     watched = Watched()
     watched.tick(1.0)
-    watched.clock.switched_s = -5.0  # to the hub, which has waited since
+    watched.clock.switched_s = -5.0  # to the hub, which has waited since then
     for now_s in ticks(1.0, 1.2):
         watched.witness.tick(now_s, -5.0, sys._getframe(), 0.0)
     watched.tick(1.21)

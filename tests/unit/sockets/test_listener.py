@@ -1,4 +1,4 @@
-"""Sockets: what is bound, replaced, refused, and unlinked."""
+"""Sockets: which are bound, replaced, refused and unlinked."""
 
 import os
 import pwd
@@ -110,7 +110,7 @@ def test_a_tcp_port_in_use_is_an_error_with_a_remedy(opened: list[Listener]) -> 
         ("192.0.2.1:80", "not of this machine"),
     ],
 )
-def test_an_address_that_cannot_be_had_is_one_sentence(place: Path, address: str, says: str) -> None:
+def test_an_address_that_cannot_be_bound_is_one_sentence(place: Path, address: str, says: str) -> None:
     with pytest.raises(ListenerError, match=says):
         open_listener(address, 10, Ownership())
 
@@ -136,12 +136,12 @@ def test_systemds_sockets_are_those_for_this_process() -> None:
     assert listener.from_systemd({}, 10) == []
     mine = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "0", "LISTEN_FDNAMES": "x", "HOME": "/"}
     assert listener.from_systemd(mine, 10) == []
-    assert mine == {"HOME": "/"}  # the application must not think that they are its own
+    assert mine == {"HOME": "/"}  # the application must not take these sockets for its own
     with pytest.raises(ListenerError, match="LISTEN_FDS is 'many', not a number of sockets"):
         listener.from_systemd({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "many"}, 10)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can own files as somebody else")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to another user")
 @pytest.mark.parametrize(
     ("mode", "owner", "says"),
     [
@@ -152,7 +152,7 @@ def test_systemds_sockets_are_those_for_this_process() -> None:
         (0o446, "www-data", "--chmod-socket 666"),
     ],
 )
-def test_a_mode_that_keeps_nginx_out_is_said_with_the_remedy(
+def test_a_mode_that_keeps_nginx_out_is_named_with_the_remedy(
     opened: list[Listener], mode: int, owner: str, says: str | None
 ) -> None:
     path = Path(f"/tmp/wsgid-test-{os.getpid()}.sock")
@@ -165,8 +165,8 @@ def test_a_mode_that_keeps_nginx_out_is_said_with_the_remedy(
         opened[0].unlink()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can own files as somebody else")
-def test_a_directory_that_keeps_nginx_out_is_said(place: Path, opened: list[Listener]) -> None:
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to another user")
+def test_a_directory_that_keeps_nginx_out_is_named(place: Path, opened: list[Listener]) -> None:
     place.chmod(0o700)
     opened.append(open_listener("app.sock", 10, Ownership(0o666)))
     assert "is closed to nginx's user www-data" in (nginx_access.keeps_out(place / "app.sock", "www-data") or "")
@@ -201,9 +201,11 @@ def free_port() -> int:
         return port
 
 
-@pytest.mark.parametrize("options", [[], ["--reuse-port", "--workers", "2"]], ids=["one socket", "one a worker"])
-def test_all_of_ipv6_is_all_of_ipv4_too(start: Start, options: list[str]) -> None:
-    """As with gunicorn and uWSGI. The peer's address is the one it has, in the log and for --forwarded-allow-ips."""
+@pytest.mark.parametrize(
+    "options", [[], ["--reuse-port", "--workers", "2"]], ids=["one socket", "a socket for each worker"]
+)
+def test_a_listener_on_all_ipv6_addresses_serves_ipv4_too(start: Start, options: list[str]) -> None:
+    """As with gunicorn and uWSGI. The log and --forwarded-allow-ips have the peer's real IPv4 address."""
     server = start(
         "--http", "[::]:0", "--access-log", "--log-format", "from %(addr)", *options, "app:application", app=ADDRESSES
     ).wait_ready(1)
@@ -231,7 +233,7 @@ def test_a_proxy_header_of_a_mapped_address_is_one_of_ipv4(start: Start) -> None
 
 
 @pytest.mark.parametrize("other", ["0.0.0.0", "", "127.0.0.1", "localhost"])
-def test_where_both_are_named_each_has_its_own_socket(start: Start, other: str) -> None:
+def test_if_both_addresses_are_named_each_has_its_own_socket(start: Start, other: str) -> None:
     port = free_port()
     server = start("--http", f"[::]:{port}", "--http", f"{other}:{port}", "app:application", app=ADDRESSES)
     server.wait_ready(1)
@@ -239,7 +241,7 @@ def test_where_both_are_named_each_has_its_own_socket(start: Start, other: str) 
     assert server.stop() == 0
 
 
-def test_the_endpoints_too(start: Start) -> None:
+def test_an_endpoint_on_all_ipv6_addresses_serves_ipv4_too(start: Start) -> None:
     port = free_port()
     server = start("--http", "[::]:0", "--metrics", f"[::]:{port}", "app:application", app=ADDRESSES).wait_ready(1)
     for host in ("127.0.0.1", "::1"):
@@ -255,6 +257,6 @@ def test_an_address_of_ipv6_leaves_ipv4_alone(opened: list[Listener]) -> None:
 
 
 def test_a_name_with_both_addresses_is_its_ipv4_address(opened: list[Listener]) -> None:
-    """As with gunicorn and uWSGI: nginx's upstream says 127.0.0.1."""
+    """As with gunicorn and uWSGI, because nginx's upstream names 127.0.0.1."""
     opened.append(open_listener("localhost:0", 10, Ownership()))
     assert opened[0].socket.getsockname()[0] == "127.0.0.1"

@@ -1,4 +1,4 @@
-"""What a worker's end is counted as: what was known before it ended, else what its exit status and its state say."""
+"""The cause under which the end of a worker is counted: a cause that was known before, else exit status and state."""
 
 import selectors
 import signal
@@ -21,7 +21,7 @@ from wsgid.supervisor.retry import Net
 from wsgid.supervisor.slots import Slot, SlotState
 from wsgid.supervisor.upgrade import Start
 
-PID = 1 << 30  # of nobody
+PID = 1 << 30  # no process has this pid
 EXIT_0, EXIT_1 = 0, 1 << 8  # wait(2)
 KILLED, TERMINATED = int(signal.SIGKILL), int(signal.SIGTERM)
 OLD, NEW = 0, 1  # generations
@@ -29,7 +29,7 @@ OLD, NEW = 0, 1  # generations
 
 @dataclass(frozen=True)
 class End:
-    """A worker ends."""
+    """The end of a worker."""
 
     state: SlotState
     status: int
@@ -42,15 +42,15 @@ class End:
 ENDS = {
     "by a signal": End(SlotState.READY, KILLED, DeathCause.CRASH),
     "with an error": End(SlotState.READY, EXIT_1, DeathCause.CRASH),
-    "in peace, unasked": End(SlotState.READY, EXIT_0, DeathCause.LEFT),
+    "with code 0, without an order": End(SlotState.READY, EXIT_0, DeathCause.LEFT),
     "before it was ready": End(SlotState.SPAWNING, EXIT_1, DeathCause.BOOT, was_ready=False),
-    "told to, before it was ready": End(SlotState.DRAINING, TERMINATED, DeathCause.BOOT, was_ready=False),
+    "after an order, before it was ready": End(SlotState.DRAINING, TERMINATED, DeathCause.BOOT, was_ready=False),
     "drained, with older code": End(SlotState.DRAINING, EXIT_0, DeathCause.RELOAD, generation=OLD),
     "drained, with the newest code": End(SlotState.DRAINING, EXIT_0, DeathCause.SURPLUS),
-    "as it asked for": End(SlotState.DRAINING, EXIT_0, DeathCause.REQUESTS, expected=DeathCause.REQUESTS),
-    "as it had grown too much": End(SlotState.READY, KILLED, DeathCause.EVIL_RSS, expected=DeathCause.EVIL_RSS),
+    "after it asked to be replaced": End(SlotState.DRAINING, EXIT_0, DeathCause.REQUESTS, expected=DeathCause.REQUESTS),
+    "after it had grown too much": End(SlotState.READY, KILLED, DeathCause.EVIL_RSS, expected=DeathCause.EVIL_RSS),
     "held up, by a signal": End(SlotState.ABORTING, KILLED, DeathCause.HUB, expected=DeathCause.HUB),
-    "held up, then in peace": End(SlotState.DRAINING, EXIT_0, DeathCause.SURPLUS, expected=DeathCause.HUB),
+    "held up, then drained": End(SlotState.DRAINING, EXIT_0, DeathCause.SURPLUS, expected=DeathCause.HUB),
 }
 
 
@@ -76,7 +76,7 @@ def test_the_cause_of_an_end(end: End) -> None:
         close(fd)
 
 
-def test_a_process_that_nobody_knows_changes_nothing() -> None:
+def test_an_unknown_process_changes_nothing() -> None:
     """The application's children come to the master when their parent has ended (PR_SET_CHILD_SUBREAPER)."""
     fleet = Fleet(1, Deadlines(boot_s=60, mercy_s=60, hub_s=30))
     fleet.slots = [Slot(0, SlotState.READY, NEW, PID, ready_s=1.0)]

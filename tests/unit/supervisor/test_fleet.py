@@ -1,4 +1,4 @@
-"""The fleet's promises, without a process: what is planned after deaths, reloads, clock jumps and stops."""
+"""The rules of the fleet, tested without a process: its plans after deaths, reloads, clock jumps and stops."""
 
 import itertools
 from dataclasses import dataclass, field
@@ -46,7 +46,7 @@ ENTERED_STATES = [
 
 @dataclass
 class World:
-    """A fleet with a world around it that does what the actions say: processes that boot, beat, leave and die."""
+    """A fleet, and a world around it that does what the actions say: its processes start, beat, leave and die."""
 
     fleet: Fleet
     now_s: float = 1000.0
@@ -64,7 +64,7 @@ class World:
         return actions
 
     def boot(self) -> None:
-        """Everybody who is asked to start does so, until nobody is asked any more."""
+        """Each process that has to start does so, until no start is planned any more."""
         while self.plan():
             self.settle()
 
@@ -83,7 +83,7 @@ class World:
                 self.fleet.gone(slot.number, self.now_s)
 
     def beat(self, held_s: float = 0.0) -> None:
-        """All hubs run; each was held up for `held_s` more."""
+        """All hubs run. Each hub was held up for `held_s` more."""
         for slot in self.fleet.slots:
             self.fleet.heartbeat(slot.number, self.now_s, slot.held_s + held_s)
 
@@ -151,14 +151,14 @@ def test_a_worker_that_dies_young_again_and_again_waits_longer_each_time_while_s
 def test_a_resting_slot_keeps_its_place() -> None:
     world = running(target=2)
     world.fleet.gone(0, world.now_s)
-    assert world.plan() == [SpawnWorker(0, 0, wary=True)]  # once may be chance
+    assert world.plan() == [SpawnWorker(0, 0, wary=True)]  # the first death may be chance
     world.settle()
     world.fleet.gone(0, world.now_s)
     assert world.plan() == []  # not even in another slot
     assert world.plan(after_s=backoff.BACKOFF_FIRST_S) == [SpawnWorker(0, 0, wary=True)]
 
 
-def test_when_all_rest_one_of_them_is_woken_soon() -> None:
+def test_when_all_slots_rest_one_slot_is_woken_soon() -> None:
     world = running(target=2)
     died_s = 0.0
     while not died_s:
@@ -230,7 +230,7 @@ def test_a_reload_that_the_kernel_refuses_is_tried_again_with_growing_pauses_unt
     assert {slot.generation for slot in world.ready()} == {12} and world.fleet.templates.launch_failures == 0
 
 
-def test_who_asks_again_need_not_wait_for_the_pause() -> None:
+def test_a_new_reload_does_not_wait_for_the_pause() -> None:
     world = running()
     for number in range(1, 10):
         world.fleet.templates.request_reload()
@@ -271,7 +271,7 @@ def test_a_killed_template_is_replaced_and_its_workers_stay() -> None:
     world = running()
     world.plan(after_s=3)
     world.fleet.templates.closed(0, world.now_s)
-    assert world.plan() == []  # it still has to be reaped
+    assert world.plan() == []  # the dead template still has to be reaped
     world.fleet.template_gone(0, world.now_s)
     assert world.plan() == [LaunchTemplate(1)]
     assert world.fleet.templates.records[1].purpose is Purpose.REPLACE
@@ -306,7 +306,7 @@ def test_a_stalled_hub_is_interrupted_then_aborted_then_killed() -> None:
 
 
 def leaving(mercy_s: float = 60.0, hub_s: float = 30.0) -> World:
-    """One worker, which has just been told to drain."""
+    """One worker, which was told to drain a moment ago."""
     world = World(Fleet(1, fleet.Deadlines(boot_s=60, mercy_s=mercy_s, hub_s=hub_s)))
     world.boot()
     world.beat()
@@ -359,7 +359,7 @@ def test_a_leaving_worker_is_not_late_while_its_hub_is_held_up_but_for_a_minute(
     late_s = 0.0
     while Abort(0) not in world.plan(after_s=1):
         late_s += 1
-        assert world.fleet.next_plan_s(world.now_s) > world.now_s  # the master does not spin meanwhile
+        assert world.fleet.next_plan_s(world.now_s) > world.now_s  # meanwhile the master does not spin
     assert fleet.HELD_MAX_S <= late_s <= 5 + fleet.FORCE_MARGIN_S + fleet.HELD_MAX_S
 
 
@@ -387,16 +387,16 @@ def test_a_hub_that_runs_again_after_the_interrupt_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("gap_s", [3600.0, -3600.0])
-def test_a_gap_in_the_masters_own_time_is_nobodys_fault(gap_s: float) -> None:
+def test_a_gap_in_the_masters_own_time_makes_no_worker_late(gap_s: float) -> None:
     world = running()
     world.beat()
     world.plan()
     assert world.plan(after_s=gap_s) == []
-    assert world.plan(after_s=0.01) == []  # also before the workers had the chance of a heartbeat
+    assert world.plan(after_s=0.01) == []  # also before the workers could send a heartbeat
     assert len(world.ready()) == 4
 
 
-def test_a_graceful_stop_drains_everybody_with_the_backlog_and_waits_for_them() -> None:
+def test_a_graceful_stop_drains_all_workers_with_the_backlog_and_waits_for_them() -> None:
     world = running(target=2)
     world.fleet.request_stop(world.now_s)
     assert world.plan() == [
@@ -447,7 +447,7 @@ def test_a_stall_is_shown_once_before_it_is_interrupted() -> None:
     for _ in range(20):
         assert world.plan(after_s=1) == []
     world.beat()
-    assert world.plan(after_s=1.5) == [Interrupt(0)]  # the next stall is another one
+    assert world.plan(after_s=1.5) == [Interrupt(0)]  # this is another stall
 
 
 def test_adopted_workers_serve_until_new_ones_have_replaced_them() -> None:
@@ -480,7 +480,7 @@ def test_a_forced_stop_kills_at_once() -> None:
     assert world.plan() == [Kill(0), Kill(1)]
 
 
-def test_a_spawn_that_nobody_answers_is_abandoned_after_the_boot_timeout() -> None:
+def test_a_spawn_without_an_answer_is_abandoned_after_the_boot_timeout() -> None:
     world = World(Fleet(1, DEADLINES))
     world.plan()
     world.fleet.templates.ready(0, world.now_s)
@@ -517,7 +517,7 @@ def test_every_state_ends_when_its_process_is_reaped(state: SlotState) -> None:
     assert slots.TRANSITIONS[state, SlotEvent.GONE] is SlotState.VACANT
 
 
-# --- properties: whatever happens, in whatever order ---
+# --- properties: any events in any order ---
 
 EVENTS = st.sampled_from(
     [
@@ -546,7 +546,7 @@ EVENTS = st.sampled_from(
 
 
 def happen(world: World, event: str, pick: int) -> None:  # noqa: C901  # one table
-    """One event of the world that is possible now; `pick` chooses whom it meets."""
+    """One event that is possible now. `pick` chooses the slot or the generation."""
     slots = [slot for slot in world.fleet.slots if slot.state is not SlotState.VACANT]
     slot = slots[pick % len(slots)] if slots else None
     generations = list(world.fleet.templates.records)
@@ -586,7 +586,7 @@ def happen(world: World, event: str, pick: int) -> None:  # noqa: C901  # one ta
 
 
 def assert_sensible(world: World, action: Action) -> None:
-    """An action always meets somebody who is in the state that it speaks of."""
+    """The target of an action exists, and is in a state that fits the action."""
     if isinstance(action, (Interrupt, Abort, Kill)):
         assert world.fleet.slots[action.slot].pid != 0
     if isinstance(action, SpawnWorker):
@@ -594,7 +594,7 @@ def assert_sensible(world: World, action: Action) -> None:
 
 
 def calm_down(world: World) -> None:
-    """Half a second in which everybody does as asked."""
+    """Half a second in which all processes do as asked."""
     world.beat()
     world.settle()
     for slot in world.fleet.of_state(SlotState.LOST, SlotState.STALLED):
@@ -620,7 +620,8 @@ def test_whatever_happens_the_fleet_stays_within_its_bounds_and_recovers(
         assert len(live) <= max(8, target) + 1
         assert world.plan() == []  # a plan that was carried out leaves nothing to do at the same moment
         assert world.fleet.next_plan_s(world.now_s) > world.now_s  # so the master never spins
-        assert world.fleet.mode is Mode.RUNNING  # once proven, no fault of the application's stops the server
+        # after the first worker was ready, no fault of the application stops the server
+        assert world.fleet.mode is Mode.RUNNING
     for _ in range(600):
         calm_down(world)
     assert len(world.ready()) == world.fleet.target
@@ -632,7 +633,7 @@ def test_whatever_happens_the_fleet_stays_within_its_bounds_and_recovers(
 
 @examples(200)
 @given(st.lists(st.tuples(EVENTS, st.integers(0, 50)), max_size=60), st.booleans())
-def test_a_stop_always_ends_even_if_nobody_obeys(events: list[tuple[str, int]], graceful: bool) -> None:
+def test_a_stop_always_ends_even_if_no_process_obeys(events: list[tuple[str, int]], graceful: bool) -> None:
     world = running(3)
     for event, pick in events:
         happen(world, event, pick)
@@ -643,7 +644,7 @@ def test_a_stop_always_ends_even_if_nobody_obeys(events: list[tuple[str, int]], 
         world.fleet.request_end()
     for _ in range(200):
         for action in world.plan(after_s=0.9):
-            if isinstance(action, Kill):  # only SIGKILL is obeyed
+            if isinstance(action, Kill):  # processes obey only SIGKILL
                 world.fleet.gone(action.slot, world.now_s)
             if isinstance(action, KillTemplate):
                 world.fleet.template_gone(action.generation, world.now_s)
@@ -652,7 +653,7 @@ def test_a_stop_always_ends_even_if_nobody_obeys(events: list[tuple[str, int]], 
     assert world.exit_code is ExitCode.OK
 
 
-def test_those_who_serve_together_have_seats_of_their_own_whatever_their_slots() -> None:
+def test_workers_that_serve_together_have_seats_of_their_own_whatever_their_slots() -> None:
     world = running(3)
     assert [slot.seat for slot in world.ready()] == [0, 1, 2]
     world.fleet.templates.request_reload()
@@ -668,7 +669,7 @@ def test_those_who_serve_together_have_seats_of_their_own_whatever_their_slots()
     assert sorted(slot.seat for slot in world.ready()) == [0, 1, 2, 3]
 
 
-def test_an_import_beyond_its_time_is_told_aborted_and_killed() -> None:
+def test_an_import_beyond_its_time_is_interrupted_aborted_and_killed() -> None:
     world = World(Fleet(1, DEADLINES))
     world.plan()
     for _ in range(59):
@@ -682,7 +683,7 @@ def test_an_import_beyond_its_time_is_told_aborted_and_killed() -> None:
     assert Exit(ExitCode.APPLICATION) in world.plan()
 
 
-def test_with_lazy_apps_too() -> None:
+def test_an_import_in_a_worker_beyond_its_time_is_interrupted_aborted_and_killed() -> None:
     world = World(Fleet(1, DEADLINES))
     world.plan()
     world.fleet.templates.ready(0, world.now_s)
@@ -697,7 +698,7 @@ def test_with_lazy_apps_too() -> None:
 
 
 def test_an_import_that_was_told_to_end_is_no_failure() -> None:
-    """TERM from outside, to one process or to all of the service's."""
+    """SIGTERM from outside, to one process or to all processes of the service."""
     world = World(Fleet(1, DEADLINES))
     world.plan()
     world.fleet.templates.ready(0, world.now_s)

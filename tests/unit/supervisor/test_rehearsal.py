@@ -1,4 +1,4 @@
-"""The rehearsal of an upgrade: when it begins, and what follows from how it ended."""
+"""The rehearsal of an upgrade: when it begins, and what follows from its end."""
 
 import os
 from math import inf
@@ -37,12 +37,12 @@ def upgrade() -> Upgrade:
 
 
 def rehearsal_of(command: str, fleet: Fleet, upgrade: Upgrade) -> Rehearsal:
-    """Its process is `command`, for a shell, in the stead of wsgid."""
+    """A rehearsal whose process is `command`, run by a shell, instead of wsgid."""
     return Rehearsal(Start(("/bin/sh", "-c", command), Path("/")), fleet, upgrade)
 
 
 def end(rehearsal: Rehearsal) -> None:
-    """Wait until its process has ended, as the master does."""
+    """Wait until the process of the rehearsal has ended, as the master does."""
     _, status = os.waitpid(rehearsal.pid, 0)
     rehearsal.ended(status)
 
@@ -72,7 +72,7 @@ def test_there_is_one_rehearsal_at_a_time(fleet: Fleet, upgrade: Upgrade) -> Non
 
 
 @pytest.mark.parametrize("command", ["exit 1", "kill -KILL $$"])
-def test_what_the_machine_has_refused_is_tried_again_by_itself(fleet: Fleet, upgrade: Upgrade, command: str) -> None:
+def test_a_rehearsal_that_the_machine_has_refused_is_tried_again(fleet: Fleet, upgrade: Upgrade, command: str) -> None:
     rehearsal = rehearsal_of(command, fleet, upgrade)
     rehearsal.request("USR2")
     end(rehearsal)
@@ -107,7 +107,7 @@ def test_an_image_that_the_kernel_does_not_execute_is_tried_again(fleet: Fleet, 
     assert upgrade.count == 1 and rehearsal.next_turn_s() < inf
 
 
-def test_whoever_asks_anew_does_not_wait_for_the_next_attempt(fleet: Fleet, upgrade: Upgrade) -> None:
+def test_a_new_upgrade_does_not_wait_for_the_next_attempt(fleet: Fleet, upgrade: Upgrade) -> None:
     rehearsal = rehearsal_of("exit 1", fleet, upgrade)
     rehearsal.request("USR2")
     end(rehearsal)

@@ -1,4 +1,4 @@
-"""The spare: when it is started, and that it never outlives its use."""
+"""The spare: when it is started, and that it ends when it is of no use any more."""
 
 import os
 import subprocess
@@ -49,7 +49,7 @@ def spare(launcher: Launcher) -> Iterator[Spare]:
 
 @pytest.fixture
 def settled() -> Fleet:
-    """A fleet that wants no worker, and has its template."""
+    """A fleet that needs no worker and has its template."""
     fleet = Fleet(0, Deadlines(boot_s=60, mercy_s=60, hub_s=30))
     fleet.plan(0.0)
     fleet.templates.ready(0, 0.0)
@@ -57,7 +57,7 @@ def settled() -> Fleet:
     return fleet
 
 
-def test_it_is_started_once_when_it_is_wanted_and_all_is_quiet(
+def test_the_spare_is_started_once_when_it_is_wanted_and_all_is_quiet(
     spare: Spare, launcher: Launcher, settled: Fleet
 ) -> None:
     spare.prepare(settled, 0.0)
@@ -71,7 +71,7 @@ def test_it_is_started_once_when_it_is_wanted_and_all_is_quiet(
     assert len(spare.inboxes()) == 1
 
 
-def test_it_is_taken_once(spare: Spare, settled: Fleet) -> None:
+def test_the_spare_is_taken_once(spare: Spare, settled: Fleet) -> None:
     spare.want()
     spare.prepare(settled, 0.0)
     pid = spare.pid
@@ -81,7 +81,7 @@ def test_it_is_taken_once(spare: Spare, settled: Fleet) -> None:
     taken[1].close()
 
 
-def test_one_that_died_is_not_replaced_before_the_next_template_is_ready(spare: Spare, settled: Fleet) -> None:
+def test_a_spare_that_died_is_not_replaced_before_the_next_template_is_ready(spare: Spare, settled: Fleet) -> None:
     spare.want()
     spare.prepare(settled, 0.0)
     spare.reaped()
@@ -92,7 +92,7 @@ def test_one_that_died_is_not_replaced_before_the_next_template_is_ready(spare: 
     assert spare.pid
 
 
-def test_what_the_kernel_refuses_is_tried_again_later(spare: Spare, launcher: Launcher, settled: Fleet) -> None:
+def test_a_spare_that_the_kernel_refuses_is_tried_again_later(spare: Spare, launcher: Launcher, settled: Fleet) -> None:
     launcher.refusal = OSError(11, "Resource temporarily unavailable")
     spare.want()
     spare.prepare(settled, 0.0)
@@ -103,7 +103,7 @@ def test_what_the_kernel_refuses_is_tried_again_later(spare: Spare, launcher: La
     assert spare.pid
 
 
-def test_it_ends_with_the_server(spare: Spare, launcher: Launcher, settled: Fleet) -> None:
+def test_the_spare_ends_with_the_server(spare: Spare, launcher: Launcher, settled: Fleet) -> None:
     spare.want()
     spare.prepare(settled, 0.0)
     pid = spare.pid
@@ -111,14 +111,14 @@ def test_it_ends_with_the_server(spare: Spare, launcher: Launcher, settled: Flee
     assert not psutil.pid_exists(pid) and spare.pid == 0
 
 
-def test_a_server_that_stops_starts_none(spare: Spare, launcher: Launcher, settled: Fleet) -> None:
+def test_a_server_that_stops_starts_no_spare(spare: Spare, launcher: Launcher, settled: Fleet) -> None:
     spare.want()
     spare.give_up()
     spare.prepare(settled, 0.0)
     assert spare.pid == 0 and not launcher.processes
 
 
-def test_it_is_not_used_after_an_installation(
+def test_the_spare_is_not_used_after_an_installation(
     spare: Spare, launcher: Launcher, settled: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packages = tmp_path / "site-packages"

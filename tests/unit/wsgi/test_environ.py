@@ -1,4 +1,4 @@
-"""The environ: what PEP 3333 demands is there, whatever nginx sent, and the peer cannot forge what is ours."""
+"""The environ has what PEP 3333 demands, whatever nginx sent, and the peer cannot forge the keys of the server."""
 
 import io
 import sys
@@ -50,7 +50,7 @@ def test_the_variables_of_nginx_arrive_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("multiprocess", [True, False])
-def test_the_servers_part(multiprocess: bool) -> None:
+def test_the_keys_of_the_server(multiprocess: bool) -> None:
     environ = make_environ(base_environ(sys.stderr, multiprocess, FileWrapper) | NGINX, BODY)
     assert {key: value for key, value in environ.items() if key.startswith("wsgi.")} == {
         "wsgi.version": (1, 0),
@@ -67,20 +67,20 @@ def test_the_servers_part(multiprocess: bool) -> None:
 
 @pytest.mark.parametrize("variables", [NGINX, {}, {"REQUEST_URI": "/a%20b?c"}, {**NGINX, "SERVER_NAME": ""}])
 def test_wsgiref_accepts_it(variables: dict[str, str]) -> None:
-    # wsgiref.validate insists that CONTENT_LENGTH, if there, is a number; PEP 3333 lets it be empty.
+    # wsgiref.validate wants a number in CONTENT_LENGTH; PEP 3333 allows an empty text.
     filled = {key: value for key, value in variables.items() if key != "CONTENT_LENGTH"}
     complete(filled)
     validate.check_environ(make_environ(BASE | filled, BODY))  # type: ignore[attr-defined]
 
 
-def test_each_request_has_its_own() -> None:
+def test_each_request_has_an_environ_of_its_own() -> None:
     before = dict(BASE)
     environ_of()["wsgi.version"] = "changed"
     environ_of()["MINE"] = "1"
     assert "MINE" not in environ_of() and before == BASE and "MINE" not in NGINX
 
 
-def test_the_peer_cannot_replace_what_is_the_servers() -> None:
+def test_the_peer_cannot_replace_the_keys_of_the_server() -> None:
     forged = {key: "forged" for key in environ_of() if key.startswith("wsgi.")}
     assert environ_of(**forged) == environ_of()
 
@@ -137,7 +137,7 @@ def test_each_missing_variable_is_named(name: str) -> None:
     assert complete({key: value for key, value in NGINX.items() if key != name}) == (name,)
 
 
-def test_without_uwsgi_params_it_is_filled() -> None:
+def test_without_uwsgi_params_missing_variables_are_filled() -> None:
     variables = {"HTTP_HOST": "h:1"}
     assert complete(variables) == (
         "PATH_INFO",
@@ -177,5 +177,5 @@ def test_a_missing_path_is_decoded_from_the_uri(uri: str, path: str, query: str)
 
 
 def test_an_empty_path_stays() -> None:
-    """It is what modifier 30 leaves of SCRIPT_NAME itself."""
+    """Modifier 30 leaves an empty path for a request of SCRIPT_NAME itself."""
     assert environ_of(PATH_INFO="", SCRIPT_NAME="/p")["PATH_INFO"] == ""

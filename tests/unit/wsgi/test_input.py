@@ -1,4 +1,4 @@
-"""wsgi.input behaves as a file does, ends where the body ends, and never passes a part for the whole."""
+"""wsgi.input behaves as a file does, ends where the body ends, and never presents a part as the whole body."""
 
 import io
 from collections.abc import Callable
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.hot
 
 
 class Peer:
-    """Sends these bytes in these pieces, then closes."""
+    """A peer that sends these bytes in these pieces, and then closes."""
 
     def __init__(self, data: bytes, chunk_sizes: list[int]) -> None:
         self.data = data
@@ -56,11 +56,13 @@ def perform(stream: Any, name: str, size: int | None) -> Any:
 
 
 @given(bodies.map(b"".join), st.integers(0, 100), st.lists(st.integers(1, 60), max_size=30), operations)
-def test_it_reads_as_bytesio_does(data: bytes, first: int, chunk_sizes: list[int], ops: list[tuple[str, Any]]) -> None:
+def test_a_body_reads_as_bytesio_does(
+    data: bytes, first: int, chunk_sizes: list[int], ops: list[tuple[str, Any]]
+) -> None:
     body, peer = body_of(data, min(first, len(data)), chunk_sizes, surplus=b"the next request")
     oracle = io.BytesIO(data)
     for name, size in ops:
-        if name == "read1":  # may return less, never nothing before the end, and the same bytes
+        if name == "read1":  # read1 may return less, but never nothing before the end, and always the same bytes
             got = body.stream.read1(size)  # type: ignore[attr-defined]
             assert got == oracle.read(len(got)) and (got or not oracle.read(1)) and len(got) <= size
         else:
@@ -90,7 +92,7 @@ def test_an_early_end_is_never_silent(length: int, data: st.DataObject) -> None:
             read()
 
 
-def test_what_came_with_the_head_needs_no_peer() -> None:
+def test_bytes_that_came_with_the_head_need_no_peer() -> None:
     body, peer = body_of(b"hello", first=5)
     assert type(body.stream) is io.BytesIO and body.unread_bytes == 0
     assert body.stream.read() == b"hello" and peer.calls == 0
@@ -101,8 +103,8 @@ def test_a_surplus_is_not_the_body() -> None:
     assert Body(b"hello, and more", 5, Peer(b"", [])).stream.read() == b"hello"
 
 
-def test_it_streams() -> None:
-    """One line is enough for the application to go on."""
+def test_a_line_of_a_body_can_be_read_before_the_rest_arrives() -> None:
+    """The application can go on after one line."""
     body, peer = body_of(b"line\n" + b"x" * 10**6, chunk_sizes=[5])
     assert body.stream.readline() == b"line\n"
     assert peer.calls == 1 and body.unread_bytes == 10**6
@@ -119,14 +121,14 @@ def test_it_streams() -> None:
 )
 def test_an_absurd_size_does_not_allocate_that_much(read: Callable[[Any], bytes]) -> None:
     stream = Body(b"ten", 10, Peer(b" bytes\n", [])).stream
-    assert read(stream) == b"ten bytes\n" or read(stream) == b" bytes\n"  # read1 gives what is there
+    assert read(stream) == b"ten bytes\n" or read(stream) == b" bytes\n"  # read1 returns what is there
 
 
-def test_nor_does_it_where_nobody_says_the_length() -> None:
+def test_an_absurd_size_of_a_body_without_a_length_does_not_allocate_that_much() -> None:
     assert ChunkedBody(Peer(b"ten bytes\n", [3])).stream.read(2**60) == b"ten bytes\n"
 
 
-def test_nor_does_an_absurd_content_length() -> None:
+def test_an_absurd_content_length_does_not_allocate_that_much() -> None:
     stream = Body(b"", 2**59, Peer(b"x", [])).stream
     with pytest.raises(ClientDisconnected, match="1 of 576460752303423488 bytes"):
         stream.read(2**59)
@@ -149,7 +151,7 @@ def test_unread_bytes_survives_what_the_application_does(use: Callable[[Body], N
 
 @pytest.mark.parametrize("error", [ClientDisconnected("silent for 30 s"), TimeoutError(), KeyboardInterrupt()])
 def test_after_an_interrupted_read_nothing_is_skipped(error: BaseException) -> None:
-    """The first bytes of an interrupted read are lost: what follows them must not be taken for them."""
+    """The first bytes of an interrupted read are lost. The bytes after them must not be taken for them."""
     answers: list[bytes | BaseException] = [b"lost", error, b"next"]
 
     class Interrupted:
@@ -167,7 +169,7 @@ def test_after_an_interrupted_read_nothing_is_skipped(error: BaseException) -> N
             stream.read(4)
 
 
-def test_it_is_no_more_than_a_stream() -> None:
+def test_a_body_is_a_stream_that_cannot_write_or_seek() -> None:
     stream = body_of(b"x" * 10)[0].stream
     assert stream.readable() and not stream.writable() and not stream.seekable()
     assert stream.read(3) == b"xxx"
@@ -177,7 +179,7 @@ def test_it_is_no_more_than_a_stream() -> None:
     "make", [lambda peer: Body(b"xx", 10, peer).stream, lambda peer: ChunkedBody(peer).stream], ids=["length", "chunks"]
 )
 def test_a_stream_that_cannot_seek_does_not_tell_a_position_either(make: Callable[[Any], Any]) -> None:
-    """Who gets an answer from tell() trusts that seek() leads back there, as Zope's form parser does."""
+    """A caller of tell() trusts that seek() leads back to that position. Zope's form parser does so."""
     stream = make(Peer(b"x" * 8, []))
     for use in (
         stream.tell,

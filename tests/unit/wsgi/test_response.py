@@ -1,4 +1,4 @@
-"""What an application may answer (PEP 3333), what it may not, and which bytes nginx gets for it."""
+"""What an application may answer (PEP 3333), what it may not answer, and the bytes that nginx gets."""
 
 import gzip
 import io
@@ -30,7 +30,7 @@ ERROR_500 = (
 
 
 class Recorder:
-    """A transport that keeps what it is given, and fails at the send that it is told to."""
+    """A transport that keeps the bytes that it gets, and fails at the given send."""
 
     def __init__(self, fail_at: int = -1, error: BaseException | None = None) -> None:
         self.sends: list[bytes] = []
@@ -41,7 +41,7 @@ class Recorder:
 
     def _record(self, data: bytes) -> None:
         if len(self.sends) == self._fail_at:
-            self._fail_at = -1  # only once: who goes on after it has to be stopped by us
+            self._fail_at = -1  # only once: an application that goes on after the failure has to be stopped by wsgid
             raise self._error
         self.sends.append(data)
 
@@ -64,7 +64,7 @@ class Recorder:
 
 
 class Result:
-    """An iterable that knows how often it was closed."""
+    """An iterable that counts how often it was closed."""
 
     def __init__(self, blocks: Iterable[Any], close_error: BaseException | None = None) -> None:
         self.blocks = iter(blocks)
@@ -114,7 +114,7 @@ def told(served: Served) -> tuple[Outcome, int, int]:
 
 
 def sent(result: Any, headers: Any = PLAIN, status: Any = "200 OK", method: str = "GET") -> bytes:
-    """All bytes of a response that has to be complete."""
+    """All bytes of a response, which has to be complete."""
     served, transport = run(app_of(result, headers, status), method)
     assert served.outcome is Outcome.COMPLETE
     return transport.data
@@ -127,7 +127,7 @@ def raising(error: BaseException, *blocks: bytes) -> Iterator[bytes]:
 
 @pytest.fixture
 def said(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
-    """What was logged since the last call; whatever a test does not look at has to be nothing."""
+    """The text that was logged since the last call. A log text that a test does not read must be empty."""
     yield lambda: capsys.readouterr().err
     assert capsys.readouterr().err == ""
 
@@ -231,7 +231,7 @@ def test_headers_keep_order_case_and_repetition(said: Any) -> None:
     )
 
 
-def test_hop_by_hop_headers_are_the_servers_business(said: Any) -> None:
+def test_hop_by_hop_headers_of_the_application_are_dropped(said: Any) -> None:
     hop = [(name, "x") for name in ("Connection", "KEEP-ALIVE", "Transfer-Encoding", "te", "Trailer")]
     kept = [("Proxy-Authenticate", "Basic"), ("X-Accel-Buffering", "no")]
     assert sent([], hop + kept) == (
@@ -265,8 +265,8 @@ def test_responses_that_have_no_body(
     assert sent(result, headers, status, method) == b"HTTP/1.1 " + status.encode() + b"\r\n" + expected + b"\r\n"
 
 
-def test_a_body_that_nobody_gets_is_not_produced_to_its_end(said: Any) -> None:
-    result = Result(b"x" for _ in iter(int, 1))  # endless
+def test_the_body_of_a_response_to_head_is_not_produced_to_its_end(said: Any) -> None:
+    result = Result(b"x" for _ in iter(int, 1))  # without end
     assert told(run(app_of(result), "HEAD")[0]) == (Outcome.COMPLETE, 200, 0)
     assert result.closed == 1
 
@@ -274,7 +274,7 @@ def test_a_body_that_nobody_gets_is_not_produced_to_its_end(said: Any) -> None:
 def test_write_to_a_head_request_sends_no_body(said: Any) -> None:
     def application(environ: Any, start_response: Any) -> list[bytes]:
         write = start_response("200 OK", PLAIN)
-        environ["REQUEST_METHOD"] = "GET"  # as a method override does; the client still has sent a HEAD
+        environ["REQUEST_METHOD"] = "GET"  # as a method override does; the client has sent a HEAD nevertheless
         write(b"a")
         write(b"b")
         return [b"c"]
@@ -283,7 +283,7 @@ def test_write_to_a_head_request_sends_no_body(said: Any) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
-def test_wsgirefs_validator_has_nothing_to_say(method: str, said: Any) -> None:
+def test_wsgirefs_validator_finds_no_error(method: str, said: Any) -> None:
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
@@ -401,7 +401,7 @@ BROKEN: dict[str, tuple[Callable[..., Any], str]] = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_failure_before_the_head_is_a_whole_500(name: str, said: Any) -> None:
     application, text = BROKEN[name]
-    for _ in range(2):  # what was refused once is not remembered as valid
+    for _ in range(2):  # a value that was refused once is not remembered as valid
         served, transport = run(application)
         assert told(served) == (Outcome.FAILED, 500, 26)
         assert transport.sends == [ERROR_500]
@@ -432,7 +432,7 @@ def test_an_exception_may_say_the_status(hint: Any, status: bytes, said: Any) ->
 
 
 def test_an_error_while_cleaning_up_after_a_time_out_is_a_time_out(said: Any) -> None:
-    """urllib3's pool and SQLAlchemy's raise such errors."""
+    """urllib3's pool and SQLAlchemy's pool raise such errors."""
 
     def view(environ: Any, start_response: Any) -> Any:
         try:
@@ -524,7 +524,7 @@ def test_a_failure_after_a_complete_response_does_not_spoil_it(said: Any) -> Non
 
 
 @pytest.mark.parametrize("blocks", [[b"hello, world"], [b"hel", b"lo, ", b"world"], [b"hello", b", world"]])
-def test_more_than_content_length_is_cut_and_said_once(blocks: list[bytes], said: Any) -> None:
+def test_more_than_content_length_is_cut_and_logged_once(blocks: list[bytes], said: Any) -> None:
     result = Result([*blocks, b"never asked for"])
     served, transport = run(app_of(result, [("Content-Length", "5")]))
     assert told(served) == (Outcome.COMPLETE, 200, 5)
@@ -533,7 +533,7 @@ def test_more_than_content_length_is_cut_and_said_once(blocks: list[bytes], said
     assert b"never asked for" in list(result.blocks) and result.closed == 1
 
 
-def test_write_is_cut_too_and_said_once(said: Any) -> None:
+def test_write_is_cut_too_and_logged_once(said: Any) -> None:
     def application(environ: Any, start_response: Any) -> list[bytes]:
         write = start_response("200 OK", [("Content-Length", "5")])
         for block in (b"hel", b"lo, ", b"wor", b"ld"):
@@ -585,7 +585,7 @@ def test_a_client_that_leaves_during_the_error_response(said: Any) -> None:
 )
 @pytest.mark.parametrize("goes_on", [True, False])
 def test_after_a_failed_write_nothing_follows(error: BaseException, outcome: Outcome, goes_on: bool, said: Any) -> None:
-    """The application swallows the error; but nobody knows how much of that block the client has."""
+    """The application swallows the error. But how much of that block the client has is not known."""
 
     def application(environ: Any, start_response: Any) -> list[bytes]:
         write = start_response("200 OK", PLAIN)
@@ -634,7 +634,7 @@ def test_close_is_called_exactly_once(
 
 # --- files ------------------------------------------------------------------------------------------------------------
 
-CONTENT = bytes(range(256)) * 400  # longer than what leaves with the head
+CONTENT = bytes(range(256)) * 400  # longer than the part that leaves with the head
 FIRST_BYTES = response._FIRST_BLOCK_MAX_BYTES
 
 
@@ -675,7 +675,7 @@ def test_temporary_files_are_plain(make: Any, said: Any) -> None:
 
 
 def test_a_change_that_is_not_written_yet_is_sent(path: Path, said: Any) -> None:
-    """A read fills the buffer; a write and a seek within it leave the descriptor as it was."""
+    """A read fills the buffer. A write and a seek within the buffer leave the descriptor unchanged."""
     file = path.open("r+b")
     file.read(1)
     file.write(b"CHANGED")
@@ -716,7 +716,7 @@ def test_a_pipe_is_not_sent() -> None:
 
 
 def test_what_the_kernel_cannot_send_is_read(tmp_path: Path, said: Any) -> None:
-    """The fileno() of a GzipFile is the compressed file."""
+    """The fileno() of a GzipFile is the descriptor of the compressed file."""
     with gzip.open(tmp_path / "file.gz", "wb") as packed:
         packed.write(CONTENT)
     _served, transport = run(app_of(FileWrapper(gzip.open(tmp_path / "file.gz"), 4096)))
@@ -725,7 +725,7 @@ def test_what_the_kernel_cannot_send_is_read(tmp_path: Path, said: Any) -> None:
 
 
 def test_a_small_file_leaves_with_its_head_in_one_send(path: Path, said: Any) -> None:
-    """As long as nginx has nothing of a response, it can ask another worker."""
+    """While nginx has received nothing of a response, it can send the request to another worker."""
     path.write_bytes(b"small")
     _, transport = run(app_of(FileWrapper(path.open("rb"))))
     assert transport.sends == [HEAD_200 + b"Content-Length: 5\r\n\r\nsmall"]
@@ -768,7 +768,7 @@ def test_a_file_after_write(path: Path, said: Any) -> None:
     assert "the response ends after" in said()
 
 
-def test_head_opens_no_floodgate(path: Path, said: Any) -> None:
+def test_a_response_to_head_sends_no_file(path: Path, said: Any) -> None:
     _, transport = run(app_of(FileWrapper(path.open("rb"))), "HEAD")
     assert transport.sends == [HEAD_200 + b"\r\n"]
 
