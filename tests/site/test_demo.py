@@ -66,7 +66,8 @@ def demo(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Demo]:
     yield start
     for process in started:
         if process.poll() is None:  # the test has failed
-            for running in (*psutil.Process(process.pid).children(recursive=True), process):
+            top = psutil.Process(process.pid)
+            for running in [*top.children(recursive=True), top]:
                 running.kill()
         process.wait()
 

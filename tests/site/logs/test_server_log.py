@@ -225,7 +225,8 @@ def test_all_processes_log_to_a_syslog(start: Start, receiver: socket.socket) ->
         next(line for line in said if "/fail" in line),
     )
     assert said[-1] == f"<27>site[{worker}]: lines"  # one datagram for each line
-    assert "stdio" not in server.log and "the application failed" in server.log
+    server.wait_for("the application failed")
+    assert "stdio" not in server.log
 
 
 def test_a_missing_syslog_does_not_stop_the_server(start: Start, receiver: socket.socket) -> None:

@@ -158,7 +158,9 @@ APP = """
         elif path == "/connect":
             connect(*json.loads(environ["wsgi.input"].read()))
         elif path == "/close":
-            kept.pop().close()
+            body = b"closed" if kept else b"this worker has no connection"
+            if kept:
+                kept.pop().close()
         elif path == "/churn":
             gevent.get_hub().threadpool.spawn(churn)
         elif path == "/hold":
@@ -515,7 +517,7 @@ def test_metrics_have_the_connections_of_all_workers_by_peer(start: Start, tmp_p
         for _ in range(5):
             connect_to(tmp_path, "AF_UNIX", path)
         eventually(lambda: metric(tmp_path, "wsgid_connections") == {path: 5}, "all connections are counted")
-        get(tmp_path, "/close")
+        eventually(lambda: get(tmp_path, "/close") == b"closed", "a worker with a connection has closed it")
         eventually(lambda: metric(tmp_path, "wsgid_connections") == {path: 4}, "one connection fewer is counted")
         for pid in server.worker_pids():
             os.kill(pid, Signals.SIGSTOP)
