@@ -1,8 +1,11 @@
 """The applications that are served: one callable for each shape. No application does more than its shape needs."""
 
 import os
+import select
+import threading
 import time
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 from wsgiref.types import StartResponse
 
@@ -15,6 +18,8 @@ BLOCK = b"x" * KB
 BLOCKS = 100
 WAIT_S = 0.010
 HOLD_S = 5.0
+GATE = "gate"  # a FIFO in the directory of the server
+WAIT_PATH = "/wait"
 TURNS_NAME = "BENCH_TURNS"
 TURNS = int(os.environ.get(TURNS_NAME, "0"))  # of the loop in `work`
 
@@ -34,6 +39,28 @@ def hold(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """Wait long enough for thousands of requests to be in flight together."""
     time.sleep(HOLD_S)
     return _answer(start_response, HELLO)
+
+
+def crowd(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Wait at WAIT_PATH until the bench has closed the FIFO (bench/waiting.py). Answer other requests at once."""
+    if environ["PATH_INFO"] == WAIT_PATH:
+        gate().wait()
+    return _answer(start_response, HELLO)
+
+
+@cache
+def gate() -> threading.Event:
+    """Return what the requests of this worker wait for. A thread, which is a greenlet here, waits for the FIFO."""
+    opened = threading.Event()
+    fd = os.open(GATE, os.O_RDONLY | os.O_NONBLOCK)
+
+    def watch() -> None:
+        select.select([fd], [], [])  # the end of the FIFO
+        os.close(fd)
+        opened.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    return opened
 
 
 def body(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

@@ -75,6 +75,11 @@ BARS: tuple[Bar, ...] = (
     *(Bar(shape, Metric.CPU_US, 0.6, "uwsgi-gevent") for shape in WITH_QUERY),
     *(Bar(shape, Metric.CONNECTIONS, 2 * POOL_MAX) for shape in WITH_QUERY),
     Bar("django-unpooled", Metric.OPENED, 2),
+    Bar("crowd-100k", Metric.WAITING_CPU, 0.5),
+    Bar("crowd-100k", Metric.P99_MS, 2.0),
+    Bar("crowd-100k", Metric.IN_FLIGHT_BYTES, 9 * 1024),
+    Bar("crowd-1m", Metric.WAITING_CPU, 5.0),
+    Bar("crowd-1m", Metric.P99_MS, 50.0),
     Bar("in-flight", Metric.IN_FLIGHT_BYTES, 12 * 1024),
     Bar("idle", Metric.FRESH_WORKER_MIB, 8.0),
 )

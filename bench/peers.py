@@ -19,6 +19,7 @@ HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
 HOST = "127.0.0.1"
 GEVENT_PLACES = 1000
+CROWD = 10_000  # requests
 THREADS = 100  # of a worker
 BACKLOG = 4096  # the kernel's own limit on most machines (net.core.somaxconn)
 
@@ -53,6 +54,11 @@ class Launch:
     def places(self) -> int:
         return max(GEVENT_PLACES, self.waiting)
 
+    @property
+    def harakiri_s(self) -> int:
+        """The limit of a request. Thousands of requests that wait have to stay until they are let go."""
+        return 30 if self.waiting < CROWD else 3600
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:
@@ -74,7 +80,7 @@ def _wsgid(launch: Launch) -> list[str]:
         "--gevent",
         str(launch.places),
         "--harakiri",
-        "30",
+        str(launch.harakiri_s),
         launch.application,
     ]
 
@@ -101,7 +107,7 @@ def _wsgid_http(launch: Launch) -> list[str]:
         "--gevent",
         str(launch.places),
         "--harakiri",
-        "30",
+        str(launch.harakiri_s),
         launch.application,
     ]
 

@@ -16,6 +16,7 @@ class Metric(Enum):
     P99_MS = ("p99 ms", "{:.1f}")
     MAX_MS = ("max ms", "{:.0f}")
     PSS_MIB = ("Pss MiB", "{:.1f}")
+    WAITING_CPU = ("% CPU while all wait", "{:.2f}")
     IN_FLIGHT_BYTES = ("Pss bytes a request in flight", "{:,.0f}")
     FRESH_WORKER_MIB = ("Pss MiB of a fresh worker", "{:.2f}")
     USED_WORKER_MIB = ("Pss MiB of a used worker", "{:.2f}")

@@ -7,6 +7,7 @@ from bench.load import Measure, load, one_at_a_time
 from bench.memory import idle_worker, in_flight
 from bench.profiled import profiled
 from bench.server import Request, Route
+from bench.waiting import waiting
 
 SERVERS = ("wsgid", "uwsgi-sync", "uwsgi-gevent", "gunicorn-uwsgi", "gunicorn-http", "granian")
 ALL = (*SERVERS, "wsgid-pure", "floor")
@@ -144,6 +145,23 @@ SHAPES: dict[str, Shape] = {
             waiting=500,
             database="postgres",
             group="databases",
+        ),
+        *(
+            Shape(
+                name,
+                f"{count:,} requests wait; p50 and p99 are those of one more",
+                "bench.apps:crowd",
+                workers,
+                waiting(count),
+                peers=WEIGHED,
+                waiting=15_000,
+                group="crowd",
+            )
+            for name, count, workers in (
+                ("crowd-10k", 10_000, 1),
+                ("crowd-100k", 100_000, 8),
+                ("crowd-1m", 1_000_000, 72),
+            )
         ),
         Shape(
             "in-flight",
