@@ -48,6 +48,7 @@ class Surroundings:
 
     nginx: Nginx
     socket: Path  # the path on which the servers listen, one after the other
+    port: int  # the port on which they listen if connections are kept
     databases: Databases
 
 
@@ -108,8 +109,9 @@ def bench(options: Options) -> dict[str, Table]:
     found: dict[str, Table] = {}
     with tempfile.TemporaryDirectory(prefix="wsgid-bench-") as directory:
         socket = Path(directory) / "server.sock"
-        with front(socket, min(hard, DESCRIPTORS)) as nginx, Databases() as databases:
-            surroundings = Surroundings(nginx, socket, databases)
+        port = free_port(HOST)
+        with front(socket, port, min(hard, DESCRIPTORS)) as nginx, Databases() as databases:
+            surroundings = Surroundings(nginx, socket, port, databases)
             for name in options.shapes:
                 found[name] = measure(SHAPES[name], options, surroundings)
                 print(report.of_shape(name, found[name]), flush=True)
@@ -132,7 +134,7 @@ def measure(shape: Shape, options: Options, surroundings: Surroundings) -> Table
 def once(shape: Shape, name: str, around: Surroundings, duration_s: int) -> Sample | Failed:
     if name in shape.cannot:
         return Failed(shape.cannot[name])
-    port = free_port(HOST) if shape.route is Route.STRAIGHT else 0
+    port = 0 if shape.route is Route.NGINX else around.port
     launch = Launch(shape.application, shape.workers, shape.waiting, around.socket, port)
     try:
         with (

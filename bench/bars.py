@@ -13,6 +13,7 @@ from enum import Enum
 
 from bench.pools import POOL_MAX
 from bench.sample import Metric, Runs, Table, differences, ratios, reasons, spread, values
+from bench.shapes import SERVERS
 
 OURS = "wsgid"
 WITH_QUERY = ("django-5ms", "django-50ms", "flask-5ms", "flask-50ms")  # two workers, each with a pool
@@ -63,15 +64,22 @@ BARS: tuple[Bar, ...] = (
     Bar("hello-4", Metric.CPU_US, 1.0, "uwsgi-sync"),
     Bar("http-kept", Metric.CPU_US, 0.5, "gunicorn-http", ours="wsgid-http"),
     Bar("http-kept", Metric.CPU_US, 1.0, "granian", ours="wsgid-http"),
+    Bar("http-kept", Metric.CPU_US, 1.5, "fastwsgi", ours="wsgid-http"),
     Bar("http-straight", Metric.CPU_US, 0.5, "gunicorn-http", ours="wsgid-http"),
     Bar("http-straight", Metric.CPU_US, 1.0, "granian", ours="wsgid-http"),
+    Bar("http-straight", Metric.CPU_US, 1.5, "fastwsgi", ours="wsgid-http"),
+    Bar("http-straight", Metric.P99_MS, 2.0, "fastwsgi", ours="wsgid-http"),
     Bar("flask", Metric.CPU_US, 0.6, "uwsgi-gevent"),
     Bar("flask", Metric.CPU_US, 1.05, "uwsgi-sync"),
     Bar("profile", Metric.PROFILED_RATIO, 1.05),
     Bar("profile-flask", Metric.PROFILED_RATIO, 1.05),
     Bar("wait", Metric.CPU_US, 0.5, "uwsgi-gevent"),
     Bar("body", Metric.CPU_US, 0.5, "uwsgi-gevent"),
+    Bar("body", Metric.CPU_US, 1.1, "uwsgi-sync"),
+    Bar("stream", Metric.CPU_US, 1.0, "uwsgi-sync"),
     Bar("post", Metric.CPU_US, 0.55, "uwsgi-gevent"),
+    Bar("post", Metric.CPU_US, 1.0, "uwsgi-sync"),
+    *(Bar("upload", Metric.CPU_US, 1.0, peer) for peer in SERVERS if peer != OURS),
     *(Bar(shape, Metric.CPU_US, 0.6, "uwsgi-gevent") for shape in WITH_QUERY),
     *(Bar(shape, Metric.CONNECTIONS, 2 * POOL_MAX) for shape in WITH_QUERY),
     Bar("django-unpooled", Metric.OPENED, 2),

@@ -1,6 +1,7 @@
 """The nginx in front of all servers: one process, one set of limits, and one location for each protocol.
 
-The servers listen on the same path one after the other, so nginx is the same for all servers.
+The servers listen on the same path or port one after the other, so nginx is the same for all servers. Kept connections
+go to the port: not every server has unix sockets.
 """
 
 from pathlib import Path
@@ -9,7 +10,7 @@ from tools.nginx import Nginx
 
 SITE = """\
 upstream kept {{
-    server unix:{socket};
+    server 127.0.0.1:{port};
     keepalive 64;  # idle connections: more than the load uses
 }}
 
@@ -45,9 +46,9 @@ server {{
 """
 
 
-def front(socket: Path, descriptors: int) -> Nginx:
+def front(socket: Path, port: int, descriptors: int) -> Nginx:
     return Nginx(
-        SITE.format(socket=socket),
+        SITE.format(socket=socket, port=port),
         main=f"worker_processes 1;\nworker_rlimit_nofile {descriptors};",
         events=f"worker_connections {descriptors // 2};",
     )

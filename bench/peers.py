@@ -113,10 +113,19 @@ def _wsgid_http(launch: Launch) -> list[str]:
 
 
 def _uwsgi(launch: Launch) -> list[str]:
+    return _uwsgi_on(launch, "--socket", str(launch.socket))
+
+
+def _uwsgi_http(launch: Launch) -> list[str]:
+    """The one socket of it that keeps connections over HTTP: --http-socket closes each, whatever it says."""
+    return _uwsgi_on(launch, "--http11-socket", f"{HOST}:{launch.port}" if launch.port else str(launch.socket))
+
+
+def _uwsgi_on(launch: Launch, option: str, address: str) -> list[str]:
     return [
         str(BIN / "uwsgi"),
-        "--socket",
-        str(launch.socket),
+        option,
+        address,
         "--module",
         launch.application,
         "--virtualenv",
@@ -196,6 +205,11 @@ def _granian(launch: Launch) -> list[str]:
     ]
 
 
+def _one_process(name: str) -> Callable[[Launch], list[str]]:
+    """Only on a port: fastwsgi has no unix sockets."""
+    return lambda launch: [sys.executable, "-m", "bench.one_process", name, launch.application, str(launch.port)]
+
+
 def _floor(launch: Launch) -> list[str]:
     program = launch.socket.with_name("floor")
     subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", str(program), str(HERE / "floor.c")], check=True)
@@ -216,6 +230,10 @@ PEERS: dict[str, Peer] = {
         Peer("gunicorn-http", Protocol.HTTP, _gunicorn_gevent),
         Peer("gunicorn-gthread", Protocol.HTTP, _gunicorn_gthread),
         Peer("granian", Protocol.HTTP, _granian),
+        Peer("uwsgi-http", Protocol.HTTP, _uwsgi_http),
+        Peer("bjoern", Protocol.HTTP, _one_process("bjoern")),
+        Peer("fastwsgi", Protocol.HTTP, _one_process("fastwsgi")),
+        Peer("pywsgi", Protocol.HTTP, _one_process("pywsgi")),
         Peer("floor", Protocol.UWSGI, _floor),
     )
 }

@@ -91,7 +91,8 @@ def running(peer: Peer, launch: Launch, nginx: Nginx, request: Request, route: R
         process = _start(peer, launch, log)
         try:
             location = "/kept" if route is Route.NGINX_KEPT else f"/{peer.protocol.value}"
-            server = Server(process.pid, launch.socket, launch.port or nginx.port, location + request.page)
+            port = launch.port if route is Route.STRAIGHT else nginx.port
+            server = Server(process.pid, launch.socket, port, location + request.page)
             try:
                 _wait_until_up(process, server, request)
             except ServerError as error:

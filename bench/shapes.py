@@ -12,10 +12,11 @@ from bench.waiting import waiting
 SERVERS = ("wsgid", "uwsgi-sync", "uwsgi-gevent", "gunicorn-uwsgi", "gunicorn-http", "granian")
 ALL = (*SERVERS, "wsgid-pure", "floor")
 LOGGING = ("wsgid", "wsgid-access-log", "wsgid-access-log-combined")
-OVER_HTTP = ("wsgid-http", "gunicorn-http", "granian")
+OVER_HTTP = ("wsgid-http", "gunicorn-http", "granian", "uwsgi-http", "bjoern", "fastwsgi", "pywsgi")
 WEIGHED = ("wsgid", "uwsgi-gevent")
 WITH_DATABASE = ("wsgid", "uwsgi-gevent", "gunicorn-http", "gunicorn-gthread")
 ONE_AT_A_TIME = {"uwsgi-sync": "a worker has one request at a time"}
+ONE_CONNECTION = {"uwsgi-http": "a worker has one connection, until it ends"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +84,14 @@ SHAPES: dict[str, Shape] = {
             load(),
             peers=OVER_HTTP,
             route=Route.NGINX_KEPT,
+            cannot=ONE_CONNECTION,
         ),
         Shape(
             "http-straight",
-            "Hello over HTTP without nginx, 1 worker",
+            "Hello over HTTP without nginx, 64 connections, 1 worker",
             "bench.apps:hello",
             1,
-            load(),
+            load(64),
             peers=OVER_HTTP,
             route=Route.STRAIGHT,
         ),
