@@ -47,7 +47,7 @@ class Connection:
     def __init__(self, fd: int, timeout_s: float, http: bool = False) -> None:
         self.fd = fd
         self.http = http
-        self.watcher: Any = None  # the hub's watcher for its next request (keepalive.py); closed together with it
+        self.watcher: Any = None  # what watches it for its next request: IdleConnections
         self._timeout_s = timeout_s
         self._begun: bytes | None = None
 
@@ -204,7 +204,7 @@ class Connection:
         fd, self.fd = self.fd, NOTHING
         if fd != NOTHING:
             if self.watcher is not None:
-                self.watcher.close()
+                self.watcher.leave(fd)
             close(fd)
 
     def cut(self) -> None:

@@ -22,7 +22,7 @@ cdef class Dispatcher:
     cdef UwsgiRequests _uwsgi
     cdef HttpRequests _http
 
-    @cython.locals(connection=Connection)
+    @cython.locals(connection=Connection, exchange=HttpConnection)
     cpdef _serve(self, source, me)
     cdef _serve_one(self, Connection connection, exchange, me)
     cdef _close(self, Connection connection, me)

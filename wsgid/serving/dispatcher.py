@@ -78,7 +78,7 @@ class Dispatcher:
         self._tally = tally = Tally(line)
         self._cleanup = Cleanup()
         self._completion = completion = Completion(tally)
-        self._pool = pool = GreenletPool(hub, self._serve, (HttpConnection, AcceptSocket), self._cleanup.add)
+        self._pool = pool = GreenletPool(hub, self._serve, (HttpRequests, AcceptSocket), self._cleanup.add)
         self.deadlines = Deadlines(settings.harakiri or math.inf, lambda: pool.greenlets)
         base = base_environ(log.ErrorStream(), settings.workers > 1, FileWrapper)
         base = roomy({**base, "wsgid.harakiri": self.deadlines.set_harakiri})
@@ -130,6 +130,7 @@ class Dispatcher:
     def serve_nobody(self) -> None:
         """The application has forked this process: it ends with its request."""
         self._completion.serves_nobody = True
+        self._http.give_up()
 
     def trim(self, now_s: float) -> None:
         """Free what a crowd has left behind. Called now and then."""
@@ -148,10 +149,11 @@ class Dispatcher:
 
     # --- run by a greenlet ---
 
-    def _serve(self, source: AcceptSocket | HttpConnection, me: RequestGreenlet) -> None:
-        """Serve one connection after the other, or one that was parked."""
-        if isinstance(source, HttpConnection):
-            self._serve_one(source.connection, source, me)
+    def _serve(self, source: AcceptSocket | HttpRequests, me: RequestGreenlet) -> None:
+        """Serve one connection after the other: those of a listener, or those that were parked."""
+        if source is self._http:
+            while not self._pool.is_spent(me) and (exchange := self._http.next_ready()):
+                self._serve_one(exchange.connection, exchange, me)
         else:
             while not self._pool.is_spent(me) and (connection := self._acceptor.accept_next(source)):
                 self._serve_one(connection, None, me)

@@ -30,8 +30,10 @@ cdef class HttpConnection:
     cdef bytes _rest
     cdef readonly bint close_delimited
     cdef bint _old
+    cdef bint _secret
 
     cpdef advance(self)
+    cdef bint is_between(self) except -1
     cdef bint _find_next(self) except -1
     @cython.locals(head=HttpHead)
     cpdef next_head(self)

@@ -111,6 +111,7 @@ class HttpConnection:
         self._rest = b""  # the unread rest of a block of the body
         self.close_delimited = False
         self._old = False  # HTTP/1.0
+        self._secret = connection.is_secret  # TLS: bytes of the next request may be here already
 
     # --- the request ---
 
@@ -123,6 +124,11 @@ class HttpConnection:
             if not self.connection.holds():
                 return _HEAD if self._find_next() else self._state()
         return _HEAD
+
+    def is_between(self) -> bool:
+        """Whether nothing of a next request is here. Does not read from the socket: a client that waits for its answer
+        sends the next request after it, so reading at once would nearly always find nothing."""
+        return not self._find_next() and not self._secret and self._decoder.is_between
 
     def _find_next(self) -> bool:
         """Whether the next head is complete, or nothing more will be read. Discards the rest of the last body."""

@@ -31,12 +31,17 @@ cdef class HttpRequests:
     cdef object _body_rate
     cdef IdleConnections _parking
     cdef object _ready
+    cdef bint _serving_ready
     cdef Py_ssize_t _resuming
     cdef object _leaving
     cdef double _held_s
 
     cdef bint is_idle(self) except -1
     cdef resume_waiting(self)
+    @cython.locals(goes_on=bint)
+    cpdef _serve_ready(self)
+    cdef HttpConnection next_ready(self)
+    cdef give_up(self)
     cdef _keep(self, HttpConnection exchange, arrival)
     cdef HttpConnection begin(self, Connection connection)
     cdef bint serve(self, HttpConnection exchange, me) except -1

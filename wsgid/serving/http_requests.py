@@ -1,9 +1,11 @@
 """Requests over HTTP/1.1. A connection has many requests, and no greenlet between two of them.
 
-    head complete -> idle greenlet: call the application, send -> next head is here: call ...; it is not: park
+    heads complete -> `_ready` -> idle greenlet: call the application, send; next connection ... -> park
 
 Rules
 * A parked connection holds no place of --gevent. Its next request takes a place, or waits for one in `_ready`.
+* The hub lets one idle greenlet serve the connections in `_ready` in turn. Only when a request waits, the next greenlet
+  takes over. After a slice of time, the event loop looks at all sockets before the next connection is served.
 * A connection that always has a next request gives way to others after each slice of time.
 * A leaving worker waits for all connections: `is_idle`.
 """
@@ -40,7 +42,7 @@ PARKED_GRACE_S = 1.0  # when the worker leaves, quiet connections may still send
 
 # Looking a member up through its class costs several times as much, on Python 3.11.
 _COMPLETE, _FAILED, _, _DISCONNECTED = Outcome
-_HEAD, _END = Arrival.HEAD, Arrival.END
+_NOTHING, _HEAD, _END = Arrival.NOTHING, Arrival.HEAD, Arrival.END
 _NO_PACKET = bytes(HEADER_SIZE_BYTES)  # for modifiers in the access log
 
 _monotonic = time.monotonic
@@ -92,7 +94,8 @@ class HttpRequests:
         self._parking = IdleConnections(
             hub, settings.http_keepalive, settings.http_head_timeout, settings.http_idle, self._resume
         )
-        self._ready: deque[HttpConnection] = deque()  # their next requests wait for a place
+        self._ready: deque[HttpConnection] = deque()  # their next requests are here, and wait for their turns
+        self._serving_ready = False  # whether the hub goes through them, or will soon
         self._resuming = 0  # connections that the hub resumes soon
         self._leaving = Leaving()
         self._held_s = CLOCK.held_s  # by how much deadlines have been moved
@@ -120,9 +123,21 @@ class HttpRequests:
             self._refusals.refuse_late(exchange)
 
     def resume_waiting(self) -> None:
-        """A place is free: resume a waiting connection."""
-        if self._ready:
-            self._resume_soon(self._ready.popleft())
+        """A place is free: serve waiting connections."""
+        if self._ready and not self._serving_ready:
+            self._serving_ready = True
+            turns.later(self._serve_ready)
+
+    def next_ready(self) -> HttpConnection | None:
+        """Return the next waiting connection, with a place for it; None if the running greenlet has to stop."""
+        if not self._ready or self._acceptor.is_full() or self._acceptor.is_slice_over(_monotonic()):
+            return None
+        self._acceptor.take_place()
+        return self._ready.popleft()
+
+    def give_up(self) -> None:
+        """In a process that the application has forked: parked connections are the worker's."""
+        self._parking.give_up()
 
     def _resume_soon(self, exchange: HttpConnection) -> None:
         """Resume in the hub's next turn. Until then the connection is neither in flight nor parked, and the worker must
@@ -132,16 +147,28 @@ class HttpRequests:
 
     def _resume_now(self, exchange: HttpConnection) -> None:
         self._resuming -= 1
-        self._resume(exchange)
+        self._resume([exchange])
 
-    def _resume(self, exchange: HttpConnection) -> None:
-        """The next request of a parked connection has arrived. Runs in the hub."""
-        if self._acceptor.is_full():
-            self._ready.append(exchange)
-            return
-        self._acceptor.take_place()
+    def _resume(self, arrived: list[HttpConnection]) -> None:
+        """The next requests of parked connections have arrived. Runs in the hub."""
+        self._ready.extend(arrived)
+        if not self._serving_ready:
+            self._serve_ready()
+
+    def _serve_ready(self) -> None:
+        """Let idle greenlets serve the waiting connections. Runs in the hub, which has just looked at all sockets."""
+        self._serving_ready = True
+        goes_on = False
         self._acceptor.start_slice()
-        self._pool.run(exchange)
+        try:
+            while self._ready and not self._acceptor.is_full() and not goes_on:
+                goes_on = self._acceptor.is_slice_over(_monotonic())
+                if not goes_on:
+                    self._pool.run(self)
+        finally:
+            self._serving_ready = goes_on
+        if goes_on:
+            turns.later(self._serve_ready)
 
     def _keep(self, exchange: HttpConnection, arrival: Arrival) -> None:
         now_s = _monotonic()
@@ -181,6 +208,9 @@ class HttpRequests:
                 return False
             if not self._answer(exchange, head, me):
                 return False
+            if exchange.is_between():
+                self._keep(exchange, _NOTHING)
+                return True
             me.gr_context = None  # for the next request
             # Other requests have waited, and so has the heartbeat.
             if self._pool.is_spent(me) or self._acceptor.is_slice_over(_monotonic()):

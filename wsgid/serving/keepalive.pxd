@@ -13,9 +13,16 @@ cdef class IdleConnections:
     cdef object _resume
     cdef dict _quiet
     cdef dict _begun
+    cdef object _epoll
+    cdef object _watcher
+    cdef dict _watched
 
     @cython.locals(connection=Connection)
     cpdef keep(self, HttpConnection exchange, object arrival, double now_s)
-    cpdef _wake(self, HttpConnection exchange)
+    cpdef leave(self, int fd)
+    cdef _watch(self, HttpConnection exchange)
+    @cython.locals(exchange=HttpConnection, ready=list)
+    cpdef _wake(self)
+    cdef bint _has_request(self, HttpConnection exchange) except -1
     cdef _forget(self, HttpConnection exchange)
     cdef _close(self, HttpConnection exchange)
