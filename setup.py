@@ -1,7 +1,8 @@
 """The compiled form of the hot path; everything else about the package is in setup.cfg.
 
-A module of wsgid/ with a .pyx beside it has a second source for Cython; one with a .pxd is compiled as it stands, with
-the types that are said there.  Both are optional: without a compiler, the pure Python form is installed.
+A module of wsgid/ with a .pyx beside it has a second source for Cython, and a .pxd if others call its C functions; one
+with a .pxd alone is compiled as it stands, with the types that are said there.  Both are optional: without a compiler,
+the pure Python form is installed.
 """
 
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-HOT = [*Path("wsgid").rglob("*.pyx"), *(path.with_suffix(".py") for path in Path("wsgid").rglob("*.pxd"))]
+OWN = set(Path("wsgid").rglob("*.pyx"))
+HOT = [*OWN, *(path.with_suffix(".py") for path in Path("wsgid").rglob("*.pxd") if path.with_suffix(".pyx") not in OWN)]
 
 extensions = cythonize(
     [Extension(".".join(path.with_suffix("").parts), [str(path)]) for path in sorted(HOT)],

@@ -17,7 +17,7 @@ def hot() -> list[str]:
 
     package = Path(__file__).parent
     sources = [*package.rglob("*.pyx"), *package.rglob("*.pxd")]
-    return sorted(".".join([__package__, *path.relative_to(package).with_suffix("").parts]) for path in sources)
+    return sorted({".".join([__package__, *path.relative_to(package).with_suffix("").parts]) for path in sources})
 
 
 class _SourceOnly:

@@ -20,7 +20,7 @@ cdef uint64_t ONES = 0x0101010101010101
 cdef uint64_t HIGHEST = 0x8080808080808080
 
 
-def is_plain(value):
+cpdef bint is_plain(value) noexcept:
     if not PyUnicode_CheckExact(value) or not PyUnicode_IS_ASCII(value):
         return False
     cdef const unsigned char* text = PyUnicode_1BYTE_DATA(value)
@@ -39,7 +39,7 @@ def is_plain(value):
     return True
 
 
-def parse_length(value):
+cpdef Py_ssize_t parse_length(value) noexcept:
     if not PyUnicode_Check(value) or not PyUnicode_IS_ASCII(value):
         return -1
     cdef const unsigned char* text = PyUnicode_1BYTE_DATA(value)

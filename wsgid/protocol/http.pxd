@@ -2,6 +2,8 @@
 cimport cython
 
 from wsgid.protocol.chunked cimport Chunks
+from wsgid.protocol.fields cimport is_plain, parse_length
+from wsgid.protocol.plain_lines cimport take_fields, take_request_line
 from wsgid.protocol.target cimport check_host, split
 
 
@@ -49,6 +51,10 @@ cdef class Decoder:
     cdef _end(self)
     @cython.locals(data=bytes, at=Py_ssize_t, stop=Py_ssize_t, left_bytes=Py_ssize_t, whole=bint)
     cdef _take_head(self)
+    @cython.locals(variables=dict)
+    cdef bint _take_plain_request_line(self) except -1
+    @cython.locals(lines=Py_ssize_t, before=Py_ssize_t, stop=Py_ssize_t)
+    cdef _take_plain_fields(self)
     @cython.locals(data=bytes, at=Py_ssize_t, stop=Py_ssize_t)
     cdef bint _take_request_line(self) except -1
     @cython.locals(data=bytes, at=Py_ssize_t)

@@ -16,6 +16,7 @@ Rules
 """
 
 import re
+import sys
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -31,6 +32,7 @@ from wsgid.errors import (
 )
 from wsgid.protocol.chunked import TOKEN, Chunks
 from wsgid.protocol.fields import is_plain, parse_length
+from wsgid.protocol.plain_lines import take_fields, take_request_line
 from wsgid.protocol.target import check_host, split
 
 _NAMES_MAX = 1024  # so many header names are remembered with their variables,
@@ -230,8 +232,9 @@ class Decoder:
     # --- a head ---
 
     def _take_head(self) -> HttpHead | None:
-        if self._part is _BETWEEN and not self._take_request_line():
+        if self._part is _BETWEEN and not self._take_plain_request_line() and not self._take_request_line():
             return None
+        self._take_plain_fields()
         data, at = self._data, self._at
         if data.startswith(b"\r\n", at):  # the empty line ends the head
             whole, stop = True, at
@@ -250,6 +253,28 @@ class Decoder:
         if left_bytes > 1 and self._size_bytes + left_bytes > self._head_bytes:
             raise self._too_large()
         return None
+
+    def _take_plain_request_line(self) -> bool:
+        """Read the request line if it is one as nearly all are. Returns False if _take_request_line has to read it."""
+        variables = take_request_line(self._data, self._at, self._line_bytes, self._base)
+        if variables is None:
+            return False
+        self._variables = variables
+        self._authority = ""
+        self._target_bytes = len(variables["REQUEST_URI"])
+        self._size_bytes = 0
+        self._part = _FIELDS
+        self._at += len(variables["REQUEST_METHOD"]) + self._target_bytes + len("  HTTP/1.1\r\n")
+        return True
+
+    def _take_plain_fields(self) -> None:
+        """Read header lines as nearly all are; the first other one is left, and all that follow it."""
+        lines = self._headers - self._count
+        before = len(self._variables)
+        stop = take_fields(self._data, self._at, lines, self._head_bytes - self._size_bytes, _names, self._variables)
+        self._count += len(self._variables) - before
+        self._size_bytes += stop - self._at
+        self._at = stop
 
     def _take_request_line(self) -> bool:
         """Read the request line. Returns False if the line is incomplete."""
@@ -429,6 +454,7 @@ def _variable(name: str) -> str:
     key = "" if "_" in name else "HTTP_" + name.upper().replace("-", "_")
     key = "" if key in _DROPPED else _BARE.get(key, key)
     if len(_names) < _NAMES_MAX and len(name) <= _NAMES_MAX_CHARACTERS:
+        key = sys.intern(key)  # lookups of interned names are faster; so many may stay for ever
         _names[name] = key
     return key
 

@@ -32,7 +32,8 @@ cdef list _names = [""] * CACHE_SIZE
 cdef list _values = [""] * CACHE_SIZE  # likewise, found by size and name: GET, HTTP/1.1, the user agent
 
 
-cdef bint _same(str known, const unsigned char* first, Py_ssize_t size):
+cdef bint _is_text(str known, const unsigned char* first, Py_ssize_t size) noexcept:
+    """Whether this text has exactly these bytes, in latin-1."""
     return (PyUnicode_GET_LENGTH(known) == size and PyUnicode_KIND(known) == PyUnicode_1BYTE_KIND
             and not memcmp(PyUnicode_DATA(known), first, size))
 
@@ -45,7 +46,7 @@ cdef str _name(const unsigned char* first, Py_ssize_t size):
         place = place * 31 + first[size - size // 8 - 1]
     place %= CACHE_SIZE
     cdef str known = <str>_names[place]
-    if _same(known, first, size):
+    if _is_text(known, first, size):
         return known
     cdef str made = PyUnicode_DecodeLatin1(<const char*>first, size, NULL)
     if size <= CACHED_NAME_SIZE:
@@ -55,11 +56,12 @@ cdef str _name(const unsigned char* first, Py_ssize_t size):
     return made
 
 
-cdef str _value(const unsigned char* first, Py_ssize_t size, str name):
+cdef str _value_of(const unsigned char* first, Py_ssize_t size, str name):
+    """The text of these bytes, as the value of this variable."""
     cdef size_t place = <size_t><PyObject*>name // 16 + size
     place %= CACHE_SIZE
     cdef str known = <str>_values[place]
-    if _same(known, first, size):
+    if _is_text(known, first, size):
         return known
     cdef str made = PyUnicode_DecodeLatin1(<const char*>first, size, NULL)
     if size <= CACHED_SIZE:
@@ -97,7 +99,7 @@ def walk(bytes buffer not None, Py_ssize_t start, Py_ssize_t end, dict variables
         at += 2
         if end - at < size:
             raise ValueError
-        value = _value(data + at, size, name)
+        value = _value_of(data + at, size, name)
         at += size
         PyDict_SetDefault(variables, name, value)
         if PyDict_GET_SIZE(variables) == known:
