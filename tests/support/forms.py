@@ -120,7 +120,11 @@ def defined(path: Path) -> Source:
             found.classes[inside] = Class()
         elif statement.startswith((" " * 5, "cdef extern", "cdef enum")):
             continue
-        elif line.startswith("def ") and (match := _FUNCTION.match(line)) and (inside or not statement.startswith(" ")):
+        elif (
+            line.startswith(("def ", "cpdef "))
+            and (match := _FUNCTION.match(line))
+            and (inside or not statement.startswith(" "))
+        ):
             _keep(found, inside, match[1], match[2], set())
         elif inside and (match := _ATTRIBUTE.fullmatch(line)) and match[1]:
             found.classes[inside].attributes.update(_variables(match[2]))

@@ -181,7 +181,9 @@ def idle_connections(steps: list[Step], count: int, places: int) -> list[Any]:
     for _, theirs in held:
         theirs.setblocking(False)
         exchanges.append(_exchange(theirs.detach(), Leaving()))
-    idle = IdleConnections(get_hub(), QUIET_S, HEAD_S, places, lambda arrived: ready.extend(map(exchanges.index, arrived)))
+    idle = IdleConnections(
+        get_hub(), QUIET_S, HEAD_S, places, lambda arrived: ready.extend(map(exchanges.index, arrived))
+    )
     results: list[Any] = []
     try:
         for served in exchanges:

@@ -3,6 +3,7 @@ cimport cython
 
 from wsgid.serving.connection cimport Connection
 from wsgid.serving.greenlets cimport GreenletPool
+from wsgid.serving.syscalls cimport monotonic
 from wsgid.serving.tally cimport Tally
 
 

@@ -11,14 +11,13 @@ Rules
 
 import errno
 import select
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from wsgid.config.options import Settings
 from wsgid.serving.connection import READ, Connection
 from wsgid.serving.greenlets import GreenletPool
-from wsgid.serving.syscalls import NOTHING, AcceptSocket, poll
+from wsgid.serving.syscalls import NOTHING, AcceptSocket, monotonic, poll
 from wsgid.serving.tally import Tally
 from wsgid.sockets.listen_spec import ListenSocket, WireProtocol
 
@@ -28,7 +27,6 @@ OUT_OF_FDS_PAUSE_S = 0.1
 
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
-_monotonic = time.monotonic
 
 Wrap = Callable[[int], Connection]  # makes the connection of an accepted descriptor, if it is not a plain one
 
@@ -184,7 +182,7 @@ class Acceptor:
 
     def start_slice(self) -> None:
         """The hub has just looked at all sockets."""
-        self._slice_ends_s = _monotonic() + ACCEPT_SLICE_S
+        self._slice_ends_s = monotonic() + ACCEPT_SLICE_S
 
     def is_slice_over(self, now_s: float) -> bool:
         """Whether other requests have waited for long enough. If so, this wake-up accepts no more."""

@@ -1,6 +1,7 @@
 # The types with which completion.py is compiled.
 cimport cython
 
+from wsgid.serving.syscalls cimport monotonic
 from wsgid.serving.tally cimport Tally
 from wsgid.wsgi.response cimport Served
 

@@ -5,14 +5,11 @@ Rules
 * This work may wait for the peer, and does not count for --harakiri: the greenlet has no request any more.
 """
 
-import time
-
 from wsgid.linux import forked_child
 from wsgid.serving.greenlets import RequestGreenlet
+from wsgid.serving.syscalls import monotonic
 from wsgid.serving.tally import Tally
 from wsgid.wsgi.response import Served
-
-_monotonic = time.monotonic
 
 
 class Completion:
@@ -33,6 +30,6 @@ class Completion:
         me.environ = None
         if served.interrupted:
             me.spend()
-        took_s = _monotonic() - me.started_s
+        took_s = monotonic() - me.started_s
         self._tally.record(served, int(took_s * 1e6))
         return took_s

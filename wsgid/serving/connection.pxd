@@ -1,4 +1,5 @@
 # The types with which connection.py is compiled.
+from wsgid.serving.syscalls cimport close, recv, send
 
 cdef class Connection:
     cdef readonly int fd

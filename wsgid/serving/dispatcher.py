@@ -151,7 +151,7 @@ class Dispatcher:
 
     def _serve(self, source: AcceptSocket | HttpRequests, me: RequestGreenlet) -> None:
         """Serve one connection after the other: those of a listener, or those that were parked."""
-        if source is self._http:
+        if isinstance(source, HttpRequests):
             while not self._pool.is_spent(me) and (exchange := self._http.next_ready()):
                 self._serve_one(exchange.connection, exchange, me)
         else:

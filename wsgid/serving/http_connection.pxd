@@ -2,7 +2,10 @@
 cimport cython
 
 from wsgid.serving.connection cimport Connection
+from wsgid.serving.syscalls cimport second
 from wsgid.protocol.http cimport Decoder, HttpHead
+
+cdef long long _date_of_s
 
 
 cdef class HttpConnection:
@@ -55,4 +58,5 @@ cdef class HttpConnection:
     cpdef str head_lines(self, int code, str head, object length, bint bodiless)
 
 
+@cython.locals(now_s="long long")
 cpdef str date_line()

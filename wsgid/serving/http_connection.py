@@ -27,6 +27,7 @@ from wsgid.protocol.http import END, Decoder, End, HttpHead
 from wsgid.serving.client_socket import ClientSocket, raw_socket
 from wsgid.serving.clock import CLOCK
 from wsgid.serving.connection import Connection
+from wsgid.serving.syscalls import second
 from wsgid.serving.turns import give_way
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -343,7 +344,7 @@ class HttpConnection:
 def date_line() -> str:
     """Return the Date header's line. It is rendered once a second."""
     global _date_line, _date_of_s
-    now_s = int(time.time())
+    now_s = second()
     if now_s != _date_of_s:
         _date_line, _date_of_s = f"Date: {formatdate(now_s, usegmt=True)}\r\n", now_s
     return _date_line

@@ -10,6 +10,7 @@ from wsgid.serving.connection cimport Connection
 from wsgid.serving.greenlets cimport GreenletPool
 from wsgid.serving.http_connection cimport HttpConnection
 from wsgid.serving.keepalive cimport IdleConnections
+from wsgid.serving.syscalls cimport monotonic
 from wsgid.wsgi.environ cimport make_environ
 from wsgid.wsgi.input cimport Body
 from wsgid.wsgi.response cimport Served, serve

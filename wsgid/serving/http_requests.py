@@ -11,7 +11,6 @@ Rules
 """
 
 import math
-import time
 from collections import deque
 from typing import Any
 
@@ -33,6 +32,7 @@ from wsgid.serving.http_connection import Arrival, BodyRate, HttpConnection, Lea
 from wsgid.serving.keepalive import IdleConnections
 from wsgid.serving.lingering_close import LingeringClose
 from wsgid.serving.refusals import Refusals
+from wsgid.serving.syscalls import monotonic
 from wsgid.wsgi.environ import make_environ
 from wsgid.wsgi.input import Body, ChunkedBody
 from wsgid.wsgi.response import Outcome, Served, serve
@@ -44,8 +44,6 @@ PARKED_GRACE_S = 1.0  # when the worker leaves, quiet connections may still send
 _COMPLETE, _FAILED, _, _DISCONNECTED = Outcome
 _NOTHING, _HEAD, _END = Arrival.NOTHING, Arrival.HEAD, Arrival.END
 _NO_PACKET = bytes(HEADER_SIZE_BYTES)  # for modifiers in the access log
-
-_monotonic = time.monotonic
 
 
 class HttpRequests:
@@ -108,7 +106,7 @@ class HttpRequests:
 
     def leave(self) -> None:
         """The worker leaves: quiet connections may still send a request within PARKED_GRACE_S."""
-        now_s = _monotonic()
+        now_s = monotonic()
         self._parking.hurry(now_s, PARKED_GRACE_S)
         self._leaving.until_s = now_s + PARKED_GRACE_S
 
@@ -130,7 +128,7 @@ class HttpRequests:
 
     def next_ready(self) -> HttpConnection | None:
         """Return the next waiting connection, with a place for it; None if the running greenlet has to stop."""
-        if not self._ready or self._acceptor.is_full() or self._acceptor.is_slice_over(_monotonic()):
+        if not self._ready or self._acceptor.is_full() or self._acceptor.is_slice_over(monotonic()):
             return None
         self._acceptor.take_place()
         return self._ready.popleft()
@@ -162,7 +160,7 @@ class HttpRequests:
         self._acceptor.start_slice()
         try:
             while self._ready and not self._acceptor.is_full() and not goes_on:
-                goes_on = self._acceptor.is_slice_over(_monotonic())
+                goes_on = self._acceptor.is_slice_over(monotonic())
                 if not goes_on:
                     self._pool.run(self)
         finally:
@@ -171,7 +169,7 @@ class HttpRequests:
             turns.later(self._serve_ready)
 
     def _keep(self, exchange: HttpConnection, arrival: Arrival) -> None:
-        now_s = _monotonic()
+        now_s = monotonic()
         self._acceptor.is_slice_over(now_s)  # a handshake takes a millisecond or two
         self._parking.keep(exchange, arrival, now_s)
 
@@ -213,7 +211,7 @@ class HttpRequests:
                 return True
             me.gr_context = None  # for the next request
             # Other requests have waited, and so has the heartbeat.
-            if self._pool.is_spent(me) or self._acceptor.is_slice_over(_monotonic()):
+            if self._pool.is_spent(me) or self._acceptor.is_slice_over(monotonic()):
                 self._acceptor.end_batch()
                 self._resume_soon(exchange)
                 return True
@@ -221,7 +219,7 @@ class HttpRequests:
     def _answer(self, exchange: HttpConnection, head: HttpHead, me: RequestGreenlet) -> bool:
         """Serve one request. Returns whether the connection stays open."""
         exchange.keep_alive = head.keep_alive and exchange.served < self._requests_max
-        started_s = me.started_s = _monotonic()
+        started_s = me.started_s = monotonic()
         self._acceptor.is_slice_over(started_s)
         me.deadline_s = started_s + self._harakiri_s
         if exchange.is_trusted:

@@ -1,6 +1,6 @@
 """HTTP connections between two requests. All of them have one watcher in the hub, no greenlet and no place of --gevent.
 
-    keep -> the client sends -> `_wake` in the hub reads from all that have sent -> resume(connections with a whole head)
+    keep -> clients send -> `_wake` in the hub reads from all that have sent -> resume(connections with a whole head)
 
 Rules
 * The connections are in an epoll(7) of their own, and the hub watches only that. A connection enters it once, for all

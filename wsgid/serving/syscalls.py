@@ -11,6 +11,7 @@ Rules
 import _socket
 import os
 import posix
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -111,3 +112,13 @@ def close(fd: int) -> None:
         posix.close(fd)
     except OSError:
         pass
+
+
+def monotonic() -> float:
+    """Return the seconds of time.monotonic()."""
+    return time.monotonic()
+
+
+def second() -> int:
+    """Return the second of the time of day, as time(2) does."""
+    return int(time.time())

@@ -6,6 +6,8 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport EAGAIN, ECONNRESET, errno
+from libc.time cimport time
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport close as posix_close
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -53,7 +55,7 @@ cdef class AcceptSocket:
         self.fd = NOTHING
 
 
-def recv(int fd, size_t size_bytes=sizeof(_buffer)):
+cpdef recv(int fd, size_t size_bytes=256 * 1024):
     cdef ssize_t size = c_recv(fd, _buffer, min(size_bytes, sizeof(_buffer)), MSG_DONTWAIT)
     if size < 0:
         if errno == EAGAIN:
@@ -64,7 +66,7 @@ def recv(int fd, size_t size_bytes=sizeof(_buffer)):
     return PyBytes_FromStringAndSize(_buffer, size)
 
 
-def send(int fd, block):
+cpdef Py_ssize_t send(int fd, block) except -1:
     cdef Py_buffer view
     PyObject_GetBuffer(block, &view, PyBUF_SIMPLE)
     cdef ssize_t size = c_send(fd, view.buf, min(view.len, <Py_ssize_t>_SEND_MAX_BYTES), MSG_DONTWAIT | MSG_NOSIGNAL)
@@ -76,10 +78,20 @@ def send(int fd, block):
     return size
 
 
-def poll(int fd, short events):
+cpdef poll(int fd, short events):
     cdef pollfd asked = pollfd(fd, events, 0)
     return asked.revents if c_poll(&asked, 1, 0) == 1 else 0
 
 
-def close(int fd):
+cpdef close(int fd):
     posix_close(fd)
+
+
+cpdef double monotonic() noexcept:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)  # what time.monotonic() reads, without a call through Python
+    return now.tv_sec + now.tv_nsec * 1e-9
+
+
+cpdef long long second() noexcept:
+    return time(NULL)

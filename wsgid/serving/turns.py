@@ -17,9 +17,10 @@ from typing import Any
 import gevent
 from gevent.hub import Waiter, get_hub
 
+from wsgid.serving.syscalls import monotonic
+
 SLICE_S = 0.001
 
-_monotonic = time.monotonic
 _time = time.time
 
 _ends_s = 0.0  # when the slice of the running greenlet ends
@@ -64,14 +65,14 @@ def give_way() -> None:
         BaseException: whatever is thrown into this greenlet meanwhile, for example a time-out.
     """
     global _ends_s
-    now_s = _monotonic()
+    now_s = monotonic()
     if now_s < _ends_s:
         return
     # The loop stores the time at which it has looked at the sockets. An operator may have set the clock back since.
     left_s = min(SLICE_S - (_time() - get_hub().loop.now()), SLICE_S)
     if left_s <= 0.0:
         _wait()
-        now_s, left_s = _monotonic(), SLICE_S
+        now_s, left_s = monotonic(), SLICE_S
     _ends_s = now_s + left_s
 
 

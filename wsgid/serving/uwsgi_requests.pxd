@@ -7,6 +7,7 @@ from wsgid.serving.acceptor cimport Acceptor
 from wsgid.serving.access_log cimport AccessLog
 from wsgid.serving.completion cimport Completion
 from wsgid.serving.connection cimport Connection
+from wsgid.serving.syscalls cimport monotonic
 from wsgid.wsgi.environ cimport complete, make_environ
 from wsgid.wsgi.input cimport Body
 from wsgid.wsgi.response cimport Served, serve

@@ -22,6 +22,7 @@ from wsgid.serving.connection import Connection
 from wsgid.serving.greenlets import RequestGreenlet
 from wsgid.serving.lingering_close import LingeringClose
 from wsgid.serving.refusals import Refusals
+from wsgid.serving.syscalls import monotonic
 from wsgid.wsgi.environ import complete, make_environ
 from wsgid.wsgi.input import Body
 from wsgid.wsgi.response import Outcome, serve
@@ -31,8 +32,6 @@ WARY_S = 5.0  # how long the successor of a dead worker checks whether clients s
 
 _TORN, _DISCONNECTED = Outcome.TORN, Outcome.DISCONNECTED
 _PING = Modifier.PING
-
-_monotonic = time.monotonic
 
 
 class UwsgiRequests:
@@ -87,7 +86,7 @@ class UwsgiRequests:
             ClientDisconnected: the client has left.
             BaseException: whatever was thrown into this greenlet outside of its application call.
         """
-        started_s = me.started_s = _monotonic()
+        started_s = me.started_s = monotonic()
         self._acceptor.is_slice_over(started_s)
         try:
             buffer = connection.begin()

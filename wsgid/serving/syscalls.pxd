@@ -1,0 +1,6 @@
+cpdef recv(int fd, size_t size_bytes=*)
+cpdef Py_ssize_t send(int fd, block) except -1
+cpdef poll(int fd, short events)
+cpdef close(int fd)
+cpdef double monotonic() noexcept
+cpdef long long second() noexcept
