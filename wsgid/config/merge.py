@@ -147,7 +147,7 @@ def _require_application(settings: Settings, line: Sequence[Given]) -> None:
 
 def _swallowed(given: Given) -> str:
     """Return an explanation if an option with an optional value has taken the application's name as its value."""
-    if given.option.bare is None or not _APPLICATION.fullmatch(given.texts[0]):
+    if given.option.bare is None or not given.said.startswith("-") or not _APPLICATION.fullmatch(given.texts[0]):
         return ""
     flag = given.said.split()[0]
     return (

@@ -494,7 +494,7 @@ def test_a_second_int_or_a_quit_stops_now(start: Start, signals: list[Signals]) 
 
 def test_the_terminals_interrupt_reaches_all_processes_and_only_the_master_obeys(start: Start) -> None:
     server = serve(start, start_new_session=True)
-    slow = Slow(server, 4, "0.5")
+    slow = Slow(server, 4, "2")
     eventually(lambda: server.in_flight() == 4, "the requests are in flight")
     os.killpg(server.pid, Signals.SIGINT)
     assert slow.statuses() == [200] * 4
