@@ -11,7 +11,7 @@ Rules
   because the application may prepare it after the import.
 * psycopg_pool would give a connection to a waiting request that a time-out has ended, and so lose the connection: it
   expects only Exceptions there.  So it is told about time-outs (`_tell_time_outs`).
-* A connection that is made in a thread of gevent's pool blocks nobody and is not named (wsgid.offload).
+* A connection that is made in a thread (wsgid.offload) does not block the event loop. Its driver is not named.
 * An import of another module costs one look into a dict, and a request nothing.
 """
 
@@ -51,6 +51,8 @@ class Driver:
         remedy: what the operator can do.
         is_cooperative: whether the driver waits in the event loop now.
         is_named_by_import: whether importing `module` says that the application uses this driver, not only a relative.
+        can_be_offloaded: whether an application that uses wsgid.offload may call this driver in threads only. Then an
+            import says nothing, and the driver is named when it connects in the event loop.
     """
 
     module: str
@@ -58,6 +60,7 @@ class Driver:
     remedy: str
     is_cooperative: Callable[[], bool] = lambda: False
     is_named_by_import: bool = True
+    can_be_offloaded: bool = False
 
 
 def _has_wait_callback() -> bool:
@@ -84,6 +87,7 @@ DRIVERS = (
         "MySQLdb",
         ("MySQLdb.connections", "Connection.__init__"),
         "use PyMySQL, which has the same functions (pymysql.install_as_MySQLdb()), or call it through wsgid.offload",
+        can_be_offloaded=True,
     ),
     Driver(
         "mysql.connector",
@@ -134,7 +138,7 @@ class DriverWatch:
         """Name the drivers that were imported by their users since the last call, and block."""
         used, self._used = self._used, []
         for driver in used:
-            if driver.module != "MySQLdb" or _OFFLOADING not in sys.modules:
+            if not driver.can_be_offloaded or _OFFLOADING not in sys.modules:
                 self._name(driver)
 
     def _on_import(self, driver: Driver, _module: ModuleType) -> None:

@@ -58,7 +58,7 @@ class ConnectionTable:
 
     Args:
         report: gets how many connections there are for each peer; returns False if it has to be called again. None if
-            nobody wants to know.
+            there is no --metrics.
     """
 
     def __init__(self, report: Callable[[dict[str, int]], bool] | None = None) -> None:

@@ -164,7 +164,7 @@ class ChildMessages:
     def _reload_changed(self, path: str, stamp: str) -> None:
         """Reload after a change. All workers report the same change; the first report counts.
 
-        Raises ControlError if nobody wants to know of changes.
+        Raises ControlError without --py-autoreload.
         """
         if not self._settings.py_autoreload:
             raise ControlError("SourceChanged without --py-autoreload")
@@ -173,7 +173,7 @@ class ChildMessages:
             self._fleet.templates.request_reload()
 
     def _note_connections(self, slot: int, counts: dict[str, int]) -> None:
-        """Note what a worker says of its connections. Raises ControlError if nobody wants to know it."""
+        """Note what a worker says of its connections. Raises ControlError without --metrics."""
         if not self._settings.metrics:
             raise ControlError("Connections without --metrics")
         self._children.connections[slot] = counts
