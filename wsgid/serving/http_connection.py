@@ -6,9 +6,9 @@ Rules
 * `advance` never waits. While a head is incomplete, the connection needs no greenlet and no place (keepalive.py).
 * A response without a Content-Length is chunked. For an old client that cannot read chunks, closing the connection ends
   the response.  A chunked response that fails is cut without its last chunk, so that nobody takes it for complete.
-* The head of a response must not promise too much. It says `Connection: close` unless the end of the request will surely
-  be found: the rest of the request is here, or its Content-Length says that little is left.  `advance` discards that
-  rest, without a greenlet and without a place.
+* The head of a response must not promise too much. It says `Connection: close` unless the end of the request will be
+  found for sure: the rest of the request is here, or its Content-Length says that little is left.  `advance` discards
+  that rest, without a greenlet and without a place.
 * No `100 Continue` is sent once the head of the response is on its way: the client would take it for the body.
 * Requests are answered in order. A refusal comes after the responses to all earlier requests.
 """
