@@ -18,7 +18,7 @@ from wsgid.config.options import Settings
 from wsgid.linux import memory
 from wsgid.log import destination, request_format
 from wsgid.log.destination import DestinationType
-from wsgid.log.request_format import Moment
+from wsgid.log.request_format import Moment, seen_status
 from wsgid.log.request_record import RequestRecord
 from wsgid.log.stream import LineStream
 from wsgid.log.syslog_socket import Syslog
@@ -84,7 +84,7 @@ class AccessLog:
             record: its facts; `memory`, `request` and `moment` are added here.
         """
         self._requests += 1
-        if not self._all and not self._is_wanted(record.served.status, record.took_s):
+        if not self._all and not self._is_wanted(seen_status(record.served), record.took_s):
             return
         record.started_s += self._epoch_s
         second = int(record.started_s)
