@@ -4,13 +4,12 @@ A module of wsgid/ with a .pyx beside it has a second source for Cython, and a .
 with a .pxd alone is compiled as it stands, with the types that are said there.  Both are optional: without a compiler,
 the pure Python form is installed.
 
-In a checkout (`pip install --editable`), only modules are compiled whose C source is newer than their compiled form. pip
-builds in a new directory each time, and would compile all of them for each changed line.
+In a checkout (`pip install --editable`), only modules are compiled whose C source is newer than their compiled form.
+pip builds in a new directory each time, and would compile all of them for each changed line.
 """
 
 import os
 import shutil
-
 from pathlib import Path
 
 from Cython.Build import cythonize

@@ -8,7 +8,7 @@ import os
 import sys
 
 from wsgid import log, master
-from wsgid.config import merge
+from wsgid.config import dev, merge
 from wsgid.errors import BootError, ExitCode
 from wsgid.linux import process
 from wsgid.linux.syscall_errors import REFUSALS, words
@@ -56,6 +56,7 @@ def _run() -> ExitCode:
         from wsgid.config import check
 
         return check.run(configuration)
+    dev.begin(settings, os.environ)
     for warning in configuration.warnings:
         log.warning("%s", warning)
     for note in configuration.notes:

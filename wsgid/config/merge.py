@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from wsgid.config import commandline, sources
+from wsgid.config import commandline, dev, sources
 from wsgid.config.options import Given, Settings, from_dict
 from wsgid.config.sources import Said
 from wsgid.errors import ConfigError
@@ -62,6 +62,8 @@ def read(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = Fals
     file = _file(_values(named), environ, restarted)
     given = _merged([file.given, environment.given, line])
     _decide_rivals(given, [line, environment.given, file.given])
+    if dev.is_wanted(given):
+        given = dev.fill(given, environ)
     settings = Settings(**_values(given))
     _require_application(settings, line)
     return Configuration(settings, given, [*environment.notes, *file.notes], [*environment.warnings, *file.warnings])

@@ -18,7 +18,7 @@ from wsgid.config.options import Given, Option, by_key, declared, nearest
 from wsgid.config.uwsgi_options import Verdict
 from wsgid.errors import ConfigError
 
-_OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER")  # compiled.py, supervisor/upgrade.py
+_OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER", "WSGID_DEV_PORT")  # compiled.py, supervisor/upgrade.py, dev.py
 _OF_KUBERNETES = re.compile("WSGID_(.*_)?(PORT|SERVICE)(_.*)?")  # for a service called wsgid or wsgid-x
 _COMMAND_LINE_ONLY = ("check", "ini", "config", "set_placeholder")
 _FALSE = ("false", "off", "no", "0")

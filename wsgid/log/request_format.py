@@ -32,6 +32,7 @@ class Preset:
     empty: str  # stands for a variable that the request does not have
 
 
+SHORT = "short"  # for a terminal
 PRESETS = {
     "uwsgi": Preset(
         "[pid: %(pid)|app: 0|req: %(request)/%(request)] %(addr) (%(user)) {%(vars) vars in %(pktsize) bytes} "
@@ -49,6 +50,7 @@ PRESETS = {
         '"wid": %(wid)}',
         "",
     ),
+    SHORT: Preset("%(method) %(uri) %(status) in %(msecs) ms", "-"),
 }
 MEMORY_REPORT = "{address space usage: %(vsz) bytes/%(vszM)MB} {rss usage: %(rss) bytes/%(rssM)MB} "  # uWSGI's -m
 
@@ -100,6 +102,8 @@ NUMBERS = {  # from the server: these consist of letters, digits and such, and n
 # nginx always sends these variables. They are looked up by index, without a call; a miss is rare.
 _USUAL = re.compile(r"get\(('REQUEST_URI'|'REQUEST_METHOD'|'REMOTE_ADDR'|'SERVER_PROTOCOL')\)")
 _DIGITS_MAX = 4096
+# By the first digit of the status: plain, cyan for redirects, yellow and red for errors (ECMA-48, 8.3.117).
+_COLOURS = ("\x1b[0m", "\x1b[0m", "\x1b[0m", "\x1b[36m", "\x1b[33m", "\x1b[31m")
 CLIENT_LEFT = 499  # nginx's number (NGX_HTTP_CLIENT_CLOSED_REQUEST)
 _VARIABLE = re.compile(r"%(?:%|\(([^()]+)\))")
 
@@ -174,6 +178,11 @@ def render(record):
     exec(source, names)  # made of --log-format, whose literals are quoted  # nosec B102
     render: Render = names["render"] if is_plain(literal) else names["escaped"]
     return render
+
+
+def coloured(render: Render) -> Render:
+    """Return a function that renders a line in the colour of its status."""
+    return lambda record: f"{_COLOURS[seen_status(record.served) // 100]}{render(record)}{_COLOURS[0]}"
 
 
 def _parsed(preset: Preset, constants: dict[str, str], forwarded: bool) -> tuple[list[str], list[tuple[str, bool]]]:

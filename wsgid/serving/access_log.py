@@ -61,6 +61,8 @@ class AccessLog:
         self._render = request_format.compiled(
             text, os.getpid(), slot + 1, forwarded=settings.log_x_forwarded_for, memory_report=settings.memory_report
         )
+        if _is_for_a_terminal(settings):
+            self._render = request_format.coloured(self._render)
         self._all = _wants_all(settings)
         self._classes = {4: settings.log_4xx, 5: settings.log_5xx}
         self._slow_s = settings.log_slow / 1e3 if settings.log_slow else float("inf")
@@ -154,6 +156,12 @@ class AccessLog:
 
 def _wants_all(settings: Settings) -> bool:
     return bool(settings.access_log or settings.log_format) and not settings.disable_logging
+
+
+def _is_for_a_terminal(settings: Settings) -> bool:
+    """Whether lines may have colours: NO_COLOR forbids them (no-color.org)."""
+    to_standard_error = settings.access_log in ("", "stdio") and settings.log_format == request_format.SHORT
+    return to_standard_error and os.isatty(2) and not os.environ.get("NO_COLOR")
 
 
 def prepare(settings: Settings) -> None:
