@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wsgid.config import commandline, sources
+from wsgid.config.foreign import Said
 from wsgid.config.options import Given, Settings, from_dict
-from wsgid.config.sources import Said
 from wsgid.errors import ConfigError
 
 __all__ = ["Configuration", "Settings", "from_dict", "read"]
@@ -58,13 +58,19 @@ def read(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = Fals
     """
     line = commandline.parse(argv)
     environment = sources.from_environment(environ)
-    named = _merged([environment.given, line])
+    named = _merged([environment.given, line.given])
     file = _file(_values(named), environ, restarted)
-    given = _merged([file.given, environment.given, line])
-    _decide_rivals(given, [line, environment.given, file.given])
+    for source in (file, environment, line):
+        source.given = _based(source.given, (file, environment, line))
+    given = _merged([file.given, environment.given, line.given])
+    _decide_rivals(given, [line.given, environment.given, file.given])
     settings = Settings(**_values(given))
-    _require_application(settings, line)
-    return Configuration(settings, given, [*environment.notes, *file.notes], [*environment.warnings, *file.warnings])
+    _require_application(settings, line.given)
+    read_from = (line, environment, file)
+    notes, warnings = (
+        [text for source in read_from for text in getattr(source, name)] for name in ("notes", "warnings")
+    )
+    return Configuration(settings, given, notes, warnings)
 
 
 def _file(values: Mapping[str, Any], environ: Mapping[str, str], restarted: bool) -> Said:
@@ -74,14 +80,13 @@ def _file(values: Mapping[str, Any], environ: Mapping[str, str], restarted: bool
         raise ConfigError(f"both --ini {files[0]} and --config {toml} are given: put the options into one of them")
     if toml:
         return sources.from_toml(toml)
-    said = sources.from_ini(files, environ, values.get("set_placeholder", ()), restarted) if files else Said()
-    return replace(said, given=_based(said.given, values.get("chdir")))
+    return sources.from_ini(files, environ, values.get("set_placeholder", ()), restarted) if files else Said()
 
 
-def _based(given: Sequence[Given], chdir: str | None) -> list[Given]:
-    """Make relative paths absolute where uWSGI does: some paths in an ini start from the directory of chdir."""
-    own = [value.texts[-1] for value in given if value.option.name == "chdir"]
-    directory = chdir or (own[-1] if own else "")
+def _based(given: Sequence[Given], lowest_first: Sequence[Said]) -> list[Given]:
+    """Make some relative paths absolute: as in uWSGI, they start from the directory of chdir, wherever it is named."""
+    named = [value.texts[-1] for source in lowest_first for value in source.given if value.option.name == "chdir"]
+    directory = os.path.abspath(named[-1]) if named else ""
     return [
         replace(value, texts=tuple(os.path.join(directory, text) for text in value.texts))
         if directory and value.option.after_chdir

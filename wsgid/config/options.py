@@ -76,6 +76,7 @@ class Settings:
         G.APPLICATION,
         uwsgi=("wsgi-file", "file"),
         flags=("--file",),
+        common=True,
     )
     callable: str = option(
         "",
@@ -110,7 +111,7 @@ class Settings:
         "DIR",
         "Put this directory in front of sys.path. A pattern stands for all directories that match. May be repeated.",
         G.APPLICATION,
-        uwsgi=("pythonpath", "pp", "early-pythonpath"),
+        uwsgi=("pythonpath", "python-path", "pp", "early-pythonpath"),
         flags=("--pp",),
         after_chdir=True,
     )
@@ -166,8 +167,9 @@ class Settings:
         (),
         values.TEXT,
         "FILE[:SECTION]",
-        "Read options from this ini file of uWSGI. May be repeated. A first argument that ends in .ini needs no --ini.",
+        "Read options from this ini file of uWSGI. May be repeated. An argument that ends in .ini needs no --ini.",
         G.SOURCES,
+        flags=("--include",),
         common=True,
     )
     config: str = option("", values.TEXT, "FILE", "Read options from this TOML file.", G.SOURCES, common=True)

@@ -9,37 +9,20 @@ Rules
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from wsgid.config import ini, uwsgi_options, values
+from wsgid.config import foreign, ini, values
+from wsgid.config.foreign import Said
 from wsgid.config.ini import Entry, Ini
 from wsgid.config.options import Given, Option, by_key, declared, nearest
-from wsgid.config.uwsgi_options import Verdict
 from wsgid.errors import ConfigError
 
 _OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER")  # compiled.py, supervisor/upgrade.py
 _OF_KUBERNETES = re.compile("WSGID_(.*_)?(PORT|SERVICE)(_.*)?")  # for a service called wsgid or wsgid-x
 _COMMAND_LINE_ONLY = ("check", "ini", "config", "set_placeholder")
-_FALSE = ("false", "off", "no", "0")
 
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Said:
-    """The contents of one source.
-
-    Args:
-        given: the option values.
-        notes: for --check, about options that have no effect.
-        warnings: about options that may not mean what they seem to mean.
-    """
-
-    given: list[Given] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
 
 
 def _take_each(items: Iterable[T], take: Callable[[T], Given | None], said: Said) -> Said:
@@ -167,12 +150,13 @@ def from_ini(
             raise ConfigError(f"--set-placeholder {key}={value} names an option: write {by_key()[key].flag} {value}")
     read = ini.read(files, environ, keys, restarted)
     said = Said(warnings=list(read.warnings), notes=list(read.prints))
+    strict = any(entry.key == "strict" and entry.value.lower() not in foreign.FALSE for entry in read.entries)
 
     def take(entry: Entry) -> Given | None:
         option = _option(entry, read)
         if option is not None:
             return _from_entry(option, entry, said)
-        _take_foreign(entry, read, said)
+        _take_foreign(entry, read, strict, said)
         return None
 
     return _take_each(read.entries, take, said)
@@ -207,21 +191,14 @@ def _from_entry(option: Option, entry: Entry, said: Said) -> Given:
     return Given(option, (option.formats.get(entry.key, "{}").format(stripped),), shown, entry.place)
 
 
-def _take_foreign(entry: Entry, read: Ini, said: Said) -> None:
+def _take_foreign(entry: Entry, read: Ini, strict: bool, said: Said) -> None:
     """Handle a key that is no option: an option of uWSGI, a placeholder, or a mistake."""
     is_used = entry.key in read.references
-    row = uwsgi_options.find(entry.key, entry.value, is_used)
-    if row is None:
-        if not is_used:
-            raise ConfigError(
-                f"{entry.place}: unknown option {entry.key!r}"
-                f"{nearest(entry.key, [*(key for key in by_key() if '_' not in key), *uwsgi_options.names()])}"
-                f" (a key of your own would be used somewhere, as %({entry.key}))"
-            )
-    elif row.verdict is Verdict.NEEDLESS:
-        said.notes.append(f"{entry.place}: {entry.key}: {row.text}")
-    elif entry.value.lower() in _FALSE:
-        said.notes.append(f"{entry.place}: {entry.key} is off, as it is here")
-    else:
-        shown = f" = {entry.value}" if entry.value else ""
-        raise ConfigError(f"{entry.place}: {entry.key}{shown}: wsgid does not have this: {row.text}")
+    if foreign.take(said, f"{entry.place}: ", entry.key, entry.value, is_used) or is_used:
+        return
+    guess = foreign.similar(entry.key)
+    if strict:
+        raise ConfigError(f"{entry.place}: unknown option {entry.key!r}{guess} (the file has strict)")
+    said.warnings.append(
+        f"{entry.place}: {entry.key} is no option, of uWSGI neither, and has no effect{guess or ': remove the line'}"
+    )

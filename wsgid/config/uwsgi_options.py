@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from fnmatch import fnmatchcase
 
+from wsgid.config import uwsgi_words
+
 
 class Verdict(Enum):
     """What happens to an option of uWSGI that wsgid does not have."""
@@ -59,7 +61,7 @@ TABLE: tuple[Row, ...] = (
         N,
         "the workers share the sockets without a lock",
     ),
-    Row("strict", N, "an unknown option always is an error"),
+    Row("strict", N, "an unknown option is an error now; without strict a file gets a warning"),
     Row("gevent-early-monkey-patch gevent-monkey-patch", N, "gevent patches before the application is imported"),
     Row("gevent-wait-for-hub", N, "a worker that leaves waits for what its requests have left behind"),
     Row("plugin plugins need-plugin need-plugins plugin-dir plugins-dir autoload", N, "Python and gevent are built in"),
@@ -164,6 +166,11 @@ TABLE: tuple[Row, ...] = (
     Row("websocket* websockets*", N, "these belong to uWSGI's own websockets"),
     Row("max-apps no-default-app", N, "there is one application"),
     Row("show-config", N, "--check shows it"),
+    Row("notfound-log", N, "the log always has it"),
+    Row("binary-path", N, "wsgid finds itself"),
+    Row("py-auto-reload-ignore", N, "py-autoreload looks at the modules of the application"),
+    Row("allowed-modifiers", N, "wsgid takes only modifiers of WSGI"),
+    Row("shutdown-sockets rsyslog-packet-size rsyslog-split-messages", N, "nothing to do here"),
     Row("start-time", N, "a variable that nothing uses"),
     Row("add-header", N, "the connection to nginx is always closed", when="connection: *close"),
     # HTTP.
@@ -303,8 +310,19 @@ TABLE: tuple[Row, ...] = (
         R,
         "write the resulting options",
     ),
+    Row(
+        "if-* ifdir ifenv ifexists for for-* endif end-if endfor end-for inherit print print-sym print-symbol iprint",
+        R,
+        "it belongs into an ini file, which --ini names",
+    ),
+    Row(
+        "tornado stackless fiber coroae goroutines", R, "the workers are gevent's: use gevent = 1000 and leave this out"
+    ),
     Row("stop reload pause suspend resume signal-* connect-and-read extract exit get dump-options", R, _COMMAND),
 )
+
+# What uWSGI has and the table does not name.
+OTHERS = Row("*", R, "it belongs to a part of uWSGI that is not for Python, or only lists things: leave it out")
 
 
 def find(name: str, value: str, is_placeholder: bool = False) -> Row | None:
@@ -321,7 +339,7 @@ def find(name: str, value: str, is_placeholder: bool = False) -> Row | None:
         fits = name in patterns if whole else any(fnmatchcase(name, pattern) for pattern in patterns)
         if fits and re.fullmatch(row.when, value.strip(), re.IGNORECASE | re.DOTALL):
             return row
-    return None
+    return None if is_placeholder or uwsgi_words.arity(name) is None else OTHERS
 
 
 def names() -> list[str]:

@@ -20,6 +20,7 @@ from wsgid.log import destination, request_format
 from wsgid.protocol.forwarded import Trusted, parse_headers
 
 _TRUE, _FALSE = ("true", "on", "yes"), ("false", "off", "no")
+BOOLEANS = (*_TRUE, *_FALSE, "1", "0")
 
 
 @dataclass(frozen=True, slots=True)

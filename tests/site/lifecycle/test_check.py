@@ -66,7 +66,7 @@ assert sys.argv == ["wsgid", "x", "y"]
         "--chdir",
         "site",
         "--pythonpath",
-        "library",
+        "../library",
         "--env",
         "A=b",
         "--pyargv",
@@ -107,10 +107,10 @@ def test_an_import_that_does_not_end_is_a_failure(tmp_path: Path) -> None:
 
 
 def test_a_wrong_option_is_a_usage_error(tmp_path: Path) -> None:
-    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = a:b\ndeamonize = /x\n")
+    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nstrict = 1\nmodule = a:b\ndeamonize = /x\n")
     done = check(tmp_path, "uwsgi.ini")
     assert done.returncode == 2 and done.stdout == ""
-    assert "uwsgi.ini:3: unknown option 'deamonize': did you mean 'daemonize'?" in done.stderr
+    assert "uwsgi.ini:4: unknown option 'deamonize': did you mean 'daemonize'?" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -149,9 +149,9 @@ def test_an_upgrade_to_a_broken_application_does_not_happen(start: Start, tmp_pa
 def test_an_upgrade_to_a_wrong_file_does_not_happen(start: Start, tmp_path: Path) -> None:
     (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = app:application\nsocket = app.sock\n")
     server = start("uwsgi.ini", app=APP).wait_ready(1)
-    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = app:application\nsocket = app.sock\nworker = 2\n")
+    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = app:application\nsocket = app.sock\nworkers = two\n")
     server.send_signal(Signals.SIGUSR2)
-    server.wait_for("uwsgi.ini:4: unknown option 'worker': did you mean 'workers'?")
+    server.wait_for("uwsgi.ini:4: workers = 'two' cannot be used")
     server.wait_for("its rehearsal exited with code 2; this server keeps serving")
     (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = app:application\nsocket = app.sock\nworkers = 2\n")
     server.send_signal(Signals.SIGUSR2)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgid.config import commandline, merge, values
+from wsgid.config import merge, usage, values
 from wsgid.config.merge import Settings, from_dict, read
 from wsgid.config.options import Option, declared
 from wsgid.errors import ConfigError
@@ -326,16 +326,16 @@ def test_abbreviations_are_refused() -> None:
 
 
 def test_every_option_is_in_the_whole_help_with_its_default() -> None:
-    text = " ".join(commandline.build_parser(everything=True).format_help().split())
+    text = " ".join(usage.build_parser(everything=True).format_help().split())
     for option in declared():
         assert option.name == "application" or option.flag in text
     assert "(default: 1000)" in text and "(default: 60)" in text and "(default: 67108864)" in text
 
 
 def test_the_short_help_has_the_twenty_important_options_and_names_the_whole_help() -> None:
-    text = commandline.build_parser(everything=False).format_help()
+    text = usage.build_parser(everything=False).format_help()
     shown = [option for option in declared() if f"  {option.flag}" in text]
-    assert len(shown) == 19 and "--help-all" in text and "MODULE:CALLABLE names the application" in text
+    assert len(shown) == 20 and "--help-all" in text and "MODULE:CALLABLE names the application" in text
     assert "--drain-size" not in text
 
 
@@ -588,19 +588,22 @@ def test_an_error_in_a_toml_file_is_one_sentence(tmp_path: Path, text: str, says
         (["--config", "/no/such.toml"], "--config /no/such.toml cannot be read: No such file"),
         (["--ini", "/no/such.ini"], "/no/such.ini cannot be read: No such file"),
         (["--ini", "a.ini", "--config", "b.toml"], "both --ini a.ini and --config b.toml are given: put the options"),
-        (["--workers", "--lazy-apps"], "the command line: argument --workers/-p: expected one argument"),
+        (["--workers", "--lazy-apps"], "--workers needs a value: write --workers VALUE, or --workers=VALUE"),
         (["--ini", "u.ini", "--set", "workers=3"], "--set-placeholder workers=3 names an option: write --workers 3"),
         (["--uid", "4294967295"], "expected a user of this machine"),
         (["--no-harakiri"], "unknown option --no-harakiri"),
         (["uwsgi.yaml"], "uwsgi.yaml is no ini: write the options into an ini or into a TOML file"),
         (["b:c"], "'b:c' and 'app:application' both name an application"),
-        (["--https2", ":80"], "--https2 is uWSGI's, and no option here: use https = ADDRESS,CERTIFICATE,KEY, or nginx"),
         (
-            ["--master", "--workrs=3", "-L"],
-            "--master is uWSGI's, and no option here: leave it out; there always is one; "
+            ["--https2", ":80"],
+            "--https2 = :80: wsgid does not have this: use https = ADDRESS,CERTIFICATE,KEY, or nginx",
+        ),
+        (
+            ["--master", "--cron", "1", "--workrs=3", "-L"],
+            "--cron = 1: wsgid does not have this: use a task queue such as Celery, or a systemd timer\n"
             "unknown option --workrs: did you mean '--workers'?",
         ),
-        (["--lazy-apps=1"], "the command line: argument --lazy-apps: ignored explicit argument '1'"),
+        (["--lazy-apps=maybe"], "--lazy-apps takes no value but true or false: write --lazy-apps"),
     ],
 )
 def test_an_error_on_the_command_line_is_one_sentence(arguments: list[str], says: str) -> None:
@@ -609,7 +612,7 @@ def test_an_error_on_the_command_line_is_one_sentence(arguments: list[str], says
     assert says in str(refusal.value)
 
 
-@pytest.mark.parametrize("flag", ["--access-log", "--chmod-socket", "--log-date"])
+@pytest.mark.parametrize("flag", ["--access-log", "--log-date"])
 def test_an_option_that_has_taken_the_application_as_its_value_is_named(flag: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         from_command_line(["--socket", "a.sock", flag, "app:application"])
