@@ -10,6 +10,7 @@ uwsgi_options.py  uWSGI's options that have no effect here, and those that wsgid
 uwsgi_words.py    the names of all of uWSGI's options
 foreign.py        what becomes of a name that is no option of wsgid
 sources.py        the environment, TOML files and ini files as lists of option values
+together.py       what uWSGI's options mean together
 merge.py          merges all sources; the higher source wins
 check.py          --check: print the resulting settings, and try to import the application
 """

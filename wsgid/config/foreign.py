@@ -27,11 +27,13 @@ class Said:
         given: the option values.
         notes: for --check, about options that have no effect.
         warnings: about options that may not mean what they seem to mean.
+        words: uWSGI's options that it has, with their last values: those that show that it was written for uWSGI.
     """
 
     given: list[Given] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    words: dict[str, str] = field(default_factory=dict)
 
 
 def take(said: Said, place: str, name: str, value: str, is_placeholder: bool = False) -> bool:
@@ -50,6 +52,7 @@ def take(said: Said, place: str, name: str, value: str, is_placeholder: bool = F
     row = uwsgi_options.find(name.lstrip("-"), value, is_placeholder)
     if row is None:
         return False
+    said.words[name.lstrip("-")] = value
     if row.verdict is Verdict.NEEDLESS:
         said.notes.append(f"{place}{name}: {row.text}")
     elif value.lower() in FALSE:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from wsgid.config import commandline, sources
+from wsgid.config import commandline, sources, together
 from wsgid.config.foreign import Said
 from wsgid.config.options import Given, Settings, from_dict
 from wsgid.errors import ConfigError
@@ -64,12 +64,15 @@ def read(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = Fals
         source.given = _based(source.given, (file, environment, line))
     given = _merged([file.given, environment.given, line.given])
     _decide_rivals(given, [line.given, environment.given, file.given])
+    words = file.words | line.words
+    given = together.adjusted(given, words)
     settings = Settings(**_values(given))
     _require_application(settings, line.given)
     read_from = (line, environment, file)
     notes, warnings = (
         [text for source in read_from for text in getattr(source, name)] for name in ("notes", "warnings")
     )
+    warnings += together.warnings(settings, words, "gevent" in given)
     return Configuration(settings, given, notes, warnings)
 
 

@@ -213,7 +213,12 @@ class Settings:
         common=True,
     )
     chown_socket: tuple[int, int] = option(
-        (-1, -1), values.OWNER, "USER:GROUP", "The owner of the socket file.", G.SOCKETS, uwsgi=("chown-socket",)
+        (-1, -1),
+        values.OWNER,
+        "USER:GROUP",
+        "The owner of the socket file (default: --uid and --gid).",
+        G.SOCKETS,
+        uwsgi=("chown-socket",),
     )
     listen: int = option(
         0,
@@ -246,11 +251,14 @@ class Settings:
         common=True,
     )
     http_keepalive: float = option(
-        65.0,
-        values.SECONDS,
+        values.KEPT_S,
+        values.KEEPALIVE,
         "SECONDS",
-        "How long a connection without a request stays open. Choose a longer time than the load balancer does.",
+        "How long a connection without a request stays open. Choose a longer time than the load balancer does. As in "
+        "uWSGI, 1 means on, with the default time, and 0 closes each connection after its request.",
         G.HTTP,
+        uwsgi=("http-keepalive",),
+        bare="on",
     )
     http_keepalive_requests: int = option(1000, values.COUNT, "N", "How many requests one connection may send.", G.HTTP)
     http_idle: int = option(
@@ -305,7 +313,15 @@ class Settings:
         "Connections of --http and --https must begin with a PROXY header (version 1 or 2), from a peer that "
         "--forwarded-allow-ips names.",
         G.HTTP,
-        uwsgi=("enable-proxy-protocol",),
+    )
+    http_enable_proxy_protocol: bool = option(
+        False,
+        values.FLAG,
+        "",
+        "Connections of --http and --https may begin with a PROXY header, from any peer, as in uWSGI. Connections "
+        "without a header are served, too. Use --proxy-protocol where clients can reach the socket.",
+        G.HTTP,
+        uwsgi=("http-enable-proxy-protocol", "enable-proxy-protocol"),
     )
     forwarded_allow_ips: str = option(
         "127.0.0.1,::1,unix",
@@ -738,6 +754,11 @@ class Settings:
     drain_timeout: float = option(
         10.0, values.SECONDS, "SECONDS", "How long the reading for --drain-size may take.", G.LIMITS
     )
+
+    @property
+    def socket_owner(self) -> tuple[int, int]:
+        """User and group of socket files: --chown-socket, else --uid and --gid, as in uWSGI. -1 leaves one as it is."""
+        return self.chown_socket if self.chown_socket != (-1, -1) else (self.uid, self.gid)
 
     @property
     def hub_timeout_s(self) -> float:

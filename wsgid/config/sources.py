@@ -155,6 +155,8 @@ def from_ini(
     def take(entry: Entry) -> Given | None:
         option = _option(entry, read)
         if option is not None:
+            if entry.key in option.uwsgi:
+                said.words[entry.key] = entry.value
             return _from_entry(option, entry, said)
         _take_foreign(entry, read, strict, said)
         return None

@@ -181,7 +181,7 @@ TABLE: tuple[Row, ...] = (
         "http-timeout http-auto-chunked http-auto-gzip http-raw-body http-websockets http-chunked-* http-use-* "
         "http-gracetime http-quiet http-cheap http-stats* http-processes http-workers http-modifier* http-uid http-gid "
         "http-resubscribe http-buffer-size http-server-name-* http-headers-timeout http-connect-timeout http-manage-* "
-        "http-client-* http-events http-max-retries http-enable-* http-parachute http-harakiri https-modifier* "
+        "http-client-* http-events http-max-retries http-parachute http-harakiri https-modifier* "
         "https-export-cert https-session-context",
         N,
         _ROUTER,

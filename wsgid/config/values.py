@@ -84,6 +84,23 @@ def _seconds_or_none(text: str) -> float:
         raise ValueError("seconds, such as 30 or 0.5, or 0 for none") from None
 
 
+KEPT_S = 65.0  # longer than the usual 60 s of load balancers
+
+
+def _keepalive(text: str) -> float:
+    """uWSGI's http-keepalive is a switch (uwsgi_opt_set_int); a number above 1 is the time."""
+    if text.lower() in BOOLEANS:
+        return KEPT_S if _flag(text) else 0.0
+    try:
+        return _seconds(text)
+    except ValueError:
+        raise ValueError("seconds above 1, such as 65, or 1 for on, or 0 for off") from None
+
+
+def _show_keepalive(value: float) -> str:
+    return "1.0" if value == 1 else _show_seconds(value)
+
+
 def _show_seconds(value: float) -> str:
     return f"{value:.9f}".rstrip("0").rstrip(".")
 
@@ -208,6 +225,7 @@ MILLISECONDS = replace(LIMIT, name="milliseconds, 0 for none")
 WORKERS = ValueKind("number or `auto`", _workers, is_number=True)
 SECONDS = ValueKind("seconds", _seconds, _show_seconds, is_number=True)
 SECONDS_OR_NONE = ValueKind("seconds, 0 for none", _seconds_or_none, _show_seconds, is_number=True)
+KEEPALIVE = ValueKind("seconds, 1 for on, 0 for off", _keepalive, _show_keepalive, is_number=True)
 SIZE = ValueKind("bytes, or with k, m, g", _size_bytes, is_number=True)
 MODE = ValueKind("octal mode", _mode, "{:03o}".format, is_number=True)
 USER = ValueKind("user, name or number", _user)

@@ -217,7 +217,9 @@ def test_a_comment_behind_a_number_is_no_part_of_it_and_warned_of() -> None:
 
 
 def test_a_comment_behind_a_text_is_part_of_it_and_warned_of(tmp_path: Path) -> None:
-    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = a:b\nsocket = a.sock # here\nlog-format = %(uri) # %(ms)\n")
+    (tmp_path / "uwsgi.ini").write_text(
+        "[uwsgi]\nmodule = a:b\nsocket = a.sock # here\nlog-format = %(uri) # %(ms)\ngevent = 9\n"
+    )
     configuration = read(str(tmp_path / "uwsgi.ini"))
     assert configuration.settings.socket == ("a.sock # here",)
     assert configuration.settings.log_format == "%(uri) # %(ms)"
@@ -317,7 +319,7 @@ def test_all_mistakes_of_a_file_are_named_at_once(tmp_path: Path) -> None:
 def test_a_key_that_uwsgi_does_not_know_either_is_a_warning_and_an_error_with_strict(
     tmp_path: Path, line: str, says: str
 ) -> None:
-    (tmp_path / "uwsgi.ini").write_text(f"[uwsgi]\nmodule = a:b\n{line}\n")
+    (tmp_path / "uwsgi.ini").write_text(f"[uwsgi]\nmodule = a:b\n{line}\ngevent = 9\n")
     (warning,) = read(str(tmp_path / "uwsgi.ini")).warnings
     assert warning.startswith(f"{tmp_path}/uwsgi.ini:3: ") and says in warning
     (tmp_path / "uwsgi.ini").write_text(f"[uwsgi]\nmodule = a:b\n{line}\nstrict = true\n")

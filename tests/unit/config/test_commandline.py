@@ -1,5 +1,6 @@
 """uWSGI's command lines, as Dockerfiles and units have them. The order and the spelling of flags are those of uWSGI."""
 
+import re
 import shlex
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def test_each_of_uwsgis_names_that_a_file_may_have_is_a_flag() -> None:
             try:
                 merge.read([alone, "--wsgi-file", "a.py"], {})
             except ConfigError as error:
-                assert "unknown option" not in str(error) and "cannot be used" in str(error), name
+                assert re.search("cannot be used|takes no value but", str(error)), name
 
 
 def test_each_of_uwsgis_options_has_a_verdict() -> None:
