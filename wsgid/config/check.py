@@ -70,7 +70,7 @@ def _rows(option: Option, configuration: Configuration) -> list[tuple[str, str, 
 def _try_application(settings: Settings) -> ExitCode:
     environ = {**os.environ, **dict(settings.env)}
     with subprocess.Popen(
-        interpreter.command("wsgid.application.check_child"),
+        interpreter.command("wsgid.application.check_child", optimize=settings.optimize),
         stdin=subprocess.PIPE,
         env=environ,
         stdout=sys.stderr.fileno(),

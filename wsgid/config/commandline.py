@@ -16,7 +16,7 @@ from pathlib import Path
 
 from wsgid.config import foreign, uwsgi_words, values
 from wsgid.config.foreign import Said
-from wsgid.config.options import Given, Option, by_key, declared, nearest
+from wsgid.config.options import Given, Option, also_given, by_key, declared, nearest
 from wsgid.config.usage import HELP_FLAGS, flags_of, show_and_exit
 from wsgid.config.uwsgi_words import Arity
 from wsgid.errors import ConfigError
@@ -132,6 +132,9 @@ class _Line:
             option = by_key()["ini"]
         if option is not None:
             self._said.given.append(_given(option, flag, value))
+            self._said.given += also_given(option, flag.removeprefix("--"), _ORIGIN)
+            if flag.startswith("--ini-paste"):  # the file also has a section [uwsgi]
+                self._named.append(_named("ini", str(value)))
             return
         name = uwsgi_words.LETTERS.get(flag[1:], flag.removeprefix("--"))
         if not foreign.take(self._said, f"{flag}: " if len(flag) == 2 else "", "--" + name, value or ""):

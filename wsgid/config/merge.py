@@ -20,7 +20,8 @@ from wsgid.errors import ConfigError
 
 __all__ = ["Configuration", "Settings", "from_dict", "read"]
 
-_APPLICATION = re.compile(r"[\w.]+:[\w.]+(\(\))?")
+_APPLICATION = re.compile(r"[\w.]+:[\w.]+(\(.*\))?")
+_APPLICATIONS = ("application", "wsgi_file", "paste")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def read(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = Fals
     words = file.words | line.words
     given = together.adjusted(given, words)
     settings = Settings(**_values(given))
-    _require_application(settings, line.given)
+    _require_application(settings, line.given, words)
     read_from = (line, environment, file)
     notes, warnings = (
         [text for source in read_from for text in getattr(source, name)] for name in ("notes", "warnings")
@@ -129,26 +130,24 @@ def _values(merged: Mapping[str, Sequence[Given]]) -> dict[str, Any]:
 
 
 def _decide_rivals(merged: dict[str, list[Given]], highest_first: Sequence[Sequence[Given]]) -> None:
-    """Decide between the application's module and its file: the higher source wins.
-
-    Raises:
-        ConfigError: one source names both.
-    """
+    """Decide between the application's module, its file, and paste.deploy: the higher source wins. If one source names
+    both module and file, the importer tries them in this order, as uWSGI does."""
     for source in highest_first:
-        named = {value.option.name: value for value in source if value.option.name in ("application", "wsgi_file")}
-        if len(named) == 2:
-            module, file = (named[name].texts[0] for name in ("application", "wsgi_file"))
-            raise ConfigError(f"both {module!r} and --wsgi-file {file!r} name an application: leave one of them out")
+        named = {value.option.name for value in source if value.option.name in _APPLICATIONS}
         if named:
-            merged.pop("wsgi_file" if "application" in named else "application", None)
+            for name in _APPLICATIONS:
+                if name not in named:
+                    merged.pop(name, None)
             return
 
 
-def _require_application(settings: Settings, line: Sequence[Given]) -> None:
-    if settings.application or settings.wsgi_file:
+def _require_application(settings: Settings, line: Sequence[Given], words: Mapping[str, str]) -> None:
+    if settings.application_name:
         return
+    vhost = "vhost" in words or "vhost-host" in words
     raise ConfigError(
         "no application is named: add MODULE:CALLABLE, such as app:application, or --wsgi-file PATH"
+        + "; in uWSGI nginx names it (UWSGI_SCRIPT, UWSGI_MODULE): start a wsgid for each application" * vhost
         + "".join(map(_swallowed, line))
     )
 

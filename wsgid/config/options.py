@@ -78,6 +78,40 @@ class Settings:
         flags=("--file",),
         common=True,
     )
+    mount: tuple[tuple[str, str], ...] = option(
+        (),
+        values.MOUNT,
+        "/PREFIX=APP",
+        "Serve this application for paths with this prefix; MODULE:CALLABLE or a Python file. May be repeated. Other "
+        "paths go to the first application.",
+        G.APPLICATION,
+        uwsgi=("mount",),
+    )
+    manage_script_name: bool = option(
+        False,
+        values.FLAG,
+        "",
+        "Give an application of --mount its prefix in SCRIPT_NAME, and the rest of the path in PATH_INFO.",
+        G.APPLICATION,
+        uwsgi=("manage-script-name",),
+    )
+    paste: str = option(
+        "",
+        values.TEXT,
+        "URI",
+        "Load the application with paste.deploy, from a file such as config:/srv/site/production.ini.",
+        G.APPLICATION,
+        uwsgi=("paste", "ini-paste", "ini-paste-logged"),
+        formats={"ini-paste": "config:{}", "ini-paste-logged": "config:{}"},
+    )
+    paste_logger: bool = option(
+        False,
+        values.FLAG,
+        "",
+        "Let the file of --paste configure Python's logging, too.",
+        G.APPLICATION,
+        uwsgi=("paste-logger",),
+    )
     callable: str = option(
         "",
         values.TEXT,
@@ -151,6 +185,15 @@ class Settings:
         G.APPLICATION,
         uwsgi=("pyargv",),
     )
+    optimize: int = option(
+        0,
+        values.OPTIMIZE,
+        "0, 1 or 2",
+        "Run the application without assert (1), and without docstrings (2), as python -O and -OO do.",
+        G.APPLICATION,
+        uwsgi=("optimize",),
+        flags=("-O",),
+    )
     lazy_apps: bool = option(
         False,
         values.FLAG,
@@ -200,6 +243,15 @@ class Settings:
         uwsgi=("socket", "uwsgi-socket"),
         flags=("-s", "--uwsgi-socket"),
         common=True,
+    )
+    socket_protocol: str = option(
+        "uwsgi",
+        values.PROTOCOL,
+        "NAME",
+        "What --socket speaks: uwsgi or http.",
+        G.SOCKETS,
+        uwsgi=("protocol", "socket-protocol"),
+        flags=("--protocol",),
     )
     chmod_socket: int | None = option(
         None,
@@ -407,6 +459,14 @@ class Settings:
         "After --uid, allow programs that the application starts to gain privileges by their set-user-ID bit. "
         "sudo and some sendmails need this.",
         G.WORKERS,
+    )
+    max_fd: int = option(
+        0,
+        values.LIMIT,
+        "N",
+        "How many files each process may have open (default: as many as wsgid itself may).",
+        G.WORKERS,
+        uwsgi=("max-fd",),
     )
     umask: int = option(-1, values.MODE, "MODE", "The umask of all processes.", G.WORKERS, uwsgi=("umask",))
     pidfile: str = option(
@@ -756,6 +816,12 @@ class Settings:
     )
 
     @property
+    def application_name(self) -> str:
+        """The application as the operator has named it."""
+        mounted = self.mount[0][1] if self.mount else ""
+        return self.application or self.wsgi_file or self.paste or mounted
+
+    @property
     def socket_owner(self) -> tuple[int, int]:
         """User and group of socket files: --chown-socket, else --uid and --gid, as in uWSGI. -1 leaves one as it is."""
         return self.chown_socket if self.chown_socket != (-1, -1) else (self.uid, self.gid)
@@ -875,6 +941,19 @@ def by_key() -> Mapping[str, Option]:
     """Return all spellings in files: wsgid's own, with - or _, and uWSGI's."""
     found = {spelling: declaration for declaration in declared() for spelling in (declaration.name, declaration.key)}
     return found | {spelling: declaration for declaration in declared() for spelling in declaration.uwsgi}
+
+
+def also_given(option: Option, name: str, origin: str) -> list[Given]:
+    """Return the other options that one of uWSGI's names stands for.
+
+    Args:
+        option: the option of the name.
+        name: as it is written.
+        origin: the place.
+    """
+    if option.name != "paste" or not name.endswith("-logged"):
+        return []
+    return [Given(by_key()["paste_logger"], ("true",), name, origin)]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

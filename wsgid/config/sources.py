@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from wsgid.config import foreign, ini, values
 from wsgid.config.foreign import Said
 from wsgid.config.ini import Entry, Ini
-from wsgid.config.options import Given, Option, by_key, declared, nearest
+from wsgid.config.options import Given, Option, also_given, by_key, declared, nearest
 from wsgid.errors import ConfigError
 
 _OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER")  # compiled.py, supervisor/upgrade.py
@@ -161,7 +161,14 @@ def from_ini(
         _take_foreign(entry, read, strict, said)
         return None
 
-    return _take_each(read.entries, take, said)
+    _take_each(read.entries, take, said)
+    said.given += [
+        given
+        for entry in read.entries
+        if (option := by_key().get(entry.key))
+        for given in also_given(option, entry.key, entry.place)
+    ]
+    return said
 
 
 def _option(entry: Entry, read: Ini) -> Option | None:

@@ -178,6 +178,31 @@ def _static_map(text: str) -> tuple[str, str]:
     return prefix, directory
 
 
+def _mount(text: str) -> tuple[str, str]:
+    prefix, _, application = text.partition("=")
+    if (prefix.rstrip("/") and not prefix.startswith("/")) or not application:
+        raise ValueError("a prefix and an application, such as /shop=shop.wsgi:application or /=site.py")
+    return prefix.rstrip("/"), application
+
+
+def _show_mount(value: tuple[str, str]) -> str:
+    return f"{value[0] or '/'}={value[1]}"
+
+
+def _optimize(text: str) -> int:
+    if text not in ("0", "1", "2"):
+        raise ValueError("0, 1 or 2")
+    return int(text)
+
+
+def _protocol(text: str) -> str:
+    if text.lower() in ("http", "http11"):
+        return "http"
+    if text.lower() != "uwsgi":
+        raise ValueError("uwsgi or http: wsgid speaks no other protocol")
+    return "uwsgi"
+
+
 def _tls_socket(text: str) -> tuple[str, ...]:
     """Return address, certificate, key and, if given, the authority of client certificates."""
     address, *files = text.split(",")
@@ -241,6 +266,9 @@ TLS_SOCKET = ValueKind("address,certificate,key[,CA]", _tls_socket, ",".join)
 PEERS = ValueKind("addresses and networks", _peers)
 FORWARDED_HEADERS = ValueKind("names of headers", _forwarded_headers)
 STATIC_MAP = ValueKind("/prefix=directory", _static_map, "=".join)
+MOUNT = ValueKind("/prefix=application", _mount, _show_mount)
+OPTIMIZE = ValueKind("0, 1 or 2", _optimize, is_number=True)
+PROTOCOL = ValueKind("uwsgi or http", _protocol)
 LEVEL = ValueKind("debug, info, warning, error", _level)
 LOGGER = ValueKind("stdio, file:, syslog: or rsyslog:", _logger)
 LOG_FORMAT = ValueKind("preset or text", _log_format)

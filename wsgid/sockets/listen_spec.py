@@ -80,8 +80,9 @@ def addresses(settings: Settings) -> Iterator[tuple[str, ListenSpec]]:
     """Yield every address of the settings with its ListenSpec."""
     proxied = ProxyHeader.OPTIONAL if settings.http_enable_proxy_protocol else ProxyHeader.NONE
     proxied = ProxyHeader.REQUIRED if settings.proxy_protocol else proxied
+    spoken = WireProtocol(settings.socket_protocol)
     for address in settings.socket:
-        yield address, ListenSpec()
+        yield address, ListenSpec(spoken, None, proxied if spoken is WireProtocol.HTTP else ProxyHeader.NONE)
     for address in settings.http:
         yield address, ListenSpec(WireProtocol.HTTP, None, proxied)
     for address, *files in settings.https:

@@ -100,3 +100,58 @@ def test_http_keepalive_is_a_switch_as_in_uwsgi(start: Start, tmp_path: Path, va
         else:
             assert b"Connection: close" in client.read_all(connected)
     assert server.stop() == 0
+
+
+# --- several applications, other files, limits ---
+
+TWO_APPS = """
+    import os, resource, sys
+    def said(name):
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            here = environ["SCRIPT_NAME"], environ["PATH_INFO"]
+            limits = sys.flags.optimize, resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            return [" ".join(map(str, (name, *here, *limits))).encode()]
+        return application
+    shop, blog = said("shop"), said("blog")
+"""
+
+
+def test_mounts_optimize_max_fd_and_protocol_of_a_file(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "u.ini").write_text(
+        "[uwsgi]\nsocket = 127.0.0.1:0\nprotocol = http\nmount = /=app:blog\nmount = /shop=app:shop\n"
+        "manage-script-name = true\noptimize = 2\nmax-fd = 2000\nvhost = true\nlog-maxsize = 10\nreload-on-as = 1\n"
+    )
+    server = start("u.ini", app=TWO_APPS).wait_ready(1)
+    (address,) = server.tcp_addresses()
+
+    def body(path: str) -> str:
+        raw = client.exchange(address, f"GET {path} HTTP/1.0\r\nHost: inside\r\n\r\n".encode())
+        return client.parse(raw).body.decode()
+
+    assert body("/shop/cart") == "shop /shop /cart 2 2000"
+    assert body("/shopping") == "blog  /shopping 2 2000"
+    assert server.stop() == 0
+    server.assert_nothing_left()
+
+
+def test_a_limit_that_the_kernel_refuses_is_logged_and_the_site_serves(start: Start) -> None:
+    limited = ["prlimit", "--nofile=1000:1000", "setpriv", "--inh-caps=-sys_resource", "--bounding-set=-sys_resource"]
+    server = start("--socket", "app.sock", "--max-fd", "5000", "app:blog", app=TWO_APPS, prefix=limited).wait_ready(1)
+    server.wait_for("--max-fd 5000 cannot be set: .*; raise LimitNOFILE= of the unit, or ulimit -n")
+    assert server.stop() == 0
+
+
+def test_ini_paste_names_the_application_and_the_options_in_one_file(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "site.ini").write_text(
+        "[app:main]\npaste.app_factory = app:factory\n[uwsgi]\nsocket = app.sock\nprocesses = 2\n"
+        "[loggers]\nkeys = root\n[handlers]\nkeys = err\n[formatters]\nkeys = plain\n"
+        "[logger_root]\nlevel = INFO\nhandlers = err\n"
+        "[handler_err]\nclass = StreamHandler\nargs = (sys.stderr,)\nformatter = plain\n"
+        "[formatter_plain]\nformat = by the file: %(message)s\n"
+    )
+    more = "\n    import logging\n    def factory(config):\n        logging.info('made')\n        return blog\n"
+    server = start("--ini-paste-logged", "site.ini", app=TWO_APPS + more).wait_ready(2)
+    server.wait_for("by the file: made")
+    assert client.get(tmp_path / "app.sock", "/y").body.decode().startswith("blog  /y")
+    assert server.stop() == 0

@@ -176,6 +176,18 @@ def test_every_option() -> None:
             "022",
             "--import",
             "a.b",
+            "--mount",
+            "/x=shop:app",
+            "--manage-script-name",
+            "--paste",
+            "config:site.ini",
+            "--paste-logger",
+            "-O",
+            "2",
+            "--protocol",
+            "http",
+            "--max-fd",
+            "4096",
             "--pyargv",
             "a b",
             "--static-map",
@@ -268,6 +280,13 @@ def test_every_option() -> None:
         umask=0o022,
         import_module=("a.b",),
         pyargv="a b",
+        mount=(("/x", "shop:app"),),
+        manage_script_name=True,
+        paste="config:site.ini",
+        paste_logger=True,
+        optimize=2,
+        socket_protocol="http",
+        max_fd=4096,
         static_map=(("/static", "dir"),),
         static_safe=("/d",),
         static_hidden=True,
@@ -307,7 +326,6 @@ def test_settings_travel_as_json() -> None:
         (["--socket-timeout", "0"], "expected seconds above 0"),
         (["--socket-timeout", "nan"], "expected seconds above 0"),
         (["--drain-size", "1t"], "expected bytes, or with a unit"),
-        (["--wsgi-file", "x.py"], "both 'app:application' and --wsgi-file 'x.py' name an application"),
     ],
 )
 def test_a_wrong_value_is_one_sentence(arguments: list[str], says: str) -> None:
@@ -376,6 +394,12 @@ def text_of(option: Option) -> st.SearchStrategy[str]:
         values.FORWARDED_HEADERS: st.sampled_from(["forwarded", "x-forwarded-for,x-forwarded-host"]),
         values.TLS_SOCKET: st.just(":1,/cert.pem,/key.pem"),
         values.STATIC_MAP: words.map("/{}=static".format),
+        values.MOUNT: words.map("/{}=site:app".format),
+        values.OPTIMIZE: st.sampled_from(["0", "1", "2"]),
+        values.PROTOCOL: st.sampled_from(["uwsgi", "http"]),
+        values.KEEPALIVE: st.one_of(
+            st.sampled_from(["on", "1", "0", "1.0"]), st.decimals("1.5", 9999, places=1).map(str)
+        ),
         values.SECONDS: st.decimals("0.001", 999_999, places=3).map(str),
         values.SECONDS_OR_NONE: st.decimals("0.001", 999_999, places=3).map(str),
     }
@@ -400,7 +424,7 @@ def test_every_option_means_the_same_from_each_source(tmp_path_factory: pytest.T
     option = data.draw(st.sampled_from(OPTIONS))
     texts = data.draw(st.lists(text_of(option), min_size=1, max_size=3 if option.repeatable else 1))
     place = tmp_path_factory.mktemp("options")
-    other = [] if option.name in ("application", "wsgi_file") else NEEDED
+    other = [] if option.name in ("application", "wsgi_file", "paste") else NEEDED
     flags = [option.flag] if option.name != "application" else ["--module"]
     line = [f"{flags[0]}={text}" for text in texts] if option.kind is not values.FLAG else flags
     escaped = [text.replace("%", "%%") for text in texts]
@@ -450,6 +474,8 @@ def test_the_environment_and_files_know_every_option(tmp_path: Path) -> None:
                     values.ENVIRONMENT: "A=B",
                     values.LEVEL: "info",
                     values.STATIC_MAP: "/a=b",
+                    values.MOUNT: "/a=b:c",
+                    values.PROTOCOL: "http",
                     values.PEERS: "*",
                     values.FORWARDED_HEADERS: "forwarded",
                     values.TLS_SOCKET: ":1,a.pem,b.pem",
@@ -458,7 +484,7 @@ def test_the_environment_and_files_know_every_option(tmp_path: Path) -> None:
                 }.get(option.kind, "1")
             )
             (tmp_path / "site.toml").write_text(f'{key} = "{text}"')
-            other = [] if option.name in ("application", "wsgi_file") else NEEDED
+            other = [] if option.name in ("application", "wsgi_file", "paste") else NEEDED
             assert option.name in merge.read([*other, "--config", str(tmp_path / "site.toml")], {}).given
             assert option.name in merge.read(other, {option.variable: text}).given
             if "_" not in key:
