@@ -196,8 +196,8 @@ def prepare_path(settings: Settings) -> None:
     """Set up sys.path for the application: first --pythonpath, then the working directory, then the packages of the
     virtual environment, then the entries that wsgid started with, and last the directory of --wsgi-file.
 
-    That directory is the last one, because it may be the application's own package. Its modules (such as email.py) must
-    not stand for others.
+    That directory is the last one, because it may be the application's own package. Its modules must hide
+    no others.
 
     Args:
         settings: of the server.

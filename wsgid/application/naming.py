@@ -1,4 +1,4 @@
-"""The names of applications: MODULE:CALLABLE, MODULE:FACTORY("argument"), a Python file.
+"""The names of applications: MODULE:CALLABLE, MODULE:FACTORY("argument"), PATH:CALLABLE.
 
 Rules
 * Arguments of a factory are literals, as in gunicorn. Nothing else is evaluated.
@@ -56,7 +56,7 @@ def split(text: str) -> tuple[str, Callable | None]:
 
 
 def split_file(text: str) -> tuple[str, Callable | None] | None:
-    """Split FILE.py:CALLABLE into its parts. None if the text names no Python file."""
+    """Split PATH:CALLABLE into its parts; :CALLABLE may be missing. None if the text names no Python file."""
     match = _FILE.fullmatch(text)
     if match is None:
         return None

@@ -36,13 +36,14 @@ class _Takes(Enum):
 
 
 def parse(argv: Sequence[str]) -> Said:
-    """Return the option values of a command line. A repeated option is returned once for each time.
+    """Return the option values of a command line. A repeated option is returned once for each time. Unknown and refused
+    flags, missing values and a second application are complaints.
 
     Args:
         argv: without the program's name.
 
     Raises:
-        ConfigError: flags are unknown or refused, a value is missing, or two applications are named.
+        ConfigError: an @FILE cannot be read.
         SystemExit: the help or the version was asked for, and was printed.
     """
     return _Line(_with_files(argv)).read()
@@ -55,7 +56,6 @@ class _Line:
         self._left = arguments
         self._said = Said()
         self._named: list[Given] = []  # the application, and files of options
-        self._complaints: list[str] = []
 
     def read(self) -> Said:
         while self._left:
@@ -70,8 +70,6 @@ class _Line:
                 self._try(self._positional, argument)
         for argument in self._left:
             self._try(self._positional, argument)
-        if self._complaints:
-            raise ConfigError("\n".join(self._complaints))
         # A file stands for what it says at its place; here the other flags count more in any case.
         self._said.given[:0] = self._named
         return self._said
@@ -80,7 +78,7 @@ class _Line:
         try:
             take(argument)
         except ConfigError as error:
-            self._complaints.append(str(error))
+            self._said.complaints.append(str(error))
 
     def _long(self, argument: str) -> None:
         flag, equals, text = argument.partition("=")

@@ -27,12 +27,14 @@ class Said:
         given: the option values.
         notes: for --check, about options that have no effect.
         warnings: about options that may not mean what they seem to mean.
+        complaints: its errors, one sentence each.
         words: uWSGI's options that it has, with their last values: those that show that it was written for uWSGI.
     """
 
     given: list[Given] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
     words: dict[str, str] = field(default_factory=dict)
 
 

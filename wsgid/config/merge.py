@@ -59,19 +59,23 @@ def read(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = Fals
     """
     line = commandline.parse(argv)
     environment = sources.from_environment(environ)
-    named = _merged([environment.given, line.given])
+    named = _merged([environment, line])
     file = _file(_values(named), environ, restarted)
-    for source in (file, environment, line):
-        source.given = _based(source.given, (file, environment, line))
-    given = _merged([file.given, environment.given, line.given])
+    lowest_first = (file, environment, line)
+    for source in lowest_first:
+        source.given = _based(source.given, lowest_first)
+    given = _merged(lowest_first)
     _decide_rivals(given, [line.given, environment.given, file.given])
     words = file.words | line.words
     given = together.adjusted(given, words)
+    complaints = [text for source in lowest_first[::-1] for text in source.complaints]
+    if not any(name in given for name in (*_APPLICATIONS, "mount")):
+        complaints.append(_no_application(line, words))
+    if complaints:
+        raise ConfigError("\n".join(complaints))
     settings = Settings(**_values(given))
-    _require_application(settings, line.given, words)
-    read_from = (line, environment, file)
     notes, warnings = (
-        [text for source in read_from for text in getattr(source, name)] for name in ("notes", "warnings")
+        [text for said in (line, environment, file) for text in getattr(said, name)] for name in ("notes", "warnings")
     )
     warnings += together.warnings(settings, words, "gevent" in given)
     return Configuration(settings, given, notes, warnings)
@@ -99,25 +103,30 @@ def _based(given: Sequence[Given], lowest_first: Sequence[Said]) -> list[Given]:
     ]
 
 
-def _merged(lowest_first: Sequence[Sequence[Given]]) -> dict[str, list[Given]]:
-    """Return the values that count, by the option's name."""
+def _merged(lowest_first: Sequence[Said]) -> dict[str, list[Given]]:
+    """Return the values that count, by the option's name. An invalid value becomes a complaint of its source, even if
+    another value counts."""
     merged: dict[str, list[Given]] = {}
     for source in lowest_first:
         own: dict[str, list[Given]] = {}
-        for value in source:
-            _require_value(value)
+        for value in _valid(source):
             own[value.option.name] = [*own.get(value.option.name, []), value] if value.option.repeatable else [value]
         for name, given in own.items():
             merged[name] = [*merged.get(name, []), *given] if given[0].option.adds else given
     return merged
 
 
-def _require_value(given: Given) -> None:
-    """Raise an error for an invalid value, even if another value counts."""
-    try:
-        given.value()
-    except ConfigError as error:
-        raise ConfigError(f"{error}{_swallowed(given)}") from error
+def _valid(source: Said) -> list[Given]:
+    """Return the valid values of a source, and take the others out of it."""
+    valid: list[Given] = []
+    for given in source.given:
+        try:
+            given.value()
+            valid.append(given)
+        except ConfigError as error:
+            source.complaints.append(f"{error}{_swallowed(given)}")
+    source.given = valid
+    return valid
 
 
 def _values(merged: Mapping[str, Sequence[Given]]) -> dict[str, Any]:
@@ -141,14 +150,12 @@ def _decide_rivals(merged: dict[str, list[Given]], highest_first: Sequence[Seque
             return
 
 
-def _require_application(settings: Settings, line: Sequence[Given], words: Mapping[str, str]) -> None:
-    if settings.application_name:
-        return
+def _no_application(line: Said, words: Mapping[str, str]) -> str:
     vhost = "vhost" in words or "vhost-host" in words
-    raise ConfigError(
+    return (
         "no application is named: add MODULE:CALLABLE, such as app:application, or --wsgi-file PATH"
         + "; in uWSGI nginx names it (UWSGI_SCRIPT, UWSGI_MODULE): start a wsgid for each application" * vhost
-        + "".join(map(_swallowed, line))
+        + "".join(map(_swallowed, line.given))
     )
 
 

@@ -4,7 +4,7 @@ Rules
 * An unknown name is an error with the place and the most similar name. The environment is different, because other
   programs write there (Kubernetes makes WSGID_PORT for a service called wsgid): a name that resembles no option is only
   a warning.
-* All errors of a source are reported at once, one line each: a new uwsgi.ini often has several.
+* The errors of a source are gathered in Said.complaints: a new uwsgi.ini often has several, and merge.py reports all.
 """
 
 import re
@@ -19,6 +19,7 @@ from wsgid.errors import ConfigError
 
 _OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER")  # compiled.py, supervisor/upgrade.py
 _OF_KUBERNETES = re.compile("WSGID_(.*_)?(PORT|SERVICE)(_.*)?")  # for a service called wsgid or wsgid-x
+_WITH_VARIABLES = ("log_format", "log_date")  # their values have variables of their own
 _COMMAND_LINE_ONLY = ("check", "ini", "config", "set_placeholder")
 
 
@@ -26,12 +27,7 @@ T = TypeVar("T")
 
 
 def _take_each(items: Iterable[T], take: Callable[[T], Given | None], said: Said) -> Said:
-    """Add the option values of all items to `said`.
-
-    Raises:
-        ConfigError: with the errors of all items.
-    """
-    complaints: list[str] = []
+    """Add the option values of all items, and their errors, to `said`."""
     for item in items:
         try:
             given = take(item)
@@ -39,9 +35,7 @@ def _take_each(items: Iterable[T], take: Callable[[T], Given | None], said: Said
                 given.value()  # an invalid value is an error, even if another value counts
                 said.given.append(given)
         except ConfigError as error:
-            complaints.append(str(error))
-    if complaints:
-        raise ConfigError("\n".join(complaints))
+            said.complaints.append(str(error))
     return said
 
 
@@ -53,8 +47,7 @@ def from_environment(environ: Mapping[str, str]) -> Said:
 
     The values of a repeatable option are separated by line breaks or, if there is no line break, by semicolons.
 
-    Raises:
-        ConfigError: a name resembles an option's name, or two names mean the same option.
+    A name that resembles an option's name, and two names for the same option, are errors.
     """
     said = Said()
     known = {"WSGID_" + key.upper().replace("-", "_"): option for key, option in by_key().items()}
@@ -149,7 +142,7 @@ def from_ini(
         if key in by_key():
             raise ConfigError(f"--set-placeholder {key}={value} names an option: write {by_key()[key].flag} {value}")
     read = ini.read(files, environ, keys, restarted)
-    said = Said(warnings=list(read.warnings), notes=list(read.prints))
+    said = Said(warnings=list(read.warnings), notes=list(read.prints), complaints=list(read.complaints))
     strict = any(entry.key == "strict" and entry.value.lower() not in foreign.FALSE for entry in read.entries)
 
     def take(entry: Entry) -> Given | None:
@@ -157,7 +150,7 @@ def from_ini(
         if option is not None:
             if entry.key in option.uwsgi:
                 said.words[entry.key] = entry.value
-            return _from_entry(option, entry, said)
+            return _from_entry(option, entry, read, said)
         _take_foreign(entry, read, strict, said)
         return None
 
@@ -179,8 +172,9 @@ def _option(entry: Entry, read: Ini) -> Option | None:
     return option if entry.key in option.uwsgi or entry.key not in read.references else None
 
 
-def _from_entry(option: Option, entry: Entry, said: Said) -> Given:
+def _from_entry(option: Option, entry: Entry, read: Ini, said: Said) -> Given:
     text = entry.value
+    undefined = "" if option.name in _WITH_VARIABLES else _undefined(entry, read)
     if not text or (option.bare is not None and text.lower() in ("true", "1")):
         text = option.bare if option.bare is not None else "true" if option.kind is values.FLAG else ""
     stripped = re.sub(r"\s+[;#].*", "", text) if option.kind.is_number else text
@@ -197,7 +191,23 @@ def _from_entry(option: Option, entry: Entry, said: Said) -> Given:
     shown = f"{entry.place}: {entry.key} = {entry.value!r}"
     if not stripped and option.kind is not values.FLAG:
         raise ConfigError(f"{shown} cannot be used: a value is missing")
-    return Given(option, (option.formats.get(entry.key, "{}").format(stripped),), shown, entry.place)
+    given = Given(option, (option.formats.get(entry.key, "{}").format(stripped),), shown, entry.place)
+    try:
+        given.value()
+    except ConfigError as error:
+        raise ConfigError(f"{error}{undefined and '; ' + undefined}") from error
+    if undefined:
+        said.warnings.append(f"{entry.place}: {entry.key}: {undefined}")
+    return given
+
+
+def _undefined(entry: Entry, read: Ini) -> str:
+    """Return a sentence about a variable that has stayed in a value; empty if there is none."""
+    for name in re.findall(r"%\(([\w.-]+)\)", entry.value):
+        return f"%({name}) stays as it is, because no line sets {name}: add a line {name} = ..."
+    for name in re.findall(r"\$\((\w+)\)", entry.value):
+        return f"$({name}) stays as it is, because the environment has no {name}: set it, or write $({name}:-default)"
+    return ""
 
 
 def _take_foreign(entry: Entry, read: Ini, strict: bool, said: Said) -> None:

@@ -322,7 +322,7 @@ def find(name: str, value: str, is_placeholder: bool = False) -> Row | None:
         value: of the option; empty if it has none.
         is_placeholder: whether something refers to it as %(name). Then a row counts only if it has this very name.
     """
-    whole = is_placeholder or "_" in name  # no pattern matches names with underscores
+    whole = is_placeholder or uwsgi_words.arity(name) is None  # patterns stand for uWSGI's own names
     for row in TABLE:
         patterns = row.patterns.split()
         fits = name in patterns if whole else any(fnmatchcase(name, pattern) for pattern in patterns)

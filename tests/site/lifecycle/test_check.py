@@ -95,6 +95,12 @@ def test_the_exit_code_is_that_of_a_start(tmp_path: Path, source: str, code: int
     assert ("can be imported" in done.stdout) == (code == 0)
 
 
+def test_a_server_that_speaks_http_needs_no_other_socket(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    assert "no socket is named" not in check(tmp_path, "--http", ":0", "app:application").stdout
+    assert "no socket is named" in check(tmp_path, "app:application").stdout
+
+
 def test_an_application_that_only_the_workers_would_import_is_imported_too(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("import no_such_thing")
     assert check(tmp_path, "--socket", "app.sock", "--lazy-apps", "app:application").returncode == 3

@@ -1,8 +1,10 @@
 """uwsgi.ini files like those of real sites: the settings that wsgid reads, the options that wsgid refuses, and two
 files that serve."""
 
+import fnmatch
 import os
 import pwd
+import re
 import textwrap
 from pathlib import Path
 from signal import Signals
@@ -12,7 +14,7 @@ import pytest
 
 from tests.conftest import Start
 from tests.support import ROOT, client
-from wsgid.config import merge, uwsgi_options
+from wsgid.config import merge, uwsgi_options, uwsgi_words
 from wsgid.config.merge import Configuration
 from wsgid.config.options import by_key, declared
 from wsgid.config.uwsgi_options import Verdict
@@ -278,6 +280,7 @@ def test_relative_paths_are_those_of_uwsgi(tmp_path: Path, monkeypatch: pytest.M
         ("hook-master-start = exec:/bin/true", "use ExecStartPre="),
         ("hook-post-fork = x", "use ExecStartPre="),
         ("exec-asap = x", "use ExecStartPre="),
+        ("logger = djangoerror file:./x.log", "named loggers do not exist here: write file:./x.log"),
         ("log-encoder = json", "use logger and req-logger"),
         ("req-logger = socket:127.0.0.1:1", "expected stdio, file:PATH, syslog:TAG,FACILITY or rsyslog:"),
     ],
@@ -321,6 +324,45 @@ def test_a_key_that_uwsgi_does_not_know_either_is_a_warning_and_an_error_with_st
     assert warning.startswith(f"{tmp_path}/uwsgi.ini:3: ") and says in warning
     (tmp_path / "uwsgi.ini").write_text(f"[uwsgi]\nmodule = a:b\n{line}\nstrict = true\n")
     with pytest.raises(ConfigError, match=f"uwsgi.ini:3: unknown option '{line.split()[0]}'.*the file has strict"):
+        read(str(tmp_path / "uwsgi.ini"))
+
+
+def test_an_error_of_a_line_an_include_and_a_missing_application_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nini = none.ini\nworkers = x\nenv = A=@(none)\n")
+    with pytest.raises(ConfigError) as refusal:
+        merge.read(["--listen", "many", "--nothing", str(tmp_path / "uwsgi.ini")], {"WSGID_GEVENT": "0"})
+    assert [re.sub(".*uwsgi.ini:", "", line)[:20] for line in str(refusal.value).splitlines()] == [
+        "unknown option --not",
+        "--listen 'many' cann",
+        "WSGID_GEVENT='0' can",
+        "2: none.ini cannot b",
+        "4: env: none cannot ",
+        "3: workers = 'x' can",
+        "no application is na",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (
+            "socket = /run/%(projekt).sock",
+            "%(projekt) stays as it is, because no line sets projekt: add a line projekt =",
+        ),
+        ("socket = $(SOCK)", "$(SOCK) stays as it is, because the environment has no SOCK: set it, or write $(SOCK:-"),
+    ],
+)
+def test_a_variable_that_nothing_sets_is_named(tmp_path: Path, line: str, says: str) -> None:
+    (tmp_path / "uwsgi.ini").write_text(f"[uwsgi]\nmodule = a:b\ngevent = 9\n{line}\nlog-format = %(uri) %(nothing)\n")
+    (warning,) = read(str(tmp_path / "uwsgi.ini")).warnings
+    assert warning.startswith(f"{tmp_path}/uwsgi.ini:4: socket: ") and says in warning
+
+
+def test_a_variable_that_nothing_sets_is_named_in_the_error_about_the_value(tmp_path: Path) -> None:
+    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = a:b\nchdir = %(base)/site\n")
+    with pytest.raises(
+        ConfigError, match=r"expected a directory that exists; %\(base\) stays as it is, because no line"
+    ):
         read(str(tmp_path / "uwsgi.ini"))
 
 
@@ -476,7 +518,8 @@ def test_every_row_of_the_table_can_be_reached_and_says_something() -> None:
             row.when, "unix_signal:15 gracefully_kill_them_all"
         )
         for pattern in row.patterns.split():
-            assert uwsgi_options.find(pattern.replace("*", "x"), value) is row, pattern
+            names = fnmatch.filter(sorted(uwsgi_words.names()), pattern) if "*" in pattern else [pattern]
+            assert row in [uwsgi_options.find(name, value) for name in names], pattern
         assert row.text and not row.text.endswith(".")
         assert row.verdict is Verdict.NEEDLESS or len(row.text) > 8
 
