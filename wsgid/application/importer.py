@@ -25,6 +25,7 @@ from wsgid.errors import ApplicationImportError
 from wsgid.wsgi.mounts import Mounts
 from wsgid.wsgi.postbuffer import PostBuffer
 from wsgid.wsgi.static import StaticMaps
+from wsgid.wsgi.static_rules import StaticRules
 from wsgid.wsgi.types import Application
 
 _DEFAULT_NAMES = ("application", "app")
@@ -124,11 +125,28 @@ def _checked(application: Any, called: str) -> Application:
 
 def _wrapped(application: Application, settings: Settings) -> Application:
     """Put the layers that the options ask for around the application."""
-    if settings.static_map:
-        application = StaticMaps(application, settings.static_map, settings.static_safe, settings.static_hidden)
+    if settings.static_map or settings.check_static:
+        application = _with_files(application, settings)
     if settings.post_buffering:
         application = PostBuffer(application, settings.post_buffering, settings.harakiri)
     return application
+
+
+def _with_files(application: Application, settings: Settings) -> Application:
+    everything = (".*",) if settings.static_gzip_all else ()
+    try:
+        rules = StaticRules(
+            settings.static_expires,
+            (*everything, *settings.static_gzip),
+            settings.mimefile,
+            settings.static_index,
+            settings.static_skip_ext,
+        )
+    except OSError as error:
+        raise ApplicationImportError(f"--mimefile {error.filename}: {error.strerror}; correct the path") from None
+    # uWSGI looks into the directories of check-static first.
+    maps = [*(("/", directory) for directory in settings.check_static), *settings.static_map]
+    return StaticMaps(application, maps, settings.static_safe, settings.static_hidden, rules)
 
 
 def _run_module(name: str) -> None:

@@ -402,6 +402,88 @@ class Settings:
         G.HTTP,
         uwsgi=("static-map",),
     )
+    check_static: tuple[str, ...] = option(
+        (),
+        values.TEXT,
+        "DIR",
+        "Send files from this directory wherever it has one for the path. May be repeated.",
+        G.HTTP,
+        uwsgi=("check-static", "static-check"),
+    )
+    static_index: tuple[str, ...] = option(
+        (),
+        values.TEXT,
+        "NAME",
+        "Send this file for a directory of --static-map or --check-static, such as index.html. May be repeated.",
+        G.HTTP,
+        uwsgi=("static-index",),
+    )
+    static_skip_ext: tuple[str, ...] = option(
+        (),
+        values.TEXT,
+        "ENDING",
+        "Send no files for paths with this ending, such as .php. May be repeated.",
+        G.HTTP,
+        uwsgi=("static-skip-ext",),
+    )
+    static_expires: tuple[tuple[str, str, int, bool], ...] = option(
+        (),
+        values.EXPIRES,
+        "'REGEXP SECONDS'",
+        "How long clients may keep a file whose path on the disk matches. path: before REGEXP compares the path of the "
+        "request instead, uri: the request's URI, and type:TYPE=SECONDS the type. May be repeated.",
+        G.HTTP,
+        uwsgi=(
+            "static-expires",
+            "static-expires-mtime",
+            "static-expires-type",
+            "static-expires-type-mtime",
+            "static-expires-path-info",
+            "static-expires-path-info-mtime",
+            "static-expires-uri",
+            "static-expires-uri-mtime",
+        ),
+        formats={
+            "static-expires-mtime": "file-mtime:{}",
+            "static-expires-type": "type:{}",
+            "static-expires-type-mtime": "type-mtime:{}",
+            "static-expires-path-info": "path:{}",
+            "static-expires-path-info-mtime": "path-mtime:{}",
+            "static-expires-uri": "uri:{}",
+            "static-expires-uri-mtime": "uri-mtime:{}",
+        },
+    )
+    static_gzip: tuple[str, ...] = option(
+        (),
+        values.PATTERN,
+        "REGEXP",
+        "Send FILE.br or FILE.gz, if there is one, instead of a FILE whose path on the disk matches. dir:DIR stands "
+        "for a directory, ext:ENDING for an ending. May be repeated.",
+        G.HTTP,
+        uwsgi=("static-gzip", "static-gzip-dir", "static-gzip-prefix", "static-gzip-ext", "static-gzip-suffix"),
+        formats={
+            "static-gzip-dir": "dir:{}",
+            "static-gzip-prefix": "dir:{}",
+            "static-gzip-ext": "ext:{}",
+            "static-gzip-suffix": "ext:{}",
+        },
+    )
+    static_gzip_all: bool = option(
+        False,
+        values.FLAG,
+        "",
+        "Send FILE.br or FILE.gz, if there is one, instead of any FILE.",
+        G.HTTP,
+        uwsgi=("static-gzip-all",),
+    )
+    mimefile: tuple[str, ...] = option(
+        (),
+        values.PATH,
+        "PATH",
+        "Read types of files from here, as from /etc/mime.types. May be repeated.",
+        G.HTTP,
+        uwsgi=("mimefile", "mime-file"),
+    )
     static_safe: tuple[str, ...] = option(
         (),
         values.PATH,

@@ -157,7 +157,7 @@ TABLE: tuple[Row, ...] = (
         "--socket-timeout is for writing too",
     ),
     Row("stats-min stats-minified stats-no-cores stats-no-metrics", N, "the statistics are always complete"),
-    Row("memory-report-* ksm never-swap mem-collector-freq clock forkbomb-delay", N, "the kernel needs no help here"),
+    Row("ksm never-swap mem-collector-freq clock forkbomb-delay", N, "the kernel needs no help here"),
     Row("websocket* websockets*", N, "these belong to uWSGI's own websockets"),
     Row("max-apps", N, "nothing limits the number of applications"),
     Row("vhost vhost-host", N, "the application serves all hosts"),
@@ -193,7 +193,7 @@ TABLE: tuple[Row, ...] = (
         "http-timeout http-auto-chunked http-auto-gzip http-raw-body http-websockets http-chunked-* http-use-* "
         "http-gracetime http-quiet http-cheap http-stats* http-processes http-workers http-modifier* http-uid http-gid "
         "http-resubscribe http-buffer-size http-server-name-* http-headers-timeout http-connect-timeout http-manage-* "
-        "http-client-* http-events http-max-retries http-parachute http-harakiri https-modifier* "
+        "http-events http-max-retries http-parachute http-harakiri "
         "https-export-cert https-session-context",
         N,
         _ROUTER,
@@ -206,12 +206,10 @@ TABLE: tuple[Row, ...] = (
     ),
     Row("abstract-socket", R, "write socket = @NAME"),
     Row("freebind", R, "use a systemd socket unit with FreeBind="),
-    Row(
-        "static-index static-expires* static-gzip* static-skip-ext static-cache-paths* static-map2 check-static "
-        "check-static-docroot file-serve-mode fileserve-mode mime-file mimefile",
-        R,
-        _STATIC,
-    ),
+    Row("static-cache-paths*", N, "the kernel keeps what is looked up often"),
+    Row("static-map2", R, "write static-map = /PREFIX=DIRECTORY/PREFIX"),
+    Row("check-static-docroot", R, "name the directory: static-map = /=DIRECTORY"),
+    Row("file-serve-mode fileserve-mode", R, _STATIC),
     Row(
         "add-header rem-header del-header pull-header collect-header response-header-collect response-headers-limit",
         R,
@@ -222,7 +220,7 @@ TABLE: tuple[Row, ...] = (
     # Other processes, jobs and shared state.
     Row("emperor* vassal* early-emperor", R, "use a systemd template unit, wsgid@.service, with a file for each site"),
     Row(
-        "zerg* zeus subscribe* subscription* start-unsubscribed unsubscribe-* fastrouter* rawrouter* sslrouter* "
+        "zerg* zeus subscribe* subscription* start-unsubscribed fastrouter* rawrouter* sslrouter* "
         "forkptyrouter* tuntap* auto-weight weight",
         R,
         "use an upstream block of nginx, and USR2 for upgrades",
@@ -236,7 +234,7 @@ TABLE: tuple[Row, ...] = (
     Row("spooler mule mules farm", R, _JOBS),
     Row("legion*", R, "use keepalived, or what your orchestrator has for it"),
     Row("cache* add-cache-item load-file-in-cache* check-cache queue* sharedarea py-sharedarea signal", R, _NO_API),
-    Row("snmp* carbon* metric* enable-metrics stats-push* statsd*", R, "use --metrics, in Prometheus's format"),
+    Row("snmp* carbon* metric* enable-metrics stats-push*", R, "use --metrics, in Prometheus's format"),
     Row(
         "alarm* *-alarm log-alarm lq-alarm not-log-alarm not-alarm-log",
         R,
@@ -276,7 +274,7 @@ TABLE: tuple[Row, ...] = (
     Row("envdir early-envdir ienv unenv", R, "use Environment= or EnvironmentFile= of the systemd unit, or env"),
     Row("no-site", R, "set PYTHONNOUSERSITE in wsgid's environment"),
     # The log.
-    Row("log-route log-req-route log-encoder log-req-encoder worker-log* log-socket", R, _LOG_ROUTES),
+    Row("log-route log-req-route log-encoder log-req-encoder log-socket", R, _LOG_ROUTES),
     Row("log-syslog", R, "write logger = syslog:TAG"),
     Row("log-prefix", R, "write log-date = FORMAT"),
     # Other ways to load an application, or a configuration.

@@ -178,6 +178,38 @@ def _static_map(text: str) -> tuple[str, str]:
     return prefix, directory
 
 
+def _pattern(text: str) -> str:
+    kind, _, rest = text.partition(":")
+    if kind == "dir" and rest:
+        text = f"^{re.escape(rest)}"
+    elif kind == "ext" and rest:
+        text = f"{re.escape(rest)}$"
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"a regular expression of Python: {error}") from None
+    return text
+
+
+_EXPIRES = re.compile(
+    r"((?P<subject>file|type|path|uri)(?P<mtime>-mtime)?:)?(?P<pattern>.+?)[ =]\s*(?P<seconds>[0-9]{1,9})"
+)
+
+
+def _expires(text: str) -> tuple[str, str, int, bool]:
+    match = _EXPIRES.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("'REGEXP SECONDS', such as '/static/.* 86400', or type:TYPE=SECONDS")
+    subject = match["subject"] or "file"
+    pattern = match["pattern"] if subject == "type" else _pattern(match["pattern"])
+    return subject, pattern, int(match["seconds"]), match["mtime"] is not None
+
+
+def _show_expires(value: tuple[str, str, int, bool]) -> str:
+    subject, pattern, after_s, from_mtime = value
+    return f"{subject}{'-mtime' * from_mtime}:{pattern} {after_s}"
+
+
 def _mount(text: str) -> tuple[str, str]:
     prefix, _, application = text.partition("=")
     if (prefix.rstrip("/") and not prefix.startswith("/")) or not application:
@@ -266,6 +298,8 @@ TLS_SOCKET = ValueKind("address,certificate,key[,CA]", _tls_socket, ",".join)
 PEERS = ValueKind("addresses and networks", _peers)
 FORWARDED_HEADERS = ValueKind("names of headers", _forwarded_headers)
 STATIC_MAP = ValueKind("/prefix=directory", _static_map, "=".join)
+PATTERN = ValueKind("regular expression", _pattern)
+EXPIRES = ValueKind("pattern and seconds", _expires, _show_expires)
 MOUNT = ValueKind("/prefix=application", _mount, _show_mount)
 OPTIMIZE = ValueKind("0, 1 or 2", _optimize, is_number=True)
 PROTOCOL = ValueKind("uwsgi or http", _protocol)

@@ -28,7 +28,7 @@ def check(place: Path, *arguments: str, **environ: str) -> "subprocess.Completed
 def test_the_report_shows_each_setting_with_its_source(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("print('imported')\n" + APP)
     (tmp_path / "uwsgi.ini").write_text(
-        "[uwsgi]\nmaster = true\nsocket = app.sock\nsocket = :3031\nprocesses = 4 ; of them\nenv = A=b\n"
+        "[uwsgi]\nmaster = true\nsocket = app.sock\nsocket = :3031\nprocesses = 4 ; of them\nenv = A=b\ngevent = 9\n"
     )
     done = check(tmp_path, "--ini", "uwsgi.ini", "--harakiri", "2.50", "app:application", WSGID_LOG_LEVEL="debug")
     assert done.returncode == 0
@@ -39,7 +39,7 @@ def test_the_report_shows_each_setting_with_its_source(tmp_path: Path) -> None:
         "socket = app.sock               uwsgi.ini:3",
         "socket = :3031                  uwsgi.ini:4",
         "workers = 4                     uwsgi.ini:5",
-        "gevent = 1000                   default",
+        "gevent = 9                      uwsgi.ini:7",
         "harakiri = 2.5                  command line",
         "log-level = debug               WSGID_LOG_LEVEL",
         "",

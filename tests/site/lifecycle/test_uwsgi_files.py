@@ -258,7 +258,9 @@ def test_relative_paths_are_those_of_uwsgi(tmp_path: Path, monkeypatch: pytest.M
         ("chdir = /tmp ; home", "chdir = '/tmp ; home' cannot be used: expected a directory that exists"),
         ("https2 = :443", "https2 = :443: wsgid does not have this: use https = ADDRESS,CERTIFICATE,KEY, or nginx"),
         ("protocol = fastcgi", "expected uwsgi or http: wsgid speaks no other protocol"),
-        ("check-static = /srv", "let nginx serve files: location /static/ { alias DIRECTORY/; }"),
+        ("static-expires = ( 60", "static-expires = '( 60' cannot be used: expected a regular expression of Python"),
+        ("static-expires = /x", "expected 'REGEXP SECONDS', such as '/static/.* 86400', or type:TYPE=SECONDS"),
+        ("static-map2 = /x=/srv", "write static-map = /PREFIX=DIRECTORY/PREFIX"),
         ("static-map = /static", "expected a prefix and a directory, such as /static=/srv/app/static"),
         ("mount = shop.example=app.py", "expected a prefix and an application, such as /shop=shop.wsgi:application"),
         ("emperor = /etc/vassals", "use a systemd template unit"),
@@ -367,7 +369,7 @@ def test_a_variable_that_nothing_sets_is_named_in_the_error_about_the_value(tmp_
 
 
 def test_what_is_refused_may_be_switched_off(tmp_path: Path) -> None:
-    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = a:b\ncheck-static = false\nvhost = 0\nexit = no\n")
+    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = a:b\ncheck-static-docroot = false\ncheap = 0\nexit = no\n")
     assert len(read(str(tmp_path / "uwsgi.ini")).notes) == 3
 
 
