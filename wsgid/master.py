@@ -98,11 +98,20 @@ def _set_up_process(settings: Settings) -> LogFiles:
     if settings.umask >= 0:
         os.umask(settings.umask)
     log.speak_as("master")
+    _limit_open_files(settings.max_fd)
     process.begin_titles_with(settings.procname_prefix)
-    process.set_title(f"master [{settings.application or settings.wsgi_file}]")
+    process.set_title(f"master [{settings.application_name}]")
     files = LogFiles.open(settings.log_path, log_files.paths(settings.logger, settings.access_log))
     log.set_up(settings.log_level, settings.log_json, settings.logger, files.fds)
     return files
+
+
+def _limit_open_files(count: int) -> None:
+    """The server can do with fewer files than --max-fd, so a refusal is only logged."""
+    try:
+        process.limit_open_files(count)
+    except (OSError, ValueError) as error:
+        log.warning("--max-fd %d cannot be set: %s; raise LimitNOFILE= of the unit, or ulimit -n", count, error)
 
 
 class Master:

@@ -170,7 +170,7 @@ def take_snapshot(
     """
     return Snapshot(
         version=__version__,
-        application=settings.application or settings.wsgi_file,
+        application=settings.application_name,
         mode=fleet.mode.name.lower(),
         stopping=fleet.stopping,
         pid=os.getpid(),

@@ -2,11 +2,15 @@
 
 options.py        every option, declared once, and Settings
 values.py         kinds of values: parse a text, show a value
-commandline.py    the command line and --help
+commandline.py    the command line
+usage.py          --help and --help-all
 ini.py            uWSGI's ini files
 expand.py         placeholders and variables in uWSGI's ini files
 uwsgi_options.py  uWSGI's options that have no effect here, and those that wsgid refuses
+uwsgi_words.py    the names of all of uWSGI's options
+foreign.py        what becomes of a name that is no option of wsgid
 sources.py        the environment, TOML files and ini files as lists of option values
+together.py       what uWSGI's options mean together
 merge.py          merges all sources; the higher source wins
 check.py          --check: print the resulting settings, and try to import the application
 """

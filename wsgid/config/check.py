@@ -48,7 +48,8 @@ def report(configuration: Configuration) -> str:
     width = min(width, 60)
     lines = [f"{f'{key} = {value}':{width}}   {place}" for key, value, place in rows]
     remarks = [*configuration.warnings, *configuration.notes]
-    if not configuration.settings.socket:
+    settings = configuration.settings
+    if not (settings.socket or settings.http or settings.https or settings.ssl_socket):
         remarks.append("no socket is named: only systemd can pass one to this server")
     return "\n".join([*lines, "", *remarks]).strip("\n")
 
@@ -69,7 +70,7 @@ def _rows(option: Option, configuration: Configuration) -> list[tuple[str, str, 
 def _try_application(settings: Settings) -> ExitCode:
     environ = {**os.environ, **dict(settings.env)}
     with subprocess.Popen(
-        interpreter.command("wsgid.application.check_child"),
+        interpreter.command("wsgid.application.check_child", optimize=settings.optimize),
         stdin=subprocess.PIPE,
         env=environ,
         stdout=sys.stderr.fileno(),

@@ -1,125 +1,226 @@
-"""The command line: from flags to option values; and the two help texts.
+"""The command line: from flags to option values.
 
 Rules
-* Every flag comes from a declaration in options.py. A flag without a value also has a negative form, --no-X.
+* Every flag comes from a declaration in options.py. uWSGI's flags are read as getopt_long(3) reads them, also those of
+  options that wsgid does not have: then --check says why the flag needs nothing, or an error names the remedy.
+* A value follows an equals sign or a blank. After a letter it may follow at once (-p4), and letters without a value may
+  share a dash (-Mp4).
 * Values of the command line are not checked here but in merge.py, together with those of all other sources.
 """
 
-import argparse
 import re
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
 
-from wsgid import __version__, compiled
-from wsgid.config import uwsgi_options, values
-from wsgid.config.options import Given, Group, Option, by_key, declared, nearest
-from wsgid.config.uwsgi_options import Verdict
+from wsgid.config import foreign, uwsgi_words, values
+from wsgid.config.foreign import Said
+from wsgid.config.options import Given, Option, also_given, by_key, declared, nearest
+from wsgid.config.usage import HELP_FLAGS, flags_of, show_and_exit
+from wsgid.config.uwsgi_words import Arity
 from wsgid.errors import ConfigError
 
-_USAGE = "wsgid [OPTIONS] [FILE.ini] [MODULE:CALLABLE]"
-_EPILOG = """example: wsgid --socket app.sock --workers 4 app:application
-
-Every option can also be an environment variable (WSGID_WORKERS=4), a key in a TOML file (--config), or a key in an
-ini file of uWSGI (--ini), under uWSGI's names. The command line wins over the environment, and the environment over
-files."""
-_EPILOG_ALL = (
-    _EPILOG
-    + """
-
---no-X switches off an option X that a file has switched on. @FILE stands for the arguments in FILE, one on each line;
-USR2 reads FILE again. A value that begins with @, such as the name of an abstract socket, must follow its option."""
-)
+_FILE = re.compile(r"(?P<path>.+\.(?:ini|xml|ya?ml|json|toml))(?P<section>:[^:]*)?")
+_PYTHON_FILE = re.compile(r"(?P<path>.+\.(?:py|wsgi))(?::(?P<callable>\w+))?")  # uwsgi_python_magic of uWSGI's plugin
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, with errors as ConfigError."""
+class _Takes(Enum):
+    """How a flag finds its value."""
 
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"the command line: {message}")
-
-
-class _Collect(argparse.Action):
-    """Keeps each value with the flag that was used, in the order of the command line."""
-
-    def __init__(self, *args: Any, declared_option: Option, **more: Any) -> None:
-        super().__init__(*args, **more)
-        self._option = declared_option
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        given: Any,
-        option_string: str | None = None,
-    ) -> None:
-        flag = str(option_string)
-        if self._option.kind is values.FLAG:
-            text, said = ("false" if flag.startswith("--no-") else "true"), flag
-        else:
-            text = self._option.formats.get(flag.lstrip("-"), "{}").format(given)
-            said = f"{flag} {given!r}"
-        namespace.given.append(Given(self._option, (text,), said, "command line"))
+    NOTHING = auto()
+    NUMBER = auto()  # the next argument, if that is a number
+    PERHAPS = auto()  # the next argument, if that can be one
+    VALUE = auto()
+    ATTACHED = auto()  # only after an equals sign
 
 
-def parse(argv: Sequence[str]) -> list[Given]:
-    """Return the option values of a command line. A repeated option is returned once for each time.
+def parse(argv: Sequence[str]) -> Said:
+    """Return the option values of a command line. A repeated option is returned once for each time. Unknown and refused
+    flags, missing values and a second application are complaints.
 
     Args:
         argv: without the program's name.
 
     Raises:
-        ConfigError: a flag is unknown, a value is missing, or two applications are named.
+        ConfigError: an @FILE cannot be read.
         SystemExit: the help or the version was asked for, and was printed.
     """
-    namespace = argparse.Namespace(given=[])
-    _, others = build_parser(everything=False).parse_known_args(_with_files(argv), namespace)
-    unknown = [argument.partition("=")[0] for argument in others if argument.startswith("-") and argument != "--"]
-    if unknown:  # all at once: a command line for uWSGI may have many
-        raise ConfigError("; ".join(map(_unknown, dict.fromkeys(unknown))))
-    given: list[Given] = namespace.given
-    positionals = [argument for argument in others if argument != "--"]
-    if positionals and (source := _as_file(positionals[0])):
-        given.insert(0, source)
-        del positionals[0]
-    if len(positionals) > 1:
-        raise ConfigError(f"{positionals[0]!r} and {positionals[1]!r} both name an application: leave one of them out")
-    given += [_positional("application", text) for text in positionals]
-    return given
+    return _Line(_with_files(argv)).read()
 
 
-def _positional(name: str, text: str) -> Given:
-    return Given(by_key()[name], (text,), repr(text), "command line")
+class _Line:
+    """Reads the arguments one after the other, and gathers the errors: a command line for uWSGI may have many."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        self._left = arguments
+        self._said = Said()
+        self._named: list[Given] = []  # the application, and files of options
+
+    def read(self) -> Said:
+        while self._left:
+            argument = self._left.pop(0)
+            if argument == "--":
+                break
+            if argument.startswith("--"):
+                self._try(self._long, argument)
+            elif argument.startswith("-") and argument != "-":
+                self._try(self._letters, argument)
+            else:
+                self._try(self._positional, argument)
+        for argument in self._left:
+            self._try(self._positional, argument)
+        # A file stands for what it says at its place; here the other flags count more in any case.
+        self._said.given[:0] = self._named
+        return self._said
+
+    def _try(self, take: Callable[[str], None], argument: str) -> None:
+        try:
+            take(argument)
+        except ConfigError as error:
+            self._said.complaints.append(str(error))
+
+    def _long(self, argument: str) -> None:
+        flag, equals, text = argument.partition("=")
+        if flag in HELP_FLAGS or flag == "--usage":
+            show_and_exit(flag)
+        takes = _takes(flag)
+        value = text if equals else self._value(flag, takes)
+        if equals and _is_known(flag) and takes is _Takes.NOTHING and text.lower() not in values.BOOLEANS:
+            raise ConfigError(f"{argument}: {flag} takes no value but true or false: write {flag}")
+        self._add(flag, value)
+
+    def _letters(self, argument: str) -> None:
+        if argument in HELP_FLAGS:
+            show_and_exit(argument)
+        letters = argument[1:]
+        while letters:
+            flag, letters = "-" + letters[0], letters[1:]
+            takes = _takes(flag)
+            if takes is _Takes.NOTHING:
+                self._add(flag, None)
+                continue
+            attached = letters.removeprefix("=")
+            self._add(flag, attached or self._value(flag, takes))
+            return
+
+    def _value(self, flag: str, takes: _Takes) -> str | None:
+        """Return the next argument, if it is the value of this flag.
+
+        Raises:
+            ConfigError: the flag needs a value.
+        """
+        following = self._left[0] if self._left else None
+        is_there = following is not None and not _is_flag(following)
+        if takes is _Takes.VALUE:
+            if not is_there:
+                raise ConfigError(f"{flag} needs a value: write {flag} VALUE, or {flag}=VALUE")
+            return self._left.pop(0)
+        if takes is _Takes.NUMBER:
+            is_there = is_there and str(following).isdigit()
+        elif takes is _Takes.PERHAPS:
+            is_there = is_there and _may_be_value(flag, str(following))
+        else:
+            is_there = False
+        return self._left.pop(0) if is_there else None
+
+    def _add(self, flag: str, value: str | None) -> None:
+        option = _options().get(flag)
+        if flag == "--config" and value and value.endswith(".ini"):  # uWSGI takes all kinds of files there
+            option = by_key()["ini"]
+        if option is not None:
+            self._said.given.append(_given(option, flag, value))
+            self._said.given += also_given(option, flag.removeprefix("--"), _ORIGIN)
+            if flag.startswith("--ini-paste"):  # the file also has a section [uwsgi]
+                self._named.append(_named("ini", str(value)))
+            return
+        name = uwsgi_words.LETTERS.get(flag[1:], flag.removeprefix("--"))
+        if not foreign.take(self._said, f"{flag}: " if len(flag) == 2 else "", "--" + name, value or ""):
+            raise ConfigError(f"unknown option {flag}{nearest(flag, [*_options(), *HELP_FLAGS, *_uwsgis()])}")
+
+    def _positional(self, text: str) -> None:
+        """uWSGI takes files of options, Python files, and MODULE:CALLABLE."""
+        file, python = _FILE.fullmatch(text), _PYTHON_FILE.fullmatch(text)
+        if file and (file["section"] is None or Path(file["path"]).is_file()):
+            self._named.append(_named("config" if file["path"].endswith(".toml") else "ini", text))
+            return
+        rivals = [given for given in self._said.given if given.said == repr(given.texts[0])]
+        if rivals:
+            raise ConfigError(f"{rivals[0].texts[0]!r} and {text!r} both name an application: leave one of them out")
+        if python and (python["callable"] is None or Path(python["path"]).is_file()):
+            self._said.given.append(Given(by_key()["wsgi_file"], (python["path"],), repr(python["path"]), _ORIGIN))
+            if python["callable"]:
+                self._said.given.append(_named("callable", python["callable"]))
+        else:
+            self._said.given.append(_named("application", text))
 
 
-def _as_file(text: str) -> Given | None:
-    """Treat the first argument as uWSGI does: a name that ends in .ini is a file of options. Here .toml is one too. For
-    uWSGI's other kinds of files, ini.py raises an error."""
-    match = re.fullmatch(r"(.+\.ini|.+\.xml|.+\.ya?ml|.+\.json)(:[^:]*)?", text)
-    if match and (match[2] is None or Path(match[1]).is_file()):
-        return _positional("ini", text)
-    return _positional("config", text) if text.endswith(".toml") else None
+_ORIGIN = "command line"
 
 
-def _unknown(flag: str) -> str:
-    row = uwsgi_options.find(flag.lstrip("-"), "")
-    if row is not None and flag.startswith("--"):
-        remedy = f"leave it out; {row.text}" if row.verdict is Verdict.NEEDLESS else row.text
-        return f"{flag} is uWSGI's, and no option here: {remedy}"
-    return f"unknown option {flag}{nearest(flag, [*_flags(declared()), '--help', '--help-all', '--version'])}"
+def _named(name: str, text: str) -> Given:
+    return Given(by_key()[name], (text,), repr(text), _ORIGIN)
 
 
-def _flags(options: Iterable[Option]) -> Iterable[str]:
-    return (flag for option in options for flag in _flags_of(option))
+def _given(option: Option, flag: str, value: str | None) -> Given:
+    if option.kind is values.FLAG:
+        text = "false" if flag.startswith("--no-") and flag != option.flag else "true"
+        if value is not None:
+            return Given(option, (value,), f"{flag} {value!r}", _ORIGIN)
+        return Given(option, (text,), flag, _ORIGIN)
+    if value is None:
+        value = str(option.bare)
+    text = option.formats.get(flag.lstrip("-"), "{}").format(value)
+    return Given(option, (text,), f"{flag} {value!r}", _ORIGIN)
+
+
+@cache
+def _options() -> dict[str, Option]:
+    """Return the options by all their flags: those of the help, uWSGI's names, and --no-X."""
+    found = {flag: option for option in declared() for flag in flags_of(option)}
+    found |= {f"--{name}": option for option in declared() for name in option.uwsgi if len(name) > 1}
+    denials = {"--no-" + flag[2:]: option for flag, option in found.items() if option.kind is values.FLAG}
+    return {**{flag: option for flag, option in denials.items() if not flag.startswith("--no--")}, **found}
+
+
+def _uwsgis() -> list[str]:
+    return ["--" + name for name in uwsgi_words.names()]
+
+
+def _takes(flag: str) -> _Takes:
+    option = _options().get(flag)
+    name = uwsgi_words.LETTERS.get(flag[1:], flag.removeprefix("--"))
+    arity = uwsgi_words.arity(name)
+    if option is None:
+        return {Arity.ONE: _Takes.VALUE, Arity.OPTIONAL: _Takes.ATTACHED}.get(arity or Arity.NONE, _Takes.NOTHING)
+    if option.kind is values.FLAG:
+        return _Takes.NUMBER if arity is Arity.ONE else _Takes.NOTHING
+    return _Takes.VALUE if option.bare is None else _Takes.PERHAPS
+
+
+def _is_known(flag: str) -> bool:
+    return flag in _options() or uwsgi_words.arity(flag.removeprefix("--")) is not None
+
+
+def _may_be_value(flag: str, text: str) -> bool:
+    """Whether an argument can be the value of a flag that also stands alone: `--chmod-socket 660`, but not
+    `--chmod-socket uwsgi.ini`."""
+    if _FILE.fullmatch(text) or _PYTHON_FILE.fullmatch(text):
+        return False
+    return not _options()[flag].kind.is_number or not re.match(r"[A-Za-z_]", text) or text.lower() in values.BOOLEANS
+
+
+def _is_flag(text: str) -> bool:
+    return text.startswith("--") or (len(text) == 2 and text[0] == "-" and text[1].isalpha())
 
 
 def _with_files(argv: Sequence[str], within: tuple[str, ...] = ()) -> list[str]:
     """Replace each @FILE by the arguments in the file, unless @FILE is the value of the flag before it."""
-    taking = set(_flags(option for option in declared() if option.kind is not values.FLAG and option.bare is None))
     expanded: list[str] = []
     for argument in argv:
-        if argument.startswith("@") and not (expanded and expanded[-1] in taking):
+        if argument.startswith("@") and not (
+            expanded and expanded[-1].startswith("-") and _takes(expanded[-1]) is _Takes.VALUE
+        ):
             if argument in within:
                 raise ConfigError(
                     f"the arguments in {argument} go round in a circle: {' -> '.join((*within, argument))}"
@@ -138,96 +239,3 @@ def _arguments_in(path: str) -> list[str]:
             f"the arguments in @{path} cannot be read: {error}; correct the path, or write --socket "
             "before an address that begins with @"
         ) from error
-
-
-# --- the parser and the helps ---
-
-
-class _ShowHelp(argparse.Action):
-    def __init__(self, *args: Any, everything: bool, **more: Any) -> None:
-        super().__init__(*args, **more)
-        self._everything = everything
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        sys.stdout.write(build_parser(self._everything).format_help())
-        sys.exit(0)
-
-
-def build_parser(everything: bool) -> argparse.ArgumentParser:
-    """Return the parser.
-
-    Args:
-        everything: whether the help shows all options by their groups, or the common ones.
-    """
-    parser = _Parser(
-        prog="wsgid",
-        usage=_USAGE,
-        allow_abbrev=False,
-        add_help=False,
-        epilog=_EPILOG_ALL if everything else _EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Serve a WSGI application behind nginx's uwsgi_pass. MODULE:CALLABLE names the "
-        "application; MODULE:FACTORY() calls a factory.",
-    )
-    usual = parser.add_argument_group("options" if everything else "the usual options")
-    for name, all_of_them, text in (
-        ("--help", False, "Show the usual options, and exit."),
-        ("--help-all", True, "Show all options, and exit."),
-    ):
-        usual.add_argument(
-            *(("-h", name) if name == "--help" else (name,)),
-            action=_ShowHelp,
-            nargs=0,
-            help=text,
-            everything=all_of_them,
-        )
-    usual.add_argument(
-        "--version",
-        action="version",
-        help="Show the version, and exit.",
-        version=f"wsgid {__version__} ({compiled.described()})",
-    )
-    groups = {group: parser.add_argument_group(group.value) if everything else usual for group in Group}
-    for option in declared():
-        _add_flags(groups[option.group], option, everything)
-    return parser
-
-
-def _add_flags(group: Any, option: Option, everything: bool) -> None:
-    flags = list(_flags_of(option))
-    usual = [flag for flag in flags if flag is flags[0] or len(flag) == 2] if option.common else []
-    shown = flags if everything else usual
-    hidden = [flag for flag in flags if flag not in shown]
-    for some, text in ((shown, help_of(option).replace("%", "%%")), (hidden, argparse.SUPPRESS)):
-        if some:
-            _add_argument(group, option, some, text)
-
-
-def _flags_of(option: Option) -> Iterable[str]:
-    """Yield the flags of an option. The application is an argument without a flag, but uWSGI's flags for it are
-    accepted."""
-    return option.flags if option.name == "application" else (option.flag, *option.flags)
-
-
-def _add_argument(group: Any, option: Option, flags: Sequence[str], help_text: str) -> None:
-    common: dict[str, Any] = {
-        "dest": option.name,
-        "action": _Collect,
-        "declared_option": option,
-        "default": argparse.SUPPRESS,
-    }
-    if option.kind is values.FLAG:
-        group.add_argument(*flags, nargs=0, help=help_text, **common)
-        denials = ["--no-" + flag[2:] for flag in flags if flag.startswith("--")]
-        if denials:
-            group.add_argument(*denials, nargs=0, help=argparse.SUPPRESS, **common)
-    elif option.bare is not None:
-        group.add_argument(*flags, nargs="?", const=option.bare, metavar=option.metavar, help=help_text, **common)
-    else:
-        group.add_argument(*flags, metavar=option.metavar, help=help_text, **common)
-
-
-def help_of(option: Option) -> str:
-    """Return the help with the default, if the default is a value and the text does not name it."""
-    said = option.default in ((), "", None, 0, -1, (-1, -1)) or "(default:" in option.text
-    return option.text if said else f"{option.text.removesuffix('.')} (default: {option.show(option.default)})."

@@ -27,6 +27,7 @@ _VALUES = {
     "hub_timeout": _DEBUGGER_S,
     "worker_reload_mercy": _MERCY_S,
 }
+_APPLICATIONS = ("application", "wsgi_file", "paste", "mount")
 _SOCKETS = ("socket", "http", "https", "ssl_socket")
 _MODULES = ("app.py", "wsgi.py")  # looked for in this order, and before Django's manage.py
 _SETTINGS = "DJANGO_SETTINGS_MODULE"
@@ -53,10 +54,7 @@ def fill(given: Mapping[str, Sequence[Given]], environ: Mapping[str, str]) -> di
         filled["http"] = [_given("http", f"{HOST}:{environ.get(_PORT) or _free_port()}")]
     for name, text in _VALUES.items():
         filled.setdefault(name, [_given(name, text)])
-    application = filled.get("application")
-    if application and application[-1].texts[-1].endswith(".py"):  # a file, as in `wsgid --dev site.py`
-        filled["wsgi_file"] = [_given("wsgi_file", filled.pop("application")[-1].texts[-1])]
-    elif not filled.keys() & {"application", "wsgi_file"}:
+    if not filled.keys() & set(_APPLICATIONS):
         directory = Path(filled["chdir"][-1].texts[-1] if "chdir" in filled else "")
         filled["application"] = [_given("application", _find(directory))]
         settings_module = _settings_module(directory)

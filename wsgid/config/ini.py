@@ -48,12 +48,14 @@ class Ini:
         references: the keys that are used as %(key).
         warnings: about lines that may not mean what they seem to mean.
         prints: texts that the files want to have printed.
+        complaints: errors that concern one line: the others can still be read.
     """
 
     entries: list[Entry] = field(default_factory=list)
     references: set[str] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
     prints: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -85,6 +87,10 @@ def read(
     return reader.result()
 
 
+class _TooMany(ConfigError):
+    """There is no use in reading on."""
+
+
 class _Reader:
     def __init__(self, environ: Mapping[str, str], keys: Iterable[tuple[str, str]], restarted: bool) -> None:
         self._environ = dict(environ)
@@ -100,9 +106,12 @@ class _Reader:
     def result(self) -> Ini:
         while self._inherited:  # uWSGI reads these after everything else
             entry = self._inherited.pop(0)
-            self.include(self._expanded(entry), entry)
+            self._try_to_act(Entry("include", entry.value, entry.file, entry.line))
         for entry in self._read:
-            self._ini.entries.append(Entry(entry.key, self._expanded(entry), entry.file, entry.line))
+            try:
+                self._ini.entries.append(Entry(entry.key, self._expanded(entry), entry.file, entry.line))
+            except ConfigError as error:
+                self._ini.complaints.append(str(error))
         return self._ini
 
     def include(self, name: str, by: Entry) -> None:
@@ -166,10 +175,18 @@ class _Reader:
                 )
             return self._opened(entry)
         for value in block.values if block else ("",):
-            self._act(
+            self._try_to_act(
                 entry if block is None else Entry(entry.key, entry.value.replace("%(_)", value), entry.file, entry.line)
             )
         return block
+
+    def _try_to_act(self, entry: Entry) -> None:
+        try:
+            self._act(entry)
+        except _TooMany:
+            raise
+        except ConfigError as error:
+            self._ini.complaints.append(str(error))
 
     def _opened(self, entry: Entry) -> _Block:
         argument = self._expanded(entry)
@@ -203,7 +220,7 @@ class _Reader:
         """Process an ordinary line once."""
         self._count += 1
         if self._count > _REPEATS_MAX:
-            raise ConfigError(f"{entry.place}: more than {_REPEATS_MAX} options: a loop is too long")
+            raise _TooMany(f"{entry.place}: more than {_REPEATS_MAX} options: a loop is too long")
         if entry.key in ("ini", "include"):
             self.include(self._expanded(entry), entry)
         elif entry.key == "inherit":
@@ -251,11 +268,13 @@ def _section(text: str, path: str, asked: str) -> Iterator[Entry]:
         ConfigError: the section does not exist, but other sections or keys outside of sections do.
     """
     section, found, others = "", False, False
+    sections: dict[str, None] = {}
     for number, line in enumerate(text.split("\n"), 1):
         line = line.strip(_BLANKS)
         header = re.match(r"\[([^\]]*)\]?", line)
         if header:
             section = header[1]
+            sections[section] = None
             found |= section == asked
             others = True
         elif line and line[0] not in ";#":
@@ -264,7 +283,11 @@ def _section(text: str, path: str, asked: str) -> Iterator[Entry]:
                 yield Entry(key.strip(_BLANKS), value.strip(_BLANKS), path, number)
             others = True
     if others and not found:
-        raise ConfigError(f"{path} has no section [{asked}]: only that one is read")
+        there = f"; it has {', '.join(f'[{name}]' for name in sections)}" if sections else ", and no other section"
+        remedy = (
+            f"write --ini {path}:{next(iter(sections))} for another section" if sections else "begin it with [uwsgi]"
+        )
+        raise ConfigError(f"{path} has no section [{asked}]{there}: {remedy}")
 
 
 def _condition(key: str) -> tuple[bool, str] | None:

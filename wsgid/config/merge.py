@@ -13,14 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from wsgid.config import commandline, dev, sources
+from wsgid.config import commandline, dev, sources, together
+from wsgid.config.foreign import Said
 from wsgid.config.options import Given, Settings, from_dict
-from wsgid.config.sources import Said
 from wsgid.errors import ConfigError
 
 __all__ = ["Configuration", "Settings", "from_dict", "read"]
 
-_APPLICATION = re.compile(r"[\w.]+:[\w.]+(\(\))?")
+_APPLICATION = re.compile(r"[\w.]+:[\w.]+(\(.*\))?")
+_APPLICATIONS = ("application", "wsgi_file", "paste")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +59,28 @@ def read(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = Fals
     """
     line = commandline.parse(argv)
     environment = sources.from_environment(environ)
-    named = _merged([environment.given, line])
+    named = _merged([environment, line])
     file = _file(_values(named), environ, restarted)
-    given = _merged([file.given, environment.given, line])
-    _decide_rivals(given, [line, environment.given, file.given])
+    lowest_first = (file, environment, line)
+    for source in lowest_first:
+        source.given = _based(source.given, lowest_first)
+    given = _merged(lowest_first)
+    _decide_rivals(given, [line.given, environment.given, file.given])
+    words = file.words | line.words
+    given = together.adjusted(given, words)
     if dev.is_wanted(given):
         given = dev.fill(given, environ)
+    complaints = [text for source in lowest_first[::-1] for text in source.complaints]
+    if not any(name in given for name in (*_APPLICATIONS, "mount")):
+        complaints.append(_no_application(line, words))
+    if complaints:
+        raise ConfigError("\n".join(complaints))
     settings = Settings(**_values(given))
-    _require_application(settings, line)
-    return Configuration(settings, given, [*environment.notes, *file.notes], [*environment.warnings, *file.warnings])
+    notes, warnings = (
+        [text for said in (line, environment, file) for text in getattr(said, name)] for name in ("notes", "warnings")
+    )
+    warnings += together.warnings(settings, words, "gevent" in given)
+    return Configuration(settings, given, notes, warnings)
 
 
 def _file(values: Mapping[str, Any], environ: Mapping[str, str], restarted: bool) -> Said:
@@ -76,14 +90,13 @@ def _file(values: Mapping[str, Any], environ: Mapping[str, str], restarted: bool
         raise ConfigError(f"both --ini {files[0]} and --config {toml} are given: put the options into one of them")
     if toml:
         return sources.from_toml(toml)
-    said = sources.from_ini(files, environ, values.get("set_placeholder", ()), restarted) if files else Said()
-    return replace(said, given=_based(said.given, values.get("chdir")))
+    return sources.from_ini(files, environ, values.get("set_placeholder", ()), restarted) if files else Said()
 
 
-def _based(given: Sequence[Given], chdir: str | None) -> list[Given]:
-    """Make relative paths absolute where uWSGI does: some paths in an ini start from the directory of chdir."""
-    own = [value.texts[-1] for value in given if value.option.name == "chdir"]
-    directory = chdir or (own[-1] if own else "")
+def _based(given: Sequence[Given], lowest_first: Sequence[Said]) -> list[Given]:
+    """Make some relative paths absolute: as in uWSGI, they start from the directory of chdir, wherever it is named."""
+    named = [value.texts[-1] for source in lowest_first for value in source.given if value.option.name == "chdir"]
+    directory = os.path.abspath(named[-1]) if named else ""
     return [
         replace(value, texts=tuple(os.path.join(directory, text) for text in value.texts))
         if directory and value.option.after_chdir
@@ -92,25 +105,30 @@ def _based(given: Sequence[Given], chdir: str | None) -> list[Given]:
     ]
 
 
-def _merged(lowest_first: Sequence[Sequence[Given]]) -> dict[str, list[Given]]:
-    """Return the values that count, by the option's name."""
+def _merged(lowest_first: Sequence[Said]) -> dict[str, list[Given]]:
+    """Return the values that count, by the option's name. An invalid value becomes a complaint of its source, even if
+    another value counts."""
     merged: dict[str, list[Given]] = {}
     for source in lowest_first:
         own: dict[str, list[Given]] = {}
-        for value in source:
-            _require_value(value)
+        for value in _valid(source):
             own[value.option.name] = [*own.get(value.option.name, []), value] if value.option.repeatable else [value]
         for name, given in own.items():
             merged[name] = [*merged.get(name, []), *given] if given[0].option.adds else given
     return merged
 
 
-def _require_value(given: Given) -> None:
-    """Raise an error for an invalid value, even if another value counts."""
-    try:
-        given.value()
-    except ConfigError as error:
-        raise ConfigError(f"{error}{_swallowed(given)}") from error
+def _valid(source: Said) -> list[Given]:
+    """Return the valid values of a source, and take the others out of it."""
+    valid: list[Given] = []
+    for given in source.given:
+        try:
+            given.value()
+            valid.append(given)
+        except ConfigError as error:
+            source.complaints.append(f"{error}{_swallowed(given)}")
+    source.given = valid
+    return valid
 
 
 def _values(merged: Mapping[str, Sequence[Given]]) -> dict[str, Any]:
@@ -123,27 +141,23 @@ def _values(merged: Mapping[str, Sequence[Given]]) -> dict[str, Any]:
 
 
 def _decide_rivals(merged: dict[str, list[Given]], highest_first: Sequence[Sequence[Given]]) -> None:
-    """Decide between the application's module and its file: the higher source wins.
-
-    Raises:
-        ConfigError: one source names both.
-    """
+    """Decide between the application's module, its file, and paste.deploy: the higher source wins. If one source names
+    both module and file, the importer tries them in this order, as uWSGI does."""
     for source in highest_first:
-        named = {value.option.name: value for value in source if value.option.name in ("application", "wsgi_file")}
-        if len(named) == 2:
-            module, file = (named[name].texts[0] for name in ("application", "wsgi_file"))
-            raise ConfigError(f"both {module!r} and --wsgi-file {file!r} name an application: leave one of them out")
+        named = {value.option.name for value in source if value.option.name in _APPLICATIONS}
         if named:
-            merged.pop("wsgi_file" if "application" in named else "application", None)
+            for name in _APPLICATIONS:
+                if name not in named:
+                    merged.pop(name, None)
             return
 
 
-def _require_application(settings: Settings, line: Sequence[Given]) -> None:
-    if settings.application or settings.wsgi_file:
-        return
-    raise ConfigError(
+def _no_application(line: Said, words: Mapping[str, str]) -> str:
+    vhost = "vhost" in words or "vhost-host" in words
+    return (
         "no application is named: add MODULE:CALLABLE, such as app:application, or --wsgi-file PATH"
-        + "".join(map(_swallowed, line))
+        + "; in uWSGI nginx names it (UWSGI_SCRIPT, UWSGI_MODULE): start a wsgid for each application" * vhost
+        + "".join(map(_swallowed, line.given))
     )
 
 

@@ -76,6 +76,41 @@ class Settings:
         G.APPLICATION,
         uwsgi=("wsgi-file", "file"),
         flags=("--file",),
+        common=True,
+    )
+    mount: tuple[tuple[str, str], ...] = option(
+        (),
+        values.MOUNT,
+        "/PREFIX=APP",
+        "Serve this application for paths with this prefix; MODULE:CALLABLE or a Python file. May be repeated. Other "
+        "paths go to the first application.",
+        G.APPLICATION,
+        uwsgi=("mount",),
+    )
+    manage_script_name: bool = option(
+        False,
+        values.FLAG,
+        "",
+        "Give an application of --mount its prefix in SCRIPT_NAME, and the rest of the path in PATH_INFO.",
+        G.APPLICATION,
+        uwsgi=("manage-script-name",),
+    )
+    paste: str = option(
+        "",
+        values.TEXT,
+        "URI",
+        "Load the application with paste.deploy, from a file such as config:/srv/site/production.ini.",
+        G.APPLICATION,
+        uwsgi=("paste", "ini-paste", "ini-paste-logged"),
+        formats={"ini-paste": "config:{}", "ini-paste-logged": "config:{}"},
+    )
+    paste_logger: bool = option(
+        False,
+        values.FLAG,
+        "",
+        "Let the file of --paste configure Python's logging, too.",
+        G.APPLICATION,
+        uwsgi=("paste-logger",),
     )
     callable: str = option(
         "",
@@ -110,7 +145,7 @@ class Settings:
         "DIR",
         "Put this directory in front of sys.path. A pattern stands for all directories that match. May be repeated.",
         G.APPLICATION,
-        uwsgi=("pythonpath", "pp", "early-pythonpath"),
+        uwsgi=("pythonpath", "python-path", "pp", "early-pythonpath"),
         flags=("--pp",),
         after_chdir=True,
     )
@@ -150,6 +185,15 @@ class Settings:
         G.APPLICATION,
         uwsgi=("pyargv",),
     )
+    optimize: int = option(
+        0,
+        values.OPTIMIZE,
+        "0, 1 or 2",
+        "Run the application without assert (1), and without docstrings (2), as python -O and -OO do.",
+        G.APPLICATION,
+        uwsgi=("optimize",),
+        flags=("-O",),
+    )
     lazy_apps: bool = option(
         False,
         values.FLAG,
@@ -166,8 +210,9 @@ class Settings:
         (),
         values.TEXT,
         "FILE[:SECTION]",
-        "Read options from this ini file of uWSGI. May be repeated. A first argument that ends in .ini needs no --ini.",
+        "Read options from this ini file of uWSGI. May be repeated. An argument that ends in .ini needs no --ini.",
         G.SOURCES,
+        flags=("--include",),
         common=True,
     )
     config: str = option("", values.TEXT, "FILE", "Read options from this TOML file.", G.SOURCES, common=True)
@@ -208,6 +253,15 @@ class Settings:
         flags=("-s", "--uwsgi-socket"),
         common=True,
     )
+    socket_protocol: str = option(
+        "uwsgi",
+        values.PROTOCOL,
+        "NAME",
+        "What --socket speaks: uwsgi or http.",
+        G.SOCKETS,
+        uwsgi=("protocol", "socket-protocol"),
+        flags=("--protocol",),
+    )
     chmod_socket: int | None = option(
         None,
         values.MODE,
@@ -220,7 +274,12 @@ class Settings:
         common=True,
     )
     chown_socket: tuple[int, int] = option(
-        (-1, -1), values.OWNER, "USER:GROUP", "The owner of the socket file.", G.SOCKETS, uwsgi=("chown-socket",)
+        (-1, -1),
+        values.OWNER,
+        "USER:GROUP",
+        "The owner of the socket file (default: --uid and --gid).",
+        G.SOCKETS,
+        uwsgi=("chown-socket",),
     )
     listen: int = option(
         0,
@@ -253,11 +312,14 @@ class Settings:
         common=True,
     )
     http_keepalive: float = option(
-        65.0,
-        values.SECONDS,
+        values.KEPT_S,
+        values.KEEPALIVE,
         "SECONDS",
-        "How long a connection without a request stays open. Choose a longer time than the load balancer does.",
+        "How long a connection without a request stays open. Choose a longer time than the load balancer does. As in "
+        "uWSGI, 1 means on, with the default time, and 0 closes each connection after its request.",
         G.HTTP,
+        uwsgi=("http-keepalive",),
+        bare="on",
     )
     http_keepalive_requests: int = option(1000, values.COUNT, "N", "How many requests one connection may send.", G.HTTP)
     http_idle: int = option(
@@ -312,7 +374,15 @@ class Settings:
         "Connections of --http and --https must begin with a PROXY header (version 1 or 2), from a peer that "
         "--forwarded-allow-ips names.",
         G.HTTP,
-        uwsgi=("enable-proxy-protocol",),
+    )
+    http_enable_proxy_protocol: bool = option(
+        False,
+        values.FLAG,
+        "",
+        "Connections of --http and --https may begin with a PROXY header, from any peer, as in uWSGI. Connections "
+        "without a header are served, too. Use --proxy-protocol where clients can reach the socket.",
+        G.HTTP,
+        uwsgi=("http-enable-proxy-protocol", "enable-proxy-protocol"),
     )
     forwarded_allow_ips: str = option(
         "127.0.0.1,::1,unix",
@@ -340,6 +410,88 @@ class Settings:
         "May be repeated.",
         G.HTTP,
         uwsgi=("static-map",),
+    )
+    check_static: tuple[str, ...] = option(
+        (),
+        values.TEXT,
+        "DIR",
+        "Send files from this directory wherever it has one for the path. May be repeated.",
+        G.HTTP,
+        uwsgi=("check-static", "static-check"),
+    )
+    static_index: tuple[str, ...] = option(
+        (),
+        values.TEXT,
+        "NAME",
+        "Send this file for a directory of --static-map or --check-static, such as index.html. May be repeated.",
+        G.HTTP,
+        uwsgi=("static-index",),
+    )
+    static_skip_ext: tuple[str, ...] = option(
+        (),
+        values.TEXT,
+        "ENDING",
+        "Send no files for paths with this ending, such as .php. May be repeated.",
+        G.HTTP,
+        uwsgi=("static-skip-ext",),
+    )
+    static_expires: tuple[tuple[str, str, int, bool], ...] = option(
+        (),
+        values.EXPIRES,
+        "'REGEXP SECONDS'",
+        "How long clients may keep a file whose path on the disk matches. path: before REGEXP compares the path of the "
+        "request instead, uri: the request's URI, and type:TYPE=SECONDS the type. May be repeated.",
+        G.HTTP,
+        uwsgi=(
+            "static-expires",
+            "static-expires-mtime",
+            "static-expires-type",
+            "static-expires-type-mtime",
+            "static-expires-path-info",
+            "static-expires-path-info-mtime",
+            "static-expires-uri",
+            "static-expires-uri-mtime",
+        ),
+        formats={
+            "static-expires-mtime": "file-mtime:{}",
+            "static-expires-type": "type:{}",
+            "static-expires-type-mtime": "type-mtime:{}",
+            "static-expires-path-info": "path:{}",
+            "static-expires-path-info-mtime": "path-mtime:{}",
+            "static-expires-uri": "uri:{}",
+            "static-expires-uri-mtime": "uri-mtime:{}",
+        },
+    )
+    static_gzip: tuple[str, ...] = option(
+        (),
+        values.PATTERN,
+        "REGEXP",
+        "Send FILE.br or FILE.gz, if there is one, instead of a FILE whose path on the disk matches. dir:DIR stands "
+        "for a directory, ext:ENDING for an ending. May be repeated.",
+        G.HTTP,
+        uwsgi=("static-gzip", "static-gzip-dir", "static-gzip-prefix", "static-gzip-ext", "static-gzip-suffix"),
+        formats={
+            "static-gzip-dir": "dir:{}",
+            "static-gzip-prefix": "dir:{}",
+            "static-gzip-ext": "ext:{}",
+            "static-gzip-suffix": "ext:{}",
+        },
+    )
+    static_gzip_all: bool = option(
+        False,
+        values.FLAG,
+        "",
+        "Send FILE.br or FILE.gz, if there is one, instead of any FILE.",
+        G.HTTP,
+        uwsgi=("static-gzip-all",),
+    )
+    mimefile: tuple[str, ...] = option(
+        (),
+        values.PATH,
+        "PATH",
+        "Read types of files from here, as from /etc/mime.types. May be repeated.",
+        G.HTTP,
+        uwsgi=("mimefile", "mime-file"),
     )
     static_safe: tuple[str, ...] = option(
         (),
@@ -398,6 +550,14 @@ class Settings:
         "After --uid, allow programs that the application starts to gain privileges by their set-user-ID bit. "
         "sudo and some sendmails need this.",
         G.WORKERS,
+    )
+    max_fd: int = option(
+        0,
+        values.LIMIT,
+        "N",
+        "How many files each process may have open (default: as many as wsgid itself may).",
+        G.WORKERS,
+        uwsgi=("max-fd",),
     )
     umask: int = option(-1, values.MODE, "MODE", "The umask of all processes.", G.WORKERS, uwsgi=("umask",))
     pidfile: str = option(
@@ -749,6 +909,17 @@ class Settings:
     )
 
     @property
+    def application_name(self) -> str:
+        """The application as the operator has named it."""
+        mounted = self.mount[0][1] if self.mount else ""
+        return self.application or self.wsgi_file or self.paste or mounted
+
+    @property
+    def socket_owner(self) -> tuple[int, int]:
+        """User and group of socket files: --chown-socket, else --uid and --gid, as in uWSGI. -1 leaves one as it is."""
+        return self.chown_socket if self.chown_socket != (-1, -1) else (self.uid, self.gid)
+
+    @property
     def hub_timeout_s(self) -> float:
         """How long code may hold the event loop: --hub-timeout, else --harakiri, else 30 s."""
         return self.hub_timeout or self.harakiri or 30.0
@@ -863,6 +1034,19 @@ def by_key() -> Mapping[str, Option]:
     """Return all spellings in files: wsgid's own, with - or _, and uWSGI's."""
     found = {spelling: declaration for declaration in declared() for spelling in (declaration.name, declaration.key)}
     return found | {spelling: declaration for declaration in declared() for spelling in declaration.uwsgi}
+
+
+def also_given(option: Option, name: str, origin: str) -> list[Given]:
+    """Return the other options that one of uWSGI's names stands for.
+
+    Args:
+        option: the option of the name.
+        name: as it is written.
+        origin: the place.
+    """
+    if option.name != "paste" or not name.endswith("-logged"):
+        return []
+    return [Given(by_key()["paste_logger"], ("true",), name, origin)]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -4,51 +4,30 @@ Rules
 * An unknown name is an error with the place and the most similar name. The environment is different, because other
   programs write there (Kubernetes makes WSGID_PORT for a service called wsgid): a name that resembles no option is only
   a warning.
-* All errors of a source are reported at once, one line each: a new uwsgi.ini often has several.
+* The errors of a source are gathered in Said.complaints: a new uwsgi.ini often has several, and merge.py reports all.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from wsgid.config import ini, uwsgi_options, values
+from wsgid.config import foreign, ini, values
+from wsgid.config.foreign import Said
 from wsgid.config.ini import Entry, Ini
-from wsgid.config.options import Given, Option, by_key, declared, nearest
-from wsgid.config.uwsgi_options import Verdict
+from wsgid.config.options import Given, Option, also_given, by_key, declared, nearest
 from wsgid.errors import ConfigError
 
 _OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER", "WSGID_DEV_PORT")  # compiled.py, supervisor/upgrade.py, dev.py
 _OF_KUBERNETES = re.compile("WSGID_(.*_)?(PORT|SERVICE)(_.*)?")  # for a service called wsgid or wsgid-x
+_WITH_VARIABLES = ("log_format", "log_date")  # their values have variables of their own
 _COMMAND_LINE_ONLY = ("check", "ini", "config", "set_placeholder")
-_FALSE = ("false", "off", "no", "0")
 
 
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class Said:
-    """The contents of one source.
-
-    Args:
-        given: the option values.
-        notes: for --check, about options that have no effect.
-        warnings: about options that may not mean what they seem to mean.
-    """
-
-    given: list[Given] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-
 def _take_each(items: Iterable[T], take: Callable[[T], Given | None], said: Said) -> Said:
-    """Add the option values of all items to `said`.
-
-    Raises:
-        ConfigError: with the errors of all items.
-    """
-    complaints: list[str] = []
+    """Add the option values of all items, and their errors, to `said`."""
     for item in items:
         try:
             given = take(item)
@@ -56,9 +35,7 @@ def _take_each(items: Iterable[T], take: Callable[[T], Given | None], said: Said
                 given.value()  # an invalid value is an error, even if another value counts
                 said.given.append(given)
         except ConfigError as error:
-            complaints.append(str(error))
-    if complaints:
-        raise ConfigError("\n".join(complaints))
+            said.complaints.append(str(error))
     return said
 
 
@@ -70,8 +47,7 @@ def from_environment(environ: Mapping[str, str]) -> Said:
 
     The values of a repeatable option are separated by line breaks or, if there is no line break, by semicolons.
 
-    Raises:
-        ConfigError: a name resembles an option's name, or two names mean the same option.
+    A name that resembles an option's name, and two names for the same option, are errors.
     """
     said = Said()
     known = {"WSGID_" + key.upper().replace("-", "_"): option for key, option in by_key().items()}
@@ -166,16 +142,26 @@ def from_ini(
         if key in by_key():
             raise ConfigError(f"--set-placeholder {key}={value} names an option: write {by_key()[key].flag} {value}")
     read = ini.read(files, environ, keys, restarted)
-    said = Said(warnings=list(read.warnings), notes=list(read.prints))
+    said = Said(warnings=list(read.warnings), notes=list(read.prints), complaints=list(read.complaints))
+    strict = any(entry.key == "strict" and entry.value.lower() not in foreign.FALSE for entry in read.entries)
 
     def take(entry: Entry) -> Given | None:
         option = _option(entry, read)
         if option is not None:
-            return _from_entry(option, entry, said)
-        _take_foreign(entry, read, said)
+            if entry.key in option.uwsgi:
+                said.words[entry.key] = entry.value
+            return _from_entry(option, entry, read, said)
+        _take_foreign(entry, read, strict, said)
         return None
 
-    return _take_each(read.entries, take, said)
+    _take_each(read.entries, take, said)
+    said.given += [
+        given
+        for entry in read.entries
+        if (option := by_key().get(entry.key))
+        for given in also_given(option, entry.key, entry.place)
+    ]
+    return said
 
 
 def _option(entry: Entry, read: Ini) -> Option | None:
@@ -186,8 +172,9 @@ def _option(entry: Entry, read: Ini) -> Option | None:
     return option if entry.key in option.uwsgi or entry.key not in read.references else None
 
 
-def _from_entry(option: Option, entry: Entry, said: Said) -> Given:
+def _from_entry(option: Option, entry: Entry, read: Ini, said: Said) -> Given:
     text = entry.value
+    undefined = "" if option.name in _WITH_VARIABLES else _undefined(entry, read)
     if not text or (option.bare is not None and text.lower() in ("true", "1")):
         text = option.bare if option.bare is not None else "true" if option.kind is values.FLAG else ""
     stripped = re.sub(r"\s+[;#].*", "", text) if option.kind.is_number else text
@@ -204,24 +191,33 @@ def _from_entry(option: Option, entry: Entry, said: Said) -> Given:
     shown = f"{entry.place}: {entry.key} = {entry.value!r}"
     if not stripped and option.kind is not values.FLAG:
         raise ConfigError(f"{shown} cannot be used: a value is missing")
-    return Given(option, (option.formats.get(entry.key, "{}").format(stripped),), shown, entry.place)
+    given = Given(option, (option.formats.get(entry.key, "{}").format(stripped),), shown, entry.place)
+    try:
+        given.value()
+    except ConfigError as error:
+        raise ConfigError(f"{error}{undefined and '; ' + undefined}") from error
+    if undefined:
+        said.warnings.append(f"{entry.place}: {entry.key}: {undefined}")
+    return given
 
 
-def _take_foreign(entry: Entry, read: Ini, said: Said) -> None:
+def _undefined(entry: Entry, read: Ini) -> str:
+    """Return a sentence about a variable that has stayed in a value; empty if there is none."""
+    for name in re.findall(r"%\(([\w.-]+)\)", entry.value):
+        return f"%({name}) stays as it is, because no line sets {name}: add a line {name} = ..."
+    for name in re.findall(r"\$\((\w+)\)", entry.value):
+        return f"$({name}) stays as it is, because the environment has no {name}: set it, or write $({name}:-default)"
+    return ""
+
+
+def _take_foreign(entry: Entry, read: Ini, strict: bool, said: Said) -> None:
     """Handle a key that is no option: an option of uWSGI, a placeholder, or a mistake."""
     is_used = entry.key in read.references
-    row = uwsgi_options.find(entry.key, entry.value, is_used)
-    if row is None:
-        if not is_used:
-            raise ConfigError(
-                f"{entry.place}: unknown option {entry.key!r}"
-                f"{nearest(entry.key, [*(key for key in by_key() if '_' not in key), *uwsgi_options.names()])}"
-                f" (a key of your own would be used somewhere, as %({entry.key}))"
-            )
-    elif row.verdict is Verdict.NEEDLESS:
-        said.notes.append(f"{entry.place}: {entry.key}: {row.text}")
-    elif entry.value.lower() in _FALSE:
-        said.notes.append(f"{entry.place}: {entry.key} is off, as it is here")
-    else:
-        shown = f" = {entry.value}" if entry.value else ""
-        raise ConfigError(f"{entry.place}: {entry.key}{shown}: wsgid does not have this: {row.text}")
+    if foreign.take(said, f"{entry.place}: ", entry.key, entry.value, is_used) or is_used:
+        return
+    guess = foreign.similar(entry.key)
+    if strict:
+        raise ConfigError(f"{entry.place}: unknown option {entry.key!r}{guess} (the file has strict)")
+    said.warnings.append(
+        f"{entry.place}: {entry.key} is no option, of uWSGI neither, and has no effect{guess or ': remove the line'}"
+    )

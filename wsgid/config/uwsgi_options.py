@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from fnmatch import fnmatchcase
 
+from wsgid.config import uwsgi_words
+
 
 class Verdict(Enum):
     """What happens to an option of uWSGI that wsgid does not have."""
@@ -38,7 +40,9 @@ _STATIC = "let nginx serve files: location /static/ { alias DIRECTORY/; }"
 _SIDE = "start it as a service of its own: a systemd unit, or a container"
 _JOBS = "use a task queue such as Celery, or a systemd timer"
 _SANDBOX = "use the systemd unit for it (systemd.exec(5), systemd.resource-control(5))"
-_HOOKS = "use ExecStartPre= or ExecStopPost= of the systemd unit, or --import for Python code"
+_HOOKS = (
+    "use ExecStartPre= or ExecStopPost= of the systemd unit, the entrypoint of a container, or --import for Python code"
+)
 _ROUTES = "let nginx decide: location, rewrite, add_header"
 _NO_API = "wsgid has no uwsgi module; use Redis or the database"
 _OTHER_LOADERS = "name a WSGI callable: module = MODULE:CALLABLE"
@@ -59,7 +63,7 @@ TABLE: tuple[Row, ...] = (
         N,
         "the workers share the sockets without a lock",
     ),
-    Row("strict", N, "an unknown option always is an error"),
+    Row("strict", N, "an unknown option is an error now; without strict a file gets a warning"),
     Row("gevent-early-monkey-patch gevent-monkey-patch", N, "gevent patches before the application is imported"),
     Row("gevent-wait-for-hub", N, "a worker that leaves waits for what its requests have left behind"),
     Row("plugin plugins need-plugin need-plugins plugin-dir plugins-dir autoload", N, "Python and gevent are built in"),
@@ -122,8 +126,6 @@ TABLE: tuple[Row, ...] = (
     Row("reaper", N, "the master always reaps"),
     Row("master-as-root", N, "the master keeps its privileges; only the application runs as --uid"),
     Row("drop-after-init drop-after-apps no-initgroups", N, "the application is imported as --uid already"),
-    Row("protocol socket-protocol", N, "what socket names always speaks uwsgi", when="uwsgi"),
-    Row("protocol socket-protocol", R, "wsgid speaks uwsgi (socket) and HTTP (http): name the right one"),
     Row("wsgi-disable-file-wrapper", N, "wsgi.file_wrapper costs nothing where it is not used"),
     Row(
         "wsgi-strict wsgi-accept-buffer wsgi-accept-buffers wsgi-env-behaviour wsgi-env-behavior reload-os-env "
@@ -138,11 +140,6 @@ TABLE: tuple[Row, ...] = (
     ),
     Row("skip-atexit skip-atexit-teardown", N, "a worker runs what is registered with atexit, within its mercy time"),
     Row("catch-exceptions", N, "a traceback goes to the log, never to the visitor"),
-    Row(
-        "manage-script-name ignore-script-name",
-        N,
-        "nginx sets SCRIPT_NAME: uwsgi_param SCRIPT_NAME /x; uwsgi_modifier1 30;",
-    ),
     Row(
         "honour-range skip-zero safe-fd fd-safe heartbeat notify-socket check-interval pcre-jit profiler "
         "backtrace-depth no-fd-passing disable-async-warn-on-queue-full",
@@ -160,10 +157,32 @@ TABLE: tuple[Row, ...] = (
         "--socket-timeout is for writing too",
     ),
     Row("stats-min stats-minified stats-no-cores stats-no-metrics", N, "the statistics are always complete"),
-    Row("memory-report-* ksm never-swap mem-collector-freq clock forkbomb-delay", N, "the kernel needs no help here"),
+    Row("ksm never-swap mem-collector-freq clock forkbomb-delay", N, "the kernel needs no help here"),
     Row("websocket* websockets*", N, "these belong to uWSGI's own websockets"),
-    Row("max-apps no-default-app", N, "there is one application"),
+    Row("max-apps", N, "nothing limits the number of applications"),
+    Row("vhost vhost-host", N, "the application serves all hosts"),
+    Row("no-default-app", R, "a path that no mount has goes to the first application: let nginx answer it"),
+    Row("ignore-script-name", N, "an application of mount finds its prefix in SCRIPT_NAME with manage-script-name"),
+    Row(
+        "touch-logrotate log-maxsize log-backupname",
+        N,
+        "the log is not rotated: let logrotate(8) do it, and touch-logreopen or USR1 reopen the log",
+    ),
+    Row("reload-on-as evil-reload-on-as", N, "the address space says little of memory: use reload-on-rss"),
+    Row(
+        "mule-reload-mercy mule-harakiri mule-msg* spooler-* touch-mules-reload touch-spoolers-reload",
+        N,
+        "it only tunes mules and the spooler",
+    ),
+    Row("locks signal-bufsize signals-bufsize rpc-max use-abort", N, "it only tunes what wsgid does not have"),
+    Row("unsubscribe-on-graceful-reload", N, "it only tunes subscriptions"),
+    Row("log-filter log-drain", N, "the log has all lines"),
     Row("show-config", N, "--check shows it"),
+    Row("notfound-log", N, "the log always has it"),
+    Row("binary-path", N, "wsgid finds itself"),
+    Row("py-auto-reload-ignore", N, "py-autoreload looks at the modules of the application"),
+    Row("allowed-modifiers", N, "wsgid takes only modifiers of WSGI"),
+    Row("shutdown-sockets rsyslog-packet-size rsyslog-split-messages", N, "nothing to do here"),
     Row("start-time", N, "a variable that nothing uses"),
     Row("add-header", N, "the connection to nginx is always closed", when="connection: *close"),
     # HTTP.
@@ -174,7 +193,7 @@ TABLE: tuple[Row, ...] = (
         "http-timeout http-auto-chunked http-auto-gzip http-raw-body http-websockets http-chunked-* http-use-* "
         "http-gracetime http-quiet http-cheap http-stats* http-processes http-workers http-modifier* http-uid http-gid "
         "http-resubscribe http-buffer-size http-server-name-* http-headers-timeout http-connect-timeout http-manage-* "
-        "http-client-* http-events http-max-retries http-enable-* http-parachute http-harakiri https-modifier* "
+        "http-events http-max-retries http-parachute http-harakiri "
         "https-export-cert https-session-context",
         N,
         _ROUTER,
@@ -187,30 +206,21 @@ TABLE: tuple[Row, ...] = (
     ),
     Row("abstract-socket", R, "write socket = @NAME"),
     Row("freebind", R, "use a systemd socket unit with FreeBind="),
-    Row(
-        "static-index static-expires* static-gzip* static-skip-ext static-cache-paths* static-map2 check-static "
-        "check-static-docroot file-serve-mode fileserve-mode mime-file mimefile",
-        R,
-        _STATIC,
-    ),
+    Row("static-cache-paths*", N, "the kernel keeps what is looked up often"),
+    Row("static-map2", R, "write static-map = /PREFIX=DIRECTORY/PREFIX"),
+    Row("check-static-docroot", R, "name the directory: static-map = /=DIRECTORY"),
+    Row("file-serve-mode fileserve-mode", R, _STATIC),
     Row(
         "add-header rem-header del-header pull-header collect-header response-header-collect response-headers-limit",
         R,
         "let nginx do it: add_header NAME VALUE always;",
     ),
     Row("route* final-route* error-route* response-route* error-page-*", R, _ROUTES),
-    Row(
-        "mount",
-        R,
-        "one wsgid serves one application: start one for each, and in nginx location /x { include "
-        "uwsgi_params; uwsgi_param SCRIPT_NAME /x; uwsgi_modifier1 30; uwsgi_pass ...; }",
-    ),
-    Row("vhost vhost-host dynamic-apps", R, "one wsgid serves one application: start one for each server_name"),
     Row("limit-post", R, "use client_max_body_size in nginx"),
     # Other processes, jobs and shared state.
     Row("emperor* vassal* early-emperor", R, "use a systemd template unit, wsgid@.service, with a file for each site"),
     Row(
-        "zerg* zeus subscribe* subscription* start-unsubscribed unsubscribe-* fastrouter* rawrouter* sslrouter* "
+        "zerg* zeus subscribe* subscription* start-unsubscribed fastrouter* rawrouter* sslrouter* "
         "forkptyrouter* tuntap* auto-weight weight",
         R,
         "use an upstream block of nginx, and USR2 for upgrades",
@@ -221,15 +231,10 @@ TABLE: tuple[Row, ...] = (
         _SIDE,
     ),
     Row("cron* unique-cron* legion-cron timer rbtimer signal-timer signal-rbtimer", R, _JOBS),
-    Row("spooler* mule mules mule-* farm touch-mules-reload touch-spoolers-reload", R, _JOBS),
+    Row("spooler mule mules farm", R, _JOBS),
     Row("legion*", R, "use keepalived, or what your orchestrator has for it"),
-    Row(
-        "cache* add-cache-item load-file-in-cache* check-cache queue* sharedarea py-sharedarea locks rpc-max signal "
-        "signal-bufsize signals-bufsize",
-        R,
-        _NO_API,
-    ),
-    Row("snmp* carbon* metric* enable-metrics stats-push* statsd*", R, "use --metrics, in Prometheus's format"),
+    Row("cache* add-cache-item load-file-in-cache* check-cache queue* sharedarea py-sharedarea signal", R, _NO_API),
+    Row("snmp* carbon* metric* enable-metrics stats-push*", R, "use --metrics, in Prometheus's format"),
     Row(
         "alarm* *-alarm log-alarm lq-alarm not-log-alarm not-alarm-log",
         R,
@@ -249,19 +254,12 @@ TABLE: tuple[Row, ...] = (
         "use a systemd path unit; touch-reload reloads",
     ),
     Row(
-        "touch-logrotate log-maxsize log-backupname",
+        "limit-as limit-nproc",
         R,
-        "let logrotate(8) do it, and touch-logreopen or USR1 reopen the log",
+        "use LimitAS= or LimitNPROC= of the systemd unit, or ulimit; reload-on-rss replaces workers that have grown",
     ),
     Row(
-        "limit-as limit-nproc max-fd",
-        R,
-        "use LimitAS=, LimitNPROC= or LimitNOFILE= of the systemd unit, or ulimit; "
-        "reload-on-rss replaces workers that have grown",
-    ),
-    Row("reload-on-as evil-reload-on-as reload-on-uss reload-on-pss", R, "use reload-on-rss or evil-reload-on-rss"),
-    Row(
-        "reload-on-exception* reload-on-fd brutal-reload-on-fd die-on-idle die-on-no-workers use-abort",
+        "reload-on-exception* reload-on-fd brutal-reload-on-fd die-on-idle die-on-no-workers",
         R,
         "workers are replaced by max-requests, max-worker-lifetime or reload-on-rss",
     ),
@@ -274,18 +272,14 @@ TABLE: tuple[Row, ...] = (
     ),
     Row("chdir2 force-cwd", R, "use chdir"),
     Row("envdir early-envdir ienv unenv", R, "use Environment= or EnvironmentFile= of the systemd unit, or env"),
-    Row("optimize no-site", R, "set PYTHONOPTIMIZE or PYTHONNOUSERSITE in wsgid's environment"),
+    Row("no-site", R, "set PYTHONNOUSERSITE in wsgid's environment"),
     # The log.
-    Row(
-        "log-route log-req-route log-filter log-drain log-encoder log-req-encoder worker-log* log-socket",
-        R,
-        _LOG_ROUTES,
-    ),
+    Row("log-route log-req-route log-encoder log-req-encoder log-socket", R, _LOG_ROUTES),
     Row("log-syslog", R, "write logger = syslog:TAG"),
     Row("log-prefix", R, "write log-date = FORMAT"),
     # Other ways to load an application, or a configuration.
     Row(
-        "paste paste-logger paste-name ini-paste ini-paste-logged pecan web3 pump wsgi-lite eval test python-raw "
+        "paste-name pecan web3 pump wsgi-lite eval test python-raw "
         "worker-exec worker-exec2 python-worker-override pymodule-alias post-pymodule-alias early-pyimport "
         "early-python-import early-python lua* perl* psgi* rack* rails* php* cgi*",
         R,
@@ -303,8 +297,19 @@ TABLE: tuple[Row, ...] = (
         R,
         "write the resulting options",
     ),
+    Row(
+        "if-* ifdir ifenv ifexists for for-* endif end-if endfor end-for inherit print print-sym print-symbol iprint",
+        R,
+        "it belongs into an ini file, which --ini names",
+    ),
+    Row(
+        "tornado stackless fiber coroae goroutines", R, "the workers are gevent's: use gevent = 1000 and leave this out"
+    ),
     Row("stop reload pause suspend resume signal-* connect-and-read extract exit get dump-options", R, _COMMAND),
 )
+
+# What uWSGI has and the table does not name.
+OTHERS = Row("*", R, "it belongs to a part of uWSGI that is not for Python, or only lists things: leave it out")
 
 
 def find(name: str, value: str, is_placeholder: bool = False) -> Row | None:
@@ -315,13 +320,13 @@ def find(name: str, value: str, is_placeholder: bool = False) -> Row | None:
         value: of the option; empty if it has none.
         is_placeholder: whether something refers to it as %(name). Then a row counts only if it has this very name.
     """
-    whole = is_placeholder or "_" in name  # no pattern matches names with underscores
+    whole = is_placeholder or uwsgi_words.arity(name) is None  # patterns stand for uWSGI's own names
     for row in TABLE:
         patterns = row.patterns.split()
         fits = name in patterns if whole else any(fnmatchcase(name, pattern) for pattern in patterns)
         if fits and re.fullmatch(row.when, value.strip(), re.IGNORECASE | re.DOTALL):
             return row
-    return None
+    return None if is_placeholder or uwsgi_words.arity(name) is None else OTHERS
 
 
 def names() -> list[str]:

@@ -20,6 +20,7 @@ from wsgid.log import destination, request_format
 from wsgid.protocol.forwarded import Trusted, parse_headers
 
 _TRUE, _FALSE = ("true", "on", "yes"), ("false", "off", "no")
+BOOLEANS = (*_TRUE, *_FALSE, "1", "0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,23 @@ def _seconds_or_none(text: str) -> float:
         return _seconds(text)
     except ValueError:
         raise ValueError("seconds, such as 30 or 0.5, or 0 for none") from None
+
+
+KEPT_S = 65.0  # longer than the usual 60 s of load balancers
+
+
+def _keepalive(text: str) -> float:
+    """uWSGI's http-keepalive is a switch (uwsgi_opt_set_int); a number above 1 is the time."""
+    if text.lower() in BOOLEANS:
+        return KEPT_S if _flag(text) else 0.0
+    try:
+        return _seconds(text)
+    except ValueError:
+        raise ValueError("seconds above 1, such as 65, or 1 for on, or 0 for off") from None
+
+
+def _show_keepalive(value: float) -> str:
+    return "1.0" if value == 1 else _show_seconds(value)
 
 
 def _show_seconds(value: float) -> str:
@@ -160,6 +178,63 @@ def _static_map(text: str) -> tuple[str, str]:
     return prefix, directory
 
 
+def _pattern(text: str) -> str:
+    kind, _, rest = text.partition(":")
+    if kind == "dir" and rest:
+        text = f"^{re.escape(rest)}"
+    elif kind == "ext" and rest:
+        text = f"{re.escape(rest)}$"
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"a regular expression of Python: {error}") from None
+    return text
+
+
+_EXPIRES = re.compile(
+    r"((?P<subject>file|type|path|uri)(?P<mtime>-mtime)?:)?(?P<pattern>.+?)[ =]\s*(?P<seconds>[0-9]{1,9})"
+)
+
+
+def _expires(text: str) -> tuple[str, str, int, bool]:
+    match = _EXPIRES.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("'REGEXP SECONDS', such as '/static/.* 86400', or type:TYPE=SECONDS")
+    subject = match["subject"] or "file"
+    pattern = match["pattern"] if subject == "type" else _pattern(match["pattern"])
+    return subject, pattern, int(match["seconds"]), match["mtime"] is not None
+
+
+def _show_expires(value: tuple[str, str, int, bool]) -> str:
+    subject, pattern, after_s, from_mtime = value
+    return f"{subject}{'-mtime' * from_mtime}:{pattern} {after_s}"
+
+
+def _mount(text: str) -> tuple[str, str]:
+    prefix, _, application = text.partition("=")
+    if (prefix.rstrip("/") and not prefix.startswith("/")) or not application:
+        raise ValueError("a prefix and an application, such as /shop=shop.wsgi:application or /=site.py")
+    return prefix.rstrip("/"), application
+
+
+def _show_mount(value: tuple[str, str]) -> str:
+    return f"{value[0] or '/'}={value[1]}"
+
+
+def _optimize(text: str) -> int:
+    if text not in ("0", "1", "2"):
+        raise ValueError("0, 1 or 2")
+    return int(text)
+
+
+def _protocol(text: str) -> str:
+    if text.lower() in ("http", "http11"):
+        return "http"
+    if text.lower() != "uwsgi":
+        raise ValueError("uwsgi or http: wsgid speaks no other protocol")
+    return "uwsgi"
+
+
 def _tls_socket(text: str) -> tuple[str, ...]:
     """Return address, certificate, key and, if given, the authority of client certificates."""
     address, *files = text.split(",")
@@ -207,6 +282,7 @@ MILLISECONDS = replace(LIMIT, name="milliseconds, 0 for none")
 WORKERS = ValueKind("number or `auto`", _workers, is_number=True)
 SECONDS = ValueKind("seconds", _seconds, _show_seconds, is_number=True)
 SECONDS_OR_NONE = ValueKind("seconds, 0 for none", _seconds_or_none, _show_seconds, is_number=True)
+KEEPALIVE = ValueKind("seconds, 1 for on, 0 for off", _keepalive, _show_keepalive, is_number=True)
 SIZE = ValueKind("bytes, or with k, m, g", _size_bytes, is_number=True)
 MODE = ValueKind("octal mode", _mode, "{:03o}".format, is_number=True)
 USER = ValueKind("user, name or number", _user)
@@ -222,6 +298,11 @@ TLS_SOCKET = ValueKind("address,certificate,key[,CA]", _tls_socket, ",".join)
 PEERS = ValueKind("addresses and networks", _peers)
 FORWARDED_HEADERS = ValueKind("names of headers", _forwarded_headers)
 STATIC_MAP = ValueKind("/prefix=directory", _static_map, "=".join)
+PATTERN = ValueKind("regular expression", _pattern)
+EXPIRES = ValueKind("pattern and seconds", _expires, _show_expires)
+MOUNT = ValueKind("/prefix=application", _mount, _show_mount)
+OPTIMIZE = ValueKind("0, 1 or 2", _optimize, is_number=True)
+PROTOCOL = ValueKind("uwsgi or http", _protocol)
 LEVEL = ValueKind("debug, info, warning, error", _level)
 LOGGER = ValueKind("stdio, file:, syslog: or rsyslog:", _logger)
 LOG_FORMAT = ValueKind("preset or text", _log_format)

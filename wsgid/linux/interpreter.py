@@ -41,16 +41,30 @@ _FLAGS = {
 }
 
 
-def command(module: str, *arguments: str) -> list[str]:
+def command(module: str, *arguments: str, optimize: int = 0) -> list[str]:
     """Return the command line that runs a module of wsgid as a program.
 
     Args:
+        optimize: how many -O the interpreter gets, at least.
         module: for example `wsgid.template`.
         arguments: what the module finds in sys.argv after its name.
     """
     path = _own_path()
+    more = ["-" + "O" * optimize] if optimize > sys.flags.optimize else []
     origin = wsgid.__spec__.origin if wsgid.__spec__ else None
-    return [sys.executable, "-P", *_options(), "-c", _PROGRAM, module, str(origin), str(len(path)), *path, *arguments]
+    return [
+        sys.executable,
+        "-P",
+        *more,
+        *_options(),
+        "-c",
+        _PROGRAM,
+        module,
+        str(origin),
+        str(len(path)),
+        *path,
+        *arguments,
+    ]
 
 
 def _options() -> list[str]:

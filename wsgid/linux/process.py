@@ -9,6 +9,7 @@ Rules
 import ctypes
 import os
 import posix
+import resource
 import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -225,6 +226,22 @@ def set_pace(pid: int, pace: Pace) -> None:
         os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, 0) + pace.value)
     except OSError:  # EACCES, EPERM, or the process is gone; nothing depends on it
         pass
+
+
+def limit_open_files(count: int) -> None:
+    """Set how many descriptors this process and its children may have (getrlimit(2), RLIMIT_NOFILE).
+
+    Args:
+        count: 0 leaves the limit as it is.
+
+    Raises:
+        OSError: the kernel refused.
+        ValueError: the number is above the hard limit, which only root may raise.
+    """
+    if count:
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        may_raise = os.geteuid() == 0 and hard != resource.RLIM_INFINITY
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, max(count, hard) if may_raise else hard))
 
 
 def bind_to_processors(seat: int, count: int) -> None:

@@ -86,6 +86,11 @@ def parse(text: str) -> Destination:
         ValueError: the text has none of these forms; the message says what was expected.
     """
     word, _, rest = text.partition(":")
+    name, _, target = text.partition(" ")
+    if target and re.match("(stdio|file:|syslog|rsyslog:|socket:|redislog)", target.strip()):
+        raise ValueError(
+            f"one log for all of {name!r} and others, because named loggers do not exist here: write {target}"
+        )
     if text == "-" or (word == "stdio" and not rest):
         return Destination(DestinationType.STREAM)
     if word == "file" and rest:

@@ -5,8 +5,8 @@
 Source: haproxy's doc/proxy-protocol.txt; the section numbers below are those of that document.
 
 Rules
-* No I/O and no guessing. A connection without a header is refused: if the header were optional, a client could forge it
-  (section 5).
+* No I/O and no guessing. `decode` refuses a connection without a header: if the header were optional, a client could
+  forge it (section 5). `begins_header` is for sites that want this all the same.
 * A wrong header is refused at the first byte that shows the error.
 * Some headers say nothing of the client (LOCAL, UNKNOWN, UNSPEC, a unix socket, datagrams). Then the addresses of the
   connection itself count (section 2.2).
@@ -59,6 +59,11 @@ class Header:
 
     size_bytes: int
     ends: Ends | None
+
+
+def begins_header(buffer: bytes) -> bool:
+    """Whether the bytes that have arrived can be the beginning of a header, or contain one."""
+    return buffer.startswith((_SIGNATURE[: len(buffer)], _PREFIX[: len(buffer)]))
 
 
 def decode(buffer: bytes) -> Header | None:

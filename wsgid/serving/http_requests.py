@@ -87,10 +87,14 @@ class HttpRequests:
         self._access_log = access_log
         self._harakiri_s = settings.harakiri or math.inf
         self._limits = Limits(settings.http_line_size, settings.max_vars, settings.http_head_size)
-        self._requests_max = settings.http_keepalive_requests
+        self._requests_max = settings.http_keepalive_requests if settings.http_keepalive else 1
         self._body_rate = BodyRate(settings.body_rate, settings.socket_timeout)
         self._parking = IdleConnections(
-            hub, settings.http_keepalive, settings.http_head_timeout, settings.http_idle, self._resume
+            hub,
+            settings.http_keepalive or settings.http_head_timeout,  # a new connection has to wait for its first byte
+            settings.http_head_timeout,
+            settings.http_idle,
+            self._resume,
         )
         self._ready: deque[HttpConnection] = deque()  # their next requests are here, and wait for their turns
         self._serving_ready = False  # whether the hub goes through them, or will soon

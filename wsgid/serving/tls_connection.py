@@ -26,7 +26,7 @@ from wsgid.protocol.forwarded import Trusted
 from wsgid.serving import syscalls
 from wsgid.serving.clock import Patience
 from wsgid.serving.connection import READ, Connection
-from wsgid.serving.proxy_connection import ProxyConnection
+from wsgid.serving.proxy_connection import ExpectedHeader, ProxyConnection, expected_header
 from wsgid.serving.syscalls import NOTHING, RECV_BYTES
 from wsgid.serving.turns import give_way
 from wsgid.sockets.listen_spec import ListenSocket, WireProtocol
@@ -68,7 +68,7 @@ class TlsConnection(ProxyConnection):
     """A Connection with TLS.
 
     Args:
-        fd, timeout_s, http, trusted: as for ProxyConnection.
+        fd, timeout_s, http, expected: as for ProxyConnection.
         context: with the server's certificate.
         opening_s: how long `begin` waits for the first bytes, handshake included.
     """
@@ -76,9 +76,15 @@ class TlsConnection(ProxyConnection):
     __slots__ = ("_stage", "_incoming", "_outgoing", "_tls", "_unsent", "_opening_s", "_ended")
 
     def __init__(
-        self, fd: int, timeout_s: float, http: bool, trusted: Trusted | None, context: ssl.SSLContext, opening_s: float
+        self,
+        fd: int,
+        timeout_s: float,
+        http: bool,
+        expected: ExpectedHeader | None,
+        context: ssl.SSLContext,
+        opening_s: float,
     ) -> None:
-        super().__init__(fd, timeout_s, http, trusted)
+        super().__init__(fd, timeout_s, http, expected)
         self._stage = TlsStage.SILENT
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -311,7 +317,7 @@ def _escaped(value: str) -> str:
 def wrapping(shared: ListenSocket, settings: Settings, trusted: Trusted) -> Callable[[int], Connection] | None:
     """Return the function that makes a connection of an accepted descriptor; None for a plain Connection."""
     _, what, context = shared
-    http, whose = what.protocol is WireProtocol.HTTP, trusted if what.proxied else None
+    http, whose = what.protocol is WireProtocol.HTTP, expected_header(what.proxied, trusted)
     timeout_s = settings.socket_timeout
     if context is not None:
         return lambda fd: TlsConnection(fd, timeout_s, http, whose, context, settings.http_head_timeout)

@@ -22,6 +22,14 @@ class WireProtocol(StrEnum):
     HTTP = "http"
 
 
+class ProxyHeader(StrEnum):
+    """Whether a PROXY header comes first on a connection."""
+
+    NONE = "none"
+    REQUIRED = "required"  # --proxy-protocol: from the trusted peers only
+    OPTIONAL = "optional"  # --http-enable-proxy-protocol: from any peer, as in uWSGI
+
+
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
     """The PEM files of a socket.
@@ -50,7 +58,7 @@ class ListenSpec:
 
     protocol: WireProtocol = WireProtocol.UWSGI
     tls: TlsFiles | None = None
-    proxied: bool = False
+    proxied: ProxyHeader = ProxyHeader.NONE
 
     @property
     def option(self) -> str:
@@ -70,9 +78,11 @@ class ListenSocket(NamedTuple):
 
 def addresses(settings: Settings) -> Iterator[tuple[str, ListenSpec]]:
     """Yield every address of the settings with its ListenSpec."""
-    proxied = settings.proxy_protocol
+    proxied = ProxyHeader.OPTIONAL if settings.http_enable_proxy_protocol else ProxyHeader.NONE
+    proxied = ProxyHeader.REQUIRED if settings.proxy_protocol else proxied
+    spoken = WireProtocol(settings.socket_protocol)
     for address in settings.socket:
-        yield address, ListenSpec()
+        yield address, ListenSpec(spoken, None, proxied if spoken is WireProtocol.HTTP else ProxyHeader.NONE)
     for address in settings.http:
         yield address, ListenSpec(WireProtocol.HTTP, None, proxied)
     for address, *files in settings.https:
@@ -84,4 +94,5 @@ def addresses(settings: Settings) -> Iterator[tuple[str, ListenSpec]]:
 def from_dict(values: dict[str, Any]) -> ListenSpec:
     """Return a ListenSpec from a dict that was made by `dataclasses.asdict` and carried by JSON."""
     tls = values["tls"]
-    return ListenSpec(WireProtocol(values["protocol"]), TlsFiles(**tls) if tls else None, values["proxied"])
+    proxied = ProxyHeader(values["proxied"])
+    return ListenSpec(WireProtocol(values["protocol"]), TlsFiles(**tls) if tls else None, proxied)

@@ -101,7 +101,7 @@ class Children:
 
     def _start_process(self) -> tuple[int, Inbox]:
         environ = {**os.environ, **dict(self._settings.env)}
-        return launch.start_template(self._settings.procname_prefix, environ)
+        return launch.start_template(self._settings.procname_prefix, environ, self._settings.optimize)
 
     def _add_worker(self, slot: int, fd: int) -> None:
         self.workers[slot] = Inbox(fd, messages.FROM_WORKER)

@@ -16,12 +16,13 @@ from wsgid.linux.syscall_errors import close, named
 from wsgid.supervisor.inbox import Inbox
 
 
-def start_template(title_prefix: str, environ: Mapping[str, str]) -> tuple[int, Inbox]:
+def start_template(title_prefix: str, environ: Mapping[str, str], optimize: int = 0) -> tuple[int, Inbox]:
     """Start a process that waits for Boot. Returns its pid and the master's end of its channel.
 
     Args:
         title_prefix: of its process title.
         environ: its environment.
+        optimize: the number of -O for its interpreter.
 
     Raises:
         Refused: with the call.
@@ -29,7 +30,7 @@ def start_template(title_prefix: str, environ: Mapping[str, str]) -> tuple[int, 
     with named("socketpair", "for a template"):
         ours, theirs = channel.pair()
     try:
-        argv = interpreter.command("wsgid.template", str(theirs), title_prefix)
+        argv = interpreter.command("wsgid.template", str(theirs), title_prefix, optimize=optimize)
         with named("posix_spawn", sys.executable):
             pid = process.spawn(argv, environ, theirs)
         return pid, Inbox(ours, messages.FROM_TEMPLATE)

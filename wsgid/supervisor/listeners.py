@@ -126,7 +126,8 @@ def _bind(address: str, backlog: int, settings: Settings) -> list[Listener]:
     beside = [*(other for other, _ in listen_spec.addresses(settings)), settings.stats, settings.metrics]
     if settings.reuse_port:
         return listener.open_shares(address, backlog, settings.workers, beside)
-    ownership = listener.Ownership(settings.chmod_socket, *settings.chown_socket)
+    owner = settings.socket_owner if os.geteuid() == 0 else settings.chown_socket  # only root may give a file away
+    ownership = listener.Ownership(settings.chmod_socket, *owner)
     return [listener.open_listener(address, backlog, ownership, beside)]
 
 

@@ -1,4 +1,4 @@
-"""Files beside the application: --static-map /static=DIR.
+"""Files beside the application: --static-map /static=DIR, --check-static DIR. static_rules.py says how they are sent.
 
 Rules
 * A request for something else than a file there, or with another method than GET or HEAD, goes to the application, as
@@ -11,24 +11,23 @@ Rules
 * Validators and ranges follow RFC 9110: 304 (13.1), 206 and 416 (14), one range in each request.
 """
 
-import mimetypes
 import os
 import posix
 import re
 import stat
+import time
 from collections.abc import Callable, Iterable, Sequence
 from email.utils import formatdate, parsedate_to_datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from wsgid.errors import ApplicationError
 from wsgid.wsgi.filewrapper import FileWrapper
+from wsgid.wsgi.static_rules import StaticRules, Subject
 
 Application = Callable[..., Iterable[bytes]]
 
 _RANGE = re.compile(r"bytes=([0-9]{1,18})?-([0-9]{1,18})?")
 _METHODS = frozenset({"GET", "HEAD"})
-_COMPRESSED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
-_DEFAULT_TYPE = "application/octet-stream"
 _PUBLIC = ".well-known"
 
 
@@ -37,49 +36,91 @@ class StaticMaps:
 
     Args:
         application: the other application.
-        maps: (prefix of PATH_INFO, directory) pairs; the first pair that has the file counts.
+        maps: (prefix of PATH_INFO, directory or file) pairs; the first pair that has the file counts.
         safe: further directories into which symbolic links may lead.
         hidden: whether to send files under names that begin with a dot.
+        rules: how files are sent.
     """
 
     def __init__(
-        self, application: Application, maps: Sequence[tuple[str, str]], safe: Sequence[str], hidden: bool = False
+        self,
+        application: Application,
+        maps: Sequence[tuple[str, str]],
+        safe: Sequence[str],
+        hidden: bool = False,
+        rules: StaticRules | None = None,
     ) -> None:
         self._application = application
         self._hidden = hidden
-        self._maps = [(prefix.rstrip("/") + "/", os.path.abspath(directory)) for prefix, directory in maps]
-        self._roots = {os.path.realpath(directory) for directory in [*(each for _, each in maps), *safe]}
+        self._rules = rules or StaticRules()
+        self._maps = [(prefix.rstrip("/"), os.path.abspath(place)) for prefix, place in maps]
+        self._roots = {os.path.realpath(place) for place in [*(each for _, each in maps), *safe]}
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path: str = environ.get("PATH_INFO", "")
-        if environ.get("REQUEST_METHOD") in _METHODS:
-            for prefix, directory in self._maps:
-                if path.startswith(prefix):
-                    fd = self._open(directory, path[len(prefix) :])
-                    if fd >= 0:
-                        return _send(fd, path, environ, start_response)
+        if environ.get("REQUEST_METHOD") in _METHODS and not path.endswith(self._rules.skipped):
+            for prefix, place in self._maps:
+                found = self._find(place, path, prefix) if path.startswith(prefix) else None
+                if found is not None:
+                    return self._send(found, environ, start_response)
         return self._application(environ, start_response)
 
-    def _open(self, directory: str, rest: str) -> int:
-        """Return the descriptor of the file; -1 if there is no file that may be sent."""
-        parts = rest.split("/")
-        if "\0" in rest or not all(parts) or "." in parts or ".." in parts:
-            return -1
-        if any(self._is_hidden(part) for part in parts):
-            return -1
+    def _find(self, place: str, path: str, prefix: str) -> "_Found | None":
+        """Return the file for a path, open; None if there is no file that may be sent."""
+        rest = path[len(prefix) :]
+        if not rest:  # --static-map /favicon.ico=FILE
+            return self._open(os.fsencode(place), path)
+        name = self._name(rest)
+        if name is None:
+            return None
+        whole = os.fsencode(place) + b"/" + name
+        if not name.endswith(b"/") and name:
+            found = self._open(whole, path)
+            if found is not None:
+                return found
+        for index in self._rules.index:
+            found = self._open(whole.rstrip(b"/") + b"/" + index, f"{path.rstrip('/')}/{index.decode()}")
+            if found is not None:
+                return found
+        return None
+
+    def _name(self, rest: str) -> bytes | None:
+        """Return the name of a file below a directory, for the rest of a path; None if no such file is ever sent."""
+        if not rest.startswith("/"):
+            return None
+        *parts, last = rest[1:].split("/")
+        if (
+            "\0" in rest
+            or not all(parts)
+            or any(part in (".", "..") or self._is_hidden(part) for part in (*parts, last))
+        ):
+            return None
+        if not last and not self._rules.index:
+            return None
         try:
-            name = rest.encode("latin-1")  # latin-1 as PEP 3333 demands; file names are bytes
-            fd = os.open(os.fsencode(directory) + b"/" + name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        except (OSError, UnicodeEncodeError):
-            return -1
+            return rest[1:].encode("latin-1")  # latin-1 as PEP 3333 demands; file names are bytes
+        except UnicodeEncodeError:
+            return None
+
+    def _open(self, name: bytes, path: str) -> "_Found | None":
+        """Open a file, if it may be sent.
+
+        Raises:
+            ApplicationError: there is no /proc.
+        """
         try:
-            if stat.S_ISREG(os.fstat(fd).st_mode) and self._may_be_sent(os.readlink(f"/proc/self/fd/{fd}")):
-                return fd
+            fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError:
+            return None
+        try:
+            real = os.readlink(f"/proc/self/fd/{fd}")
+            if stat.S_ISREG(os.fstat(fd).st_mode) and self._may_be_sent(real):
+                return _Found(fd, name, real, path)
         except OSError as error:  # the file's real place is unknown, so it is not sent
             posix.close(fd)
             raise ApplicationError(f"--static-map needs /proc to see where a file lies: {error.strerror}") from error
         posix.close(fd)
-        return -1
+        return None
 
     def _may_be_sent(self, path: str) -> bool:
         """Whether a file lies inside of the directories, and is not hidden there.
@@ -87,6 +128,8 @@ class StaticMaps:
         Args:
             path: the file's real place; a link with a harmless name may lead to it.
         """
+        if path in self._roots:  # --static-map names this very file
+            return True
         while path != "/":
             path, name = os.path.split(path)
             if self._is_hidden(name):
@@ -98,14 +141,67 @@ class StaticMaps:
     def _is_hidden(self, name: str) -> bool:
         return not self._hidden and name.startswith(".") and name != _PUBLIC
 
+    def _send(self, found: "_Found", environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Send a file, or its compressed variant."""
+        fd, coding = found.fd, ""
+        for name, ending in self._rules.codings(found.real, environ):
+            variant = self._open(found.name + ending.encode(), found.path)
+            if variant is not None:
+                posix.close(fd)
+                fd, coding = variant.fd, name
+                break
+        status = os.fstat(fd)
+        kind = self._rules.type_of(found.path)
+        headers = [("Content-Type", kind)]
+        if coding:
+            headers.append(("Content-Encoding", coding))
+        if self._rules.varies(found.real):
+            headers.append(("Vary", "Accept-Encoding"))
+        said = {
+            Subject.FILE: found.real,
+            Subject.PATH: environ.get("PATH_INFO", ""),
+            Subject.URI: environ.get("REQUEST_URI", environ.get("PATH_INFO", "")),
+            Subject.TYPE: kind,
+        }
+        headers += self._rules.expiry(said, status.st_mtime, time.time())
+        return _respond(fd, status, headers, environ, start_response)
 
-def _send(fd: int, path: str, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    status = os.fstat(fd)
+
+class _Found(NamedTuple):
+    """An open file.
+
+    Args:
+        fd: its descriptor.
+        name: its path as it was opened.
+        real: its real path.
+        path: of the request; for an index file, with its name.
+    """
+
+    fd: int
+    name: bytes
+    real: str
+    path: str
+
+
+def _respond(
+    fd: int,
+    status: os.stat_result,
+    about: list[tuple[str, str]],
+    environ: dict[str, Any],
+    start_response: Callable[..., Any],
+) -> Iterable[bytes]:
+    """Respond with a file, a part of it, or the answer that it has not changed.
+
+    Args:
+        fd: of the file; it is closed in any case.
+        status: of the file.
+        about: the headers that depend on the rules.
+    """
     size_bytes = status.st_size
     etag = f'"{status.st_mtime_ns:x}-{size_bytes:x}"'
     modified = formatdate(status.st_mtime, usegmt=True)
     headers = [
-        ("Content-Type", _type(path)),
+        *about,
         ("ETag", etag),
         ("Last-Modified", modified),
         ("Accept-Ranges", "bytes"),
@@ -137,15 +233,6 @@ def _send(fd: int, path: str, environ: dict[str, Any], start_response: Callable[
     file = open(fd, "rb", buffering=0)  # noqa: SIM115  # the response closes it
     file.seek(start)
     return FileWrapper(file, left_bytes=length)
-
-
-def _type(path: str) -> str:
-    kind, encoding = mimetypes.guess_type(path)
-    if encoding:  # the file itself is compressed; the client has not asked for a content coding
-        return _COMPRESSED.get(encoding, _DEFAULT_TYPE)
-    if kind and kind.startswith("text/"):
-        return f"{kind}; charset=utf-8"
-    return kind or _DEFAULT_TYPE
 
 
 def _not_modified(environ: dict[str, Any], etag: str, modified_s: int) -> bool:

@@ -28,7 +28,7 @@ def check(place: Path, *arguments: str, **environ: str) -> "subprocess.Completed
 def test_the_report_shows_each_setting_with_its_source(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("print('imported')\n" + APP)
     (tmp_path / "uwsgi.ini").write_text(
-        "[uwsgi]\nmaster = true\nsocket = app.sock\nsocket = :3031\nprocesses = 4 ; of them\nenv = A=b\n"
+        "[uwsgi]\nmaster = true\nsocket = app.sock\nsocket = :3031\nprocesses = 4 ; of them\nenv = A=b\ngevent = 9\n"
     )
     done = check(tmp_path, "--ini", "uwsgi.ini", "--harakiri", "2.50", "app:application", WSGID_LOG_LEVEL="debug")
     assert done.returncode == 0
@@ -39,7 +39,7 @@ def test_the_report_shows_each_setting_with_its_source(tmp_path: Path) -> None:
         "socket = app.sock               uwsgi.ini:3",
         "socket = :3031                  uwsgi.ini:4",
         "workers = 4                     uwsgi.ini:5",
-        "gevent = 1000                   default",
+        "gevent = 9                      uwsgi.ini:7",
         "harakiri = 2.5                  command line",
         "log-level = debug               WSGID_LOG_LEVEL",
         "",
@@ -66,7 +66,7 @@ assert sys.argv == ["wsgid", "x", "y"]
         "--chdir",
         "site",
         "--pythonpath",
-        "library",
+        "../library",
         "--env",
         "A=b",
         "--pyargv",
@@ -95,6 +95,12 @@ def test_the_exit_code_is_that_of_a_start(tmp_path: Path, source: str, code: int
     assert ("can be imported" in done.stdout) == (code == 0)
 
 
+def test_a_server_that_speaks_http_needs_no_other_socket(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    assert "no socket is named" not in check(tmp_path, "--http", ":0", "app:application").stdout
+    assert "no socket is named" in check(tmp_path, "app:application").stdout
+
+
 def test_an_application_that_only_the_workers_would_import_is_imported_too(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("import no_such_thing")
     assert check(tmp_path, "--socket", "app.sock", "--lazy-apps", "app:application").returncode == 3
@@ -107,10 +113,10 @@ def test_an_import_that_does_not_end_is_a_failure(tmp_path: Path) -> None:
 
 
 def test_a_wrong_option_is_a_usage_error(tmp_path: Path) -> None:
-    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = a:b\ndeamonize = /x\n")
+    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nstrict = 1\nmodule = a:b\ndeamonize = /x\n")
     done = check(tmp_path, "uwsgi.ini")
     assert done.returncode == 2 and done.stdout == ""
-    assert "uwsgi.ini:3: unknown option 'deamonize': did you mean 'daemonize'?" in done.stderr
+    assert "uwsgi.ini:4: unknown option 'deamonize': did you mean 'daemonize'?" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -149,9 +155,9 @@ def test_an_upgrade_to_a_broken_application_does_not_happen(start: Start, tmp_pa
 def test_an_upgrade_to_a_wrong_file_does_not_happen(start: Start, tmp_path: Path) -> None:
     (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = app:application\nsocket = app.sock\n")
     server = start("uwsgi.ini", app=APP).wait_ready(1)
-    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = app:application\nsocket = app.sock\nworker = 2\n")
+    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = app:application\nsocket = app.sock\nworkers = two\n")
     server.send_signal(Signals.SIGUSR2)
-    server.wait_for("uwsgi.ini:4: unknown option 'worker': did you mean 'workers'?")
+    server.wait_for("uwsgi.ini:4: workers = 'two' cannot be used")
     server.wait_for("its rehearsal exited with code 2; this server keeps serving")
     (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = app:application\nsocket = app.sock\nworkers = 2\n")
     server.send_signal(Signals.SIGUSR2)

@@ -33,8 +33,10 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
         for name, content in others.items():
             Path(f"{name}.ini").write_text(content)
         Path("main.ini").write_text(section + text)
-        entries = ini.read(["main.ini"], environ or {}, (), restarted).entries
-        return [(entry.key, entry.value) for entry in entries]
+        result = ini.read(["main.ini"], environ or {}, (), restarted)
+        if result.complaints:
+            raise ConfigError("\n".join(result.complaints))
+        return [(entry.key, entry.value) for entry in result.entries]
 
     return read_text
 
@@ -305,8 +307,11 @@ def test_a_mistake_names_file_and_line(read: Read, text: str, says: str) -> None
 
 
 def test_a_missing_section_is_an_error(read: Read) -> None:  # uWSGI warns
-    with pytest.raises(ConfigError, match=re.escape("main.ini has no section [uwsgi]: only that one is read")):
-        read("a = 1", "[usgi]\n")
+    says = "main.ini has no section [uwsgi]; it has [usgi], [more]: write --ini main.ini:usgi for another section"
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        read("a = 1\n[more]\n", "[usgi]\n")
+    with pytest.raises(ConfigError, match=re.escape("main.ini has no section [uwsgi], and no other section: begin it")):
+        read("a = 1", "")
     assert read("", "") == []
 
 

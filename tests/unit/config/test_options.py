@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgid.config import commandline, merge, values
+from wsgid.config import merge, usage, values
 from wsgid.config.merge import Settings, from_dict, read
 from wsgid.config.options import Option, declared
 from wsgid.errors import ConfigError
@@ -58,6 +58,7 @@ def test_every_option() -> None:
             "--ssl-socket",
             "a.ssl,/c,/k,/a",
             "--proxy-protocol",
+            "--http-enable-proxy-protocol",
             "--forwarded-allow-ips",
             "10.0.0.0/8,unix",
             "--forwarded-headers",
@@ -175,6 +176,18 @@ def test_every_option() -> None:
             "022",
             "--import",
             "a.b",
+            "--mount",
+            "/x=shop:app",
+            "--manage-script-name",
+            "--paste",
+            "config:site.ini",
+            "--paste-logger",
+            "-O",
+            "2",
+            "--protocol",
+            "http",
+            "--max-fd",
+            "4096",
             "--pyargv",
             "a b",
             "--static-map",
@@ -182,6 +195,19 @@ def test_every_option() -> None:
             "--static-safe",
             "/d",
             "--static-hidden",
+            "--check-static",
+            "public",
+            "--static-index",
+            "index.html",
+            "--static-skip-ext",
+            ".php",
+            "--static-expires",
+            "path-mtime:^/a 60",
+            "--static-gzip",
+            "ext:.css",
+            "--static-gzip-all",
+            "--mimefile",
+            "/types",
             "--honour-stdin",
             "--no-psycogreen",
             "--dev",
@@ -204,6 +230,7 @@ def test_every_option() -> None:
         https=((":8443", "/c", "/k"),),
         ssl_socket=(("a.ssl", "/c", "/k", "/a"),),
         proxy_protocol=True,
+        http_enable_proxy_protocol=True,
         forwarded_allow_ips="10.0.0.0/8,unix",
         forwarded_headers="forwarded",
         listen=128,
@@ -267,9 +294,23 @@ def test_every_option() -> None:
         umask=0o022,
         import_module=("a.b",),
         pyargv="a b",
+        mount=(("/x", "shop:app"),),
+        manage_script_name=True,
+        paste="config:site.ini",
+        paste_logger=True,
+        optimize=2,
+        socket_protocol="http",
+        max_fd=4096,
         static_map=(("/static", "dir"),),
         static_safe=("/d",),
         static_hidden=True,
+        check_static=("public",),
+        static_index=("index.html",),
+        static_skip_ext=(".php",),
+        static_expires=(("path", "^/a", 60, True),),
+        static_gzip=(r"\.css$",),
+        static_gzip_all=True,
+        mimefile=("/types",),
         honour_stdin=True,
         psycogreen=False,
         dev=True,
@@ -307,7 +348,6 @@ def test_settings_travel_as_json() -> None:
         (["--socket-timeout", "0"], "expected seconds above 0"),
         (["--socket-timeout", "nan"], "expected seconds above 0"),
         (["--drain-size", "1t"], "expected bytes, or with a unit"),
-        (["--wsgi-file", "x.py"], "both 'app:application' and --wsgi-file 'x.py' name an application"),
     ],
 )
 def test_a_wrong_value_is_one_sentence(arguments: list[str], says: str) -> None:
@@ -328,16 +368,16 @@ def test_abbreviations_are_refused() -> None:
 
 
 def test_every_option_is_in_the_whole_help_with_its_default() -> None:
-    text = " ".join(commandline.build_parser(everything=True).format_help().split())
+    text = " ".join(usage.build_parser(everything=True).format_help().split())
     for option in declared():
         assert option.name == "application" or option.flag in text
     assert "(default: 1000)" in text and "(default: 60)" in text and "(default: 67108864)" in text
 
 
-def test_the_short_help_has_the_twenty_one_important_options_and_names_the_whole_help() -> None:
-    text = commandline.build_parser(everything=False).format_help()
+def test_the_short_help_has_the_important_options_and_names_the_whole_help() -> None:
+    text = usage.build_parser(everything=False).format_help()
     shown = [option for option in declared() if f"  {option.flag}" in text]
-    assert len(shown) == 21 and "--help-all" in text and "MODULE:CALLABLE names the application" in text
+    assert len(shown) == 22 and "--help-all" in text and "MODULE:CALLABLE names the application" in text
     assert "--drain-size" not in text
 
 
@@ -376,6 +416,14 @@ def text_of(option: Option) -> st.SearchStrategy[str]:
         values.FORWARDED_HEADERS: st.sampled_from(["forwarded", "x-forwarded-for,x-forwarded-host"]),
         values.TLS_SOCKET: st.just(":1,/cert.pem,/key.pem"),
         values.STATIC_MAP: words.map("/{}=static".format),
+        values.MOUNT: words.map("/{}=site:app".format),
+        values.EXPIRES: st.sampled_from(["/x/.* 60", "type:text/css=5", "uri-mtime:^/a 0"]),
+        values.PATTERN: st.sampled_from(["x+", "dir:/srv", "ext:.css"]),
+        values.OPTIMIZE: st.sampled_from(["0", "1", "2"]),
+        values.PROTOCOL: st.sampled_from(["uwsgi", "http"]),
+        values.KEEPALIVE: st.one_of(
+            st.sampled_from(["on", "1", "0", "1.0"]), st.decimals("1.5", 9999, places=1).map(str)
+        ),
         values.SECONDS: st.decimals("0.001", 999_999, places=3).map(str),
         values.SECONDS_OR_NONE: st.decimals("0.001", 999_999, places=3).map(str),
     }
@@ -400,7 +448,7 @@ def test_every_option_means_the_same_from_each_source(tmp_path_factory: pytest.T
     option = data.draw(st.sampled_from(OPTIONS))
     texts = data.draw(st.lists(text_of(option), min_size=1, max_size=3 if option.repeatable else 1))
     place = tmp_path_factory.mktemp("options")
-    other = [] if option.name in ("application", "wsgi_file") else NEEDED
+    other = [] if option.name in ("application", "wsgi_file", "paste") else NEEDED
     if option.name == "dev":
         other = [*other, "--socket", "app.sock"]  # otherwise --dev looks for a free port, which may change
     flags = [option.flag] if option.name != "application" else ["--module"]
@@ -452,6 +500,9 @@ def test_the_environment_and_files_know_every_option(tmp_path: Path) -> None:
                     values.ENVIRONMENT: "A=B",
                     values.LEVEL: "info",
                     values.STATIC_MAP: "/a=b",
+                    values.MOUNT: "/a=b:c",
+                    values.EXPIRES: "x 60",
+                    values.PROTOCOL: "http",
                     values.PEERS: "*",
                     values.FORWARDED_HEADERS: "forwarded",
                     values.TLS_SOCKET: ":1,a.pem,b.pem",
@@ -460,7 +511,7 @@ def test_the_environment_and_files_know_every_option(tmp_path: Path) -> None:
                 }.get(option.kind, "1")
             )
             (tmp_path / "site.toml").write_text(f'{key} = "{text}"')
-            other = [] if option.name in ("application", "wsgi_file") else NEEDED
+            other = [] if option.name in ("application", "wsgi_file", "paste") else NEEDED
             assert option.name in merge.read([*other, "--config", str(tmp_path / "site.toml")], {}).given
             assert option.name in merge.read(other, {option.variable: text}).given
             if "_" not in key:
@@ -592,19 +643,22 @@ def test_an_error_in_a_toml_file_is_one_sentence(tmp_path: Path, text: str, says
         (["--config", "/no/such.toml"], "--config /no/such.toml cannot be read: No such file"),
         (["--ini", "/no/such.ini"], "/no/such.ini cannot be read: No such file"),
         (["--ini", "a.ini", "--config", "b.toml"], "both --ini a.ini and --config b.toml are given: put the options"),
-        (["--workers", "--lazy-apps"], "the command line: argument --workers/-p: expected one argument"),
+        (["--workers", "--lazy-apps"], "--workers needs a value: write --workers VALUE, or --workers=VALUE"),
         (["--ini", "u.ini", "--set", "workers=3"], "--set-placeholder workers=3 names an option: write --workers 3"),
         (["--uid", "4294967295"], "expected a user of this machine"),
         (["--no-harakiri"], "unknown option --no-harakiri"),
         (["uwsgi.yaml"], "uwsgi.yaml is no ini: write the options into an ini or into a TOML file"),
         (["b:c"], "'b:c' and 'app:application' both name an application"),
-        (["--https2", ":80"], "--https2 is uWSGI's, and no option here: use https = ADDRESS,CERTIFICATE,KEY, or nginx"),
         (
-            ["--master", "--workrs=3", "-L"],
-            "--master is uWSGI's, and no option here: leave it out; there always is one; "
+            ["--https2", ":80"],
+            "--https2 = :80: wsgid does not have this: use https = ADDRESS,CERTIFICATE,KEY, or nginx",
+        ),
+        (
+            ["--master", "--cron", "1", "--workrs=3", "-L"],
+            "--cron = 1: wsgid does not have this: use a task queue such as Celery, or a systemd timer\n"
             "unknown option --workrs: did you mean '--workers'?",
         ),
-        (["--lazy-apps=1"], "the command line: argument --lazy-apps: ignored explicit argument '1'"),
+        (["--lazy-apps=maybe"], "--lazy-apps takes no value but true or false: write --lazy-apps"),
     ],
 )
 def test_an_error_on_the_command_line_is_one_sentence(arguments: list[str], says: str) -> None:
@@ -613,7 +667,7 @@ def test_an_error_on_the_command_line_is_one_sentence(arguments: list[str], says
     assert says in str(refusal.value)
 
 
-@pytest.mark.parametrize("flag", ["--access-log", "--chmod-socket", "--log-date"])
+@pytest.mark.parametrize("flag", ["--access-log", "--log-date"])
 def test_an_option_that_has_taken_the_application_as_its_value_is_named(flag: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         from_command_line(["--socket", "a.sock", flag, "app:application"])
