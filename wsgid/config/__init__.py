@@ -9,6 +9,8 @@ expand.py         placeholders and variables in uWSGI's ini files
 uwsgi_options.py  uWSGI's options that have no effect here, and those that wsgid refuses
 uwsgi_words.py    the names of all of uWSGI's options
 foreign.py        what becomes of a name that is no option of wsgid
+other_servers.py  the flags of gunicorn, Flask and others, and what wsgid has instead
+dev.py            --dev: values for options that nobody has given
 sources.py        the environment, TOML files and ini files as lists of option values
 together.py       what uWSGI's options mean together
 merge.py          merges all sources; the higher source wins

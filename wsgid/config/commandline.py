@@ -14,7 +14,7 @@ from enum import Enum, auto
 from functools import cache
 from pathlib import Path
 
-from wsgid.config import foreign, uwsgi_words, values
+from wsgid.config import foreign, other_servers, uwsgi_words, values
 from wsgid.config.foreign import Said
 from wsgid.config.options import Given, Option, also_given, by_key, declared, nearest
 from wsgid.config.usage import HELP_FLAGS, flags_of, show_and_exit
@@ -134,6 +134,8 @@ class _Line:
             if flag.startswith("--ini-paste"):  # the file also has a section [uwsgi]
                 self._named.append(_named("ini", str(value)))
             return
+        if remedy := other_servers.remedy(flag, value):
+            raise ConfigError(f"unknown option {flag}: {remedy}")
         name = uwsgi_words.LETTERS.get(flag[1:], flag.removeprefix("--"))
         if not foreign.take(self._said, f"{flag}: " if len(flag) == 2 else "", "--" + name, value or ""):
             raise ConfigError(f"unknown option {flag}{nearest(flag, [*_options(), *HELP_FLAGS, *_uwsgis()])}")
@@ -189,6 +191,10 @@ def _uwsgis() -> list[str]:
 
 def _takes(flag: str) -> _Takes:
     option = _options().get(flag)
+    if flag in other_servers.SWITCHES:
+        return _Takes.NOTHING
+    if flag in other_servers.WITH_VALUE:
+        return _Takes.VALUE
     name = uwsgi_words.LETTERS.get(flag[1:], flag.removeprefix("--"))
     arity = uwsgi_words.arity(name)
     if option is None:
