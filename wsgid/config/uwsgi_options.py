@@ -305,7 +305,7 @@ TABLE: tuple[Row, ...] = (
     Row(
         "tornado stackless fiber coroae goroutines", R, "the workers are gevent's: use gevent = 1000 and leave this out"
     ),
-    Row("stop reload pause suspend resume signal connect-and-read extract exit get dump-options", R, _COMMAND),
+    Row("stop reload pause suspend resume connect-and-read extract exit get dump-options", R, _COMMAND),
 )
 
 # What uWSGI has and the table does not name.
