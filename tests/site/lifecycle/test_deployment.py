@@ -107,6 +107,15 @@ def test_wsgid_takes_the_arguments_of_a_unit_and_its_times_fit(name: str, tmp_pa
     assert service["KillMode"] == "mixed" and service["Type"] == "notify" and service["RuntimeDirectory"] == "wsgid"
 
 
+@pytest.mark.parametrize("site", sorted(path.name for path in EXAMPLES.glob("*nginx.conf")))
+@pytest.mark.parametrize("name", SERVICES)
+def test_nginx_waits_longer_than_a_request_may_take(name: str, site: str, tmp_path: Path) -> None:
+    """Otherwise nginx asks a second worker, and a slow request runs twice."""
+    _, *arguments = shlex.split(unit(name)["Service"]["ExecStart"])
+    [read_timeout_s] = re.findall(r"^ *uwsgi_read_timeout (\d+)s;$", text(site), re.MULTILINE)
+    assert 0 < settings(arguments, tmp_path).harakiri < float(read_timeout_s)
+
+
 @pytest.mark.parametrize("name", UNITS)
 def test_each_line_of_the_hardened_unit_has_a_reason(name: str) -> None:
     """Lines that are in all units are explained in one of them. The comment is above the lines, in the same

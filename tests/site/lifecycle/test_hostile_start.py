@@ -337,6 +337,28 @@ def test_a_release_with_packages_of_its_own_is_taken_by_usr2_and_a_reload_says_s
         server.end()
 
 
+def test_a_reload_follows_the_link_of_a_release_with_its_code_and_its_virtual_environment(tmp_path: Path) -> None:
+    current = tmp_path / "current"
+    for name in ("one", "two"):
+        code = "import library\n" + dedent(APP).replace('b"done"', f"library.word + b' and code {name}'")
+        (release(tmp_path / name) / "app.py").write_text(code)
+    current.symlink_to(tmp_path / "one")
+    options = ("--chdir", str(current), "--virtualenv", str(current / "venv"))
+    server = Server(tmp_path, "--socket", str(tmp_path / "app.sock"), *options, "app:application")
+    try:
+        server.wait_ready(1)
+        for name in ("one", "two", "one"):
+            (tmp_path / "new").symlink_to(tmp_path / name)
+            (tmp_path / "new").rename(current)
+            done = wsgidctl(tmp_path, "reload")
+            assert (done.returncode, done.stderr) == (0, "")
+            eventually(lambda: ask(server) == f"of {name} and code {name}".encode(), f"release {name} serves")  # noqa: B023
+        assert f"of {current}/venv\n" in wsgidctl(tmp_path, "status").stdout
+        assert server.stop() == 0
+    finally:
+        server.end()
+
+
 @pytest.mark.parametrize("has_spare", [False, True])
 def test_a_package_that_is_installed_after_the_start_is_there_at_the_reload(
     bare: Path, tmp_path: Path, has_spare: bool
