@@ -212,6 +212,7 @@ class Master:
                 with self._net.under(signo.name):
                     _SIGNAL_HANDLERS[signo](self, signo)
         dead = self._reap()
+        self._children.spare.read()
         for generation, template in list(self._children.templates.items()):
             with self._net.under(f"the messages of template {generation}"):
                 template.flush()
