@@ -3,7 +3,7 @@
     spare --ForkSpare--> fork the next spare --Boot--> import the application --Spawn--> fork a worker
 
 Rules
-* patch_all() is the first statement: modules that are imported before it may hold unpatched locks and sockets.
+* The patch for gevent is the first statement: modules that are imported before it may hold unpatched locks and sockets.
 * The next spare is forked before the import. So it holds nothing of the application, and no descriptor of the server.
 * No hub runs while the template waits: it reads the master's orders with plain calls.  A hub that the import has run is
   made quiet before the first fork.
@@ -11,9 +11,9 @@ Rules
 * The template lives until the master closes its channel: end-of-file means dismissal.
 """
 
-from gevent import monkey
+from wsgid.application import gevent_patch
 
-monkey.patch_all()
+gevent_patch.patch()
 
 import functools
 import gc
@@ -23,6 +23,8 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+
+from gevent import monkey
 
 from wsgid import log, worker
 from wsgid.application import forks, late_import

@@ -16,6 +16,7 @@ PACKAGE = ROOT / "wsgid"
 # A package, or a module at the root, imports only what stands before it here.
 FLOORS = (
     "errors",
+    "records",
     "compiled",
     "linux",
     "protocol",
@@ -117,5 +118,10 @@ def test_the_package_itself_imports_next_to_nothing_before_the_template_patches(
 def test_a_program_that_imports_the_application_patches_first(name: str) -> None:
     statements = ast.parse((PACKAGE / name).read_text()).body
     code = [node for node in statements if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]
-    assert ast.unparse(code[0]) == "from gevent import monkey"
-    assert ast.unparse(code[1]) == "monkey.patch_all()"
+    assert ast.unparse(code[0]) == "from wsgid.application import gevent_patch"
+    assert ast.unparse(code[1]) == "gevent_patch.patch()"
+    in_every_python = {"os", "sys", "importlib.machinery", "importlib.machinery.PathFinder"}
+    assert {
+        name for name in imported(PACKAGE / "application" / "gevent_patch.py") if "gevent" not in name
+    } == in_every_python
+    assert not imported(PACKAGE / "application" / "__init__.py")

@@ -10,8 +10,9 @@ Rules
 import os
 import sysconfig
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import CodeType, FrameType
+
+from wsgid.records import dataclass
 
 _OF_OPERATORS = "wsgid.diagnostics."
 _WSGID = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep

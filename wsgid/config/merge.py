@@ -10,13 +10,13 @@ Rules
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from wsgid.config import commandline, sources
 from wsgid.config.options import Given, Settings, from_dict
 from wsgid.config.sources import Said
 from wsgid.errors import ConfigError
+from wsgid.records import dataclass, replace
 
 __all__ = ["Configuration", "Settings", "from_dict", "read"]
 

@@ -9,7 +9,6 @@ Rules
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from wsgid.config import ini, uwsgi_options, values
@@ -17,6 +16,7 @@ from wsgid.config.ini import Entry, Ini
 from wsgid.config.options import Given, Option, by_key, declared, nearest
 from wsgid.config.uwsgi_options import Verdict
 from wsgid.errors import ConfigError
+from wsgid.records import dataclass, field
 
 _OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER")  # compiled.py, supervisor/upgrade.py
 _OF_KUBERNETES = re.compile("WSGID_(.*_)?(PORT|SERVICE)(_.*)?")  # for a service called wsgid or wsgid-x

@@ -9,9 +9,10 @@ Rules
 """
 
 import re
-from dataclasses import dataclass
 from enum import Enum, auto
 from fnmatch import fnmatchcase
+
+from wsgid.records import dataclass
 
 
 class Verdict(Enum):

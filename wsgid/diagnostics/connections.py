@@ -20,11 +20,11 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import dataclass
 from typing import Any
 
 from wsgid.application import forks, peers
 from wsgid.ipc.peer_counts import busiest
+from wsgid.records import dataclass
 from wsgid.serving.clock import ROUND_S
 
 BUDGET_S = ROUND_S / 2000  # of each round; one descriptor takes 1.5 us

@@ -31,13 +31,13 @@ Rules
 """
 
 import json
-from dataclasses import asdict, dataclass
 from enum import Enum
 from math import inf
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from wsgid.errors import ControlError
 from wsgid.ipc.peer_counts import PEERS_MAX
+from wsgid.records import asdict, dataclass
 
 DATAGRAM_MAX_BYTES = 128 * 1024  # below the kernel's default socket buffer (net.core.wmem_default, 208 KiB)
 NUMBER_MAX = (1 << 31) - 1

@@ -16,13 +16,13 @@ Rules
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from email.utils import formatdate
 from enum import Enum, auto
 
 from wsgid.errors import BodyTooSlow, ClientDisconnected, HeadTimeout, PeerError
 from wsgid.protocol.forwarded import Trusted
 from wsgid.protocol.http import END, Decoder, End, HttpHead
+from wsgid.records import dataclass
 from wsgid.serving.client_socket import ClientSocket, raw_socket
 from wsgid.serving.clock import CLOCK
 from wsgid.serving.connection import Connection
