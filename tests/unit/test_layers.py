@@ -33,6 +33,7 @@ FLOORS = (
     "supervisor",
     "admin",
     "master",
+    "command",
     "cli",
     "__main__",
     "ctl",
@@ -97,12 +98,34 @@ def test_the_architecture_shows_the_same_table() -> None:
     assert tuple(rows) == FLOORS
 
 
+def run_alone(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def loaded_by(modules: str) -> set[str]:
+    return set(run_alone(f"import sys, {modules}; print(*sys.modules)").split())
+
+
 def test_the_master_never_imports_gevent_nor_what_the_workers_run() -> None:
-    code = "import sys, wsgid.cli; print('\\n'.join(sys.modules))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = loaded_by("wsgid.command, wsgid.master")
     forbidden = {"gevent", "greenlet"} | {f"wsgid.{name}" for name in GEVENT | {"wsgi"}}
     assert "wsgid.master" in loaded
-    assert not forbidden & set(loaded)
+    assert not forbidden & loaded
+    assert not {"dataclasses", "inspect", "ast", "subprocess", "ssl", "http", "email", "asyncio"} & loaded
+
+
+def test_the_version_alone_imports_nothing_of_the_server() -> None:
+    code = "import sys; sys.argv[1:] = ['--version']; import wsgid.cli; wsgid.cli.main(); print(*sys.modules)"
+    said, _, loaded = run_alone(code).partition("\n")
+    assert said.startswith("wsgid 0.")
+    assert {name for name in loaded.split() if name.startswith("wsgid")} == {"wsgid", "wsgid.cli", "wsgid.compiled"}
+
+
+def test_a_feature_is_imported_with_its_option_only() -> None:
+    """The most that the master of a small site imports."""
+    features = {"metrics", "stats", "http", "health", "fifo"}
+    assert not {f"wsgid.admin.{name}" for name in features} & loaded_by("wsgid.command, wsgid.master")
+    assert not {"wsgid.config.check", "wsgid.sockets.certificates"} & loaded_by("wsgid.command")
 
 
 def test_the_package_itself_imports_next_to_nothing_before_the_template_patches() -> None:
