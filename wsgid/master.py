@@ -151,7 +151,8 @@ class Master:
         for worker in handover.workers if handover else ():
             self._fleet.adopt(worker.slot, worker.generation, worker.pid, time.monotonic())
             self._children.adopt(worker)
-        self._fleet.recall(self._scoreboard.slots_used())
+        if handover:  # in a new scoreboard, reading all slots would only make the kernel allocate them
+            self._fleet.recall(self._scoreboard.slots_used())
 
     def _make_supervisor(self) -> None:
         settings, plan, counters = self.settings, self._fleet, self._scoreboard

@@ -76,6 +76,7 @@ def _fork_spare(channel: Channel, spare_fd: int) -> Channel:
 
     If the kernel refuses, the master sees the end of the spare's channel, and executes a spare later.
     """
+    forks.remember_locks()
     gc.freeze()  # otherwise the collector would write to pages that are shared from now on, and so copy them
     try:
         with forks.of_wsgid():

@@ -20,8 +20,6 @@ from typing import Any
 
 from wsgid.config.options import Settings
 from wsgid.errors import ApplicationImportError
-from wsgid.wsgi.postbuffer import PostBuffer
-from wsgid.wsgi.static import StaticMaps
 from wsgid.wsgi.types import Application
 
 _NAME = re.compile(r"(?P<module>[^:()]+)(:(?P<name>[\w.]+)(?P<call>\(\))?)?")
@@ -56,10 +54,15 @@ def load(settings: Settings) -> Application:
 
 
 def _wrapped(application: Application, settings: Settings) -> Application:
-    """Put the layers that the options ask for around the application."""
+    """Put the layers that the options ask for around the application. Each is imported with its option only: together
+    they take 1.5 MB."""
     if settings.static_map:
+        from wsgid.wsgi.static import StaticMaps
+
         application = StaticMaps(application, settings.static_map, settings.static_safe, settings.static_hidden)
     if settings.post_buffering:
+        from wsgid.wsgi.postbuffer import PostBuffer
+
         application = PostBuffer(application, settings.post_buffering, settings.harakiri)
     return application
 
