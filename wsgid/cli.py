@@ -2,71 +2,19 @@
 
 Rules
 * Every failure before the first worker is one sentence and an exit code (errors.ExitCode), never a traceback.
+* `wsgid --version` imports nothing of the server: scripts ask for the version often.
 """
 
-import os
 import sys
 
-from wsgid import log, master
-from wsgid.config import dev, merge
-from wsgid.errors import BootError, ExitCode
-from wsgid.linux import process
-from wsgid.linux.syscall_errors import REFUSALS, words
-from wsgid.log import stdio
-from wsgid.sockets import listen_spec, listener
-from wsgid.supervisor import daemon, upgrade
-from wsgid.supervisor.upgrade import Start
+from wsgid import __version__, compiled
 
 
 def main() -> int:
     """Run the console script `wsgid`, or `python -m wsgid`. Returns the exit code."""
-    code: int = ExitCode.FAILURE
-    stdio.open_descriptors()
-    environ = dict(os.environ)
-    failure: Exception | None = None  # its frames keep descriptors open that the next attempt needs
-    try:
-        code = _run()
-    except BootError as error:
-        log.error("%s", error)
-        code, failure = error.exit_code, error
-    except (*REFUSALS, ImportError) as error:
-        log.error("wsgid cannot start: %s", words(error))
-        failure = error
-    except Exception as error:
-        if not upgrade.is_due(os.environ):
-            raise
-        log.error("wsgid cannot start because of an error in wsgid itself: please report it", exc_info=True)
-        failure = error
-    finally:
-        daemon.tell_foreground(code)
-    if failure and upgrade.is_due(os.environ):
-        return upgrade.try_again(environ)
-    return code
+    if sys.argv[1:] == ["--version"]:  # beside other arguments, it is an option like all others
+        print(f"wsgid {__version__} ({compiled.described()})")
+        return 0
+    from wsgid import command
 
-
-def _run() -> ExitCode:
-    restarted = upgrade.is_due(os.environ)
-    configuration = merge.read(sys.argv[1:], os.environ, restarted)
-    settings = configuration.settings
-    if settings.https or settings.ssl_socket:
-        from wsgid.sockets import certificates
-
-        certificates.read(settings)
-    if settings.check:
-        from wsgid.config import check
-
-        return check.run(configuration)
-    dev.begin(settings, os.environ)
-    for warning in configuration.warnings:
-        log.warning("%s", warning)
-    for note in configuration.notes:
-        log.debug("%s", note)
-    if not restarted:
-        addresses = [address for address, _ in listen_spec.addresses(settings)]
-        process.close_inherited(listener.inherited_fds(os.environ, addresses))
-    start = Start.now()
-    if settings.daemonize and not restarted:
-        daemon.detach(settings.log_path)
-    if settings.chdir:
-        os.chdir(settings.chdir)
-    return master.run(configuration, start)
+    return command.run()

@@ -4,7 +4,6 @@ Python imports an extension module where one lies beside the .py file: the compi
 environment, the .py files of this package are imported instead.  setup.py describes the build.
 """
 
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -13,11 +12,19 @@ from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, FileFinder,
 
 def hot() -> list[str]:
     """Return the names of the hot path's modules: those with a .pyx (second source) or a .pxd (types for Cython)."""
-    from pathlib import Path  # imported here, because a process that serves does not need it
+    return sorted(_places())
 
-    package = Path(__file__).parent
-    sources = [*package.rglob("*.pyx"), *package.rglob("*.pxd")]
-    return sorted({".".join([__package__, *path.relative_to(package).with_suffix("").parts]) for path in sources})
+
+def _places() -> dict[str, str]:
+    """Return the path of each of these modules, without a suffix, by its name."""
+    package = os.path.dirname(__file__)
+    found = {}
+    for directory, _, files in os.walk(package):
+        for file in files:
+            stem, suffix = os.path.splitext(os.path.join(directory, file))
+            if suffix in (".pyx", ".pxd"):
+                found[".".join([__package__, *os.path.relpath(stem, package).split(os.sep)])] = stem
+    return found
 
 
 class _SourceOnly:
@@ -39,12 +46,18 @@ def choose() -> None:
 
 def pure() -> list[str]:
     """Return the hot path's modules that run as pure Python; empty if all of them are compiled."""
-    specs = ((name, importlib.util.find_spec(name)) for name in hot())
-    return [name for name, spec in specs if not spec or not str(spec.origin).endswith(tuple(EXTENSION_SUFFIXES))]
+    if _SourceOnly in sys.meta_path:
+        return hot()
+    return [name for name, stem in sorted(_places().items()) if not _has_extension(stem)]
+
+
+def _has_extension(stem: str) -> bool:
+    """Whether an extension module lies beside the source. Python prefers the extension module (FileFinder)."""
+    return any(os.path.exists(stem + suffix) for suffix in EXTENSION_SUFFIXES)
 
 
 def described() -> str:
-    """Return the form in use, for `wsgid --version`."""
+    """Return the form in use, for `wsgid --version`. Reads the package's directories."""
     interpreted = pure()
     if not interpreted:
         return "compiled"

@@ -161,7 +161,8 @@ class Master:
         for worker in handover.workers if handover else ():
             self._fleet.adopt(worker.slot, worker.generation, worker.pid, time.monotonic())
             self._children.adopt(worker)
-        self._fleet.recall(self._scoreboard.slots_used())
+        if handover:  # in a new scoreboard, reading all slots would only make the kernel allocate them
+            self._fleet.recall(self._scoreboard.slots_used())
 
     def _make_supervisor(self) -> None:
         settings, plan, counters = self.settings, self._fleet, self._scoreboard
@@ -222,6 +223,7 @@ class Master:
                 with self._net.under(signo.name):
                     _SIGNAL_HANDLERS[signo](self, signo)
         dead = self._reap()
+        self._children.spare.read()
         for generation, template in list(self._children.templates.items()):
             with self._net.under(f"the messages of template {generation}"):
                 template.flush()

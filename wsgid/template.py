@@ -1,24 +1,30 @@
 """The template: imports the application once, then forks workers when the master orders them.
 
+    spare --ForkSpare--> fork the next spare --Boot--> import the application --Spawn--> fork a worker
+
 Rules
-* patch_all() is the first statement: modules that are imported before it may hold unpatched locks and sockets.
+* The patch for gevent is the first statement: modules that are imported before it may hold unpatched locks and sockets.
+* The next spare is forked before the import. So it holds nothing of the application, and no descriptor of the server.
 * No hub runs while the template waits: it reads the master's orders with plain calls.  A hub that the import has run is
   made quiet before the first fork.
 * A hub, thread or connection that is copied by fork(2) does harm. What the import has left running is logged by name.
 * The template lives until the master closes its channel: end-of-file means dismissal.
 """
 
-from gevent import monkey
+from wsgid.application import gevent_patch
 
-monkey.patch_all()
+gevent_patch.patch()
 
 import functools
+import gc
 import os
 import select
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+
+from gevent import monkey
 
 from wsgid import log, worker
 from wsgid.application import forks, late_import
@@ -44,7 +50,7 @@ _poll = monkey.get_original("select", "poll")
 
 
 def main() -> ExitCode:
-    """Be a template: the program that the master executes. Returns the exit code."""
+    """Be a spare, then a template: the program that the master executes. Returns the exit code."""
     channel = Channel(int(sys.argv[1]))
     stdio.install()
     # Signals of the terminal reach the whole process group. The master decides what they mean.
@@ -52,10 +58,43 @@ def main() -> ExitCode:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # until now they were blocked (process.spawn)
     process.begin_titles_with(sys.argv[2])
     process.set_title("spare, for the next template")
-    received = _receive_boot(channel)
-    if received is None:
-        return ExitCode.OK
-    boot, fds = received
+    while (received := _receive(channel)) is not None:
+        message, fds = received
+        match message:
+            case messages.ForkSpare():
+                channel = _fork_spare(channel, fds[0])
+            case messages.Reopen(names=names):
+                LogFiles().replace(names, fds)
+            case messages.Boot():
+                return _boot(message, fds, channel)
+    return ExitCode.OK  # this process was never needed
+
+
+def _fork_spare(channel: Channel, spare_fd: int) -> Channel:
+    """Fork the next spare. It shares the memory of all that is imported by now. Both processes return from here, each
+    with its own channel.
+
+    If the kernel refuses, the master sees the end of the spare's channel, and executes a spare later.
+    """
+    forks.remember_locks()
+    gc.freeze()  # otherwise the collector would write to pages that are shared from now on, and so copy them
+    try:
+        with forks.of_wsgid():
+            is_spare = process.fork_orphan()
+    except OSError:
+        is_spare = False
+    if not is_spare:
+        syscall_errors.close(spare_fd)  # now, because nothing that the import forks may hold it
+        return channel
+    channel.close()
+    stdio.install()
+    spare = Channel(spare_fd)
+    spare.send(messages.Hello())
+    return spare
+
+
+def _boot(boot: messages.Boot, fds: list[int], channel: Channel) -> ExitCode:
+    """Be the template of a generation until the dismissal. Returns the exit code."""
     channel.send(messages.Booting())
     settings = options.from_dict(boot.settings)
     files = LogFiles(
@@ -185,18 +224,6 @@ def _watch_forks(channel: Channel, listeners: list[ListenSocket], scoreboard_fd:
     forks.own(scoreboard_fd)
     for shared in listeners:
         forks.own_listener(shared.fd)
-
-
-def _receive_boot(channel: Channel) -> tuple[messages.Boot, list[int]] | None:
-    """Wait for Boot. None if this template is never needed."""
-    while (received := _receive(channel)) is not None:
-        message, fds = received
-        match message:
-            case messages.Boot():
-                return message, fds
-            case messages.Reopen(names=names):
-                LogFiles().replace(names, fds)
-    return None
 
 
 def _receive(channel: Channel) -> tuple[messages.Message, list[int]] | None:

@@ -39,12 +39,13 @@ from wsgid.linux.filewatch import Watch
 from wsgid.log import stdio
 from wsgid.log.files import LogFiles
 from wsgid.serving import access_log, cleanup
-from wsgid.serving.clock import CLOCK, ROUND_S
+from wsgid.serving.clock import CLOCK
 from wsgid.serving.connection import READ
 from wsgid.serving.dispatcher import Dispatcher
 from wsgid.serving.leftovers import Leftovers
 from wsgid.serving.pulse import Pulse
 from wsgid.serving.recycling import Recycling
+from wsgid.serving.rounds import Rounds
 from wsgid.serving.stutter import Stutter
 from wsgid.serving.timeouts import Timeouts
 from wsgid.sockets import certificates
@@ -119,7 +120,7 @@ class Worker:
         # Several beats within the shortest limit, so that a healthy hub never looks stalled.
         self._pulse = Pulse(self._hub.loop, min(settings.hub_warn, settings.hub_timeout_s, 1.0) / 4, self._beat)
         self._stutter = Stutter(line, settings.application, settings.hub_warn, self._say_once)
-        self._round = self._hub.loop.timer(ROUND_S, ROUND_S)
+        self._rounds = Rounds(self._hub.loop, self._look, self._pulse.due_s)
 
     def run(self) -> None:
         """Serve until the worker is told to leave and everything in flight is answered."""
@@ -127,7 +128,7 @@ class Worker:
         cleanup.tie_time_outs()
         self._line[Word.HEARTBEAT_NS] = time.monotonic_ns()
         self._pulse.start()
-        self._round.start(self._look_around)
+        self._rounds.start()
         signal.signal(signal.SIGXCPU, self._on_stall)
         self._orders.start(self._on_orders)
         self._term.start(self.drain, OnDrain.EMPTY, self._settings.worker_reload_mercy)
@@ -186,13 +187,19 @@ class Worker:
         self._line[Word.LAG_US] = int(late_s * 1e6)
         self._line[Word.HUB_LATE_US] += int(max(late_s, self._stutter.beat(late_s)) * 1e6)
         self._line[Word.HEARTBEAT_NS] = now_ns
+        self._rounds.beat()
 
-    def _look_around(self) -> None:
-        """Every ROUND_S: end overdue requests, and check whether this worker should be replaced. Requests pay nothing
-        for it."""
+    def _look(self) -> bool:
+        """Look around, and return whether this worker may rest: there is nothing to look after."""
         CLOCK.look()
-        now_s = time.monotonic()
-        self._stutter.look()
+        if not self._rounds.is_resting:
+            self._stutter.look()
+        self._look_around(time.monotonic())
+        is_idle = self._state is State.SERVING and self._modules is None and self._dispatcher.is_idle()
+        return is_idle and self._stutter.rest()
+
+    def _look_around(self, now_s: float) -> None:
+        """End overdue requests, and check whether this worker should be replaced. Requests pay nothing for it."""
         self._timeouts.end_overdue(self._dispatcher.deadlines, now_s)
         self._dispatcher.trim(now_s)
         self._dispatcher.look_after_parked(now_s)

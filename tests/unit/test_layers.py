@@ -16,6 +16,7 @@ PACKAGE = ROOT / "wsgid"
 # A package, or a module at the root, imports only what stands before it here.
 FLOORS = (
     "errors",
+    "records",
     "compiled",
     "linux",
     "protocol",
@@ -32,6 +33,7 @@ FLOORS = (
     "supervisor",
     "admin",
     "master",
+    "command",
     "cli",
     "__main__",
     "ctl",
@@ -100,12 +102,34 @@ def test_the_architecture_shows_the_same_table() -> None:
     assert tuple(rows) == FLOORS
 
 
+def run_alone(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def loaded_by(modules: str) -> set[str]:
+    return set(run_alone(f"import sys, {modules}; print(*sys.modules)").split())
+
+
 def test_the_master_never_imports_gevent_nor_what_the_workers_run() -> None:
-    code = "import sys, wsgid.cli; print('\\n'.join(sys.modules))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = loaded_by("wsgid.command, wsgid.master")
     forbidden = {"gevent", "greenlet"} | {f"wsgid.{name}" for name in GEVENT | {"wsgi"}}
     assert "wsgid.master" in loaded
-    assert not forbidden & set(loaded)
+    assert not forbidden & loaded
+    assert not {"dataclasses", "inspect", "ast", "subprocess", "ssl", "http", "email", "asyncio"} & loaded
+
+
+def test_the_version_alone_imports_nothing_of_the_server() -> None:
+    code = "import sys; sys.argv[1:] = ['--version']; import wsgid.cli; wsgid.cli.main(); print(*sys.modules)"
+    said, _, loaded = run_alone(code).partition("\n")
+    assert said.startswith("wsgid 0.")
+    assert {name for name in loaded.split() if name.startswith("wsgid")} == {"wsgid", "wsgid.cli", "wsgid.compiled"}
+
+
+def test_a_feature_is_imported_with_its_option_only() -> None:
+    """The most that the master of a small site imports."""
+    features = {"metrics", "stats", "http", "health", "fifo"}
+    assert not {f"wsgid.admin.{name}" for name in features} & loaded_by("wsgid.command, wsgid.master")
+    assert not {"wsgid.config.check", "wsgid.sockets.certificates"} & loaded_by("wsgid.command")
 
 
 def test_the_package_itself_imports_next_to_nothing_before_the_template_patches() -> None:
@@ -121,5 +145,10 @@ def test_the_package_itself_imports_next_to_nothing_before_the_template_patches(
 def test_a_program_that_imports_the_application_patches_first(name: str) -> None:
     statements = ast.parse((PACKAGE / name).read_text()).body
     code = [node for node in statements if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]
-    assert ast.unparse(code[0]) == "from gevent import monkey"
-    assert ast.unparse(code[1]) == "monkey.patch_all()"
+    assert ast.unparse(code[0]) == "from wsgid.application import gevent_patch"
+    assert ast.unparse(code[1]) == "gevent_patch.patch()"
+    in_every_python = {"os", "sys", "importlib.machinery", "importlib.machinery.PathFinder"}
+    assert {
+        name for name in imported(PACKAGE / "application" / "gevent_patch.py") if "gevent" not in name
+    } == in_every_python
+    assert not imported(PACKAGE / "application" / "__init__.py")

@@ -1,6 +1,8 @@
 """The endpoints of a master: one for each of --stats, --metrics, --control and --master-fifo.
 
 Rules
+* What only one of these options needs is imported with the option, at the start: later, pip may have installed another
+  version of it.
 * Serving is more important than endpoints. An endpoint that cannot be opened is logged, and everything else goes on.
 """
 
@@ -8,16 +10,19 @@ import selectors
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wsgid import log
-from wsgid.admin import commands, fifo, health, http, stats
+from wsgid.admin import commands
 from wsgid.admin.commands import Operator
-from wsgid.admin.http import Page
-from wsgid.admin.server import Endpoint, Responder, Response, guarded
+from wsgid.admin.server import Endpoint, Responder, guarded
 from wsgid.config.options import Settings
 from wsgid.errors import ListenerError
 from wsgid.sockets import listener
 from wsgid.sockets.listener import Listener, Ownership
+
+if TYPE_CHECKING:
+    from wsgid.admin.fifo import Fifo
 
 BACKLOG = 16
 _CONTROL = Ownership(mode=0o600)
@@ -35,7 +40,7 @@ def open_endpoints(operator: Operator, listeners: Sequence[Listener]) -> list[En
     return list(_endpoints(operator, listeners))
 
 
-def open_fifos(operator: Operator, selector: selectors.BaseSelector, held: Mapping[str, int]) -> list[fifo.Fifo]:
+def open_fifos(operator: Operator, selector: selectors.BaseSelector, held: Mapping[str, int]) -> "list[Fifo]":
     """Open the FIFOs of --master-fifo. A FIFO that cannot be opened is logged.
 
     Args:
@@ -43,6 +48,10 @@ def open_fifos(operator: Operator, selector: selectors.BaseSelector, held: Mappi
         selector: the master's.
         held: path -> descriptor, from the master before this one (USR2); unwanted FIFOs are removed.
     """
+    if not operator.settings.master_fifo and not held:
+        return []
+    from wsgid.admin import fifo
+
     opened = []
     for path in operator.settings.master_fifo:
         try:
@@ -61,21 +70,16 @@ def _endpoints(operator: Operator, listeners: Sequence[Listener]) -> Iterator[En
     settings = operator.settings
     like_the_sockets = Ownership(settings.chmod_socket, *settings.chown_socket)  # as in uWSGI
     if settings.stats:
-        respond = _stats_over_http if settings.stats_http else _stats
-        yield from _endpoint(settings.stats, like_the_sockets, "--stats", partial(respond, operator))
+        from wsgid.admin import stats
+
+        respond = stats.respond_over_http if settings.stats_http else stats.respond
+        yield from _endpoint(settings.stats, like_the_sockets, "--stats", partial(respond, operator.snapshot))
     if settings.metrics:
+        from wsgid.admin import health
+
         yield from _endpoint(
             settings.metrics, like_the_sockets, "--metrics", partial(health.respond, operator.snapshot)
         )
-
-
-def _stats(operator: Operator, request: bytes) -> Response:
-    """Answer as uWSGI does: the connection itself is the question."""
-    return stats.render(operator.snapshot())
-
-
-def _stats_over_http(operator: Operator, request: bytes) -> Response:
-    return http.respond(request, lambda path: Page("application/json", stats.render(operator.snapshot())))
 
 
 def _endpoint(address: str, ownership: Ownership, option: str, respond: Responder) -> Iterator[Endpoint]:

@@ -7,9 +7,9 @@ Rules
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from wsgid.admin.server import INCOMPLETE, Response
+from wsgid.records import dataclass
 
 HEAD_MAX_BYTES = 16 * 1024
 _END = b"\r\n\r\n"

@@ -11,13 +11,13 @@ Rules
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from wsgid.admin import stats
 from wsgid.admin.snapshot import ListenerView, Snapshot, WorkerView
 from wsgid.ipc.scoreboard import DURATION_BOUNDS_US, Word
+from wsgid.records import dataclass
 from wsgid.supervisor.slots import SlotState
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

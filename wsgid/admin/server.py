@@ -17,13 +17,13 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
 
 from wsgid import log
 from wsgid.linux.selector import forget
 from wsgid.linux.syscall_errors import REFUSALS, words
+from wsgid.records import dataclass, field
 from wsgid.sockets.listener import Listener
 
 REQUEST_MAX_BYTES = 64 * 1024

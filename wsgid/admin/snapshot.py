@@ -11,12 +11,12 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from wsgid import __version__
 from wsgid.config.options import Settings
 from wsgid.ipc.scoreboard import COUNTERS, DURATION_BOUNDS_US, DeathCause, Scoreboard, Word
 from wsgid.linux import memory
+from wsgid.records import dataclass, field
 from wsgid.sockets.listener import Listener
 from wsgid.supervisor.boot_failures import Failure
 from wsgid.supervisor.fleet import Fleet

@@ -10,11 +10,25 @@ Rules
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
+from wsgid.admin import http
+from wsgid.admin.http import Page
+from wsgid.admin.server import Response
 from wsgid.admin.snapshot import ListenerView, Snapshot, WorkerView
 from wsgid.ipc.scoreboard import Word
 from wsgid.supervisor.slots import SlotState
+
+
+def respond(take: Callable[[], Snapshot], request: bytes) -> Response:
+    """Answer as uWSGI does: the connection itself is the question. `take` returns the master's snapshot."""
+    return render(take())
+
+
+def respond_over_http(take: Callable[[], Snapshot], request: bytes) -> Response:
+    """Answer a request of HTTP, for --stats-http."""
+    return http.respond(request, lambda path: Page("application/json", render(take())))
 
 
 def render(snapshot: Snapshot) -> bytes:

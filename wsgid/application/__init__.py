@@ -1,5 +1,6 @@
 """The operator's application: how it is imported, and what an import and a fork can leave behind.
 
+gevent_patch.py   patch the standard library for gevent, first of all
 prepare.py        everything before the first fork of a worker
 importer.py       find and import the application
 naming.py         MODULE:CALLABLE and its other forms

@@ -8,16 +8,14 @@ Rules
 """
 
 import os
-import sysconfig
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import cache
 from types import CodeType, FrameType
+
+from wsgid.records import dataclass
 
 _OF_OPERATORS = "wsgid.diagnostics."
 _WSGID = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_LIBRARIES = tuple(
-    {path + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib") if (path := sysconfig.get_path(name))}
-)
 _PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
@@ -84,4 +82,13 @@ def _line(frame: FrameType) -> Line:
 
 
 def _is_library(path: str) -> bool:
-    return path.startswith((*_LIBRARIES, _WSGID, "<frozen ")) or any(part in path for part in _PACKAGES)
+    return path.startswith((*_libraries(), _WSGID, "<frozen ")) or any(part in path for part in _PACKAGES)
+
+
+@cache
+def _libraries() -> tuple[str, ...]:
+    """Return the directories of the standard library and of installed packages, each with a separator."""
+    import sysconfig  # only here: it takes 0.4 MB, and nothing is blamed in most workers
+
+    paths = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return tuple(path + os.sep for path in paths if path)

@@ -4,9 +4,9 @@ The settings arrive as JSON on standard input. The exit code is 0 if the import 
 standard error has a sentence.
 """
 
-from gevent import monkey
+from wsgid.application import gevent_patch
 
-monkey.patch_all()
+gevent_patch.patch()
 
 import json
 import os

@@ -19,7 +19,6 @@ import functools
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from types import FrameType, ModuleType
 from typing import Any
@@ -29,6 +28,7 @@ from gevent import monkey
 
 from wsgid import log
 from wsgid.errors import RequestTimeout
+from wsgid.records import dataclass
 
 Say = Callable[[str, str], None]  # a key, under which a sentence is said once, and the sentence
 

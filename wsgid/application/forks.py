@@ -49,7 +49,7 @@ _fds: dict[int, tuple[int, int]] = {}  # descriptors of wsgid, except sockets of
 _names: set[Any] = set()  # the addresses of the listeners; accepted connections have the same
 _farewells: list[Callable[[], None]] = []
 _masks: dict[int, set[int]] = {}  # for each thread that forks now: the signals that it had blocked
-_frozen: list[Any] = []  # locks, events and queues of the application's import
+_frozen: list[Any] = []  # locks, events and queues of all imports
 _described = "template"
 _is_of_wsgid = False  # whether wsgid itself forks now
 
@@ -97,6 +97,12 @@ def quiet() -> None:
     _frozen.extend(
         candidate for candidate in gc.get_objects() if issubclass(type(candidate), (AbstractLinkable, watcher))
     )
+
+
+def remember_locks() -> None:
+    """Remember the locks that exist by now: those of the standard library. Called before gc.freeze(): after it, the
+    collector does not list them."""
+    _frozen.extend(candidate for candidate in gc.get_objects() if issubclass(type(candidate), AbstractLinkable))
 
 
 def _end_idle_threads(hub: Any) -> None:

@@ -22,10 +22,6 @@ from wsgid import log
 from wsgid.application import naming
 from wsgid.config.options import Settings
 from wsgid.errors import ApplicationImportError
-from wsgid.wsgi.mounts import Mounts
-from wsgid.wsgi.postbuffer import PostBuffer
-from wsgid.wsgi.static import StaticMaps
-from wsgid.wsgi.static_rules import StaticRules
 from wsgid.wsgi.types import Application
 
 _DEFAULT_NAMES = ("application", "app")
@@ -58,7 +54,11 @@ def _mounted(settings: Settings) -> Application:
     if first is None:
         first = next(iter(mounted.values()))
     first = mounted.pop("", first)
-    return Mounts(first, mounted, settings.manage_script_name) if mounted else first
+    if not mounted:
+        return first
+    from wsgid.wsgi.mounts import Mounts
+
+    return Mounts(first, mounted, settings.manage_script_name)
 
 
 def _alone(settings: Settings) -> Application:
@@ -124,15 +124,21 @@ def _checked(application: Any, called: str) -> Application:
 
 
 def _wrapped(application: Application, settings: Settings) -> Application:
-    """Put the layers that the options ask for around the application."""
+    """Put the layers that the options ask for around the application. Each is imported with its option only: together
+    they take 1.5 MB."""
     if settings.static_map or settings.check_static:
         application = _with_files(application, settings)
     if settings.post_buffering:
+        from wsgid.wsgi.postbuffer import PostBuffer
+
         application = PostBuffer(application, settings.post_buffering, settings.harakiri)
     return application
 
 
 def _with_files(application: Application, settings: Settings) -> Application:
+    from wsgid.wsgi.static import StaticMaps
+    from wsgid.wsgi.static_rules import StaticRules
+
     everything = (".*",) if settings.static_gzip_all else ()
     try:
         rules = StaticRules(

@@ -6,10 +6,10 @@ Rules
 
 import ast
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from wsgid.errors import ApplicationImportError
+from wsgid.records import dataclass
 
 _NAME = re.compile(r"(?P<module>[^:()]+)(:(?P<expression>.+))?", re.DOTALL)
 _FILE = re.compile(r"(?P<file>.+\.(?:py|wsgi))(:(?P<expression>.+))?", re.DOTALL)

@@ -9,12 +9,12 @@ Rules
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from wsgid.config import uwsgi_options, uwsgi_words
 from wsgid.config.options import Given, by_key, nearest
 from wsgid.config.uwsgi_options import Verdict
 from wsgid.errors import ConfigError
+from wsgid.records import dataclass, field
 
 FALSE = ("false", "off", "no", "0")
 

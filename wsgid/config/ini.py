@@ -14,10 +14,10 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from wsgid.config import expand
 from wsgid.errors import ConfigError
+from wsgid.records import dataclass, field
 
 _BLANKS = " \t\r"
 _REPEATS_MAX = 10_000

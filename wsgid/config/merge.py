@@ -10,13 +10,13 @@ Rules
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from wsgid.config import commandline, dev, sources, together
 from wsgid.config.foreign import Said
 from wsgid.config.options import Given, Settings, from_dict
 from wsgid.errors import ConfigError
+from wsgid.records import dataclass, replace
 
 __all__ = ["Configuration", "Settings", "from_dict", "read"]
 

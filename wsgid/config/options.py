@@ -9,7 +9,6 @@ Rules
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from functools import cache
 from typing import Any
@@ -18,6 +17,7 @@ from wsgid.config import values
 from wsgid.config.values import ValueKind
 from wsgid.errors import ConfigError
 from wsgid.protocol.forwarded import USUAL_HEADERS
+from wsgid.records import asdict, dataclass, field, fields
 
 
 class Group(Enum):

@@ -5,10 +5,10 @@ Rules
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from wsgid.config import values
 from wsgid.config.options import Given, Settings
+from wsgid.records import replace
 
 _ON = ("true", "on", "yes", "1")
 

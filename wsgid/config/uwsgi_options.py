@@ -9,11 +9,11 @@ Rules
 """
 
 import re
-from dataclasses import dataclass
 from enum import Enum, auto
 from fnmatch import fnmatchcase
 
 from wsgid.config import uwsgi_words
+from wsgid.records import dataclass
 
 
 class Verdict(Enum):

@@ -13,11 +13,11 @@ import os
 import pwd
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
 from wsgid.log import destination, request_format
 from wsgid.protocol.forwarded import Trusted, parse_headers
+from wsgid.records import dataclass, replace
 
 _TRUE, _FALSE = ("true", "on", "yes"), ("false", "off", "no")
 BOOLEANS = (*_TRUE, *_FALSE, "1", "0")

@@ -12,13 +12,13 @@ Rules
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from enum import Enum
 from importlib.resources import files
 from string import Template
 from xml.sax.saxutils import escape
 
 from wsgid.ctl.profile_data import Frame, StackCounts
+from wsgid.records import dataclass, field
 
 WIDTH = 1200.0
 SIDE = 12.0

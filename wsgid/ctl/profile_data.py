@@ -12,8 +12,9 @@ Rules
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from wsgid.records import dataclass
 
 SCHEMA = "https://www.speedscope.app/file-format-schema.json"
 

@@ -10,6 +10,8 @@ Rules
   socket was there first. A descriptor's number and inode name the socket.
 * A round looks for at most BUDGET_S. With ten thousand descriptors, a look at all of them takes half a minute, and no
   request waits for it.  Numbers are tried one by one: a list of /proc/self/fd would take 10 ms at once.
+* A sweep over many descriptors that finds nothing new is followed by a pause of PAUSE times its duration: a crowd that
+  sleeps costs next to nothing.
 * As long as there are no more descriptors than before the first request, nothing is looked at.
 * A socket that vanishes while it is looked at is no error.
 """
@@ -20,15 +22,16 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import dataclass
 from typing import Any
 
 from wsgid.application import forks, peers
 from wsgid.ipc.peer_counts import busiest
+from wsgid.records import dataclass
 from wsgid.serving.clock import ROUND_S
 
 BUDGET_S = ROUND_S / 2000  # of each round; one descriptor takes 1.5 us
 SWEEP_S = 1.0  # a look at all descriptors begins at most once in this time
+PAUSE = 3  # see the rules
 CHECK_S = 10.0  # the same for the question whether known connections still are connected, which takes 7 us for each
 REPORT_S = 10.0  # an unchanged report is repeated after this time: the master may be a new image (SIGUSR2)
 _STANDARD_FDS = 3  # under systemd, standard output is a connection to the journal
@@ -70,7 +73,8 @@ class ConnectionTable:
         self._size = 0  # no descriptor had this number or a higher one
         self._next = self._end = 0  # of the present sweep
         self._checks = False  # whether the present sweep also asks for known connections
-        self._sweep_at_s = self._check_at_s = self._report_at_s = 0.0
+        self._is_new = False  # whether the present sweep has found something new
+        self._began_s = self._sweep_at_s = self._check_at_s = self._report_at_s = 0.0
         self._reported: dict[str, int] = {}
         self._quiet = 0  # how many descriptors there are without connections
 
@@ -98,10 +102,13 @@ class ConnectionTable:
             if _perf_counter() >= until_s:
                 break
         if self._next >= self._end:
+            if not self._is_new:
+                self._sweep_at_s = max(self._sweep_at_s, now_s + PAUSE * (now_s - self._began_s))
             self._tell(now_s)
 
     def _begin(self, now_s: float) -> bool:
         """Begin a sweep. Returns False if there is nothing to find."""
+        self._began_s, self._is_new = now_s, False
         self._sweep_at_s = now_s + SWEEP_S
         if not self._found and not self._reported and 0 < _count() <= self._quiet:
             return False
@@ -136,6 +143,7 @@ class ConnectionTable:
         known = before.inode if before and not checks else self._others.get(fd)
         if inode and known == inode:
             return
+        self._is_new |= bool(before is None and inode) or bool(before and before.inode != inode)
         self._found.pop(fd, None)
         self._others.pop(fd, None)
         self._listening.pop(fd, None)

@@ -6,7 +6,6 @@ Rules
 """
 
 import gc
-import tracemalloc
 from collections import Counter
 from typing import Any
 
@@ -36,6 +35,8 @@ class Heap:
         return {"parts": memory.parts("self"), "objects": _objects(), "traced": self._growth()}
 
     def _growth(self) -> dict[str, Any] | None:
+        import tracemalloc  # only here: it takes 0.3 MB, and most workers are never asked
+
         if not tracemalloc.is_tracing():
             return None
         first = not self._traced

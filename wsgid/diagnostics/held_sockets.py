@@ -19,7 +19,6 @@ import io
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from inspect import CO_OPTIMIZED
 from types import FrameType, FunctionType, GetSetDescriptorType, MethodDescriptorType
 from typing import Any
 
@@ -30,6 +29,7 @@ from wsgid.serving import turns
 from wsgid.serving.greenlets import RequestGreenlet
 
 FRAMES_MAX = 200  # the innermost frames of a request
+_CO_OPTIMIZED = 1  # inspect.CO_OPTIMIZED; the module takes 1.2 MB
 _HARMLESS = frozenset({"gevent", "psycopg", "socket", "ssl"})
 _NUMBERS = frozenset({"fd", "fileno"})  # variables with these names may be descriptors: in psycopg, gevent, select
 _OWN_REFERENCES = 3  # to a frame's snapshot: the frame's, the variable's, and that of getrefcount()
@@ -109,7 +109,7 @@ def _variables(frame: FrameType) -> list[tuple[str, Any]]:
     """
     found = frame.f_locals
     variables = list(found.items())
-    if _SNAPSHOTS and frame.f_code.co_flags & CO_OPTIMIZED and sys.getrefcount(found) <= _OWN_REFERENCES:
+    if _SNAPSHOTS and frame.f_code.co_flags & _CO_OPTIMIZED and sys.getrefcount(found) <= _OWN_REFERENCES:
         found.clear()
     return variables
 

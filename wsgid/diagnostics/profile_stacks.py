@@ -7,7 +7,7 @@ Rules
 * The outermost entry of a stack is its root: a label of the request (there are few labels), or of the greenlet.
 """
 
-import dis
+from opcode import opmap
 from types import CodeType, FrameType
 from typing import Any
 
@@ -26,7 +26,7 @@ WSGID = "(wsgid, compiled)"
 DEEPER = "(deeper frames were cut off)"
 MORE = "(more stacks than are kept)"
 
-_RESUME = dis.opmap["RESUME"]
+_RESUME = opmap["RESUME"]
 
 
 class ProfileRefused(WsgidError):

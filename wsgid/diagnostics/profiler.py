@@ -9,7 +9,6 @@ Rules
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -17,6 +16,7 @@ from gevent.event import Event
 
 from wsgid.diagnostics.profile_stacks import ProfileRefused, Samples
 from wsgid.diagnostics.samplers import CpuSource, WallSource
+from wsgid.records import dataclass
 from wsgid.serving.greenlets import RequestGreenlet
 
 SECONDS_MIN, SECONDS_MAX = 1, 300

@@ -1,12 +1,13 @@
 """The messages between master, template and workers. One message is one datagram.
 
-    master -> template   Boot            the settings, with listeners, scoreboard and log files as descriptors
+    master -> template   ForkSpare       before Boot: fork the next spare; its channel is sent along
+                         Boot            the settings, with listeners, scoreboard and log files as descriptors
                          Spawn           fork a worker for this slot; its channel is sent along
     template -> master   Booting         wsgid is loaded, and Boot was read
                          TemplateReady   the application is imported
                          SpawnFailed     fork was refused
-    worker -> master     Hello           this worker lives; the kernel tells its pid (channel.py)
-                         Ready           this worker accepts connections
+    either -> master     Hello           this worker, or spare, lives; the kernel tells its pid (channel.py)
+    worker -> master     Ready           this worker accepts connections
                          Dumps           the memfd for this worker's stack in case it gets stuck (stackdump.py)
                          Notice          a sentence to log once for the whole server, whichever workers send it
                          Tired           this worker wants to be replaced
@@ -30,13 +31,13 @@ Rules
 """
 
 import json
-from dataclasses import asdict, dataclass
 from enum import Enum
 from math import inf
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from wsgid.errors import ControlError
 from wsgid.ipc.peer_counts import PEERS_MAX
+from wsgid.records import asdict, dataclass
 
 DATAGRAM_MAX_BYTES = 128 * 1024  # below the kernel's default socket buffer (net.core.wmem_default, 208 KiB)
 NUMBER_MAX = (1 << 31) - 1
@@ -48,6 +49,11 @@ Line = Annotated[str, LINE_MAX_CHARS]
 Text = Annotated[str, TEXT_MAX_CHARS]
 PeerCounts = Annotated[dict[str, int], PEERS_MAX + 1]  # one more: all others together (peer_counts.py)
 Limit = Literal["max-requests", "max-worker-lifetime", "reload-on-rss"]  # scoreboard.DeathCause has these values, too
+
+
+@dataclass(frozen=True, slots=True)
+class ForkSpare:
+    """Fork a process that is as this one is now, and waits for Boot. Its channel is sent along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,7 @@ class SpawnFailed:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The worker lives."""
+    """The worker, or the spare, lives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +194,8 @@ class Reopen:
 
 
 Message = (
-    Boot
+    ForkSpare
+    | Boot
     | Spawn
     | Booting
     | TemplateReady
@@ -211,7 +218,7 @@ Message = (
 Kinds = frozenset[type[Message]]
 
 ALL: Kinds = frozenset(get_args(Message))
-FROM_TEMPLATE: Kinds = frozenset({Booting, TemplateReady, SpawnFailed, BootFailed})
+FROM_TEMPLATE: Kinds = frozenset({Hello, Booting, TemplateReady, SpawnFailed, BootFailed})
 FROM_WORKER: Kinds = frozenset({Hello, Ready, Dumps, Notice, Tired, SourceChanged, Connections, BootFailed})
 
 FDS: dict[type[Message], int] = {Dumps: 1}  # descriptors that come with a message to the master; others have none

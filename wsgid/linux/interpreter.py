@@ -91,12 +91,13 @@ def _own_path() -> list[str]:
     return path
 
 
-def installed() -> list[tuple[str, int]]:
+def installed() -> list[tuple[str, int, int]]:
     """What is installed for this interpreter, as far as it shows.
 
     Returns:
-        The directories into which packages are installed, and the .pth files there (module `site`), each with the time
-        of its last change in ns.  An installation makes, removes or replaces something in such a directory.
+        The directories into which packages are installed, and the .pth files there (module `site`), each with its inode
+        and the time of its last change in ns.  An installation makes, removes or replaces something in such a
+        directory.  If the path leads over a symlink that is switched to another environment, the inode is another one.
     """
     found = []
     for directory in sys.path:
@@ -105,5 +106,7 @@ def installed() -> list[tuple[str, int]]:
         with suppress(OSError):  # no directory
             with os.scandir(directory) as entries:
                 paths = [directory, *sorted(entry.path for entry in entries if entry.name.endswith(".pth"))]
-            found += [(path, os.stat(path).st_mtime_ns) for path in paths]
+            for path in paths:
+                status = os.stat(path)
+                found.append((path, status.st_ino, status.st_mtime_ns))
     return found

@@ -14,7 +14,8 @@ import errno
 import os
 import socket
 import struct
-from dataclasses import dataclass
+
+from wsgid.records import dataclass
 
 # linux/tcp.h, struct tcp_info: eight bytes, then rto, ato, snd_mss, rcv_mss; unacked and sacked follow.
 _TCP_INFO = struct.Struct("=24xII")

@@ -2,7 +2,8 @@
 
 import ctypes
 import os
-from dataclasses import dataclass
+
+from wsgid.records import dataclass
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEPT_BYTES = 512 << 10

@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from enum import Enum
-from typing import NoReturn
 
 import setproctitle
 
@@ -66,23 +65,39 @@ def spawn(argv: list[str], environ: Mapping[str, str], inherit_fd: int) -> int:
 
 
 def double_fork(child: Callable[[], None]) -> None:
-    """Run `child` in a grandchild whose parent ends at once, so that the grandchild becomes a child of the subreaper.
+    """Run `child` in a grandchild; see fork_orphan. `child` must not return. If it returns or raises, the process ends
+    with status 1.
 
-    `child` must not return. If it returns or raises, the process ends with status 1.
+    Raises:
+        OSError: fork(2) was refused, here or in the process between.
+    """
+    if fork_orphan():
+        try:
+            child()
+        finally:
+            os._exit(1)
+
+
+def fork_orphan() -> bool:
+    """Fork a grandchild whose parent ends at once, so that the grandchild becomes a child of the subreaper.
 
     The hooks of os.register_at_fork run once, as for a single fork: `before` and `after_in_parent` run here,
     `after_in_child` runs in the grandchild. Both forks are therefore calls of libc's fork, which runs the hooks of
     pthread_atfork(3). The functions of the Python/C API (PyOS_BeforeFork and the others) then tell Python about the
     fork.
 
+    Returns:
+        True in the grandchild, False here.
+
     Raises:
         OSError: fork(2) was refused, here or in the process between.
     """
-    with _undisturbed() as interval_s:
+    with _undisturbed():
         _python.PyOS_BeforeFork()
         middle = _libc.fork()
         if middle == 0:
-            _be_middle(child, interval_s)
+            _be_middle()
+            return True
         code = ctypes.get_errno()
         _python.PyOS_AfterFork_Parent()
     if middle < 0:
@@ -93,11 +108,12 @@ def double_fork(child: Callable[[], None]) -> None:
         raise OSError(code, os.strerror(code))
     if status != 0:
         raise OSError(f"the second fork failed: {status_in_words(status)}")
+    return False
 
 
 @contextmanager
-def _undisturbed() -> Iterator[float]:
-    """Keep other threads from requesting the interpreter's lock. Yields the previous switch interval in seconds.
+def _undisturbed() -> Iterator[None]:
+    """Keep other threads from requesting the interpreter's lock.
 
     A forked process inherits such a request in its memory, and would wait for a thread that does not exist there.
     """
@@ -106,26 +122,25 @@ def _undisturbed() -> Iterator[float]:
     try:
         if len(sys._current_frames()) > 1:
             ctypes.CDLL(None).usleep(int(2e6 * interval_s))  # threads that wait already use the old interval
-        yield interval_s
+        yield
     finally:
         sys.setswitchinterval(interval_s)
 
 
-def _be_middle(child: Callable[[], None], interval_s: float) -> NoReturn:
-    """Fork again, then end. Do nothing else: Python does not know yet that there was a fork."""
+def _be_middle() -> None:
+    """Fork again, then end; return in the grandchild. Do nothing else: Python does not know yet that there was a
+    fork."""
     status, middle = 1, _libc.getpid()
-    try:
-        worker = _libc.fork()
-        if worker == 0:
+    with suppress(BaseException):  # no exception may lead into code that runs in the parent, too
+        orphan = _libc.fork()
+        if orphan == 0:
             _python.PyOS_AfterFork_Child()
             # The master signals only its own children (send_signal). Be one of them before the first message goes out.
             while os.getppid() == middle:
                 os.sched_yield()
-            sys.setswitchinterval(interval_s)
-            child()
-        status = 0 if worker > 0 else ctypes.get_errno() or 1
-    finally:
-        os._exit(status)
+            return
+        status = 0 if orphan > 0 else ctypes.get_errno() or 1
+    os._exit(status)
 
 
 def open_fds() -> list[int]:

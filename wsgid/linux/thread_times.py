@@ -9,7 +9,8 @@ Rules
 import ctypes
 import os
 import resource
-from dataclasses import dataclass
+
+from wsgid.records import dataclass
 
 _LINE_MAX_BYTES = 100
 

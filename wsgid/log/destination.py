@@ -9,8 +9,9 @@ rsyslog:HOST[:PORT][,TAG]      another machine's, over UDP
 import os
 import re
 import syslog
-from dataclasses import dataclass
 from enum import Enum
+
+from wsgid.records import dataclass
 
 EXPECTED = "stdio, file:PATH, syslog:TAG,FACILITY or rsyslog:HOST:PORT,TAG"
 SYSLOG_PATH = "/dev/log"  # the same path on every Linux

@@ -15,11 +15,11 @@ import json
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from wsgid.log.request_record import RequestRecord
 from wsgid.protocol.fields import is_plain
+from wsgid.records import dataclass
 
 Render = Callable[[RequestRecord], str]
 

@@ -16,7 +16,6 @@ import os
 import posix
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from wsgid.errors import ConfigError
@@ -48,6 +47,8 @@ class _Json(logging.Formatter):
     """One JSON object for each line, also if the message has line breaks."""
 
     def format(self, record: logging.LogRecord) -> str:
+        from datetime import datetime  # with --log-json only: it takes 0.3 MB
+
         fields: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds"),  # RFC 3339
             "level": record.levelname.lower(),

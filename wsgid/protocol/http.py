@@ -17,7 +17,6 @@ Rules
 
 import re
 import sys
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
@@ -34,6 +33,7 @@ from wsgid.protocol.chunked import TOKEN, Chunks
 from wsgid.protocol.fields import is_plain, parse_length
 from wsgid.protocol.plain_lines import take_fields, take_request_line
 from wsgid.protocol.target import check_host, split
+from wsgid.records import dataclass
 
 _NAMES_MAX = 1024  # so many header names are remembered with their variables,
 _NAMES_MAX_CHARACTERS = 64  # if they are not longer than this
@@ -73,7 +73,6 @@ class Part(Enum):
 _BETWEEN, _FIELDS, _BODY, _CHUNKS, _NOTHING, _REFUSED = Part
 
 
-@dataclass
 class HttpHead:
     """One request without its body.
 
@@ -89,13 +88,31 @@ class HttpHead:
 
     __slots__ = ("variables", "content_length", "keep_alive", "expects", "upgrade", "size_bytes", "count")
 
-    variables: dict[str, Any]
-    content_length: int
-    keep_alive: bool
-    expects: bool
-    upgrade: bool
-    size_bytes: int
-    count: int
+    def __init__(
+        self,
+        variables: dict[str, Any],
+        content_length: int,
+        keep_alive: bool,
+        expects: bool,
+        upgrade: bool,
+        size_bytes: int,
+        count: int,
+    ) -> None:
+        self.variables = variables
+        self.content_length = content_length
+        self.keep_alive = keep_alive
+        self.expects = expects
+        self.upgrade = upgrade
+        self.size_bytes = size_bytes
+        self.count = count
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, HttpHead) and _values(self) == _values(other)
+
+
+def _values(head: HttpHead) -> tuple[object, ...]:
+    sizes = (head.content_length, head.size_bytes, head.count)
+    return (head.variables, head.keep_alive, head.expects, head.upgrade, *sizes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ Rules
 
 import re
 import struct
-from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from wsgid.errors import BadProxyHeader
+from wsgid.records import dataclass
 
 _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 _PREFIX = b"PROXY "

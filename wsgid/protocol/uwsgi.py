@@ -12,7 +12,6 @@ Rules
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -44,16 +43,16 @@ _MODIFIERS = {modifier.value: modifier for modifier in Modifier}
 _MANAGE_PATH_INFO = Modifier.MANAGE_PATH_INFO  # reading a member through its class costs several times as much
 
 
-@dataclass
 class UwsgiHead:
     """One decoded packet. The body starts at buffer[size_bytes:] and has content_length bytes."""
 
     __slots__ = ("modifier", "variables", "content_length", "size_bytes")
 
-    modifier: Modifier
-    variables: dict[str, Any]
-    content_length: int
-    size_bytes: int
+    def __init__(self, modifier: Modifier, variables: dict[str, Any], content_length: int, size_bytes: int) -> None:
+        self.modifier = modifier
+        self.variables = variables
+        self.content_length = content_length
+        self.size_bytes = size_bytes
 
 
 def decode(buffer: bytes, max_vars: int, base: dict[str, Any] | None = None) -> UwsgiHead | None:

@@ -20,6 +20,7 @@ deadlines.py         which requests are overdue, without a look at all
 timeouts.py          --harakiri, --hub-warn, --hub-timeout
 clock.py             how long the event loop was held up
 lost_time.py         the time in which a worker could not run
+rounds.py            the regular look at the worker, which rests while the worker is idle
 pulse.py             a timer that tells how late it comes
 stutter.py           where the event loop stands still, if many short stops take its time
 standstill.py        adds these stops up, and decides what the log says

@@ -21,7 +21,7 @@ import gevent
 import greenlet
 from gevent.hub import get_hub
 
-ROUND_S = 0.1  # `look` is called at least this often while the loop runs
+ROUND_S = 0.1  # `look` is called at least this often while the loop runs and does not rest
 LATE_S = 0.05
 WATCH_S = 10.0
 LONG_S = 0.03
@@ -37,6 +37,7 @@ class Clock:
     def __init__(self) -> None:
         self.held_s = 0.0  # in total
         self._looked_s = math.inf  # `start` was not called yet
+        self._rests_until_s = -math.inf
         self._named = 0  # id of the greenlet that was seen holding the loop
         self._ran: dict[int, float] = {}  # seconds since the last look, by the ids of greenlets
         self._own: dict[int, float] = {}  # seconds while the loop was held up, by the ids of greenlets
@@ -62,7 +63,7 @@ class Clock:
         if self._looked_s == math.inf:
             return
         now_s = _monotonic()
-        late_s = now_s - self._looked_s - ROUND_S
+        late_s = now_s - max(self._looked_s + ROUND_S, self._rests_until_s)
         self._looked_s = now_s
         if late_s >= LATE_S:
             self._note(late_s, now_s)
@@ -70,6 +71,19 @@ class Clock:
             self._stop_watching()
         self._named = 0
         self._ran.clear()
+
+    def rest(self, until_s: float) -> None:
+        """Nothing has to happen in the loop before `until_s`: it is not late until then, unless `wake` is called.
+
+        Args:
+            until_s: of time.monotonic().
+        """
+        self._rests_until_s = until_s
+
+    def wake(self) -> None:
+        """Something happens. From now on `look` is called each ROUND_S again."""
+        self.look()
+        self._rests_until_s = -math.inf
 
     def name(self, holder: object) -> None:
         """Record that this greenlet holds the loop now."""

@@ -132,6 +132,10 @@ class Dispatcher:
         self._completion.serves_nobody = True
         self._http.give_up()
 
+    def is_idle(self) -> bool:
+        """Whether no request is in flight, and no connection is open."""
+        return not self._acceptor.in_flight and self._http.is_idle()
+
     def trim(self, now_s: float) -> None:
         """Free what a crowd has left behind. Called now and then."""
         self._cleanup.clear(now_s, not self._acceptor.in_flight)

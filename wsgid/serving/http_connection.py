@@ -16,13 +16,13 @@ Rules
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from email.utils import formatdate
 from enum import Enum, auto
+from wsgiref.handlers import format_date_time
 
 from wsgid.errors import BodyTooSlow, ClientDisconnected, HeadTimeout, PeerError
 from wsgid.protocol.forwarded import Trusted
 from wsgid.protocol.http import END, Decoder, End, HttpHead
+from wsgid.records import dataclass
 from wsgid.serving.client_socket import ClientSocket, raw_socket
 from wsgid.serving.clock import CLOCK
 from wsgid.serving.connection import Connection
@@ -345,5 +345,5 @@ def date_line() -> str:
     global _date_line, _date_of_s
     now_s = second()
     if now_s != _date_of_s:
-        _date_line, _date_of_s = f"Date: {formatdate(now_s, usegmt=True)}\r\n", now_s
+        _date_line, _date_of_s = f"Date: {format_date_time(now_s)}\r\n", now_s
     return _date_line

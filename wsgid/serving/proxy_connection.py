@@ -6,11 +6,10 @@ Rules
 * After the header, the application and the log see the client's address as the peer's.
 """
 
-from dataclasses import dataclass
-
 from wsgid.errors import BadProxyHeader
 from wsgid.protocol.forwarded import Trusted
 from wsgid.protocol.proxy import Ends, begins_header, decode
+from wsgid.records import dataclass
 from wsgid.serving.connection import Connection
 from wsgid.sockets.listen_spec import ProxyHeader
 

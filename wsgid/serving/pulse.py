@@ -41,6 +41,10 @@ class Pulse:
         self._due_s = _monotonic() + interval_s
         self._timer.start(self._on_time, update=True)  # the loop's own time may be as old as its present turn
 
+    def due_s(self) -> float:
+        """Return when the next beat is due (time.monotonic())."""
+        return self._due_s
+
     def stop(self) -> None:
         """Beat no more."""
         self._timer.close()

@@ -13,10 +13,10 @@ Rules
 
 from collections import defaultdict, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from wsgid.application.blame import Blamed
+from wsgid.records import dataclass, field
 
 WINDOW_S = 10.0
 BUCKETS = 10  # of the window

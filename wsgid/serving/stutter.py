@@ -93,6 +93,12 @@ class Stutter:
             self._witness = Witness(CLOCK, self._main, self._standstill, self._line, self._package, self._shown_s)
             self._witness.start()
 
+    def rest(self) -> bool:
+        """The loop has nothing to do, and `look` is not called for a while. Returns False if the witness looks now, and
+        has to be heard."""
+        self._looked_s = math.inf
+        return self._witness is None
+
     def look(self) -> None:
         """Say what the witness has found. Called every ROUND_S."""
         now_s = _monotonic()

@@ -4,15 +4,15 @@
 
 Rules
 * One ListenSpec holds everything; no later code asks the options again.
-* A ListenSpec becomes JSON by dataclasses.asdict, and an object again by `from_dict`.
+* A ListenSpec becomes JSON by `asdict`, and an object again by `from_dict`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from wsgid.config.options import Settings
+from wsgid.records import dataclass
 
 
 class WireProtocol(StrEnum):
@@ -92,7 +92,7 @@ def addresses(settings: Settings) -> Iterator[tuple[str, ListenSpec]]:
 
 
 def from_dict(values: dict[str, Any]) -> ListenSpec:
-    """Return a ListenSpec from a dict that was made by `dataclasses.asdict` and carried by JSON."""
+    """Return a ListenSpec from a dict that was made by `asdict` and carried by JSON."""
     tls = values["tls"]
     proxied = ProxyHeader(values["proxied"])
     return ListenSpec(WireProtocol(values["protocol"]), TlsFiles(**tls) if tls else None, proxied)

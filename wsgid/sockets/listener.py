@@ -16,13 +16,13 @@ import socket
 import stat
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wsgid import log
 from wsgid.errors import ListenerError
 from wsgid.linux import listen_queue, safefiles
 from wsgid.linux.listen_queue import ListenQueue
+from wsgid.records import dataclass, replace
 from wsgid.sockets.listen_spec import ListenSpec
 
 BACKLOG_WANTED = 4096

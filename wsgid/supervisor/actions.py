@@ -3,10 +3,9 @@
 A slot names a worker, and a generation names a template.
 """
 
-from dataclasses import dataclass
-
 from wsgid.errors import ExitCode
 from wsgid.ipc.messages import OnDrain
+from wsgid.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ Rules
 """
 
 import time
-from dataclasses import dataclass
 
 from wsgid import log
 from wsgid.ipc import messages
 from wsgid.linux.syscall_errors import soon
+from wsgid.records import dataclass
 from wsgid.supervisor.fleet import Fleet
 from wsgid.supervisor.once import Once
 

@@ -64,10 +64,11 @@ class Children:
         Raises:
             OSError: the kernel refused; then there is no process.
         """
-        pid, inbox = self.spare.take() or self._start_process()
+        pid, inbox = self.spare.take()
         process.set_pace(pid, process.Pace.HURRIED)  # otherwise its import takes seconds on a busy site
         try:
             self._register(inbox)
+            self.spare.fork_from(inbox)
             _send(inbox, boot, fds)
         except OSError:
             self._close(inbox)

@@ -7,7 +7,6 @@ Rules
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -18,6 +17,7 @@ from wsgid.ipc import messages
 from wsgid.ipc.scoreboard import DeathCause, Scoreboard
 from wsgid.linux.syscall_errors import words
 from wsgid.log.files import LogFiles
+from wsgid.records import asdict
 from wsgid.supervisor import actions, launch
 from wsgid.supervisor.actions import Action
 from wsgid.supervisor.boot_failures import BootFailures

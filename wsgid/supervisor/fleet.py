@@ -14,13 +14,13 @@ workers (--max-requests and the like) are replaced in the same way.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from math import inf
 
 from wsgid.errors import ExitCode
 from wsgid.ipc.messages import OnDrain
 from wsgid.ipc.scoreboard import SLOTS_MAX
+from wsgid.records import dataclass, field, replace
 from wsgid.supervisor.actions import (
     Abandon,
     Abort,

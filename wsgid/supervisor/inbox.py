@@ -73,6 +73,8 @@ def check_template(message: messages.Message, template: TemplateRecord, pid: int
     """
     if sender_pid != pid:
         raise ControlError(f"process {sender_pid} speaks in its name")
+    if isinstance(message, messages.Hello):
+        raise ControlError("Hello of a process that is no spare any more")
     booting = template.state is TemplateState.BOOTING
     if booting is isinstance(message, messages.SpawnFailed):
         raise ControlError(f"{type(message).__name__} while it is {template.state.name}")

@@ -8,12 +8,12 @@ Rules
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from wsgid import log
 from wsgid.config.options import Settings
 from wsgid.errors import ConfigError, ListenerError
 from wsgid.ipc.channel import Channel
+from wsgid.records import replace
 from wsgid.sockets import listen_spec, listener
 from wsgid.sockets.listen_spec import ListenSpec
 from wsgid.sockets.listener import Listener

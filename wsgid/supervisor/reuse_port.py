@@ -12,11 +12,11 @@ docs/decisions/010-reuse-port.md has the reasons.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from itertools import zip_longest
 
 from wsgid.ipc import messages
 from wsgid.ipc.channel import Channel
+from wsgid.records import asdict
 from wsgid.sockets import listener
 from wsgid.sockets.listener import Listener
 

@@ -6,11 +6,11 @@ Rules
 * A slot becomes VACANT again only when its process was reaped, or provably never lived.
 """
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
 
 from wsgid.errors import IllegalTransition
+from wsgid.records import dataclass
 
 
 class SlotState(Enum):

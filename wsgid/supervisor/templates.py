@@ -8,9 +8,9 @@ Rules
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from math import inf
 
+from wsgid.records import dataclass, field, replace
 from wsgid.supervisor.actions import (
     AbortTemplate,
     Action,

@@ -17,13 +17,13 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from wsgid import log
 from wsgid.errors import ExitCode
 from wsgid.linux.syscall_errors import close, named, soon, words
 from wsgid.log import stdio
+from wsgid.records import asdict, dataclass, replace
 from wsgid.sockets import listen_spec
 from wsgid.sockets.listen_spec import ListenSpec
 from wsgid.sockets.listener import Listener

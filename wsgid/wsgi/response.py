@@ -13,7 +13,6 @@ Rules
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Protocol
@@ -65,18 +64,20 @@ class Outcome(Enum):
     DISCONNECTED = auto()  # the client left
 
 
-@dataclass
 class Served:
     """The result of a request."""
 
     __slots__ = ("outcome", "status", "sent_bytes", "head_bytes", "headers", "interrupted")
 
-    outcome: Outcome
-    status: int  # the code; 0 if there was none
-    sent_bytes: int  # of the body
-    head_bytes: int  # of the head that was sent
-    headers: int  # headers from the application
-    interrupted: bool  # whether the application was interrupted, so that work of it may be half done
+    def __init__(
+        self, outcome: Outcome, status: int, sent_bytes: int, head_bytes: int, headers: int, interrupted: bool
+    ) -> None:
+        self.outcome = outcome
+        self.status = status  # the code; 0 if there was none
+        self.sent_bytes = sent_bytes  # of the body
+        self.head_bytes = head_bytes  # of the head that was sent
+        self.headers = headers  # headers from the application
+        self.interrupted = interrupted  # whether the application was interrupted, so that work of it may be half done
 
 
 class ResponseStage(Enum):

@@ -10,10 +10,11 @@ Rules
 import mimetypes
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from email.utils import formatdate
 from enum import StrEnum
 from typing import Any
+
+from wsgid.records import dataclass
 
 _COMPRESSED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
 _DEFAULT_TYPE = "application/octet-stream"

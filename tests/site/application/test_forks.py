@@ -346,6 +346,20 @@ def test_greenlets_that_wait_in_the_worker_do_not_go_on_in_the_child(start: Star
     assert sorted((tmp_path / "noted").read_text().split()) == ["once", "slept"]
 
 
+def test_the_hooks_know_the_locks_that_are_older_than_the_import(start: Start) -> None:
+    """Those of the standard library. The collector does not list them any more (gc.freeze)."""
+    app = """
+        import gc, threading
+        from wsgid.application import forks
+        lock = threading._active_limbo_lock
+        def application(environ, start_response):
+            start_response("200 OK", [])
+            known = [each for each in forks._frozen if each is lock]
+            return [f"{len(known)} {any(each is lock for each in gc.get_objects())}".encode()]
+    """
+    assert ask(serve(start, app=app), "/") == "1 False"
+
+
 def test_each_request_is_counted_once_and_has_one_line_in_the_access_log(start: Start, tmp_path: Path) -> None:
     server = serve(start, "--access-log", "access.log", "--log-format", "%(uri)", "--stats", "stats.sock")
     for _ in range(20):

@@ -6,7 +6,6 @@ import re
 import string
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from wsgid.config import merge, usage, values
 from wsgid.config.merge import Settings, from_dict, read
 from wsgid.config.options import Option, declared
 from wsgid.errors import ConfigError
+from wsgid.records import fields
 
 
 def from_command_line(argv: list[str]) -> Settings:

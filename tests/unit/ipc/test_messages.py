@@ -19,6 +19,7 @@ MESSAGES: list[messages.Message] = [
     messages.LendSockets(0, [{"protocol": "http", "tls": None, "proxied": "none"}]),
     messages.ReturnSockets(0),
     messages.Booting(),
+    messages.ForkSpare(),
     messages.TemplateReady(),
     messages.SpawnFailed(1, "no"),
     messages.Hello(),

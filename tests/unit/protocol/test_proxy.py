@@ -1,7 +1,6 @@
 """The PROXY protocol: both versions byte by byte, and refusals. Splits and random bytes do not change the result."""
 
 import struct
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from wsgid.errors import BadProxyHeader
 from wsgid.protocol.proxy import Ends, Header, decode
+from wsgid.records import replace
 
 SIGNATURE = b"\x0d\x0a\x0d\x0a\x00\x0d\x0a\x51\x55\x49\x54\x0a"
 

@@ -22,19 +22,24 @@ def variables_of(*pairs: tuple[str, str], modifier1: int = 0) -> dict[str, str]:
     return head.variables
 
 
+def values(head: UwsgiHead | None) -> tuple[Modifier, dict[str, str], int, int]:
+    assert head is not None
+    return head.modifier, head.variables, head.content_length, head.size_bytes
+
+
 # --- the wire ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_layout_is_that_of_the_specification() -> None:
     packet = b"\x00\x0a\x00\x00\x03\x00KEY\x03\x00val"
     assert encode([("KEY", "val")]) == b"\x00\x0a\x00\x00" + packet[4:]
-    assert decode(packet, MAX_VARS) == UwsgiHead(Modifier.WSGI, {"KEY": "val"}, 0, 14)
+    assert values(decode(packet, MAX_VARS)) == (Modifier.WSGI, {"KEY": "val"}, 0, 14)
 
 
 @given(variable_sets)
 def test_encoded_variables_are_decoded(variables: dict[str, str]) -> None:
     packet = encode(variables.items())
-    assert decode(packet, MAX_VARS) == UwsgiHead(Modifier.WSGI, variables, 0, len(packet))
+    assert values(decode(packet, MAX_VARS)) == (Modifier.WSGI, variables, 0, len(packet))
 
 
 @given(variable_sets, st.binary(max_size=100))
@@ -43,12 +48,12 @@ def test_a_split_changes_nothing(variables: dict[str, str], body: bytes) -> None
     packet = encode(variables.items())
     whole = decode(packet, MAX_VARS)
     assert whole is not None and whole.content_length == len(body) and whole.size_bytes == len(packet)
-    assert decode(packet + body, MAX_VARS) == whole
+    assert values(decode(packet + body, MAX_VARS)) == values(whole)
     buffer = bytearray()
     for byte in packet:
         assert decode(bytes(buffer), MAX_VARS) is None
         buffer.append(byte)
-    assert decode(bytes(buffer), MAX_VARS) == whole
+    assert values(decode(bytes(buffer), MAX_VARS)) == values(whole)
 
 
 @given(variable_sets, variable_sets)
@@ -130,7 +135,7 @@ def test_names_and_values_are_latin_1() -> None:
 
 
 def test_a_packet_without_variables_is_valid() -> None:
-    assert decode(bytes(4), MAX_VARS) == UwsgiHead(Modifier.WSGI, {}, 0, 4)
+    assert values(decode(bytes(4), MAX_VARS)) == (Modifier.WSGI, {}, 0, 4)
 
 
 def test_a_ping_is_recognised_and_has_an_answer() -> None:

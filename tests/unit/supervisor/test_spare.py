@@ -1,4 +1,4 @@
-"""The spare: when it is started, and that it ends when it is of no use any more."""
+"""The spare: when it is executed or forked, and that it ends when it is of no use any more."""
 
 import os
 import subprocess
@@ -8,7 +8,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.server import eventually
 from wsgid.ipc import channel, messages
+from wsgid.ipc.channel import Channel
+from wsgid.linux import process
 from wsgid.supervisor.fleet import Deadlines, Fleet
 from wsgid.supervisor.inbox import Inbox
 from wsgid.supervisor.retry import Net
@@ -20,13 +23,14 @@ class Launcher:
 
     def __init__(self) -> None:
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.ends: list[Channel] = []  # what each process would have
         self.refusal: OSError | None = None
 
     def __call__(self) -> tuple[int, Inbox]:
         if self.refusal:
             raise self.refusal
         ours, theirs = channel.pair()
-        channel.close_all([theirs])
+        self.ends.append(Channel(theirs))
         self.processes.append(subprocess.Popen(["sleep", "100"]))
         return self.processes[-1].pid, Inbox(ours, messages.FROM_TEMPLATE)
 
@@ -35,9 +39,11 @@ class Launcher:
 def launcher() -> Iterator[Launcher]:
     made = Launcher()
     yield made
-    for process in made.processes:
-        process.kill()
-        process.wait()
+    for end in made.ends:
+        end.close()
+    for started in made.processes:
+        started.kill()
+        started.wait()
 
 
 @pytest.fixture
@@ -67,7 +73,7 @@ def test_the_spare_is_started_once_when_it_is_wanted_and_all_is_quiet(
     assert spare.pid == 0
     spare.prepare(settled, 0.0)
     spare.prepare(settled, 0.0)
-    assert [process.pid for process in launcher.processes] == [spare.pid]
+    assert [started.pid for started in launcher.processes] == [spare.pid]
     assert len(spare.inboxes()) == 1
 
 
@@ -76,9 +82,11 @@ def test_the_spare_is_taken_once(spare: Spare, settled: Fleet) -> None:
     spare.prepare(settled, 0.0)
     pid = spare.pid
     taken = spare.take()
-    assert taken is not None and taken[0] == pid
-    assert (spare.pid, spare.take(), spare.inboxes()) == (0, None, [])
-    taken[1].close()
+    assert taken[0] == pid and (spare.pid, spare.inboxes()) == (0, [])
+    again = spare.take()
+    assert again[0] not in (pid, 0)  # a new process
+    for _, inbox in (taken, again):
+        inbox.close()
 
 
 def test_a_spare_that_died_is_not_replaced_before_the_next_template_is_ready(spare: Spare, settled: Fleet) -> None:
@@ -135,9 +143,97 @@ def test_the_spare_is_not_used_after_an_installation(
         spare.want()
         spare.prepare(settled, 0.0)
         change()
-        assert spare.take() is None and not psutil.pid_exists(launcher.processes[-1].pid)
+        old = spare.pid
+        pid, inbox = spare.take()
+        assert pid != old and not psutil.pid_exists(old)
+        inbox.close()
     spare.want()
     spare.prepare(settled, 0.0)
-    held = spare.take()
-    assert held is not None
-    held[1].close()
+    old = spare.pid
+    pid, inbox = spare.take()
+    assert pid == old
+    inbox.close()
+
+
+# --- a spare that a template has forked ---
+
+
+@pytest.fixture
+def template(spare: Spare, launcher: Launcher) -> Iterator[Channel]:
+    """The end of the channel of a process that is to become a template. It was told to fork the next spare."""
+    _, inbox = spare.take()
+    spare.fork_from(inbox)
+    ends = launcher.ends[-1]
+    yield ends
+    ends.close()
+    inbox.close()
+
+
+def forked(template: Channel) -> Channel:
+    """Take the order, as a template does. Returns the channel of the spare."""
+    received = template.receive()
+    assert received is not None and received[0] == messages.ForkSpare()
+    return Channel(received[1][0])
+
+
+def says_hello(end: Channel) -> int:
+    """Say Hello from a process that then sleeps. Returns its pid."""
+    pid = os.fork()
+    if pid == 0:
+        end.send(messages.Hello())
+        os.set_inheritable(end.fileno(), True)
+        os.execv("/bin/sleep", ["sleep", "100"])
+    end.close()
+    return pid
+
+
+def heard(spare: Spare) -> int:
+    spare.read()
+    return spare.pid
+
+
+def test_a_forked_spare_is_used_when_its_pid_is_known(spare: Spare, template: Channel, settled: Fleet) -> None:
+    pid = says_hello(forked(template))
+    assert eventually(lambda: heard(spare), "the Hello has arrived") == pid
+    spare.want()
+    spare.prepare(settled, 0.0)  # nothing: there is a spare
+    taken, inbox = spare.take()
+    assert taken == pid
+    process.end(pid)
+    inbox.close()
+
+
+def test_a_forked_spare_that_has_said_nothing_is_not_used(spare: Spare, launcher: Launcher, template: Channel) -> None:
+    end = forked(template)
+    assert spare.pid == 0 and len(spare.inboxes()) == 1
+    pid, inbox = spare.take()
+    assert pid == launcher.processes[-1].pid and len(launcher.processes) == 2
+    assert end.receive() is None  # so it leaves
+    end.close()
+    inbox.close()
+
+
+def test_if_the_fork_is_refused_a_spare_is_executed(
+    spare: Spare, launcher: Launcher, template: Channel, settled: Fleet
+) -> None:
+    forked(template).close()
+    spare.read()
+    assert spare.inboxes() == []
+    spare.want()
+    spare.prepare(settled, 0.0)
+    assert spare.pid == launcher.processes[-1].pid and len(launcher.processes) == 2
+
+
+def test_a_forked_spare_that_says_anything_else_is_ended(spare: Spare, template: Channel) -> None:
+    end = forked(template)
+    end.send(messages.TemplateReady())
+    spare.read()
+    assert spare.inboxes() == [] and end.receive() is None
+    end.close()
+
+
+def test_the_spare_that_was_forked_ends_with_the_server(spare: Spare, template: Channel) -> None:
+    pid = says_hello(forked(template))
+    eventually(lambda: heard(spare), "the Hello has arrived")
+    spare.give_up()
+    assert not psutil.pid_exists(pid)

@@ -6,12 +6,12 @@ Rules
 """
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from wsgid.ctl.client import CtlError, Server
 from wsgid.ctl.commands.requests import merged
 from wsgid.ctl.troubles import is_held_up, troubles
+from wsgid.records import dataclass
 
 SLOWEST_MAX = 20
 ASKED_MAX = 16  # the busiest workers
