@@ -161,7 +161,7 @@ def app(environ, start_response):
         "--env",
         "COLOUR=green=ish",
         "--pythonpath",
-        "library",
+        "../library",  # from the directory of --chdir, as in uWSGI
         "home:app",
     ).wait_ready(1)
     assert client.get(tmp_path / "app.sock").body.decode() == f"green=ish {tmp_path}/site helped"
