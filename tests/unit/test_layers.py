@@ -24,6 +24,7 @@ FLOORS = (
     "config",
     "sockets",
     "wsgi",
+    "hooks",
     "application",
     "serving",
     "diagnostics",
@@ -105,7 +106,7 @@ def test_the_master_never_imports_gevent_nor_what_the_workers_run() -> None:
 
 
 def test_the_package_itself_imports_next_to_nothing_before_the_template_patches() -> None:
-    for_mypy = {"wsgid.application.offloading"}  # and imported when wsgid.offload is used
+    for_mypy = {"wsgid.application.offloading", "wsgid.hooks"}  # and imported when they are used
     assert imported(PACKAGE / "__init__.py") & MODULES.keys() - for_mypy == {"wsgid", "wsgid.compiled"}
     assert not imported(PACKAGE / "compiled.py") & MODULES.keys()
     code = "import sys; before = set(sys.modules); import wsgid; print(*sys.modules.keys() - before)"
