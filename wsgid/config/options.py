@@ -177,6 +177,14 @@ class Settings:
         ),
         flags=("--import", "--shared-import"),
     )
+    uwsgi_module: bool = option(
+        False,
+        values.FLAG,
+        "",
+        "Let the application import uwsgi and uwsgidecorators: what sites use of them works. Libraries that find the "
+        "module may behave as under uWSGI.",
+        G.APPLICATION,
+    )
     pyargv: str = option(
         "",
         values.TEXT,
@@ -399,6 +407,23 @@ class Settings:
         "The headers of trusted peers that count: some of x-forwarded-for, x-forwarded-proto, "
         "x-forwarded-host and x-forwarded-port, or forwarded alone. Name only headers that your proxy "
         "overwrites.",
+        G.HTTP,
+    )
+
+    websockets: int = option(
+        10_000,
+        values.COUNT,
+        "N",
+        "How many upgraded connections (WebSockets) a worker may have, besides the requests of --gevent. Beyond that, "
+        "a request with an Upgrade gets a 503.",
+        G.HTTP,
+    )
+    websocket_idle: float = option(
+        0.0,
+        values.SECONDS_OR_NONE,
+        "SECONDS",
+        "How long an upgraded connection may be without a byte in either direction before it is closed (default: no "
+        "limit).",
         G.HTTP,
     )
 
