@@ -119,6 +119,11 @@ def test_the_master_never_imports_gevent_nor_what_the_workers_run() -> None:
     assert not {"dataclasses", "inspect", "ast", "subprocess", "ssl", "http", "email", "asyncio"} & loaded
 
 
+def test_dataclasses_are_made_by_records_alone() -> None:
+    users = {name for name, path in MODULES.items() if "dataclasses" in imported(path)}
+    assert users == {"wsgid.records"}
+
+
 def test_the_version_alone_imports_nothing_of_the_server() -> None:
     code = "import sys; sys.argv[1:] = ['--version']; import wsgid.cli; wsgid.cli.main(); print(*sys.modules)"
     said, _, loaded = run_alone(code).partition("\n")

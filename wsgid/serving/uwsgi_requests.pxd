@@ -31,4 +31,4 @@ cdef class UwsgiRequests:
     @cython.locals(started_s=double, head=UwsgiHead)
     cdef serve(self, Connection connection, me)
     @cython.locals(body=Body, environ=dict, served=Served, record=RequestRecord, variables=Py_ssize_t, took_s=double)
-    cdef _respond(self, Connection connection, UwsgiHead head, bytes buffer, me)
+    cdef _respond(self, Connection connection, UwsgiHead head, bytes first, bytes header, me)

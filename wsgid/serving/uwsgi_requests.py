@@ -113,7 +113,10 @@ class UwsgiRequests:
             # up meanwhile.
             raise ClientDisconnected("the client has left before its request was looked at")
         me.deadline_s = started_s + self._harakiri_s
-        self._respond(connection, head, buffer, me)
+        first = buffer[head.size_bytes :] if len(buffer) > head.size_bytes else b""
+        header = buffer[:HEADER_SIZE_BYTES] if self._access_log is not None else b""
+        buffer = b""  # the packet would take memory as long as the request lasts
+        self._respond(connection, head, first, header, me)
 
     def _read_on(self, connection: Connection, buffer: bytes) -> tuple[bytes, UwsgiHead]:
         """Read the rest of a head that did not arrive at once. The time-out holds for the whole head.
@@ -133,7 +136,9 @@ class UwsgiRequests:
                 if head is not None:
                     return buffer, head
 
-    def _respond(self, connection: Connection, head: UwsgiHead, buffer: bytes, me: RequestGreenlet) -> None:
+    def _respond(
+        self, connection: Connection, head: UwsgiHead, first: bytes, header: bytes, me: RequestGreenlet
+    ) -> None:
         variables = len(head.variables)
         missing = complete(head.variables)
         if missing:
@@ -141,7 +146,6 @@ class UwsgiRequests:
                 "variables",
                 f"requests arrive without {', '.join(missing)}: add `include uwsgi_params;` to nginx's location",
             )
-        first = buffer[head.size_bytes :] if len(buffer) > head.size_bytes else b""
         body = Body(first, head.content_length, connection)
         environ = me.environ = make_environ(head.variables, body.stream)
         if "HTTP_UPGRADE" in environ and is_asked(environ):
@@ -158,7 +162,7 @@ class UwsgiRequests:
                 took_s,
                 head.content_length,
                 head.size_bytes - HEADER_SIZE_BYTES,
-                buffer,
+                header,
                 variables - len(self._base),
             )
             self._access_log.note(record)
