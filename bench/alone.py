@@ -24,6 +24,7 @@ from bench import apps
 from tests.support import client
 from wsgid import compiled
 from wsgid.config.options import Settings
+from wsgid.ipc.messages import Spawn
 from wsgid.ipc.scoreboard import LINE_BYTES, Word
 from wsgid.serving import access_log
 from wsgid.serving.dispatcher import Dispatcher
@@ -83,7 +84,8 @@ def main(count: int, mode: str = "") -> None:
         log_fd = os.open(Path(directory) / "access.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         log = access_log.open_for(settings, 0, {str(Path("access.log").absolute()): log_fd})
         listeners = [ListenSocket(listener.detach(), ListenSpec(WireProtocol.HTTP if http else WireProtocol.UWSGI))]
-        dispatcher = Dispatcher(settings, apps.hello, listeners, line, print, emptied.set, access_log=log)
+        order = Spawn(slot=0, generation=0, wary=False, seat=0)
+        dispatcher = Dispatcher(settings, apps.hello, listeners, line, print, emptied.set, order, log)
         started_s = time.process_time()
         dispatcher.open()
         while line[Word.REQUESTS] < count:

@@ -44,6 +44,7 @@ from wsgid.supervisor.children import Children
 from wsgid.supervisor.deaths import Deaths
 from wsgid.supervisor.executor import Executor
 from wsgid.supervisor.fleet import Deadlines, Fleet, Mode
+from wsgid.supervisor.leader import Leader
 from wsgid.supervisor.listeners import Listeners
 from wsgid.supervisor.rehearsal import Rehearsal
 from wsgid.supervisor.retry import Net
@@ -161,6 +162,7 @@ class Master:
         for worker in handover.workers if handover else ():
             self._fleet.adopt(worker.slot, worker.generation, worker.pid, time.monotonic())
             self._children.adopt(worker)
+        self._leader.take_over(self._fleet.of_state(SlotState.READY))
         if handover:  # in a new scoreboard, reading all slots would only make the kernel allocate them
             self._fleet.recall(self._scoreboard.slots_used())
 
@@ -168,6 +170,7 @@ class Master:
         settings, plan, counters = self.settings, self._fleet, self._scoreboard
         site = Path(self._start.directory, settings.chdir)
         self._children = children = Children(settings, self._selector, self._net)
+        self._leader = Leader(children.order)
         self._failures = failures = BootFailures(plan)
         self._rehearsal = rehearsal = Rehearsal(self._start, plan, self._upgrade)
         self._deaths = deaths = Deaths(plan, children, rehearsal, counters, failures)
@@ -203,6 +206,8 @@ class Master:
                 self._executor.carry_out(action)
         with self._net.under("what systemd is told"):
             self._notifier.turn(self._fleet, now_s)
+        with self._net.under("the choice of the worker that leads"):
+            self._leader.turn(self._fleet.slots, now_s)
         stdio.put()
         self._lend_sockets()
         next_s = min(

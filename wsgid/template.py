@@ -34,6 +34,7 @@ from wsgid.config.options import Settings
 from wsgid.errors import ApplicationImportError, BootError, ExitCode
 from wsgid.ipc import messages
 from wsgid.ipc.channel import Channel
+from wsgid.ipc.locks import Locks
 from wsgid.ipc.scoreboard import Lines
 from wsgid.linux import forked_child, process, signals, syscall_errors
 from wsgid.log import files as log_files
@@ -115,7 +116,8 @@ def _boot(boot: messages.Boot, fds: list[int], channel: Channel) -> ExitCode:
         os._exit(error.exit_code)  # threads of the import may still run, and Python may be unable to import more
     stdio.settle(_LAST_WORDS_S)
     channel.send(messages.TemplateReady())
-    return Template(settings, load, listeners, Lines(fds[len(listeners)]), files, channel).run()
+    scoreboard_fd = fds[len(listeners)]
+    return Template(settings, load, listeners, Lines(scoreboard_fd), Locks(scoreboard_fd), files, channel).run()
 
 
 class Template:
@@ -132,6 +134,7 @@ class Template:
         load: Callable[[], Application],
         listeners: list[ListenSocket],
         lines: Lines,
+        locks: Locks,
         files: LogFiles,
         channel: Channel,
     ) -> None:
@@ -139,6 +142,7 @@ class Template:
         self._load = load
         self._listeners = listeners
         self._lines = lines
+        self._locks = locks
         self._files = files
         self._channel = channel
 
@@ -186,6 +190,7 @@ class Template:
                     channel,
                     self._lines.line(order.slot),
                     self._files,
+                    self._locks,
                 )
             except ApplicationImportError as error:
                 _report(channel, error)

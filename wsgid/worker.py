@@ -23,15 +23,17 @@ from typing import Any
 from gevent.event import Event
 from gevent.hub import get_hub
 
-from wsgid import log
-from wsgid.application import forks, offload_home
+from wsgid import hooks, log
+from wsgid.application import forks, late_import, offload_home
 from wsgid.application.drivers import DRIVER_WATCH
+from wsgid.application.hook_runner import HookRunner
 from wsgid.config.options import Settings
 from wsgid.diagnostics.connections import ConnectionTable
 from wsgid.diagnostics.queries import AT_ONCE, Queries
-from wsgid.errors import ControlError, ExitCode
+from wsgid.errors import ApplicationImportError, ControlError, ExitCode
 from wsgid.ipc import messages, stackdump
 from wsgid.ipc.channel import Channel
+from wsgid.ipc.locks import Locks
 from wsgid.ipc.messages import OnDrain
 from wsgid.ipc.scoreboard import Word
 from wsgid.linux import forked_child, signals
@@ -78,6 +80,7 @@ class Worker:
         channel: to the master.
         line: this worker's words of the scoreboard.
         files: the open log files.
+        locks: of the server.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Worker:
         channel: Channel,
         line: memoryview,
         files: LogFiles,
+        locks: Locks,
     ) -> None:
         self._settings = settings
         self._channel = channel
@@ -99,8 +103,9 @@ class Worker:
         self._state = State.SERVING
         self._left = Event()
         self._dispatcher = Dispatcher(
-            settings, application, listeners, line, self._say_once, self._left.set, order.wary, self._access_log
+            settings, application, listeners, line, self._say_once, self._left.set, order, self._access_log
         )
+        self._hooks = HookRunner(locks)
         self._empty_until_s = 0.0
         self._mercy_until_s = 0.0
         self._mercy_held_s = 0.0  # CLOCK.held_s when the mercy time began
@@ -123,7 +128,14 @@ class Worker:
         self._rounds = Rounds(self._hub.loop, self._look, self._pulse.due_s)
 
     def run(self) -> None:
-        """Serve until the worker is told to leave and everything in flight is answered."""
+        """Run the start hooks, then serve until the worker is told to leave and everything in flight is answered.
+
+        Raises:
+            ApplicationImportError: a start hook has raised.
+        """
+        forks.on_fork(self._in_child)
+        DRIVER_WATCH.say_through(self._say_once)
+        self._hooks.start(self._watch_hook)
         CLOCK.start()
         cleanup.tie_time_outs()
         self._line[Word.HEARTBEAT_NS] = time.monotonic_ns()
@@ -135,8 +147,6 @@ class Worker:
         self._dispatcher.open()
         self._channel.send(messages.Ready())
         self._channel.send(messages.Dumps(), [stackdump.prepare()])
-        forks.on_fork(self._in_child)
-        DRIVER_WATCH.say_through(self._say_once)
         self._connections.start(time.monotonic())
         try:
             self._wait_until_left()
@@ -153,7 +163,15 @@ class Worker:
     def _wait_until_left(self) -> None:
         self._survive(self._left.wait)
         self._survive(lambda: self._leftovers.wait(self._mercy_until_s))
+        self._survive(lambda: self._hooks.stop(self._mercy_until_s))
         self._questions.close()
+
+    def _watch_hook(self, described: str) -> None:
+        """End this process if a start hook takes longer than an import may."""
+        late_import.watch(self._report_failure, self._settings.boot_timeout, described)
+
+    def _report_failure(self, error: ApplicationImportError) -> None:
+        self._channel.send(messages.BootFailed(str(error)[: messages.LINE_MAX_CHARS], ""))
 
     def _survive(self, wait: Callable[[], object]) -> None:
         while True:
@@ -170,6 +188,7 @@ class Worker:
         """Give up what belongs to the worker, in a process that the application has forked."""
         self._dispatcher.serve_nobody()
         self._questions.abandon()
+        self._hooks.abandon()
         self._stutter.abandon()
         stackdump.abandon()
 
@@ -287,6 +306,8 @@ class Worker:
                 self._questions.take(kind, arguments, fds[0])
             case messages.Reopen(names=names):
                 self._reopen(names, fds)
+            case messages.Lead(leads=leads, vacant_s=vacant_s):
+                self._hooks.lead(leads, vacant_s)
 
     def _answer_held_up(self, frame: FrameType | None) -> bool:
         """Answer questions in the signal handler, while the hub is held up at `frame`. Other messages are postponed.
@@ -330,6 +351,7 @@ class Worker:
         if self._state is not State.SERVING:
             return
         log.debug("finishing the requests in flight, at most %g s", mercy_s)
+        self._hooks.rest()
         self._start_mercy(mercy_s)
         if backlog is OnDrain.LEAVE:
             self._leave()
@@ -391,6 +413,7 @@ def run(
     channel: Channel,
     line: memoryview,
     files: LogFiles,
+    locks: Locks,
 ) -> ExitCode:
     """Be a worker: the whole life of a freshly forked process.
 
@@ -399,15 +422,16 @@ def run(
         load: returns the application; with --lazy-apps it imports the application.
 
     Raises:
-        ApplicationImportError: raised by `load`.
+        ApplicationImportError: raised by `load`, or by a start hook.
     """
+    hooks.become_worker(order.seat, order.slot)
     if not settings.lazy_apps:
         signals.ignore(signal.SIGXCPU)  # until there is a hub to report on
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is in flight yet, and an import may take long
     application = load()
     # The application may have changed this. A write to a closed peer must fail with an error, and not end the worker.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    made = Worker(order, settings, application, listeners, channel, line, files)
+    made = Worker(order, settings, application, listeners, channel, line, files, locks)
     made.run()
     _run_atexit(max(math.ceil(made.mercy_left_s()), _HARD_STOP_MARGIN_S))
     return ExitCode.OK

@@ -9,6 +9,7 @@ late_import.py    an import that takes longer than --boot-timeout
 import_watch.py   threads and connections of the import, which workers would lose or share
 drivers.py        drivers that wait in C, and psycogreen for psycopg2
 peers.py          the other ends of this process's sockets
+hook_runner.py    runs the hooks of wsgid.hooks in a worker
 forks.py          processes that the application forks
 offloading.py     wsgid.offload: functions that run in threads
 offload_home.py   the worker that they wait in, and its counts

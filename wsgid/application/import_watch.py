@@ -23,7 +23,7 @@ from wsgid.application import peers, whereabouts
 from wsgid.linux import process
 
 NAMED_MAX = 10
-_REMEDY = "in the worker, on first use or in a hook of os.register_at_fork(after_in_child=...); or use --lazy-apps"
+_REMEDY = "in the worker, on first use or in wsgid.hooks.on_worker_start (docs/hooks.md); or use --lazy-apps"
 
 _thread_ident = monkey.get_original("_thread", "get_ident")
 

@@ -1,4 +1,4 @@
-"""Ends an import of the application that takes longer than --boot-timeout, and logs its stack.
+"""Ends an import of the application, or a start hook, that takes longer than --boot-timeout, and logs its stack.
 
     the master's deadline -> SIGXCPU: the handler here logs the stack -> SIGABRT: faulthandler's -> SIGKILL
 
@@ -24,24 +24,28 @@ from wsgid.log import stdio
 _LAST_WORDS_S = 1.0  # how long printed text waits for its reader
 
 
-def watch(report: Callable[[ApplicationImportError], None], limit_s: float) -> None:
+def watch(
+    report: Callable[[ApplicationImportError], None], limit_s: float, what: str = "the import of the application"
+) -> None:
     """End this process at SIGXCPU.
 
     Args:
         report: called with the error, before the process ends.
         limit_s: the value of --boot-timeout, for the sentence.
+        what: takes the time. It runs in the greenlet that calls this function.
     """
     importing: Any = greenlet.getcurrent()
 
     def on_overdue(_signo: int, frame: FrameType | None) -> None:
         place = frame if greenlet.getcurrent() is importing else importing.gr_frame
         log.error(
-            "the import of the application takes longer than %g s (--boot-timeout); it is here:",
+            "%s takes longer than %g s (--boot-timeout); it is here:",
+            what,
             limit_s,
             extra={"traceback": "".join(traceback.format_stack(place)).rstrip()},
         )
         error = ApplicationImportError(
-            f"the application was not imported in {limit_s:g} s: raise --boot-timeout if it may take so long"
+            f"{what} did not end in {limit_s:g} s: raise --boot-timeout if it may take so long"
         )
         report(error)
         stdio.end(_LAST_WORDS_S)

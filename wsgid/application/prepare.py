@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from wsgid import log
+from wsgid import hooks, log
 from wsgid.application import forks, import_watch, importer
 from wsgid.application.drivers import DRIVER_WATCH
 from wsgid.config.options import Settings
@@ -47,6 +47,7 @@ def prepare(settings: Settings) -> Callable[[], Application]:
     importer.prepare_path(settings)
     sys.argv[:] = ["wsgid", *settings.pyargv.split()]
     DRIVER_WATCH.start(settings.psycogreen)
+    hooks.collect()
     if settings.lazy_apps:
         return functools.partial(_load, settings)
     sockets = import_watch.sockets()

@@ -17,6 +17,7 @@
     master -> worker     LendSockets     also accept from these sockets, which are sent along (--reuse-port)
                          ReturnSockets   stop accepting from these sockets
                          Drain           stop accepting, finish what is in flight, leave
+                         Lead            call the timers that only one worker calls (wsgid.hooks), or call them no more
                          Question        a question of wsgidctl; the connection is sent along, and the worker answers
     master -> either     Reopen          from now on write to these log files, which are sent along
 
@@ -179,6 +180,14 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class Lead:
+    """Whether this worker calls the timers that only one worker of the server calls."""
+
+    leads: bool
+    vacant_s: float  # how long no worker has led
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """A question of wsgidctl; the asker's connection is sent along."""
 
@@ -211,6 +220,7 @@ Message = (
     | LendSockets
     | ReturnSockets
     | Drain
+    | Lead
     | Question
     | Reopen
 )

@@ -21,6 +21,7 @@ from gevent.hub import get_hub
 from wsgid import log
 from wsgid.config.options import Settings
 from wsgid.errors import ClientDisconnected
+from wsgid.ipc.messages import Spawn
 from wsgid.ipc.scoreboard import Word
 from wsgid.protocol.forwarded import Trusted
 from wsgid.protocol.variables import roomy
@@ -55,7 +56,7 @@ class Dispatcher:
         line: the worker's own words of the scoreboard.
         say_once: takes a key and a sentence that the operator has to be told once.
         on_empty: called when the dispatcher is closed and nothing is in flight.
-        wary: whether to check, for a while, that clients still wait for their answers.
+        order: the master's order: the number of this worker, and whether it has to be wary.
         access_log: gets every request; None without an access log.
     """
 
@@ -67,7 +68,7 @@ class Dispatcher:
         line: memoryview,
         say_once: Callable[[str, str], None],
         on_empty: Callable[[], None],
-        wary: bool = False,
+        order: Spawn,
         access_log: AccessLog | None = None,
     ) -> None:
         hub = get_hub()
@@ -81,11 +82,11 @@ class Dispatcher:
         self._pool = pool = GreenletPool(hub, self._serve, (HttpRequests, AcceptSocket), self._cleanup.add)
         self.deadlines = Deadlines(settings.harakiri or math.inf, lambda: pool.greenlets)
         base = base_environ(log.ErrorStream(), settings.workers > 1, FileWrapper)
-        base = roomy({**base, "wsgid.harakiri": self.deadlines.set_harakiri})
+        base = roomy({**base, "wsgid.harakiri": self.deadlines.set_harakiri, "wsgid.worker": order.seat})
         self._acceptor = acceptor = Acceptor(settings, hub, listeners, wrapping, pool, tally, say_once)
         refusals = Refusals(tally, lingering)
         ends = (acceptor, completion, refusals, lingering, access_log)
-        self._uwsgi = UwsgiRequests(settings, application, base, *ends, say_once, wary)
+        self._uwsgi = UwsgiRequests(settings, application, base, *ends, say_once, order.wary)
         self._http = HttpRequests(settings, application, base, hub, trusted, pool, *ends)
 
     @property

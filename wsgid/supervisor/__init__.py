@@ -12,6 +12,7 @@ inbox.py           the master's end of a channel, and what a child may send
 child_messages.py  handles the messages of children
 deaths.py          handles the end of a process
 boot_failures.py   what could not boot, and why
+leader.py          which worker calls what only one worker calls
 worker_watch.py    heartbeats and memory of the workers
 listeners.py       the listening sockets: opened, lent, handed over, closed
 reuse_port.py      --reuse-port: which worker accepts from which socket

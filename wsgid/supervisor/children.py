@@ -120,6 +120,12 @@ class Children:
         for inbox in (*self.templates.values(), *self.workers.values(), *self.spare.inboxes()):
             inbox.order(message, fds)
 
+    def order(self, slot: int, message: messages.Message) -> None:
+        """Send a message to the worker in this slot, if it can still be reached. A message that cannot be sent now is
+        sent later."""
+        if slot in self.workers:
+            self.workers[slot].order(message)
+
     def ask(self, slot: int, kind: str, arguments: dict[str, Any], fd: int) -> bool:
         """Pass a question to a worker, with the asker's connection. Returns whether it was sent."""
         worker = self.workers.get(slot)

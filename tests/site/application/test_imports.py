@@ -119,7 +119,7 @@ def test_what_the_workers_lose_or_share_is_named(tmp_path: Path, listeners: dict
     (warned,) = warnings(tmp_path, source)
     assert warned.startswith(said.replace("PLACE", str(tmp_path)))
     assert warned.endswith(
-        " in the worker, on first use or in a hook of os.register_at_fork(after_in_child=...); or use --lazy-apps"
+        " in the worker, on first use or in wsgid.hooks.on_worker_start (docs/hooks.md); or use --lazy-apps"
     )
 
 

@@ -217,7 +217,7 @@ def test_an_import_that_takes_too_long_logs_its_stack(start: Start, app: str, op
     assert server.wait() == 3
     server.wait_for(rf"{process} ERROR: the import of the application takes longer than 60 s \(--boot-timeout\); it is")
     server.wait_for(r'app.py", line \d, in wait_for_the_database')
-    server.wait_for(f"{process}: the application was not imported in 60 s: raise --boot-timeout if it may take so long")
+    server.wait_for(f"{process}: the import of the application did not end in 60 s: raise --boot-timeout")
     server.assert_nothing_left()
 
 

@@ -28,6 +28,7 @@ MESSAGES: list[messages.Message] = [
     messages.Notice("key", "text"),
     messages.BootFailed("reason", "Traceback ...\n"),
     messages.Drain("leave", 60.0),
+    messages.Lead(True, 1.5),
     messages.Tired("max-requests", "old"),
     messages.SourceChanged("app.py", "1"),
     messages.Connections({"127.0.0.1:5432": 3, "other": 7}),
