@@ -308,6 +308,10 @@ METRICS = (
         "wsgid_offload_waiting", _G, "Offloaded calls that wait for a thread.", _WORKER, _words(Word.OFFLOAD_WAITING)
     ),
     Metric(
+        "wsgid_upgraded_total", _C, "Connections upgraded to WebSocket or the like.", _WORKER, _words(Word.UPGRADED)
+    ),
+    Metric("wsgid_upgraded", _G, "Upgraded connections that are open.", _WORKER, _words(Word.UPGRADED_NOW)),
+    Metric(
         "wsgid_connections",
         _G,
         "Connections that go out of all workers: the 20 largest peers, and the others together.",

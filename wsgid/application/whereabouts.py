@@ -57,7 +57,7 @@ def of_thread(thread: threading.Thread, known: Iterable[Any]) -> str:
 
 def of_greenlet(started: Any) -> str:
     """Describe a greenlet that is no thread."""
-    return f"the greenlet {_function(started)}{_at(started.gr_frame)}"
+    return f"the greenlet {function_of(started)}{_at(started.gr_frame)}"
 
 
 def of_native(frame: FrameType) -> str:
@@ -96,7 +96,8 @@ def thread_of(candidate: Any) -> threading.Thread | None:
     return found.get(id(candidate))  # gevent's get_ident is the greenlet's id
 
 
-def _function(candidate: Any) -> str:
+def function_of(candidate: Any) -> str:
+    """Return the name of the function that a greenlet runs: MODULE.NAME."""
     run: Any = getattr(candidate, "_run", None)
     while hasattr(run, "func"):  # functools.partial
         run = run.func

@@ -402,6 +402,23 @@ class Settings:
         G.HTTP,
     )
 
+    websockets: int = option(
+        10_000,
+        values.COUNT,
+        "N",
+        "How many upgraded connections (WebSockets) a worker may have, besides the requests of --gevent. Beyond that, "
+        "a request with an Upgrade gets a 503.",
+        G.HTTP,
+    )
+    websocket_idle: float = option(
+        0.0,
+        values.SECONDS_OR_NONE,
+        "SECONDS",
+        "How long an upgraded connection may be without a byte in either direction before it is closed (default: no "
+        "limit).",
+        G.HTTP,
+    )
+
     static_map: tuple[tuple[str, str], ...] = option(
         (),
         values.STATIC_MAP,

@@ -69,11 +69,12 @@ class Word(IntEnum):
     HUB_LATE_US = 32  # how late the loop's beats came, added up
     OFFLOADED = 33  # calls that went through wsgid.offload
     OFFLOAD_GIVEN_UP = 34  # calls of wsgid.offload whose caller stopped waiting
+    UPGRADED = 35  # connections that an application has upgraded (WebSockets)
 
     # In a past line.
-    SPAWNS = 35
-    SPAWNED_S = 36  # start of the slot's newest worker: seconds of time.time()
-    DEATHS = 37  # a word for each DeathCause, in the order of the Enum
+    SPAWNS = 36
+    SPAWNED_S = 37  # start of the slot's newest worker: seconds of time.time()
+    DEATHS = 38  # a word for each DeathCause, in the order of the Enum
 
     # In a live line.
     HELD_US = 48  # how long the loop was held up since the worker's start; deadlines move by this time
@@ -81,6 +82,7 @@ class Word(IntEnum):
     IDLE_GREENLETS = 50  # greenlets that wait for a request
     OFFLOAD_RUNNING = 51  # calls of wsgid.offload that have a thread
     OFFLOAD_WAITING = 52  # calls of wsgid.offload that wait for a thread
+    UPGRADED_NOW = 53  # upgraded connections that are open
 
 
 COUNTERS = range(Word.REQUESTS, Word.SPAWNS)

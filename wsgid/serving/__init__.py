@@ -15,7 +15,11 @@ tls_connection.py    a connection with TLS
 proxy_connection.py  a connection that begins with a PROXY header
 http_connection.py   a connection with HTTP requests, answered in order
 keepalive.py         HTTP connections between two requests
+upgrades.py          connections that an application has upgraded, and their limits
+uwsgi_upgrade.py     an Upgrade behind nginx's uwsgi_pass
 client_socket.py     the socket of a connection, for WebSockets
+gevent_websocket.py  the WebSocket object of gevent-websocket
+websocket_frames.py  where a frame ends
 deadlines.py         which requests are overdue, without a look at all
 timeouts.py          --harakiri, --hub-warn, --hub-timeout
 clock.py             how long the event loop was held up

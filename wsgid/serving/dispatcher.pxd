@@ -21,6 +21,7 @@ cdef class Dispatcher:
     cdef Acceptor _acceptor
     cdef UwsgiRequests _uwsgi
     cdef HttpRequests _http
+    cdef object _upgrades
 
     @cython.locals(connection=Connection, exchange=HttpConnection)
     cpdef _serve(self, source, me)

@@ -39,6 +39,7 @@ from wsgid.serving.lingering_close import LingeringClose
 from wsgid.serving.refusals import Refusals
 from wsgid.serving.syscalls import AcceptSocket
 from wsgid.serving.tally import Tally
+from wsgid.serving.upgrades import Upgrades
 from wsgid.serving.uwsgi_requests import UwsgiRequests
 from wsgid.sockets.listen_spec import ListenSocket
 from wsgid.wsgi.environ import base_environ
@@ -85,7 +86,8 @@ class Dispatcher:
         base = roomy({**base, "wsgid.harakiri": self.deadlines.set_harakiri, "wsgid.worker": order.seat})
         self._acceptor = acceptor = Acceptor(settings, hub, listeners, wrapping, pool, tally, say_once)
         refusals = Refusals(tally, lingering)
-        ends = (acceptor, completion, refusals, lingering, access_log)
+        self._upgrades = Upgrades(settings, tally, self._leave_place, self._take_place)
+        ends = (acceptor, completion, refusals, lingering, access_log, self._upgrades)
         self._uwsgi = UwsgiRequests(settings, application, base, *ends, say_once, order.wary)
         self._http = HttpRequests(settings, application, base, hub, trusted, pool, *ends)
 
@@ -126,6 +128,7 @@ class Dispatcher:
         """Accept nothing any more. Requests in flight go on."""
         self._acceptor.close()
         self._http.leave()
+        self._upgrades.leave()
         self._look_whether_empty()
 
     def serve_nobody(self) -> None:
@@ -143,14 +146,24 @@ class Dispatcher:
         self._pool.trim(now_s)
 
     def look_after_parked(self, now_s: float) -> None:
-        """Close the HTTP connections whose time is over. Called now and then."""
+        """Close connections without a request, and end upgraded ones, whose time is over. Called now and then."""
         self._http.look_after_parked(now_s)
+        self._upgrades.look(now_s)
         if self._acceptor.is_closed:
             self._look_whether_empty()
 
     def _look_whether_empty(self) -> None:
-        if self._acceptor.is_closed and not self._acceptor.in_flight and self._http.is_idle():
+        if self._acceptor.is_closed and not self._acceptor.in_flight and not self._upgrades and self._http.is_idle():
             self._on_empty()
+
+    def _leave_place(self) -> None:
+        """A connection was upgraded, and holds no place any more."""
+        self._acceptor.free_place()
+        self._http.resume_waiting()
+
+    def _take_place(self) -> None:
+        """An upgraded connection ends. It takes a place, which _release gives back."""
+        self._acceptor.take_place()
 
     # --- run by a greenlet ---
 

@@ -294,9 +294,8 @@ class HttpConnection:
             self._take_in()
         return self._decoder.has_next or self.refused is not None
 
-    def raw_socket(self, on_use: Callable[[], None]) -> ClientSocket:
-        """Return the socket for an application that accepts an Upgrade. `on_use` is called when the application uses
-        it."""
+    def raw_socket(self, timeout_s: float, on_use: Callable[[], None]) -> ClientSocket:
+        """Return the client's socket: see upgrades.Upgrade."""
 
         def used() -> bytes:
             self.taken = True
@@ -305,7 +304,7 @@ class HttpConnection:
                 pass
             return self._decoder.beyond
 
-        return raw_socket(self.connection, used)
+        return raw_socket(self.connection, timeout_s, used)
 
     # --- the response ---
 

@@ -26,6 +26,7 @@ cdef class HttpRequests:
     cdef object _refusals
     cdef object _lingering
     cdef AccessLog _access_log
+    cdef object _upgrades
     cdef double _harakiri_s
     cdef object _limits
     cdef Py_ssize_t _requests_max

@@ -33,6 +33,7 @@ from wsgid.serving.keepalive import IdleConnections
 from wsgid.serving.lingering_close import LingeringClose
 from wsgid.serving.refusals import Refusals
 from wsgid.serving.syscalls import monotonic
+from wsgid.serving.upgrades import Upgrades
 from wsgid.wsgi.environ import make_environ
 from wsgid.wsgi.input import Body, ChunkedBody
 from wsgid.wsgi.response import Outcome, Served, serve
@@ -60,6 +61,7 @@ class HttpRequests:
         completion: follows each call of the application.
         refusals, lingering: other ends of a connection.
         access_log: gets every request; None without an access log.
+        upgrades: serves requests with an Upgrade.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class HttpRequests:
         refusals: Refusals,
         lingering: LingeringClose,
         access_log: AccessLog | None,
+        upgrades: Upgrades,
     ) -> None:
         self._application = application
         self._base = base
@@ -85,6 +88,7 @@ class HttpRequests:
         self._refusals = refusals
         self._lingering = lingering
         self._access_log = access_log
+        self._upgrades = upgrades
         self._harakiri_s = settings.harakiri or math.inf
         self._limits = Limits(settings.http_line_size, settings.max_vars, settings.http_head_size)
         self._requests_max = settings.http_keepalive_requests if settings.http_keepalive else 1
@@ -232,7 +236,7 @@ class HttpRequests:
         body = ChunkedBody(exchange) if length < 0 else Body(b"", length, exchange)
         environ = me.environ = make_environ(head.variables, body.stream)
         if head.upgrade:
-            served = self._serve_upgrade(exchange, environ, me)
+            served = self._upgrades.serve(self._application, environ, exchange.connection, exchange, me)
         else:
             served = serve(self._application, environ, exchange.connection, exchange)
         body.end()
@@ -259,13 +263,3 @@ class HttpRequests:
         elif outcome is not _DISCONNECTED or exchange.refused:  # the last chunk, or a part of the length, is missing
             self._lingering.close(connection)
         return False
-
-    def _serve_upgrade(self, exchange: HttpConnection, environ: dict[str, Any], me: RequestGreenlet) -> Served:
-        def used() -> None:
-            me.deadline_s = math.inf
-
-        raw = environ["wsgid.socket"] = environ["werkzeug.socket"] = exchange.raw_socket(used)
-        try:
-            return serve(self._application, environ, exchange.connection, exchange)
-        finally:
-            raw.close()

@@ -8,7 +8,7 @@ Rules
 * The worker waits for jobs in threads of gevent's pool, but not for idle threads.
 * There are no daemon greenlets.  The worker waits for a greenlet that a request has started (also indirectly) until the
   greenlet is as old as the mercy time: an older greenlet is a background loop without an end.  A greenlet that a hook
-  or a timer has started counts as such a loop.
+  or a timer has started counts as such a loop. So does a loop of a library that is known (_LOOPS).
 * Work that is cut is named in the log.  The only cost is at the start of a greenlet, which is recorded.
 """
 
@@ -29,6 +29,11 @@ from wsgid.serving.greenlets import RequestGreenlet
 
 LOOK_S = 0.05  # how often the worker checks whether the work has ended
 NAMED_MAX = 10
+_LOOPS = {  # of python-engineio and python-socketio, started by the first visitor or with each one
+    "engineio.server.Server._service_task",
+    "engineio.socket.Socket._send_ping",
+    "socketio.pubsub_manager.PubSubManager._thread",
+}
 
 _thread_ident = monkey.get_original("_thread", "get_ident")
 
@@ -83,7 +88,7 @@ class Leftovers:
         return [
             spawned
             for spawned, since_s in list(self._spawned.items())
-            if since_s > young_s and whereabouts.thread_of(spawned) is None and not _is_ours(spawned)
+            if since_s > young_s and whereabouts.thread_of(spawned) is None and not _is_loop(spawned)
         ]
 
     def _remaining(self, greenlets: list[Any]) -> list[str]:
@@ -110,8 +115,10 @@ def _say_cut(names: list[str]) -> None:
         log.error("cut after the mercy time: %d more like these", len(names) - NAMED_MAX)
 
 
-def _is_ours(spawned: Any) -> bool:
-    return str(getattr(getattr(spawned, "_run", None), "__module__", "")).startswith("wsgid.")
+def _is_loop(spawned: Any) -> bool:
+    """Whether this greenlet is wsgid's own, or a library's loop that never ends by itself."""
+    name = whereabouts.function_of(spawned)
+    return name.startswith("wsgid.") or name in _LOOPS
 
 
 def _listed(names: list[str]) -> str:

@@ -4,7 +4,7 @@ cimport cython
 from wsgid.wsgi.response cimport Served
 
 
-cdef Py_ssize_t _IN_FLIGHT, _REQUESTS, _SENT_BYTES, _BUSY_US, _AVERAGE_US, _DURATIONS, _STATUS_0XX
+cdef Py_ssize_t _IN_FLIGHT, _REQUESTS, _SENT_BYTES, _BUSY_US, _AVERAGE_US, _DURATIONS, _STATUS_0XX, _UPGRADED
 cdef unsigned long long _FIRST_BOUND_US
 
 
@@ -12,6 +12,7 @@ cdef class Tally:
     cdef unsigned long long[::1] _line
 
     cpdef count(self, word)
+    cpdef show(self, word, value)
     cdef show_in_flight(self, Py_ssize_t connections)
     @cython.locals(line="unsigned long long[::1]")
     cdef record(self, Served served, unsigned long long duration_us)

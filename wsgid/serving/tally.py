@@ -17,6 +17,7 @@ _COUNTED = {_FAILED: Word.FAILED, _TORN: Word.TORN, _DISCONNECTED: Word.DISCONNE
 _IN_FLIGHT, _REQUESTS, _SENT_BYTES = int(Word.IN_FLIGHT), int(Word.REQUESTS), int(Word.SENT_BYTES)
 _BUSY_US, _AVERAGE_US, _DURATIONS = int(Word.BUSY_US), int(Word.AVERAGE_US), int(Word.DURATIONS)
 _STATUS_0XX = int(Word.STATUS_1XX) - 1
+_UPGRADED = 101
 _FIRST_BOUND_US = DURATION_BOUNDS_US[0]
 
 
@@ -34,15 +35,22 @@ class Tally:
         """Add one to this counter."""
         self._line[word] += 1
 
+    def show(self, word: Word, value: int) -> None:
+        """Show this present value."""
+        self._line[word] = value
+
     def show_in_flight(self, connections: int) -> None:
         """Show how many connections hold a place of --gevent."""
         self._line[_IN_FLIGHT] = connections
 
     def record(self, served: Served, duration_us: int) -> None:
-        """Count an answer, by its outcome, status, size and duration."""
+        """Count an answer, by its outcome, status, size and duration. The life of an upgraded connection is no
+        duration."""
         line = self._line
         line[_REQUESTS] += 1
         line[_SENT_BYTES] += served.sent_bytes
+        if served.status == _UPGRADED:
+            duration_us = 0
         line[_BUSY_US] += duration_us
         line[_AVERAGE_US] = (line[_AVERAGE_US] + duration_us) >> 1
         # Most requests are in the first bucket, and bisect costs more than the rest of this function.

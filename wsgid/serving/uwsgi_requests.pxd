@@ -21,6 +21,7 @@ cdef class UwsgiRequests:
     cdef object _refusals
     cdef object _lingering
     cdef AccessLog _access_log
+    cdef object _upgrades
     cdef object _say_once
     cdef Py_ssize_t _max_vars
     cdef double _timeout_s

@@ -23,6 +23,8 @@ from wsgid.serving.greenlets import RequestGreenlet
 from wsgid.serving.lingering_close import LingeringClose
 from wsgid.serving.refusals import Refusals
 from wsgid.serving.syscalls import monotonic
+from wsgid.serving.upgrades import Upgrades
+from wsgid.serving.uwsgi_upgrade import UwsgiUpgrade, is_asked
 from wsgid.wsgi.environ import complete, make_environ
 from wsgid.wsgi.input import Body
 from wsgid.wsgi.response import Outcome, serve
@@ -45,6 +47,7 @@ class UwsgiRequests:
         completion: follows each call of the application.
         refusals, lingering: other ends of a connection.
         access_log: gets every request; None without an access log.
+        upgrades: serves requests with an Upgrade.
         say_once: takes a key and a sentence that the operator has to be told once.
         wary: whether to check, for a while, that clients still wait for their answers.
     """
@@ -59,6 +62,7 @@ class UwsgiRequests:
         refusals: Refusals,
         lingering: LingeringClose,
         access_log: AccessLog | None,
+        upgrades: Upgrades,
         say_once: Callable[[str, str], None],
         wary: bool,
     ) -> None:
@@ -69,6 +73,7 @@ class UwsgiRequests:
         self._refusals = refusals
         self._lingering = lingering
         self._access_log = access_log
+        self._upgrades = upgrades
         self._say_once = say_once
         self._max_vars = settings.max_vars
         self._timeout_s = settings.socket_timeout
@@ -139,7 +144,11 @@ class UwsgiRequests:
         first = buffer[head.size_bytes :] if len(buffer) > head.size_bytes else b""
         body = Body(first, head.content_length, connection)
         environ = me.environ = make_environ(head.variables, body.stream)
-        served = serve(self._application, environ, connection)
+        if "HTTP_UPGRADE" in environ and is_asked(environ):
+            upgrade = UwsgiUpgrade(connection, body.stream, first[head.content_length :])
+            served = self._upgrades.serve(self._application, environ, connection, upgrade, me)
+        else:
+            served = serve(self._application, environ, connection)
         took_s = self._completion.finish(served, me)
         if self._access_log is not None:
             record = RequestRecord(

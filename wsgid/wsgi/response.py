@@ -229,7 +229,10 @@ class _Response:
         forked_child.end_if_one(error)
         self._note(error)
         if self._framing is not None and self._framing.taken:
-            self.stage = _STREAMING
+            self.code, self.stage = 101, _STREAMING
+            # The peer has left, or the application ends the connection as on Werkzeug's server (python-engineio).
+            if isinstance(error, ConnectionError):
+                return _COMPLETE
         if not isinstance(error, RequestTimeout):  # the code that raises a RequestTimeout has logged it
             log.error("%s: the application failed", self._request(), exc_info=error)
             hints.give(error)
