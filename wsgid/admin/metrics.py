@@ -310,7 +310,7 @@ METRICS = (
     Metric(
         "wsgid_upgraded_total", _C, "Connections upgraded to WebSocket or the like.", _WORKER, _words(Word.UPGRADED)
     ),
-    Metric("wsgid_upgraded", _G, "Upgraded connections that are open.", _WORKER, _words(Word.UPGRADED_NOW)),
+    Metric("wsgid_upgraded_open", _G, "Upgraded connections that are open.", _WORKER, _words(Word.UPGRADED_NOW)),
     Metric(
         "wsgid_connections",
         _G,

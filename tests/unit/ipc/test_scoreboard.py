@@ -34,6 +34,7 @@ def test_what_a_worker_counts_is_among_the_counters() -> None:
         Word.IDLE_GREENLETS,
         Word.OFFLOAD_RUNNING,
         Word.OFFLOAD_WAITING,
+        Word.UPGRADED_NOW,
     }
     of_the_master = {Word.SPAWNS, Word.SPAWNED_S, Word.DEATHS}
     for word in set(Word) - present - of_the_master:

@@ -1,5 +1,7 @@
 """Where a frame ends, however the bytes of a server are cut."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +26,7 @@ def frame(payload: bytes, opcode: int = 2, mask: bool = False) -> bytes:
 def fed(data: bytes, cuts: list[int]) -> SentFrames:
     frames = SentFrames()
     places = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         frames.feed(memoryview(data)[start:end])
     return frames
 
