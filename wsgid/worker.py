@@ -9,6 +9,7 @@ Rules
 
 import atexit
 import faulthandler
+import importlib
 import math
 import os
 import signal
@@ -27,6 +28,7 @@ from wsgid import hooks, log
 from wsgid.application import forks, late_import, offload_home
 from wsgid.application.drivers import DRIVER_WATCH
 from wsgid.application.hook_runner import HookRunner
+from wsgid.application.uwsgi_api.watch import UWSGI_WATCH
 from wsgid.config.options import Settings
 from wsgid.diagnostics.connections import ConnectionTable
 from wsgid.diagnostics.queries import AT_ONCE, Queries
@@ -135,6 +137,7 @@ class Worker:
         """
         forks.on_fork(self._in_child)
         DRIVER_WATCH.say_through(self._say_once)
+        UWSGI_WATCH.say_through(self._say_once)
         self._hooks.start(self._watch_hook)
         CLOCK.start()
         cleanup.tie_time_outs()
@@ -429,6 +432,8 @@ def run(
         signals.ignore(signal.SIGXCPU)  # until there is a hub to report on
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is in flight yet, and an import may take long
     application = load()
+    if settings.uwsgi_module:
+        importlib.import_module("wsgid.application.uwsgi_api.module").enter_worker(locks)
     # The application may have changed this. A write to a closed peer must fail with an error, and not end the worker.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     made = Worker(order, settings, application, listeners, channel, line, files, locks)

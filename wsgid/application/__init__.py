@@ -10,6 +10,7 @@ import_watch.py   threads and connections of the import, which workers would los
 drivers.py        drivers that wait in C, and psycogreen for psycopg2
 peers.py          the other ends of this process's sockets
 hook_runner.py    runs the hooks of wsgid.hooks in a worker
+uwsgi_api/        --uwsgi-module
 forks.py          processes that the application forks
 offloading.py     wsgid.offload: functions that run in threads
 offload_home.py   the worker that they wait in, and its counts

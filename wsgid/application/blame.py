@@ -66,7 +66,7 @@ def blamed(frame: FrameType, package: str) -> Blamed | None:
         module = str(outer.f_globals.get("__name__", ""))
         if module.startswith(_OF_OPERATORS):
             return None
-        if caller is None and (module.partition(".")[0] == package or not _is_library(outer.f_code.co_filename)):
+        if caller is None and (module.partition(".")[0] == package or not is_library(outer.f_code.co_filename)):
             caller = _line(outer)
     return Blamed(_line(frame), caller)
 
@@ -81,7 +81,8 @@ def _line(frame: FrameType) -> Line:
     return Line(frame.f_code, frame.f_lineno or 0)  # None: between two lines
 
 
-def _is_library(path: str) -> bool:
+def is_library(path: str) -> bool:
+    """Whether this file is the standard library's, an installed package's, or wsgid's."""
     return path.startswith((*_libraries(), _WSGID, "<frozen ")) or any(part in path for part in _PACKAGES)
 
 

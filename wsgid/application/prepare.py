@@ -8,6 +8,7 @@ Rules
 import faulthandler
 import functools
 import gc
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from contextlib import suppress
 from wsgid import hooks, log
 from wsgid.application import forks, import_watch, importer
 from wsgid.application.drivers import DRIVER_WATCH
+from wsgid.application.uwsgi_api.watch import UWSGI_WATCH
 from wsgid.config.options import Settings
 from wsgid.errors import ApplicationImportError
 from wsgid.linux import forked_child, memory, privileges
@@ -48,6 +50,10 @@ def prepare(settings: Settings) -> Callable[[], Application]:
     sys.argv[:] = ["wsgid", *settings.pyargv.split()]
     DRIVER_WATCH.start(settings.psycogreen)
     hooks.collect()
+    if settings.uwsgi_module:
+        importlib.import_module("wsgid.application.uwsgi_api.module").install(settings)
+    else:
+        UWSGI_WATCH.start(settings.application.partition(":")[0].partition(".")[0])
     if settings.lazy_apps:
         return functools.partial(_load, settings)
     sockets = import_watch.sockets()

@@ -177,6 +177,14 @@ class Settings:
         ),
         flags=("--import", "--shared-import"),
     )
+    uwsgi_module: bool = option(
+        False,
+        values.FLAG,
+        "",
+        "Let the application import uwsgi and uwsgidecorators: what sites use of them works. Libraries that find the "
+        "module may behave as under uWSGI.",
+        G.APPLICATION,
+    )
     pyargv: str = option(
         "",
         values.TEXT,

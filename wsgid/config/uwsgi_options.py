@@ -44,7 +44,7 @@ _HOOKS = (
     "use ExecStartPre= or ExecStopPost= of the systemd unit, the entrypoint of a container, or --import for Python code"
 )
 _ROUTES = "let nginx decide: location, rewrite, add_header"
-_NO_API = "wsgid has no uwsgi module; use Redis or the database"
+_NO_API = "wsgid has nothing of the kind; use Redis or the database"
 _OTHER_LOADERS = "name a WSGI callable: module = MODULE:CALLABLE"
 _LOG_ROUTES = "one log for the server and one for the requests: use logger and req-logger"
 _COMMAND = "a command of uWSGI's, not of a configuration; send the master a signal, as in kill -TERM $(cat PIDFILE)"

@@ -7,7 +7,8 @@ Rules
   quotes, backslashes and non-ASCII bytes become \\xXX, as in nginx's log. In a JSON format they become JSON's escapes.
 * Nearly every line needs no escaping. So a line is rendered without escaping, checked as a whole, and rendered again
   with escaping if the check fails.
-* The names and meanings of the variables are uWSGI's; `rfc3339` and `request` are additions.
+* The names and meanings of the variables are uWSGI's; `rfc3339` and `request` are additions. Any other name is that of
+  a variable of uwsgi.set_logvar (--uwsgi-module).
 * There is no clock and no I/O here: times are arguments.
 """
 
@@ -105,6 +106,8 @@ _DIGITS_MAX = 4096
 # By the first digit of the status: plain, cyan for redirects, yellow and red for errors (ECMA-48, 8.3.117).
 _COLOURS = ("\x1b[0m", "\x1b[0m", "\x1b[0m", "\x1b[36m", "\x1b[33m", "\x1b[31m")
 CLIENT_LEFT = 499  # nginx's number (NGX_HTTP_CLIENT_CLOSED_REQUEST)
+LOGVAR = "wsgid.logvar."  # begins the keys of the environ that uwsgi.set_logvar sets
+_NAME = re.compile(r"[\w-]+")
 _VARIABLE = re.compile(r"%(?:%|\(([^()]+)\))")
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")  # not by strftime, which uses the application's locale
@@ -213,7 +216,9 @@ def _expression(name: str, empty: str, forwarded: bool) -> tuple[str, bool] | No
         return f"{FORWARDED_ADDR} or {empty!r}", True
     if name in TEXTS:
         return f"{TEXTS[name]} or {empty!r}", True
-    return (f"get({name[4:]!r}) or {empty!r}", True) if name.startswith("var.") else None
+    if name.startswith("var."):
+        return f"get({name[4:]!r}) or {empty!r}", True
+    return (f"get({LOGVAR + name!r}) or {empty!r}", True) if _NAME.fullmatch(name) else None
 
 
 def _as_often(char: str, literal: str) -> str:

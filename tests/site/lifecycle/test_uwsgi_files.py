@@ -273,7 +273,7 @@ def test_relative_paths_are_those_of_uwsgi(tmp_path: Path, monkeypatch: pytest.M
         ("cron = 59 2 -1 -1 -1 run", "use a task queue such as Celery, or a systemd timer"),
         ("spooler = /tmp", "use a task queue such as Celery"),
         ("mules = 2", "use a task queue such as Celery"),
-        ("cache2 = name=x", "wsgid has no uwsgi module; use Redis"),
+        ("cache2 = name=x", "wsgid has nothing of the kind; use Redis"),
         ("legion = x", "use keepalived"),
         ("route = ^/x last:", "let nginx decide"),
         ("add-header = X: y", "add_header NAME VALUE always"),

@@ -49,7 +49,7 @@ def test_wsgid_and_the_standard_library_are_not_the_application() -> None:
     found = blamed(calls(sysconfig.get_path("stdlib") + "/re/__init__.py", "match", here)())
     # the frames of pytest are behind this frame
     assert found and found.caller and found.caller.code.co_filename == __file__
-    assert blame._is_library(blame.__file__)
+    assert blame.is_library(blame.__file__)
 
 
 def test_work_of_wsgid_for_an_operator_is_not_blamed() -> None:
