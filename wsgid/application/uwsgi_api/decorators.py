@@ -1,6 +1,6 @@
 """The module `uwsgidecorators`: postfork, timer, rbtimer, cron, lock, thread, harakiri.
 
-The decorators behave as those of uWSGI's own uwsgidecorators.py, also in their arguments.
+The decorators behave as those of uWSGI's own module, also in their arguments.
 """
 
 import functools

@@ -18,7 +18,7 @@ from wsgid import log
 from wsgid.application import blame
 
 _NAMES = ("uwsgi", "uwsgidecorators")
-_BETWEEN = ("importlib", "uwsgidecorators", __name__)  # uWSGI's package installs uwsgidecorators.py
+_BETWEEN = ("importlib", "uwsgidecorators", __name__)  # uWSGI's package installs the second one
 
 
 class UwsgiWatch:
