@@ -5,6 +5,7 @@ prepare.py        everything before the first fork of a worker
 importer.py       find and import the application
 naming.py         MODULE:CALLABLE and its other forms
 paste.py          applications that paste.deploy loads
+early_imports.py  modules that were imported before gevent could patch them
 late_import.py    an import that takes longer than --boot-timeout
 import_watch.py   threads and connections of the import, which workers would lose or share
 drivers.py        drivers that wait in C, and psycogreen for psycopg2

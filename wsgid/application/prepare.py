@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from wsgid import hooks, log
-from wsgid.application import forks, import_watch, importer
+from wsgid.application import early_imports, forks, import_watch, importer
 from wsgid.application.drivers import DRIVER_WATCH
 from wsgid.application.uwsgi_api.watch import UWSGI_WATCH
 from wsgid.config.options import Settings
@@ -46,6 +46,7 @@ def prepare(settings: Settings) -> Callable[[], Application]:
         stdio.close_input()
     faulthandler.enable()  # the workers inherit this and the next setting, which keeps their pages shared
     memory.keep_freed()
+    early_imports.warn()
     importer.prepare_path(settings)
     sys.argv[:] = ["wsgid", *settings.pyargv.split()]
     DRIVER_WATCH.start(settings.psycogreen)

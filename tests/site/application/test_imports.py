@@ -191,3 +191,15 @@ def test_what_the_import_has_made_works_in_the_workers_and_runs_in_none(start: S
     for _ in range(3):
         assert client.get(tmp_path / "app.sock").body == b"0", server.log
     assert server.stop() == 0 and "ERROR" not in server.log
+
+
+def test_imports_before_gevent_s_patches_are_named_with_the_file(start: Start, tmp_path: Path) -> None:
+    """A sitecustomize runs before every program: ddtrace-run, opentelemetry-instrument and others bring one."""
+    early = tmp_path / "early"
+    early.mkdir()
+    (early / "sitecustomize.py").write_text("import ssl\n")
+    environ = {"PYTHONPATH": os.pathsep.join([str(early), str(tmp_path)])}
+    server = start("--socket", "app.sock", "app:application", app=HELLO, environ=environ).wait_ready(1)
+    server.wait_for(rf"\bssl were imported before gevent could patch them, by {early}/sitecustomize.py: locks")
+    assert server.stop() == 0
+    assert server.log.count("before gevent could patch") == 1
