@@ -1,6 +1,7 @@
 # make demo             a page on local ports, served by wsgid directly and behind nginx
 # make demo-databases   two sites with PostgreSQL, Redis and MariaDB, and these servers
 # make test             all checks and tests; they have to pass before a commit
+# make apps             real applications from PyPI, behind nginx and over --http, with a reload in the middle
 # make faults           long runs with kills, reloads, floods and leaks; every request is counted
 # make fuzz             ten minutes of malformed and random bytes for every decoder
 # make coverage         how much of the code the tests run
@@ -13,7 +14,7 @@ BENCH_VENV ?= .venv-bench
 FUZZ_VENV ?= .venv-fuzz
 BIN = $(VENV)/bin
 
-.PHONY: demo demo-databases test test-all coverage faults fuzz bench build wheel lint clean
+.PHONY: demo demo-databases test test-all coverage faults fuzz bench apps build wheel lint clean
 
 demo: $(VENV)/.installed-demo
 	@PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m tools.demo
@@ -71,6 +72,12 @@ fuzz: $(FUZZ_VENV)/.installed-fuzz
 # virtual environment of their own.
 bench: $(BENCH_VENV)/.installed-bench
 	@$(BENCH_VENV)/bin/python -m bench $(ONLY)
+
+# Real applications from PyPI, each in an environment of its own. It takes long, the first time longer.
+# `make apps ONLY="trac zope"` runs only these.
+apps: $(VENV)/.installed-test
+	@$(BIN)/python -m tools.nginx >/dev/null
+	@$(BIN)/python -m apps $(ONLY)
 
 # Compile the hot path again, after a change to its sources.
 build: $(VENV)/.installed-test

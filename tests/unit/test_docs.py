@@ -93,7 +93,7 @@ def is_there(name: str, near: Path) -> bool:
     if "/" in name and not name.startswith("tests/"):
         return any((place / name).exists() for place in (near, ROOT, ROOT / "wsgid"))
     return bare in {
-        path.name for folder in ("wsgid", "tests", "tools", "bench", "faults", ".") for path in files(folder)
+        path.name for folder in ("wsgid", "tests", "tools", "bench", "faults", "apps", ".") for path in files(folder)
     }
 
 
