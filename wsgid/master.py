@@ -37,6 +37,7 @@ from wsgid.log import stdio
 from wsgid.log.files import LogFiles
 from wsgid.supervisor import actions, pidfile, upgrade
 from wsgid.supervisor.announcement import announce
+from wsgid.supervisor.attached import AttachedDaemons
 from wsgid.supervisor.boot_failures import BootFailures
 from wsgid.supervisor.child_messages import ChildMessages
 from wsgid.supervisor.children import Children
@@ -153,6 +154,9 @@ class Master:
         )
         self._fleet = Fleet(settings.workers, deadlines)
         self._make_supervisor()
+        self._attached = AttachedDaemons(
+            settings, Path(start.directory, settings.chdir), dict(handover.daemons) if handover else {}
+        )
         self._notifier = Notifier(os.environ, self._scoreboard.in_flight, handover is not None)
         listeners.grow(self._fleet.target)  # after SIGUSR2 there may be fewer sockets than --workers needs now
         self._fifos = open_fifos(self, self._selector, dict(handover.fifos) if handover else {})
@@ -195,10 +199,15 @@ class Master:
             self._check_files_and_memory(now_s)
         for action in self._fleet.plan(now_s):
             if isinstance(action, actions.Exit):
+                self._attached.end(self._is_hurried)
                 return action.code
             log.debug("the plan says %s", action)
             with self._net.under(f"the plan's {type(action).__name__}"):
                 self._executor.carry_out(action)
+        if self._fleet.mode is Mode.RUNNING:
+            with self._net.under("the daemons beside the workers"):
+                serves = bool(self._fleet.of_state(SlotState.READY))
+                self._attached.turn(now_s, serves, self._fleet.templates.wanted_generation)
         with self._net.under("what systemd is told"):
             self._notifier.turn(self._fleet, now_s)
         stdio.put()
@@ -208,6 +217,7 @@ class Master:
             self.admin.next_turn_s(),
             self._notifier.next_turn_s(),
             self._rehearsal.next_turn_s(),
+            self._attached.next_turn_s(now_s),
         )
         with self._net.under("the wait for news"):
             self._selector.select(max(next_s - time.monotonic(), 0))
@@ -231,10 +241,17 @@ class Master:
                 self._messages.read_worker(slot)
         for pid, status in dead:
             with self._net.under(f"the end of process {pid}"):
-                self._deaths.reaped(pid, status)
+                if not self._attached.reaped(pid, status, time.monotonic()):
+                    self._deaths.reaped(pid, status)
         self._lend_sockets()  # before the plan, which may close our sockets
         with self._net.under("the endpoints"):
             self.admin.turn(time.monotonic())
+
+    def _is_hurried(self) -> bool:
+        """Whether the operator does not want to wait for the daemons: QUIT, or a second INT."""
+        arrived = self._arrived()
+        self._interrupts += arrived.count(Signals.SIGINT)
+        return self._fleet.mode is Mode.STOPPING or Signals.SIGQUIT in arrived or self._interrupts > 1
 
     def _arrived(self) -> list[Signals]:
         with self._net.under("the signals"):
@@ -301,6 +318,7 @@ class Master:
             self._listeners.held(),
             self._children.held_workers(running),
             tuple((fifo.path, fifo.fd) for fifo in self._fifos),
+            daemons=self._attached.pids(),
         )
         try:
             self._signals.hold()
@@ -323,6 +341,7 @@ class Master:
                 self._children.spare.pid,
                 self._failures.last,
                 peer_counts.added(self._children.connections.values()),
+                tuple(self._attached.daemons),
             ),
         )
 

@@ -17,6 +17,7 @@ from wsgid.config.options import Settings
 from wsgid.ipc.scoreboard import COUNTERS, DURATION_BOUNDS_US, DeathCause, Scoreboard, Word
 from wsgid.linux import memory
 from wsgid.sockets.listener import Listener
+from wsgid.supervisor.attached import AttachedDaemon
 from wsgid.supervisor.boot_failures import Failure
 from wsgid.supervisor.fleet import Fleet
 from wsgid.supervisor.slots import Slot, SlotState, TemplateState
@@ -86,12 +87,14 @@ class Processes:
         spare_pid: of the process for the next template; 0 if there is none.
         failure: why the newest generation that failed to boot has failed.
         connections: how many connections go out of all workers, by peer (ipc/peer_counts.py).
+        daemons: the commands of --attach-daemon.
     """
 
     templates: Mapping[int, int]
     spare_pid: int
     failure: Failure | None
     connections: Mapping[str, int] = field(default_factory=dict)
+    daemons: tuple[AttachedDaemon, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,7 @@ class Snapshot:
     spare_pid: int = 0
     failure: Failure | None = None
     connections: Mapping[str, int] = field(default_factory=dict)  # that go out of all workers, by peer
+    daemons: tuple[AttachedDaemon, ...] = ()
 
     @property
     def ready(self) -> int:
@@ -169,6 +173,7 @@ def take_snapshot(
         spare_pid=processes.spare_pid,
         failure=processes.failure,
         connections=processes.connections,
+        daemons=processes.daemons,
     )
 
 

@@ -528,6 +528,24 @@ class Settings:
         uwsgi=("gevent",),
         common=True,
     )
+    attach_daemon: tuple[str, ...] = option(
+        (),
+        values.TEXT,
+        "COMMAND",
+        "Run this command beside the workers, as Celery in a container. It is started once the application serves, "
+        "again when it ends and after a reload, and ends with the server. May be repeated.",
+        G.WORKERS,
+        uwsgi=("attach-daemon",),
+    )
+    smart_attach_daemon: tuple[tuple[str, str], ...] = option(
+        (),
+        values.SMART_DAEMON,
+        "'PIDFILE COMMAND'",
+        "As --attach-daemon, for a command that goes to the background and writes its pid to this file. A reload "
+        "leaves it running. May be repeated.",
+        G.WORKERS,
+        uwsgi=("smart-attach-daemon",),
+    )
     uid: int = option(
         -1, values.USER, "USER", "Run the application as this user.", G.WORKERS, uwsgi=("uid",), common=True
     )

@@ -226,10 +226,11 @@ TABLE: tuple[Row, ...] = (
         "use an upstream block of nginx, and USR2 for upgrades",
     ),
     Row(
-        "attach-daemon* attach-control-daemon smart-attach-daemon* legion-*attach-daemon* daemons-honour-stdin",
+        "attach-daemon2 attach-control-daemon smart-attach-daemon2 legion-*attach-daemon*",
         R,
-        _SIDE,
+        "write attach-daemon = COMMAND, for a command that stays in the foreground",
     ),
+    Row("daemons-honour-stdin", R, _SIDE),
     Row("cron* unique-cron* legion-cron timer rbtimer signal-timer signal-rbtimer", R, _JOBS),
     Row("spooler mule mules farm", R, _JOBS),
     Row("legion*", R, "use keepalived, or what your orchestrator has for it"),
@@ -305,7 +306,7 @@ TABLE: tuple[Row, ...] = (
     Row(
         "tornado stackless fiber coroae goroutines", R, "the workers are gevent's: use gevent = 1000 and leave this out"
     ),
-    Row("stop reload pause suspend resume signal-* connect-and-read extract exit get dump-options", R, _COMMAND),
+    Row("stop reload pause suspend resume connect-and-read extract exit get dump-options", R, _COMMAND),
 )
 
 # What uWSGI has and the table does not name.

@@ -21,6 +21,7 @@ upgrade.py         SIGUSR2: the master executes itself anew
 systemd.py         notifications to systemd
 daemon.py          --daemonize
 pidfile.py         --pidfile
+attached.py        the commands of --attach-daemon
 backoff.py         how long a failed attempt waits for its next try
 retry.py           what happens after a refusal of the kernel
 once.py            what counts once, however many processes report it
