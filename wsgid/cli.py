@@ -9,6 +9,7 @@ import sys
 
 from wsgid import log, master
 from wsgid.config import merge
+from wsgid.config.merge import Configuration
 from wsgid.errors import BootError, ExitCode
 from wsgid.linux import process
 from wsgid.linux.syscall_errors import REFUSALS, words
@@ -45,6 +46,10 @@ def main() -> int:
 
 
 def _run() -> ExitCode:
+    if "--migrate" in sys.argv[1:]:
+        from wsgid.config import migrate
+
+        return migrate.run(sys.argv[1:], os.environ)
     restarted = upgrade.is_due(os.environ)
     configuration = merge.read(sys.argv[1:], os.environ, restarted)
     settings = configuration.settings
@@ -56,10 +61,7 @@ def _run() -> ExitCode:
         from wsgid.config import check
 
         return check.run(configuration)
-    for warning in configuration.warnings:
-        log.warning("%s", warning)
-    for note in configuration.notes:
-        log.debug("%s", note)
+    _say_remarks(configuration)
     if not restarted:
         addresses = [address for address, _ in listen_spec.addresses(settings)]
         process.close_inherited(listener.inherited_fds(os.environ, addresses))
@@ -69,3 +71,10 @@ def _run() -> ExitCode:
     if settings.chdir:
         os.chdir(settings.chdir)
     return master.run(configuration, start)
+
+
+def _say_remarks(configuration: Configuration) -> None:
+    for warning in configuration.warnings:
+        log.warning("%s", warning)
+    for note in configuration.notes:
+        log.debug("%s", note)

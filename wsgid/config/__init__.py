@@ -12,5 +12,6 @@ foreign.py        what becomes of a name that is no option of wsgid
 sources.py        the environment, TOML files and ini files as lists of option values
 together.py       what uWSGI's options mean together
 merge.py          merges all sources; the higher source wins
+migrate.py        --migrate: the TOML file and the unit of a site of uWSGI
 check.py          --check: print the resulting settings, and try to import the application
 """

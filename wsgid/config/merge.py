@@ -45,6 +45,24 @@ class Configuration:
         return {name: ", ".join(dict.fromkeys(value.origin for value in given)) for name, given in self.given.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What all sources say, valid or not.
+
+    Args:
+        given: the valid values that count, by the option's name.
+        complaints: the errors, one sentence each.
+        notes, warnings: as for Configuration.
+        words: uWSGI's options with their last values.
+    """
+
+    given: dict[str, list[Given]]
+    complaints: Sequence[str]
+    notes: Sequence[str]
+    warnings: Sequence[str]
+    words: Mapping[str, str]
+
+
 def read(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = False) -> Configuration:
     """Read and merge all sources.
 
@@ -57,6 +75,22 @@ def read(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = Fals
         ConfigError: an option is unknown or has an invalid value, or a required option is missing.
         SystemExit: the help or the version was asked for, and was printed.
     """
+    gathered = gather(argv, environ, restarted)
+    if gathered.complaints:
+        raise ConfigError("\n".join(gathered.complaints))
+    given = gathered.given
+    settings = Settings(**_values(given))
+    warnings = [*gathered.warnings, *together.warnings(settings, gathered.words, "gevent" in given)]
+    return Configuration(settings, given, gathered.notes, warnings)
+
+
+def gather(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = False) -> Gathered:
+    """Read and merge all sources, as `read` does, and keep the errors.
+
+    Raises:
+        ConfigError: a file cannot be read.
+        SystemExit: the help or the version was asked for, and was printed.
+    """
     line = commandline.parse(argv)
     environment = sources.from_environment(environ)
     named = _merged([environment, line])
@@ -67,18 +101,13 @@ def read(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = Fals
     given = _merged(lowest_first)
     _decide_rivals(given, [line.given, environment.given, file.given])
     words = file.words | line.words
-    given = together.adjusted(given, words)
-    complaints = [text for source in lowest_first[::-1] for text in source.complaints]
+    complaints, notes, warnings = (
+        [text for source in lowest_first[::-1] for text in getattr(source, name)]
+        for name in ("complaints", "notes", "warnings")
+    )
     if not any(name in given for name in (*_APPLICATIONS, "mount")):
         complaints.append(_no_application(line, words))
-    if complaints:
-        raise ConfigError("\n".join(complaints))
-    settings = Settings(**_values(given))
-    notes, warnings = (
-        [text for said in (line, environment, file) for text in getattr(said, name)] for name in ("notes", "warnings")
-    )
-    warnings += together.warnings(settings, words, "gevent" in given)
-    return Configuration(settings, given, notes, warnings)
+    return Gathered(together.adjusted(given, words), complaints, notes, warnings, words)
 
 
 def _file(values: Mapping[str, Any], environ: Mapping[str, str], restarted: bool) -> Said:

@@ -224,6 +224,14 @@ class Settings:
         G.SOURCES,
         flags=("--set-ph", "--set"),
     )
+    migrate: bool = option(
+        False,
+        values.FLAG,
+        "",
+        "Print the TOML file of a site of uWSGI, with a comment for each line that changed or went, and its systemd "
+        "unit. Nothing is started.",
+        G.SOURCES,
+    )
     check: bool = option(
         False,
         values.FLAG,

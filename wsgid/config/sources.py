@@ -20,7 +20,7 @@ from wsgid.errors import ConfigError
 _OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER")  # compiled.py, supervisor/upgrade.py
 _OF_KUBERNETES = re.compile("WSGID_(.*_)?(PORT|SERVICE)(_.*)?")  # for a service called wsgid or wsgid-x
 _WITH_VARIABLES = ("log_format", "log_date")  # their values have variables of their own
-_COMMAND_LINE_ONLY = ("check", "ini", "config", "set_placeholder")
+_COMMAND_LINE_ONLY = ("check", "migrate", "ini", "config", "set_placeholder")
 
 
 T = TypeVar("T")

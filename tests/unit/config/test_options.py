@@ -138,6 +138,7 @@ def test_every_option() -> None:
             "--shutdown-delay",
             "4",
             "--check",
+            "--migrate",
             "--logto",
             "/tmp/log",
             "--log-json",
@@ -273,6 +274,7 @@ def test_every_option() -> None:
         py_autoreload=True,
         shutdown_delay=4.0,
         check=True,
+        migrate=True,
         logto="/tmp/log",
         log_json=True,
         log_level="debug",
@@ -436,7 +438,9 @@ def text_of(option: Option) -> st.SearchStrategy[str]:
     return kinds.get(option.kind, words if option.kind in plain else numbers)
 
 
-OPTIONS = [option for option in declared() if option.name not in ("check", "ini", "config", "set_placeholder")]
+OPTIONS = [
+    option for option in declared() if option.name not in ("check", "migrate", "ini", "config", "set_placeholder")
+]
 NEEDED = ["--wsgi-file", "needed.py"]
 
 
