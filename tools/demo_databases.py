@@ -69,12 +69,12 @@ def run(running: ExitStack, stop: StopRequest) -> None:
     say("starting PostgreSQL, MariaDB and Redis")
     with ThreadPoolExecutor() as pool:
         list(pool.map(running.enter_context, (postgres, mariadb, redis)))
-    say("making the tables")
     sites = list(examples(postgres, mariadb, redis))
     servers = []
     for site in sites:
         if stop.made:
             return
+        say(f"making the tables: {site.title}")
         prepare(site)
         options = ("--http", f"{HOST}:{site.port}", "--harakiri", str(HARAKIRI_S))
         serving = wsgid(site.application, *options, directory=site.directory, environ=site.environ)

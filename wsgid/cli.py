@@ -8,7 +8,7 @@ import os
 import sys
 
 from wsgid import log, master
-from wsgid.config import merge
+from wsgid.config import dev, merge
 from wsgid.config.merge import Configuration
 from wsgid.errors import BootError, ExitCode
 from wsgid.linux import process
@@ -61,6 +61,7 @@ def _run() -> ExitCode:
         from wsgid.config import check
 
         return check.run(configuration)
+    dev.begin(settings, os.environ)
     _say_remarks(configuration)
     if not restarted:
         addresses = [address for address, _ in listen_spec.addresses(settings)]

@@ -143,7 +143,14 @@ class ClientDisconnected(WsgidError, ConnectionError):
 
     This is a ConnectionError and so an OSError, which frameworks expect here. For example, Django turns it into
     UnreadablePostError while it reads a form.
+
+    Args:
+        has_begun: whether the peer has got a part of the block that was sent.
     """
+
+    def __init__(self, message: str = "", has_begun: bool = False) -> None:
+        super().__init__(message)
+        self.has_begun = has_begun
 
 
 # --- the application's faults ----------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ Rules
 import os
 import selectors
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -363,10 +364,19 @@ class Master:
         log.info("%s: wsgid stops now", who)
         self._fleet.request_end()
 
-    def reload(self, who: str) -> None:
-        """Start a reload."""
+    def reload(self, who: str) -> str:
+        """Start a reload. Returns a warning; empty if there is none."""
         log.info("%s: reloading the application", who)
         self._fleet.templates.request_reload()
+        now = self._start.replaced_by()
+        if not now:
+            return ""
+        warning = (
+            f"{self._start.command} is {now} now: a reload keeps the packages of {sys.prefix}; "
+            "SIGUSR2 takes the new ones"
+        )
+        log.warning("%s: %s", who, warning)
+        return warning
 
     def resize(self, workers: int, who: str) -> None:
         """Change the number of workers: from 1 to half of the slots. The other half is for replacements."""

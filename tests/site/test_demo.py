@@ -21,7 +21,11 @@ from tools.nginx import EXAMPLES
 ROOT = EXAMPLES.parent
 Demo = Callable[..., "subprocess.Popen[str]"]
 
-STEPS = ("starting PostgreSQL, MariaDB and Redis", "making the tables")
+STEPS = (
+    "starting PostgreSQL, MariaDB and Redis",
+    "making the tables: Django on PostgreSQL",
+    "making the tables: Flask on MariaDB",
+)
 
 # The demo on a machine without nginx, for any user.
 WITHOUT_NGINX = """

@@ -42,6 +42,7 @@ def snapshot(*states: SlotState, **changes: Any) -> Snapshot:
         generation=1,
         wanted=len(states),
         places=10,
+        hub_warn_s=1.0,
         workers=workers,
         listeners=(ListenerView("/a.sock", "/a.sock", 1, 2),),
         connections={"127.0.0.1:5432": 1},

@@ -34,8 +34,8 @@ class Operator(Protocol):
     def snapshot(self) -> Snapshot:
         """Return the present state of the server."""
 
-    def reload(self, who: str) -> None:
-        """Start a reload."""
+    def reload(self, who: str) -> str:
+        """Start a reload. Returns a warning; empty if there is none."""
 
     def stop(self, who: str) -> None:
         """Stop gracefully."""
@@ -110,8 +110,8 @@ def _reload(operator: Operator, asked: Request) -> Answer:
     reload."""
     before = operator.snapshot()
     _refuse_while_stopping(before)
-    operator.reload(WHO)
-    return {"ok": True, "generation": before.next_generation}
+    warning = operator.reload(WHO)
+    return {"ok": True, "generation": before.next_generation, "warning": warning}
 
 
 def _stop(operator: Operator, asked: Request) -> Answer:

@@ -1,12 +1,14 @@
 """The pages of --metrics: /metrics, and for load balancers whether this server is alive and whether it is ready.
 
     /healthz  200 while the master answers and is not stopping
-    /readyz   200 while at least half of the wanted workers accept connections, and nobody has asked for a stop
+    /readyz   200 while at least half of the wanted workers serve, and nobody has asked for a stop
 
 Rules
 * Each page says why, in one line.
 * Alive and ready are different: a supervisor that kills a server which is not ready would kill it while it waits for a
   slow database.
+* A worker serves if it accepts connections and its event loop runs. A loop that stands still for longer than --hub-warn
+  (at least a second) serves nobody.
 """
 
 from collections.abc import Callable
@@ -50,10 +52,13 @@ def healthz(snapshot: Snapshot) -> Page:
 def readyz(snapshot: Snapshot) -> Page:
     """Return the page that says whether the server is ready."""
     needed = (snapshot.wanted + 1) // 2
-    workers = f"{snapshot.ready} of {snapshot.wanted} workers are ready"
+    serving = sum(map(snapshot.serves, snapshot.workers))
+    workers = f"{serving} of {snapshot.wanted} workers are ready"
+    if held_up := sum(map(snapshot.is_held_up, snapshot.workers)):
+        workers += f"; the event loop of {held_up} stands still"
     if snapshot.stopping:
         return text_page(_UNAVAILABLE, f"a stop was asked for; {workers}")
-    if snapshot.ready < needed:
+    if serving < needed:
         return text_page(_UNAVAILABLE, f"{workers}, and {needed} are needed")
     return text_page(_OK, workers)
 

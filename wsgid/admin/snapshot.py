@@ -8,6 +8,7 @@ Rules
 """
 
 import os
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from wsgid.supervisor.attached import AttachedDaemon
 from wsgid.supervisor.boot_failures import Failure
 from wsgid.supervisor.fleet import Fleet
 from wsgid.supervisor.slots import Slot, SlotState, TemplateState
+
+STANDSTILL_S = 1.0  # an event loop is not said to stand still before this age of its heartbeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,9 @@ class Snapshot:
 
     Args:
         places: the value of --gevent: how many requests a worker handles at once.
+        hub_warn_s: the value of --hub-warn.
+        python: the version of the interpreter.
+        prefix: the directory of the packages: of --virtualenv, or of the master's own environment.
         workers: all slots that were ever used, VACANT ones included.
         wanted: the number of workers that there should be.
         stopping: whether a stop was asked for; with --shutdown-delay, serving goes on for a while.
@@ -121,6 +127,7 @@ class Snapshot:
     generation: int
     wanted: int
     places: int
+    hub_warn_s: float
     workers: tuple[WorkerView, ...]
     listeners: tuple[ListenerView, ...]
     templates: tuple[TemplateView, ...] = ()
@@ -129,11 +136,27 @@ class Snapshot:
     failure: Failure | None = None
     connections: Mapping[str, int] = field(default_factory=dict)  # that go out of all workers, by peer
     daemons: tuple[AttachedDaemon, ...] = ()
+    python: str = ""
+    prefix: str = ""
 
     @property
     def ready(self) -> int:
         """How many workers accept connections."""
         return sum(worker.state is SlotState.READY for worker in self.workers)
+
+    def is_held_up(self, worker: WorkerView) -> bool:
+        """Whether the worker's event loop stands still. Its state says so only after --hub-timeout."""
+        late = worker.heartbeat_age_s > max(self.hub_warn_s, STANDSTILL_S)
+        return worker.state is SlotState.STALLED or (worker.state is SlotState.READY and late)
+
+    def serves(self, worker: WorkerView) -> bool:
+        """Whether the worker accepts connections, and its event loop runs."""
+        return worker.state is SlotState.READY and not self.is_held_up(worker)
+
+    @property
+    def reload_failed(self) -> bool:
+        """Whether a newer generation could not boot, so that this one keeps serving."""
+        return self.failure is not None and self.failure.generation > self.generation
 
 
 def take_snapshot(
@@ -163,6 +186,7 @@ def take_snapshot(
         generation=fleet.templates.wanted_generation,
         wanted=fleet.target,
         places=settings.gevent,
+        hub_warn_s=settings.hub_warn,
         workers=tuple(_view(slot, scoreboard) for slot in fleet.slots),
         listeners=tuple(_view_listeners(listeners)),
         templates=tuple(
@@ -174,6 +198,8 @@ def take_snapshot(
         failure=processes.failure,
         connections=processes.connections,
         daemons=processes.daemons,
+        python=sys.version.split()[0],
+        prefix=settings.virtualenv or sys.prefix,
     )
 
 

@@ -33,6 +33,8 @@ def status(snapshot: Snapshot, settings: Settings) -> dict[str, Any]:
     failure = snapshot.failure
     return {
         "version": snapshot.version,
+        "python": snapshot.python,
+        "prefix": snapshot.prefix,
         "application": snapshot.application,
         "mode": snapshot.mode,
         "pid": snapshot.pid,

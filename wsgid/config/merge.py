@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from wsgid.config import commandline, sources, together
+from wsgid.config import commandline, dev, sources, together
 from wsgid.config.foreign import Said
 from wsgid.config.options import Given, Settings, from_dict
 from wsgid.errors import ConfigError
@@ -101,6 +101,8 @@ def gather(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = Fa
     given = _merged(lowest_first)
     _decide_rivals(given, [line.given, environment.given, file.given])
     words = file.words | line.words
+    if dev.is_wanted(given):
+        given = dev.fill(given, environ)
     complaints, notes, warnings = (
         [text for source in lowest_first[::-1] for text in getattr(source, name)]
         for name in ("complaints", "notes", "warnings")

@@ -224,6 +224,15 @@ class Settings:
         G.SOURCES,
         flags=("--set-ph", "--set"),
     )
+    dev: bool = option(
+        False,
+        values.FLAG,
+        "",
+        "For development: serve on http://127.0.0.1:8000 or the next free port, reload when code changes, and show a "
+        "line for each request. Without an application, use app.py, wsgi.py or Django's manage.py of the directory.",
+        G.SOURCES,
+        common=True,
+    )
     migrate: bool = option(
         False,
         values.FLAG,
@@ -739,8 +748,9 @@ class Settings:
         False,
         values.FLAG,
         "",
-        "Reload when a module of the application changes. For development only.",
+        "Reload when a module of the application changes. For development only; --dev includes it.",
         G.RECYCLING,
+        common=True,
         uwsgi=("py-autoreload", "py-auto-reload", "python-autoreload", "python-auto-reload"),
     )
 
@@ -796,7 +806,8 @@ class Settings:
         "",
         values.LOG_FORMAT,
         "FORMAT",
-        "The format of a request's line: uwsgi, combined, json, or a text with uWSGI's %(variables) (default: uwsgi).",
+        "The format of a request's line: uwsgi, combined, json, short, or a text with uWSGI's %(variables) (default: "
+        "uwsgi).",
         G.REQUEST_LOG,
         uwsgi=("log-format", "logformat"),
         flags=("--logformat",),

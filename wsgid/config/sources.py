@@ -17,7 +17,7 @@ from wsgid.config.ini import Entry, Ini
 from wsgid.config.options import Given, Option, also_given, by_key, declared, nearest
 from wsgid.errors import ConfigError
 
-_OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER")  # compiled.py, supervisor/upgrade.py
+_OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER", "WSGID_DEV_PORT")  # compiled.py, supervisor/upgrade.py, dev.py
 _OF_KUBERNETES = re.compile("WSGID_(.*_)?(PORT|SERVICE)(_.*)?")  # for a service called wsgid or wsgid-x
 _WITH_VARIABLES = ("log_format", "log_date")  # their values have variables of their own
 _COMMAND_LINE_ONLY = ("check", "migrate", "ini", "config", "set_placeholder")

@@ -1,8 +1,9 @@
-"""wsgidctl's command line: `wsgidctl [--control PATH | --pidfile PATH] SUBCOMMAND ...`.
+"""wsgidctl's command line: `wsgidctl [--control PATH | --pidfile PATH] [--json] SUBCOMMAND ...`.
 
 Rules
 * A subcommand is a module with HELP, arguments(parser) and run(server, given) -> exit code. SUBCOMMANDS is the list.
 * All subcommands have `--json`: then they print one JSON object, and nothing else.
+* These common options may stand before or after the subcommand.
 * Exit codes: 0: done; 1: refused or not possible, with one sentence on standard error; 2: a wrong command line.
 """
 
@@ -11,6 +12,7 @@ import io
 import os
 import sys
 from types import ModuleType
+from typing import Any
 
 from wsgid import __version__
 from wsgid.ctl import client
@@ -50,7 +52,10 @@ SUBCOMMANDS: dict[str, ModuleType] = {
 def main() -> int:
     """Run the console script `wsgidctl`. Returns the exit code."""
     _print_anywhere()
-    given = build_parser().parse_args()
+    parser = build_parser()
+    given = parser.parse_args()
+    if given.control and given.pidfile:
+        parser.error("--control and --pidfile both name a server: leave one of them out")
     try:
         code: int = SUBCOMMANDS[given.subcommand].run(client.find(given.control, given.pidfile, given.user), given)
         sys.stdout.flush()
@@ -86,26 +91,26 @@ def build_parser() -> argparse.ArgumentParser:
         prog="wsgidctl", allow_abbrev=False, description="Look at a running wsgid, and control it."
     )
     parser.add_argument("--version", action="version", version=f"wsgidctl {__version__}")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--control",
-        default="",
-        metavar="PATH",
-        help="the server's control socket (default: the one in the working directory)",
-    )
-    which.add_argument("--pidfile", default="", metavar="PATH", help="find the control socket by the server's pid")
-    parser.add_argument(
-        "--user",
-        default="",
-        metavar="NAME",
-        help="the user who runs the server, by name or number (default: root, or the present user)",
-    )
+    _add_common(parser, control="", pidfile="", user="", json=False)
     subparsers = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
     for name, module in SUBCOMMANDS.items():
         subparser = subparsers.add_parser(name, help=module.HELP, description=module.HELP, allow_abbrev=False)
-        subparser.add_argument("--json", action="store_true", help="print one JSON object")
+        _add_common(subparser)
         module.arguments(subparser)
     return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, **defaults: Any) -> None:
+    """Add the options that may stand before and after the subcommand. After the subcommand there are no defaults: these
+    would replace what stands before."""
+
+    def add(name: str, text: str, **more: Any) -> None:
+        parser.add_argument(f"--{name}", default=defaults.get(name, argparse.SUPPRESS), help=text, **more)
+
+    add("control", "the server's control socket (default: the one in the working directory)", metavar="PATH")
+    add("pidfile", "find the control socket by the server's pid", metavar="PATH")
+    add("user", "the user who runs the server, by name or number (default: root, or the present user)", metavar="NAME")
+    add("json", "print one JSON object", action="store_true")
 
 
 if __name__ == "__main__":

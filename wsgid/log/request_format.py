@@ -32,6 +32,7 @@ class Preset:
     empty: str  # stands for a variable that the request does not have
 
 
+SHORT = "short"  # for a terminal
 PRESETS = {
     "uwsgi": Preset(
         "[pid: %(pid)|app: 0|req: %(request)/%(request)] %(addr) (%(user)) {%(vars) vars in %(pktsize) bytes} "
@@ -49,6 +50,7 @@ PRESETS = {
         '"wid": %(wid)}',
         "",
     ),
+    SHORT: Preset("%(method) %(uri) %(status) in %(msecs) ms", "-"),
 }
 MEMORY_REPORT = "{address space usage: %(vsz) bytes/%(vszM)MB} {rss usage: %(rss) bytes/%(rssM)MB} "  # uWSGI's -m
 
@@ -67,7 +69,7 @@ TEXTS = {  # from the client or the application: these may need escaping
 }
 FORWARDED_ADDR = "first(get('HTTP_X_FORWARDED_FOR')) or get('REMOTE_ADDR')"
 NUMBERS = {  # from the server: these consist of letters, digits and such, and need no escaping
-    "status": "digits[served.status]",
+    "status": "digits[served.status if served.head_bytes else seen_status(served)]",
     "rsize": "digits[served.sent_bytes]",
     "hsize": "digits[served.head_bytes]",
     "size": "served.head_bytes + served.sent_bytes",
@@ -100,6 +102,9 @@ NUMBERS = {  # from the server: these consist of letters, digits and such, and n
 # nginx always sends these variables. They are looked up by index, without a call; a miss is rare.
 _USUAL = re.compile(r"get\(('REQUEST_URI'|'REQUEST_METHOD'|'REMOTE_ADDR'|'SERVER_PROTOCOL')\)")
 _DIGITS_MAX = 4096
+# By the first digit of the status: plain, cyan for redirects, yellow and red for errors (ECMA-48, 8.3.117).
+_COLOURS = ("\x1b[0m", "\x1b[0m", "\x1b[0m", "\x1b[36m", "\x1b[33m", "\x1b[31m")
+CLIENT_LEFT = 499  # nginx's number (NGX_HTTP_CLIENT_CLOSED_REQUEST)
 _VARIABLE = re.compile(r"%(?:%|\(([^()]+)\))")
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")  # not by strftime, which uses the application's locale
@@ -167,11 +172,17 @@ def render(record):
         "digits": _Digits(),
         "first": _first,
         "left": _left,
+        "seen_status": seen_status,
         "escape": _escape_json if is_json else _escape,
     }
     exec(source, names)  # made of --log-format, whose literals are quoted  # nosec B102
     render: Render = names["render"] if is_plain(literal) else names["escaped"]
     return render
+
+
+def coloured(render: Render) -> Render:
+    """Return a function that renders a line in the colour of its status."""
+    return lambda record: f"{_COLOURS[seen_status(record.served) // 100]}{render(record)}{_COLOURS[0]}"
 
 
 def _parsed(preset: Preset, constants: dict[str, str], forwarded: bool) -> tuple[list[str], list[tuple[str, bool]]]:
@@ -227,6 +238,12 @@ class _Digits(dict[int, str]):
 def _first(value: object) -> str:
     """Return the first address of a list: the client's own, if the proxies in between are trusted."""
     return value.partition(",")[0].strip() if isinstance(value, str) else ""
+
+
+def seen_status(served: Any) -> int:
+    """Return the status that the client has seen. nginx's own log has a 499 for a client that left before the answer:
+    the status of the application has reached nobody. A 504 of nginx looks the same from here."""
+    return CLIENT_LEFT if _left(served) and not served.head_bytes else int(served.status)
 
 
 def _left(served: Any) -> int:

@@ -18,7 +18,7 @@ from wsgid.config.options import Settings
 from wsgid.linux import memory
 from wsgid.log import destination, request_format
 from wsgid.log.destination import DestinationType
-from wsgid.log.request_format import Moment
+from wsgid.log.request_format import Moment, seen_status
 from wsgid.log.request_record import RequestRecord
 from wsgid.log.stream import LineStream
 from wsgid.log.syslog_socket import Syslog
@@ -61,6 +61,8 @@ class AccessLog:
         self._render = request_format.compiled(
             text, os.getpid(), slot + 1, forwarded=settings.log_x_forwarded_for, memory_report=settings.memory_report
         )
+        if _is_for_a_terminal(settings):
+            self._render = request_format.coloured(self._render)
         self._all = _wants_all(settings)
         self._classes = {4: settings.log_4xx, 5: settings.log_5xx}
         self._slow_s = settings.log_slow / 1e3 if settings.log_slow else float("inf")
@@ -84,7 +86,7 @@ class AccessLog:
             record: its facts; `memory`, `request` and `moment` are added here.
         """
         self._requests += 1
-        if not self._all and not self._is_wanted(record.served.status, record.took_s):
+        if not self._all and not self._is_wanted(seen_status(record.served), record.took_s):
             return
         record.started_s += self._epoch_s
         second = int(record.started_s)
@@ -154,6 +156,12 @@ class AccessLog:
 
 def _wants_all(settings: Settings) -> bool:
     return bool(settings.access_log or settings.log_format) and not settings.disable_logging
+
+
+def _is_for_a_terminal(settings: Settings) -> bool:
+    """Whether lines may have colours: NO_COLOR forbids them (no-color.org)."""
+    to_standard_error = settings.access_log in ("", "stdio") and settings.log_format == request_format.SHORT
+    return to_standard_error and os.isatty(2) and not os.environ.get("NO_COLOR")
 
 
 def prepare(settings: Settings) -> None:

@@ -136,7 +136,7 @@ class Connection:
         except ConnectionError as error:
             raise ClientDisconnected(f"the peer is gone: {error}") from None
         if sent < len(first):
-            self._send_rest(memoryview(first)[sent:])
+            self._send_rest(memoryview(first), sent)
 
     def _send_vector(self, first: bytes, second: bytes) -> None:
         try:
@@ -147,19 +147,21 @@ class Connection:
             raise ClientDisconnected(f"the peer is gone: {error}") from None
         if sent == len(first) + len(second):
             return
-        self._send_rest(memoryview(first)[sent:])
-        self._send_rest(memoryview(second)[max(sent - len(first), 0) :])
+        self._send_rest(memoryview(first), sent)
+        self._send_rest(memoryview(second), max(sent - len(first), 0), len(first))
 
-    def _send_rest(self, rest: memoryview) -> None:
-        while rest:
-            give_way()
-            try:
-                sent = send(self.fd, rest)
-            except ConnectionError as error:
-                raise ClientDisconnected(f"the peer is gone: {error}") from None
-            if not sent:
-                self._wait(WRITE)
-            rest = rest[sent:]
+    def _send_rest(self, block: memoryview, at: int, before_bytes: int = 0) -> None:
+        """Send the part of a block from this index on, after so many bytes of another block."""
+        try:
+            while at < len(block):
+                give_way()
+                sent = send(self.fd, block[at:])
+                if not sent:
+                    self._wait(WRITE)
+                at += sent
+        except ConnectionError as error:  # ClientDisconnected is one: the peer took nothing for too long
+            reason = str(error) or "it takes nothing"
+            raise ClientDisconnected(f"the peer is gone: {reason}", before_bytes + at > 0) from None
 
     def give_way(self) -> None:
         """Called between two blocks of a response: see turns.py."""

@@ -104,6 +104,11 @@ def _open(address: str, backlog: int, ownership: Ownership, beside: Sequence[str
         return _open_tcp(_Wanted.of(address, beside), backlog)
     if address.startswith("@"):
         return _open_abstract(address, backlog)
+    if address.isdigit():
+        raise ListenerError(
+            f"cannot listen on {address}: a number alone is no address; write 127.0.0.1:{address} or :{address} for a "
+            f"port, or ./{address} for a socket file"
+        )
     return _open_unix(address, backlog, ownership)
 
 

@@ -1,6 +1,7 @@
 """What the log says when a server starts: where it listens, and what is dangerous or will not work on this machine."""
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 
 from wsgid import __version__, log
@@ -8,21 +9,41 @@ from wsgid.config.options import Settings
 from wsgid.linux import privileges, safefiles
 from wsgid.log import files as log_files
 from wsgid.sockets import nginx_access
+from wsgid.sockets.listen_spec import WireProtocol
 from wsgid.sockets.listener import Listener
+
+_EVERY_INTERFACE = ("0.0.0.0", "[::]")  # nosec: these are compared, and not bound
 
 
 def announce(settings: Settings, listeners: Sequence[Listener]) -> None:
-    """Log where the server listens, and a warning for each danger."""
+    """Log the server's Python and where the server listens, and a warning for each danger."""
     addresses = dict.fromkeys(each.address for each in listeners)  # with --reuse-port an address has several
     log.info(
-        "wsgid %s listens on %s with %d worker%s",
+        "wsgid %s on Python %s of %s listens on %s with %d worker%s",
         __version__,
+        sys.version.split()[0],
+        settings.virtualenv or sys.prefix,
         ", ".join(addresses),
         settings.workers,
         "s" * (settings.workers > 1),
     )
+    for sentence in _for_browsers(listeners):
+        log.info("%s", sentence)
     for sentence in (*_exposed(settings, listeners), *_root(settings), *_closed_to_nginx(listeners)):
         log.warning("%s", sentence)
+
+
+def _for_browsers(listeners: Sequence[Listener]) -> Iterator[str]:
+    """Yield the URLs of HTTP sockets. A socket on all interfaces is said to be one."""
+    for each in {each.address: each for each in listeners if not each.path}.values():
+        host, _, port = each.address.rpartition(":")
+        if each.spoken.protocol is not WireProtocol.HTTP or not port.isdigit():
+            continue
+        scheme = "https" if each.spoken.tls else "http"
+        if host in _EVERY_INTERFACE:
+            yield f"visit {scheme}://localhost:{port}/; {each.address} is open to every machine that reaches this one"
+        else:
+            yield f"visit {scheme}://{each.address}/"
 
 
 def _exposed(settings: Settings, listeners: Sequence[Listener]) -> Iterator[str]:

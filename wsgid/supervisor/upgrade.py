@@ -96,12 +96,29 @@ class Start:
 
     argv: tuple[str, ...]
     directory: Path
+    command: str = ""  # the start script, with its directory; empty if there is none (python -m wsgid)
+    command_file: str = ""  # the file that the script was at the start, with no symbolic link in its path
 
     @classmethod
     def now(cls) -> "Start":
         """Return how this process was started."""
         with named("getcwd", "of the start"):
-            return cls(_argv(), Path.cwd())
+            directory = Path.cwd()
+        command = os.path.abspath(sys.argv[0]) if sys.orig_argv[1:2] == sys.argv[:1] else ""
+        return cls(_argv(), directory, command, os.path.realpath(command) if command else "")
+
+    def replaced_by(self) -> str:
+        """Return the file that the start script is now; empty if it is the same file as at the start. A release that
+        has a virtual environment of its own switches a symbolic link in the script's path."""
+        if not self.command or not os.access(self.command, os.X_OK):
+            return ""
+        now = os.path.realpath(self.command)
+        return now if now != self.command_file else ""
+
+    def _argv_now(self) -> tuple[str, ...]:
+        """Return the command line of the next image. A start script that is another file now names its own
+        interpreter."""
+        return (self.command, *self.argv[2:]) if self.replaced_by() else self.argv
 
     def rehearse(self) -> int:
         """Start the new code with the same options, and let it import the application. This server is not affected.
@@ -112,7 +129,7 @@ class Start:
         Raises:
             Refused: the rehearsal could not be started.
         """
-        argv = [*self.argv, "--check"]
+        argv = [*self._argv_now(), "--check"]
         silent = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)  # the report is dropped; errors go to the log
         with _standing_in(self.directory), named("posix_spawn", argv[0]):
             return os.posix_spawn(argv[0], argv, os.environ, file_actions=[silent])
@@ -129,7 +146,9 @@ class Start:
             Refused: the kernel does not execute it; everything is as it was.
         """
         with _standing_in(self.directory):
-            _execute(self.argv, replace(handover, directory=os.fspath(self.directory)), {**os.environ, **variables})
+            _execute(
+                self._argv_now(), replace(handover, directory=os.fspath(self.directory)), {**os.environ, **variables}
+            )
 
 
 def _argv() -> tuple[str, ...]:

@@ -321,8 +321,8 @@ class _Response:
             self._transport.give_way()
         try:
             self._transport.send(first, second)
-        except ClientDisconnected:
-            if self.stage in _HEADLESS:
+        except ClientDisconnected as error:
+            if self.stage in _HEADLESS and not error.has_begun:
                 self.head_bytes = 0
             self.stage = _GONE
             raise

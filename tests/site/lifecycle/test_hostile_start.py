@@ -16,6 +16,7 @@ import pytest
 import wsgid
 from tests.conftest import Start
 from tests.support import client
+from tests.support.ctl import wsgidctl
 from tests.support.server import Server, eventually, open_to_all
 from wsgid.sockets import listener, nginx_access
 
@@ -292,6 +293,48 @@ def application(environ, start_response):
         server.end()
     checked = subprocess.run([script, "--check", "app:application"], cwd=tmp_path, capture_output=True, timeout=60)
     assert checked.returncode == 0
+
+
+def release(directory: Path) -> Path:
+    """A release with a virtual environment of its own, which has wsgid's command and a package of the release."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory / "venv"], check=True)
+    packages = next(directory.glob("venv/lib/python3*/site-packages"))
+    (packages / "wsgid.pth").write_text(f"{Path(wsgid.__file__).parent.parent}\n{sysconfig.get_path('purelib')}\n")
+    (packages / "library.py").write_text(f"word = b'of {directory.name}'\n")
+    script = directory / "venv" / "bin" / "wsgid"
+    script.write_text(f"#!{directory}/venv/bin/python\nimport sys\nfrom wsgid.cli import main\nsys.exit(main())\n")
+    script.chmod(0o755)
+    return directory
+
+
+def test_a_release_with_packages_of_its_own_is_taken_by_usr2_and_a_reload_says_so(tmp_path: Path) -> None:
+    current = tmp_path / "current"
+    current.symlink_to(release(tmp_path / "one"))
+    (tmp_path / "app.py").write_text("import library\n" + dedent(APP).replace('b"done"', "library.word"))
+    script = str(current / "venv" / "bin" / "wsgid")
+    server = Server(tmp_path, "--socket", "app.sock", "app:application", program=[script])
+    try:
+        server.wait_ready(1)
+        server.wait_for(rf"on Python \S+ of {tmp_path}/one/venv listens on")
+        assert wsgidctl(tmp_path, "reload").stderr == ""
+        new = tmp_path / "new"
+        new.symlink_to(release(tmp_path / "two"))
+        new.rename(current)
+        said = (
+            f"{script} is {tmp_path}/two/venv/bin/wsgid now: a reload keeps the packages of {tmp_path}/one/venv; "
+            "SIGUSR2 takes the new ones"
+        )
+        done = wsgidctl(tmp_path, "reload")
+        assert (done.returncode, done.stderr) == (0, f"wsgidctl: {said}\n")
+        server.wait_for(f"WARNING: wsgidctl: {said}")
+        assert ask(server) == b"of one"
+        server.send_signal(Signals.SIGUSR2)
+        server.wait_for(rf"on Python \S+ of {tmp_path}/two/venv listens on")
+        eventually(lambda: ask(server) == b"of two", "the new packages are used")
+        assert wsgidctl(tmp_path, "reload").stderr == ""
+        assert server.stop() == 0
+    finally:
+        server.end()
 
 
 @pytest.mark.parametrize("has_spare", [False, True])

@@ -126,13 +126,15 @@ def test_what_went_wrong_is_logged_with_what_was_sent(start: Start, tmp_path: Pa
     ask(server, "/torn")
     with client.connect(tmp_path / "app.sock") as leaving:  # while the body is read
         leaving.sendall(client.packet("/wait", CONTENT_LENGTH="10"))
+    with client.connect(tmp_path / "app.sock") as leaving:  # before the answer, as nginx does with a 504 or a 499
+        leaving.sendall(client.packet("/sleep"))
     with client.connect(tmp_path / "app.sock") as leaving:  # while the answer is written
         leaving.sendall(client.packet("/huge"))
         leaving.recv(1)
-    written = {" ".join(line.split()[:4]): int(line.split()[4]) for line in lines_of(tmp_path / "access.log", 4)}
+    written = {" ".join(line.split()[:4]): int(line.split()[4]) for line in lines_of(tmp_path / "access.log", 5)}
     head_bytes = len(answer.raw) - len(answer.body)
     assert written["504 /overdue 20 0"] == head_bytes and written["200 /torn 3 0"] > 50
-    assert written["0 /wait 0 1"] == 0 and "200 /huge 0 1" in written
+    assert written["499 /wait 0 1"] == written["499 /sleep 0 1"] == 0 and "200 /huge 0 1" in written
 
 
 # --- where to ---

@@ -43,7 +43,11 @@ def test_the_server_of_the_working_directory_is_found_or_named_by_socket_or_pid(
     ):
         done = wsgidctl(directory, *which, "status")
         assert done.returncode == 0 and f"pid {server.pid}" in done.stdout
+        assert f"Python {sys.version.split()[0]} of {sys.prefix}\n" in done.stdout
+        assert json.loads(wsgidctl(directory, "--json", "status", *which).stdout)["pid"] == server.pid
     assert "there is no control socket in" in refusal(elsewhere, "status")
+    both = refusal(elsewhere, "--control", "app.ctl", "status", "--pidfile", "pid", code=2)
+    assert "--control and --pidfile both name a server" in both
 
 
 def test_a_second_server_takes_nothing_from_the_first_and_both_are_named(start: Start, tmp_path: Path) -> None:
@@ -151,7 +155,7 @@ def test_status_shows_every_worker_the_listeners_and_the_totals(start: Start, tm
         done = wsgidctl(tmp_path, "status")
     assert re.match(
         rf"wsgid \S+ serves app:application: running for \S+, pid {server.pid}, generation 0, "
-        r"2 of 2 workers ready\ntemplate 0 \(pid \d+\) is ready\n",
+        r"2 of 2 workers ready\nPython \S+ of \S+\ntemplate 0 \(pid \d+\) is ready\n",
         done.stdout,
     )
     for name in status.COLUMNS:

@@ -26,6 +26,16 @@ APP = """
         time.sleep(30)
 """
 
+# Opening a FIFO without a writer waits in C, so the event loop stands still.
+STUCK = """
+    import os, posix
+    os.mkfifo("gate")
+    def application(environ, start_response):
+        posix.close(posix.open("gate", os.O_RDONLY))
+        start_response("200 OK", [])
+        return [b""]
+"""
+
 
 def serve(start: Start, *options: str, workers: int = 1) -> Server:
     return start(
@@ -111,6 +121,29 @@ def test_while_a_server_drains_it_is_neither_alive_nor_ready(start: Start) -> No
         assert ask(server, "/metrics").status == 200  # the listeners are closed, so no client asks them
     assert server.stop(Signals.SIGQUIT) == 0
     server.assert_nothing_left()
+
+
+def test_a_server_whose_loops_stand_still_is_alive_and_not_ready(start: Start) -> None:
+    server = start("--socket", "app.sock", "--metrics", "metrics.sock", "app:application", app=STUCK).wait_ready(1)
+    with client.connect(server.directory / "app.sock") as stuck:
+        stuck.sendall(client.packet("/"))
+        stands_still = (503, "0 of 1 workers are ready; the event loop of 1 stands still, and 1 are needed\n")
+        eventually(lambda: said(server, "/readyz") == stands_still, "the server is not ready")
+        assert said(server, "/healthz")[0] == 200
+        assert b"\nwsgid_workers_held_up 1\n" in ask(server, "/metrics").body
+        (server.directory / "gate").write_text("go on")
+        eventually(lambda: said(server, "/readyz")[0] == 200, "the server is ready again")
+        assert b"\nwsgid_workers_held_up 0\n" in ask(server, "/metrics").body
+
+
+def test_a_failed_reload_is_shown_until_a_reload_succeeds(start: Start) -> None:
+    server = serve(start)
+    assert b"\nwsgid_reload_failed 0\n" in ask(server, "/metrics").body
+    good = (server.directory / "app.py").read_text()
+    for text, shown in (("1 / 0", b"\nwsgid_reload_failed 1\n"), (good, b"\nwsgid_reload_failed 0\n")):
+        (server.directory / "app.py").write_text(text)
+        server.send_signal(Signals.SIGHUP)
+        eventually(lambda: shown in ask(server, "/metrics").body, str(shown))  # noqa: B023
 
 
 def test_over_tcp_any_client_can_ask(start: Start) -> None:

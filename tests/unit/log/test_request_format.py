@@ -206,6 +206,21 @@ def test_a_client_that_left_is_an_error_of_reading_or_of_writing(status: int, re
     assert line("%(rerr) %(werr) %(ioerr)", served=served) == f"{rerr} {werr} 1"
 
 
+@pytest.mark.parametrize(
+    "outcome, head_bytes, seen",
+    [
+        (Outcome.DISCONNECTED, 0, "499"),
+        (Outcome.DISCONNECTED, 70, "200"),  # the client has left during the response
+        (Outcome.COMPLETE, 0, "200"),
+        (Outcome.TORN, 0, "200"),
+    ],
+)
+def test_a_client_that_left_before_the_response_has_seen_no_status(
+    outcome: Outcome, head_bytes: int, seen: str
+) -> None:
+    assert line("%(status)", served=Served(outcome, 200, 0, head_bytes, 0, False)) == seen
+
+
 # --- any request ---
 
 FORMATS = [

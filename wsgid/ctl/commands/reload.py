@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from wsgid.ctl.client import CtlError, Server
-from wsgid.ctl.tables import age, count, show
+from wsgid.ctl.tables import age, complain, count, show
 
 HELP = "load the application anew, worker by worker; exit code 1 if that fails"
 POLL_S = 0.1
@@ -22,7 +22,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(server: Server, given: argparse.Namespace) -> int:
     began_s = time.monotonic()
-    generation: int = server.ask("reload")["generation"]
+    answer = server.ask("reload")
+    generation: int = answer["generation"]
+    if answer.get("warning"):
+        complain(answer["warning"])
     if not given.wait:
         _say(given, {"generation": generation, "done": False}, f"generation {generation} is on its way")
         return 0

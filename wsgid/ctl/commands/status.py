@@ -45,6 +45,7 @@ def run(server: Server, given: argparse.Namespace) -> int:
         f"pid {status['pid']}, generation {status['generation']}, "
         f"{status['ready']} of {count(status['wanted'], 'worker')} ready"
     )
+    show(f"Python {status['python']} of {status['prefix']}")
     show(_templates(status))
     show("")
     show(table(COLUMNS, [row(worker, status) for worker in status["workers"] if is_shown(worker)], LEFT))
