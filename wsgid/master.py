@@ -46,6 +46,7 @@ from wsgid.supervisor.deaths import Deaths
 from wsgid.supervisor.executor import Executor
 from wsgid.supervisor.fleet import Deadlines, Fleet, Mode
 from wsgid.supervisor.listeners import Listeners
+from wsgid.supervisor.load_watch import LoadWatch, initial_workers
 from wsgid.supervisor.rehearsal import Rehearsal
 from wsgid.supervisor.retry import Net
 from wsgid.supervisor.slots import SlotState
@@ -153,8 +154,10 @@ class Master:
         deadlines = Deadlines(
             settings.boot_timeout, settings.worker_reload_mercy, settings.hub_timeout_s, settings.hub_warn
         )
-        self._fleet = Fleet(settings.workers, deadlines)
+        running = len(handover.workers) if handover else 0
+        self._fleet = Fleet(initial_workers(settings, running), deadlines)
         self._make_supervisor()
+        self._load_watch = LoadWatch(settings, self._fleet, self._scoreboard, listeners)
         self._attached = AttachedDaemons(
             settings, Path(start.directory, settings.chdir), dict(handover.daemons) if handover else {}
         )
@@ -196,6 +199,8 @@ class Master:
         """Do what is due, wait, and take in what has happened. Returns the exit code at the end."""
         now_s = time.monotonic()
         self._worker_watch.read_heartbeats()
+        with self._net.under("the look at the load"):
+            self._load_watch.turn(now_s)
         with self._net.under("the check of files and memory"):
             self._check_files_and_memory(now_s)
         for action in self._fleet.plan(now_s):
@@ -219,6 +224,7 @@ class Master:
             self._notifier.next_turn_s(),
             self._rehearsal.next_turn_s(),
             self._attached.next_turn_s(now_s),
+            self._load_watch.next_turn_s(),
         )
         with self._net.under("the wait for news"):
             self._selector.select(max(next_s - time.monotonic(), 0))
@@ -381,6 +387,7 @@ class Master:
     def resize(self, workers: int, who: str) -> None:
         """Change the number of workers: from 1 to half of the slots. The other half is for replacements."""
         self._fleet.target = min(max(workers, 1), scoreboard.SLOTS_MAX // 2)
+        self._load_watch.set(self._fleet.target)
         log.info("%s: %d workers from now on", who, self._fleet.target)
         self._listeners.grow(self._fleet.target)
 

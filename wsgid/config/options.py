@@ -528,6 +528,22 @@ class Settings:
         flags=("-p", "--processes"),
         common=True,
     )
+    workers_min: int = option(
+        0,
+        values.LIMIT,
+        "N",
+        "Let workers come and go with the load: at least N of them, and at most --workers (default: always --workers).",
+        G.WORKERS,
+        uwsgi=("cheaper",),
+    )
+    workers_initial: int = option(
+        0,
+        values.LIMIT,
+        "N",
+        "The workers at the start, with --workers-min (default: as many as --workers-min).",
+        G.WORKERS,
+        uwsgi=("cheaper-initial",),
+    )
     cpu_affinity: int = option(
         0,
         values.LIMIT,

@@ -76,7 +76,12 @@ TABLE: tuple[Row, ...] = (
         N,
         "a request has a greenlet, not a thread",
     ),
-    Row("cheaper* cheap idle", N, "all workers run all the time"),
+    Row(
+        "cheaper-a* cheaper-list cheaper-step cheaper-overload cheaper-idle cheaper-rss-* cheaper-busyness-*",
+        N,
+        "wsgid's own rule says when workers come and go: by what waits and what is in flight",
+    ),
+    Row("cheap idle", N, "at least one worker runs all the time"),
     Row("min-worker-lifetime", N, "workers that die young are replaced with growing pauses"),
     Row("buffer-size", N, "a request's variables may have 64 KiB, all that the protocol can carry"),
     Row("post-buffering-bufsize", N, "a body is read in blocks of 64 KiB"),

@@ -2,6 +2,8 @@
 
 fleet.py           the plan: the states of workers, and what has to happen next
 templates.py       the part of the plan for templates and generations
+scaling.py         --workers-min: how many workers the load needs
+load_watch.py      looks at the load for it
 slots.py           the states, and the table of transitions
 actions.py         the plan's orders
 executor.py        carries the orders out
