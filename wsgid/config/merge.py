@@ -94,7 +94,10 @@ def gather(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = Fa
     line = commandline.parse(argv)
     environment = sources.from_environment(environ)
     named = _merged([environment, line])
-    file = _file(_values(named), environ, restarted)
+    found = _values(named)
+    if "ini" in environment.words:  # uWSGI reads UWSGI_INI after the files of its command line
+        found["ini"] = (*found.get("ini", ()), environment.words["ini"])
+    file = _file(found, environ, restarted)
     lowest_first = (file, environment, line)
     for source in lowest_first:
         source.given = _based(source.given, lowest_first)

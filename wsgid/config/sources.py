@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from wsgid.config import foreign, ini, values
+from wsgid.config import foreign, ini, uwsgi_words, values
 from wsgid.config.foreign import Said
 from wsgid.config.ini import Entry, Ini
 from wsgid.config.options import Given, Option, also_given, by_key, declared, nearest
@@ -20,6 +20,7 @@ from wsgid.errors import ConfigError
 _OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER", "WSGID_DEV_PORT")  # compiled.py, supervisor/upgrade.py, dev.py
 _OF_KUBERNETES = re.compile("WSGID_(.*_)?(PORT|SERVICE)(_.*)?")  # for a service called wsgid or wsgid-x
 _WITH_VARIABLES = ("log_format", "log_date")  # their values have variables of their own
+_ZERO_FOR_NONE = (values.LIMIT, values.MEGABYTES, values.MILLISECONDS, values.SECONDS_OR_NONE, values.SIZE)
 _COMMAND_LINE_ONLY = ("check", "migrate", "ini", "config", "set_placeholder")
 
 
@@ -43,7 +44,8 @@ def _take_each(items: Iterable[T], take: Callable[[T], Given | None], said: Said
 
 
 def from_environment(environ: Mapping[str, str]) -> Said:
-    """Read variables such as WSGID_WORKERS=4, under any name of the option. An empty variable is ignored.
+    """Read variables such as WSGID_WORKERS=4, under any name of the option, and uWSGI's own, such as UWSGI_PROCESSES=4.
+    An empty variable is ignored.
 
     The values of a repeatable option are separated by line breaks or, if there is no line break, by semicolons.
 
@@ -53,6 +55,8 @@ def from_environment(environ: Mapping[str, str]) -> Said:
     known = {"WSGID_" + key.upper().replace("-", "_"): option for key, option in by_key().items()}
 
     def take(name: str) -> Given | None:
+        if name.startswith("UWSGI_"):
+            return _from_uwsgis_variable(name, environ[name], said)
         if name in known and environ[name]:
             return _from_variable(known[name], name, environ[name], said)
         if name.startswith("WSGID_") and name not in (*known, *_OTHER_VARIABLES):
@@ -60,6 +64,20 @@ def from_environment(environ: Mapping[str, str]) -> Said:
         return None
 
     return _take_each(environ, take, said)
+
+
+def _from_uwsgis_variable(name: str, value: str, said: Said) -> Given | None:
+    """uWSGI takes UWSGI_PROCESSES=4 for an option (parse_sys_envs), and any other name for a placeholder."""
+    key = name.removeprefix("UWSGI_").lower().replace("_", "-")
+    option = by_key().get(key)
+    if key == "ini":
+        said.words[key] = value
+    elif option is not None and key in option.uwsgi and value:
+        text = option.bare if option.bare is not None and value.lower() in ("true", "1") else value
+        return Given(option, (option.formats.get(key, "{}").format(text),), f"{name}={value!r}", name)
+    elif uwsgi_words.arity(key) is not None:
+        foreign.take(said, "the environment's ", name, value)
+    return None
 
 
 def _from_variable(option: Option, name: str, value: str, said: Said) -> Given | None:
@@ -178,6 +196,10 @@ def _from_entry(option: Option, entry: Entry, read: Ini, said: Said) -> Given:
     if not text or (option.bare is not None and text.lower() in ("true", "1")):
         text = option.bare if option.bare is not None else "true" if option.kind is values.FLAG else ""
     stripped = re.sub(r"\s+[;#].*", "", text) if option.kind.is_number else text
+    if stripped.lower() in ("true", "on", "yes") and option.kind in _ZERO_FOR_NONE and option.default == 0:
+        # atoi(3), which uWSGI uses, makes 0 of it.
+        said.warnings.append(f"{entry.place}: {entry.key} = {stripped!r} is 0, as in uWSGI: write a number")
+        text = stripped = "0"
     if stripped != text:
         said.warnings.append(
             f"{entry.place}: the text after {stripped!r} is taken for a comment; uWSGI's ini has no comments "
