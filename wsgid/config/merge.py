@@ -10,6 +10,7 @@ Rules
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,8 +94,7 @@ def gather(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = Fa
     """
     line = commandline.parse(argv)
     environment = sources.from_environment(environ)
-    named = _merged([environment, line])
-    found = _values(named)
+    found = _sources(environment, line)
     if "ini" in environment.words:  # uWSGI reads UWSGI_INI after the files of its command line
         found["ini"] = (*found.get("ini", ()), environment.words["ini"])
     file = _file(found, environ, restarted)
@@ -103,7 +103,7 @@ def gather(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = Fa
         source.given = _based(source.given, lowest_first)
     given = _merged(lowest_first)
     _decide_rivals(given, [line.given, environment.given, file.given])
-    words = file.words | line.words
+    words = file.words | line.words | environment.words
     if dev.is_wanted(given):
         given = dev.fill(given, environ)
     complaints, notes, warnings = (
@@ -113,6 +113,17 @@ def gather(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = Fa
     if not any(name in given for name in (*_APPLICATIONS, "mount")):
         complaints.append(_no_application(line, words))
     return Gathered(together.adjusted(given, words), complaints, notes, warnings, words)
+
+
+def _sources(environment: Said, line: Said) -> dict[str, Any]:
+    """Return the options that name other sources. An invalid one is a complaint later, as other options are."""
+    found: dict[str, Any] = {}
+    for said in (environment, line):
+        for name in ("ini", "config", "set_placeholder"):
+            given = [value for value in said.given if value.option.name == name]
+            with suppress(ConfigError):
+                found |= _values({name: given}) if given else {}
+    return found
 
 
 def _file(values: Mapping[str, Any], environ: Mapping[str, str], restarted: bool) -> Said:

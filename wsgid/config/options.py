@@ -137,6 +137,7 @@ class Settings:
         G.APPLICATION,
         common=True,
         uwsgi=("virtualenv", "venv", "home", "pyhome"),
+        after_chdir=True,
         flags=("--venv", "--home", "--pyhome", "-H"),
     )
     pythonpath: tuple[str, ...] = option(

@@ -33,7 +33,8 @@ def _take_each(items: Iterable[T], take: Callable[[T], Given | None], said: Said
         try:
             given = take(item)
             if given is not None:
-                given.value()  # an invalid value is an error, even if another value counts
+                if not given.option.after_chdir:  # merge.py looks at these
+                    given.value()  # an invalid value is an error, even if another value counts
                 said.given.append(given)
         except ConfigError as error:
             said.complaints.append(str(error))
@@ -191,15 +192,28 @@ def _option(entry: Entry, read: Ini) -> Option | None:
 
 
 def _from_entry(option: Option, entry: Entry, read: Ini, said: Said) -> Given:
-    text = entry.value
+    text = _without_comment(option, entry, said)
+    shown = f"{entry.place}: {entry.key} = {entry.value!r}"
+    if not text and option.kind is not values.FLAG:
+        raise ConfigError(f"{shown} cannot be used: a value is missing")
+    given = Given(option, (option.formats.get(entry.key, "{}").format(text),), shown, entry.place)
     undefined = "" if option.name in _WITH_VARIABLES else _undefined(entry, read)
+    try:
+        if not option.after_chdir:
+            given.value()
+    except ConfigError as error:
+        raise ConfigError(f"{error}{undefined and '; ' + undefined}") from error
+    if undefined:
+        said.warnings.append(f"{entry.place}: {entry.key}: {undefined}")
+    return given
+
+
+def _without_comment(option: Option, entry: Entry, said: Said) -> str:
+    """Return the value of an option as uWSGI understands it, and warn where that is not what the line seems to say."""
+    text = entry.value
     if not text or (option.bare is not None and text.lower() in ("true", "1")):
         text = option.bare if option.bare is not None else "true" if option.kind is values.FLAG else ""
     stripped = re.sub(r"\s+[;#].*", "", text) if option.kind.is_number else text
-    if stripped.lower() in ("true", "on", "yes") and option.kind in _ZERO_FOR_NONE and option.default == 0:
-        # atoi(3), which uWSGI uses, makes 0 of it.
-        said.warnings.append(f"{entry.place}: {entry.key} = {stripped!r} is 0, as in uWSGI: write a number")
-        text = stripped = "0"
     if stripped != text:
         said.warnings.append(
             f"{entry.place}: the text after {stripped!r} is taken for a comment; uWSGI's ini has no comments "
@@ -210,17 +224,11 @@ def _from_entry(option: Option, entry: Entry, read: Ini, said: Said) -> Given:
             f"{entry.place}: {entry.key} = {text!r}: all of it is the value, as in uWSGI, which has "
             "no comments there: put a comment on a line of its own"
         )
-    shown = f"{entry.place}: {entry.key} = {entry.value!r}"
-    if not stripped and option.kind is not values.FLAG:
-        raise ConfigError(f"{shown} cannot be used: a value is missing")
-    given = Given(option, (option.formats.get(entry.key, "{}").format(stripped),), shown, entry.place)
-    try:
-        given.value()
-    except ConfigError as error:
-        raise ConfigError(f"{error}{undefined and '; ' + undefined}") from error
-    if undefined:
-        said.warnings.append(f"{entry.place}: {entry.key}: {undefined}")
-    return given
+    if stripped.lower() in ("true", "on", "yes") and option.kind in _ZERO_FOR_NONE and option.default == 0:
+        # atoi(3), which uWSGI uses, makes 0 of it.
+        said.warnings.append(f"{entry.place}: {entry.key} = {stripped!r} is 0, as in uWSGI: write a number")
+        return "0"
+    return stripped
 
 
 def _undefined(entry: Entry, read: Ini) -> str:

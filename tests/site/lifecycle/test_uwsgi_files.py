@@ -395,6 +395,9 @@ def test_uwsgis_own_variables_are_options_too(tmp_path: Path) -> None:
     configuration = merge.read(["--ini", str(tmp_path / "base.ini")], environ)
     settings = configuration.settings
     assert (settings.application, settings.workers, settings.workers_min) == ("a:b", 3, 2)
+    (tmp_path / "site.ini").write_text("[uwsgi]\nmodule = a:b\n")
+    (warning,) = merge.read([f"{tmp_path}/site.ini"], {"UWSGI_THREADS": "8"}).warnings
+    assert "set gevent = 8" in warning
     assert configuration.notes == ["the environment's UWSGI_MASTER: there always is one"]
     assert (
         merge.read(
