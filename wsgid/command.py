@@ -10,6 +10,7 @@ import sys
 
 from wsgid import log
 from wsgid.config import dev, merge
+from wsgid.config.merge import Configuration
 from wsgid.errors import BootError, ExitCode
 from wsgid.linux import process
 from wsgid.linux.syscall_errors import REFUSALS, words
@@ -46,6 +47,10 @@ def run() -> int:
 
 
 def _run() -> ExitCode:
+    if "--migrate" in sys.argv[1:]:
+        from wsgid.config import migrate
+
+        return migrate.run(sys.argv[1:], os.environ)
     restarted = upgrade.is_due(os.environ)
     configuration = merge.read(sys.argv[1:], os.environ, restarted)
     settings = configuration.settings
@@ -58,10 +63,7 @@ def _run() -> ExitCode:
 
         return check.run(configuration)
     dev.begin(settings, os.environ)
-    for warning in configuration.warnings:
-        log.warning("%s", warning)
-    for note in configuration.notes:
-        log.debug("%s", note)
+    _say_remarks(configuration)
     from wsgid import master  # not for --check
 
     if not restarted:
@@ -73,3 +75,10 @@ def _run() -> ExitCode:
     if settings.chdir:
         os.chdir(settings.chdir)
     return master.run(configuration, start)
+
+
+def _say_remarks(configuration: Configuration) -> None:
+    for warning in configuration.warnings:
+        log.warning("%s", warning)
+    for note in configuration.notes:
+        log.debug("%s", note)

@@ -38,6 +38,7 @@ from wsgid.log import stdio
 from wsgid.log.files import LogFiles
 from wsgid.supervisor import actions, pidfile, upgrade
 from wsgid.supervisor.announcement import announce
+from wsgid.supervisor.attached import AttachedDaemons
 from wsgid.supervisor.boot_failures import BootFailures
 from wsgid.supervisor.child_messages import ChildMessages
 from wsgid.supervisor.children import Children
@@ -46,6 +47,7 @@ from wsgid.supervisor.executor import Executor
 from wsgid.supervisor.fleet import Deadlines, Fleet, Mode
 from wsgid.supervisor.leader import Leader
 from wsgid.supervisor.listeners import Listeners
+from wsgid.supervisor.load_watch import LoadWatch, initial_workers
 from wsgid.supervisor.rehearsal import Rehearsal
 from wsgid.supervisor.retry import Net
 from wsgid.supervisor.slots import SlotState
@@ -153,8 +155,13 @@ class Master:
         deadlines = Deadlines(
             settings.boot_timeout, settings.worker_reload_mercy, settings.hub_timeout_s, settings.hub_warn
         )
-        self._fleet = Fleet(settings.workers, deadlines)
+        running = len(handover.workers) if handover else 0
+        self._fleet = Fleet(initial_workers(settings, running), deadlines)
         self._make_supervisor()
+        self._load_watch = LoadWatch(settings, self._fleet, self._scoreboard, listeners)
+        self._attached = AttachedDaemons(
+            settings, Path(start.directory, settings.chdir), dict(handover.daemons) if handover else {}
+        )
         self._notifier = Notifier(os.environ, self._scoreboard.in_flight, handover is not None)
         listeners.grow(self._fleet.target)  # after SIGUSR2 there may be fewer sockets than --workers needs now
         self._fifos = open_fifos(self, self._selector, dict(handover.fifos) if handover else {})
@@ -196,14 +203,21 @@ class Master:
         """Do what is due, wait, and take in what has happened. Returns the exit code at the end."""
         now_s = time.monotonic()
         self._worker_watch.read_heartbeats()
+        with self._net.under("the look at the load"):
+            self._load_watch.turn(now_s)
         with self._net.under("the check of files and memory"):
             self._check_files_and_memory(now_s)
         for action in self._fleet.plan(now_s):
             if isinstance(action, actions.Exit):
+                self._attached.end(self._is_hurried)
                 return action.code
             log.debug("the plan says %s", action)
             with self._net.under(f"the plan's {type(action).__name__}"):
                 self._executor.carry_out(action)
+        if self._fleet.mode is Mode.RUNNING:
+            with self._net.under("the daemons beside the workers"):
+                serves = bool(self._fleet.of_state(SlotState.READY))
+                self._attached.turn(now_s, serves, self._fleet.templates.wanted_generation)
         with self._net.under("what systemd is told"):
             self._notifier.turn(self._fleet, now_s)
         with self._net.under("the choice of the worker that leads"):
@@ -215,6 +229,8 @@ class Master:
             self.admin.next_turn_s(),
             self._notifier.next_turn_s(),
             self._rehearsal.next_turn_s(),
+            self._attached.next_turn_s(now_s),
+            self._load_watch.next_turn_s(),
         )
         with self._net.under("the wait for news"):
             self._selector.select(max(next_s - time.monotonic(), 0))
@@ -239,10 +255,17 @@ class Master:
                 self._messages.read_worker(slot)
         for pid, status in dead:
             with self._net.under(f"the end of process {pid}"):
-                self._deaths.reaped(pid, status)
+                if not self._attached.reaped(pid, status, time.monotonic()):
+                    self._deaths.reaped(pid, status)
         self._lend_sockets()  # before the plan, which may close our sockets
         with self._net.under("the endpoints"):
             self.admin.turn(time.monotonic())
+
+    def _is_hurried(self) -> bool:
+        """Whether the operator does not want to wait for the daemons: QUIT, or a second INT."""
+        arrived = self._arrived()
+        self._interrupts += arrived.count(Signals.SIGINT)
+        return self._fleet.mode is Mode.STOPPING or Signals.SIGQUIT in arrived or self._interrupts > 1
 
     def _arrived(self) -> list[Signals]:
         with self._net.under("the signals"):
@@ -309,6 +332,7 @@ class Master:
             self._listeners.held(),
             self._children.held_workers(running),
             tuple((fifo.path, fifo.fd) for fifo in self._fifos),
+            daemons=self._attached.pids(),
         )
         try:
             self._signals.hold()
@@ -331,6 +355,7 @@ class Master:
                 self._children.spare.pid,
                 self._failures.last,
                 peer_counts.added(self._children.connections.values()),
+                tuple(self._attached.daemons),
             ),
         )
 
@@ -369,6 +394,7 @@ class Master:
     def resize(self, workers: int, who: str) -> None:
         """Change the number of workers: from 1 to half of the slots. The other half is for replacements."""
         self._fleet.target = min(max(workers, 1), scoreboard.SLOTS_MAX // 2)
+        self._load_watch.set(self._fleet.target)
         log.info("%s: %d workers from now on", who, self._fleet.target)
         self._listeners.grow(self._fleet.target)
 

@@ -18,6 +18,7 @@ from wsgid.ipc.scoreboard import COUNTERS, DURATION_BOUNDS_US, DeathCause, Score
 from wsgid.linux import memory
 from wsgid.records import dataclass, field
 from wsgid.sockets.listener import Listener
+from wsgid.supervisor.attached import AttachedDaemon
 from wsgid.supervisor.boot_failures import Failure
 from wsgid.supervisor.fleet import Fleet
 from wsgid.supervisor.slots import Slot, SlotState, TemplateState
@@ -89,12 +90,14 @@ class Processes:
         spare_pid: of the process for the next template; 0 if there is none.
         failure: why the newest generation that failed to boot has failed.
         connections: how many connections go out of all workers, by peer (ipc/peer_counts.py).
+        daemons: the commands of --attach-daemon.
     """
 
     templates: Mapping[int, int]
     spare_pid: int
     failure: Failure | None
     connections: Mapping[str, int] = field(default_factory=dict)
+    daemons: tuple[AttachedDaemon, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,7 @@ class Snapshot:
     spare_pid: int = 0
     failure: Failure | None = None
     connections: Mapping[str, int] = field(default_factory=dict)  # that go out of all workers, by peer
+    daemons: tuple[AttachedDaemon, ...] = ()
     python: str = ""
     prefix: str = ""
 
@@ -193,6 +197,7 @@ def take_snapshot(
         spare_pid=processes.spare_pid,
         failure=processes.failure,
         connections=processes.connections,
+        daemons=processes.daemons,
         python=sys.version.split()[0],
         prefix=settings.virtualenv or sys.prefix,
     )

@@ -49,9 +49,22 @@ def statistics(snapshot: Snapshot) -> dict[str, Any]:
         "uid": snapshot.uid,
         "gid": snapshot.gid,
         "cwd": snapshot.directory,
+        **_daemons(snapshot),
         "locks": [],
         "sockets": list(map(_socket, snapshot.listeners)),
         "workers": [_worker(worker, snapshot.places) for worker in snapshot.workers],
+    }
+
+
+def _daemons(snapshot: Snapshot) -> dict[str, Any]:
+    """Return uWSGI's list of daemons, which it has only where there are some."""
+    if not snapshot.daemons:
+        return {}
+    return {
+        "daemons": [
+            {"cmd": daemon.command, "pid": daemon.pid, "respawns": max(daemon.starts - 1, 0)}
+            for daemon in snapshot.daemons
+        ]
     }
 
 

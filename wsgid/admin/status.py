@@ -54,6 +54,10 @@ def status(snapshot: Snapshot, settings: Settings) -> dict[str, Any]:
         ],
         "spare_pid": snapshot.spare_pid,
         "listeners": [_listener(listener) for listener in snapshot.listeners],
+        "daemons": [
+            {"command": daemon.command, "pid": daemon.pid, "starts": daemon.starts, "failures": daemon.failures}
+            for daemon in snapshot.daemons
+        ],
         "totals": {name: sum(worker.words[word] for worker in snapshot.workers) for name, word in _TOTALS.items()},
         "failure": {
             "generation": failure.generation,

@@ -14,5 +14,6 @@ dev.py            --dev: values for options that nobody has given
 sources.py        the environment, TOML files and ini files as lists of option values
 together.py       what uWSGI's options mean together
 merge.py          merges all sources; the higher source wins
+migrate.py        --migrate: the TOML file and the unit of a site of uWSGI
 check.py          --check: print the resulting settings, and try to import the application
 """

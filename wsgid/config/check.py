@@ -43,7 +43,9 @@ def run(configuration: Configuration) -> ExitCode:
 
 def report(configuration: Configuration) -> str:
     """Return lines with each setting and its source, common settings with their defaults, and the remarks."""
-    rows = [row for option in declared() if option.name != "check" for row in _rows(option, configuration)]
+    rows = [
+        row for option in declared() if option.name not in ("check", "migrate") for row in _rows(option, configuration)
+    ]
     width = max((len(f"{key} = {value}") for key, value, _ in rows), default=0)
     width = min(width, 60)
     lines = [f"{f'{key} = {value}':{width}}   {place}" for key, value, place in rows]

@@ -69,7 +69,7 @@ def begin(settings: Settings, environ: MutableMapping[str, str]) -> None:
         return
     log.info(
         "--dev serves %s and reloads it when its code changes; it is for development, not for a site",
-        settings.application or settings.wsgi_file,
+        settings.application_name,
     )
     for address in settings.http:
         environ.setdefault(_PORT, address.rpartition(":")[2])

@@ -51,10 +51,11 @@ def take(said: Said, place: str, name: str, value: str, is_placeholder: bool = F
     Raises:
         ConfigError: wsgid does not have this option.
     """
-    row = uwsgi_options.find(name.lstrip("-"), value, is_placeholder)
+    key = name.lstrip("-").removeprefix("UWSGI_").lower().replace("_", "-") if "UWSGI_" in name else name.lstrip("-")
+    row = uwsgi_options.find(key, value, is_placeholder)
     if row is None:
         return False
-    said.words[name.lstrip("-")] = value
+    said.words[key] = value
     if row.verdict is Verdict.NEEDLESS:
         said.notes.append(f"{place}{name}: {row.text}")
     elif value.lower() in FALSE:

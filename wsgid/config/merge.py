@@ -10,6 +10,7 @@ Rules
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from wsgid.config import commandline, dev, sources, together
@@ -45,6 +46,24 @@ class Configuration:
         return {name: ", ".join(dict.fromkeys(value.origin for value in given)) for name, given in self.given.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What all sources say, valid or not.
+
+    Args:
+        given: the valid values that count, by the option's name.
+        complaints: the errors, one sentence each.
+        notes, warnings: as for Configuration.
+        words: uWSGI's options with their last values.
+    """
+
+    given: dict[str, list[Given]]
+    complaints: Sequence[str]
+    notes: Sequence[str]
+    warnings: Sequence[str]
+    words: Mapping[str, str]
+
+
 def read(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = False) -> Configuration:
     """Read and merge all sources.
 
@@ -57,30 +76,54 @@ def read(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = Fals
         ConfigError: an option is unknown or has an invalid value, or a required option is missing.
         SystemExit: the help or the version was asked for, and was printed.
     """
+    gathered = gather(argv, environ, restarted)
+    if gathered.complaints:
+        raise ConfigError("\n".join(gathered.complaints))
+    given = gathered.given
+    settings = Settings(**_values(given))
+    warnings = [*gathered.warnings, *together.warnings(settings, gathered.words, "gevent" in given)]
+    return Configuration(settings, given, gathered.notes, warnings)
+
+
+def gather(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = False) -> Gathered:
+    """Read and merge all sources, as `read` does, and keep the errors.
+
+    Raises:
+        ConfigError: a file cannot be read.
+        SystemExit: the help or the version was asked for, and was printed.
+    """
     line = commandline.parse(argv)
     environment = sources.from_environment(environ)
-    named = _merged([environment, line])
-    file = _file(_values(named), environ, restarted)
+    found = _sources(environment, line)
+    if "ini" in environment.words:  # uWSGI reads UWSGI_INI after the files of its command line
+        found["ini"] = (*found.get("ini", ()), environment.words["ini"])
+    file = _file(found, environ, restarted)
     lowest_first = (file, environment, line)
     for source in lowest_first:
         source.given = _based(source.given, lowest_first)
     given = _merged(lowest_first)
     _decide_rivals(given, [line.given, environment.given, file.given])
-    words = file.words | line.words
-    given = together.adjusted(given, words)
+    words = file.words | line.words | environment.words
     if dev.is_wanted(given):
         given = dev.fill(given, environ)
-    complaints = [text for source in lowest_first[::-1] for text in source.complaints]
+    complaints, notes, warnings = (
+        [text for source in lowest_first[::-1] for text in getattr(source, name)]
+        for name in ("complaints", "notes", "warnings")
+    )
     if not any(name in given for name in (*_APPLICATIONS, "mount")):
         complaints.append(_no_application(line, words))
-    if complaints:
-        raise ConfigError("\n".join(complaints))
-    settings = Settings(**_values(given))
-    notes, warnings = (
-        [text for said in (line, environment, file) for text in getattr(said, name)] for name in ("notes", "warnings")
-    )
-    warnings += together.warnings(settings, words, "gevent" in given)
-    return Configuration(settings, given, notes, warnings)
+    return Gathered(together.adjusted(given, words), complaints, notes, warnings, words)
+
+
+def _sources(environment: Said, line: Said) -> dict[str, Any]:
+    """Return the options that name other sources. An invalid one is a complaint later, as other options are."""
+    found: dict[str, Any] = {}
+    for said in (environment, line):
+        for name in ("ini", "config", "set_placeholder"):
+            given = [value for value in said.given if value.option.name == name]
+            with suppress(ConfigError):
+                found |= _values({name: given}) if given else {}
+    return found
 
 
 def _file(values: Mapping[str, Any], environ: Mapping[str, str], restarted: bool) -> Said:

@@ -137,6 +137,7 @@ class Settings:
         G.APPLICATION,
         common=True,
         uwsgi=("virtualenv", "venv", "home", "pyhome"),
+        after_chdir=True,
         flags=("--venv", "--home", "--pyhome", "-H"),
     )
     pythonpath: tuple[str, ...] = option(
@@ -240,6 +241,14 @@ class Settings:
         "line for each request. Without an application, use app.py, wsgi.py or Django's manage.py of the directory.",
         G.SOURCES,
         common=True,
+    )
+    migrate: bool = option(
+        False,
+        values.FLAG,
+        "",
+        "Print the TOML file of a site of uWSGI, with a comment for each line that changed or went, and its systemd "
+        "unit. Nothing is started.",
+        G.SOURCES,
     )
     check: bool = option(
         False,
@@ -545,6 +554,22 @@ class Settings:
         flags=("-p", "--processes"),
         common=True,
     )
+    workers_min: int = option(
+        0,
+        values.LIMIT,
+        "N",
+        "Let workers come and go with the load: at least N of them, and at most --workers (default: always --workers).",
+        G.WORKERS,
+        uwsgi=("cheaper",),
+    )
+    workers_initial: int = option(
+        0,
+        values.LIMIT,
+        "N",
+        "The workers at the start, with --workers-min (default: as many as --workers-min).",
+        G.WORKERS,
+        uwsgi=("cheaper-initial",),
+    )
     cpu_affinity: int = option(
         0,
         values.LIMIT,
@@ -561,6 +586,24 @@ class Settings:
         G.WORKERS,
         uwsgi=("gevent",),
         common=True,
+    )
+    attach_daemon: tuple[str, ...] = option(
+        (),
+        values.TEXT,
+        "COMMAND",
+        "Run this command beside the workers, as Celery in a container. It is started once the application serves, "
+        "again when it ends and after a reload, and ends with the server. May be repeated.",
+        G.WORKERS,
+        uwsgi=("attach-daemon",),
+    )
+    smart_attach_daemon: tuple[tuple[str, str], ...] = option(
+        (),
+        values.SMART_DAEMON,
+        "'PIDFILE COMMAND'",
+        "As --attach-daemon, for a command that goes to the background and writes its pid to this file. A reload "
+        "leaves it running. May be repeated.",
+        G.WORKERS,
+        uwsgi=("smart-attach-daemon",),
     )
     uid: int = option(
         -1, values.USER, "USER", "Run the application as this user.", G.WORKERS, uwsgi=("uid",), common=True

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from wsgid.config import foreign, ini, values
+from wsgid.config import foreign, ini, uwsgi_words, values
 from wsgid.config.foreign import Said
 from wsgid.config.ini import Entry, Ini
 from wsgid.config.options import Given, Option, also_given, by_key, declared, nearest
@@ -20,7 +20,8 @@ from wsgid.errors import ConfigError
 _OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER", "WSGID_DEV_PORT")  # compiled.py, supervisor/upgrade.py, dev.py
 _OF_KUBERNETES = re.compile("WSGID_(.*_)?(PORT|SERVICE)(_.*)?")  # for a service called wsgid or wsgid-x
 _WITH_VARIABLES = ("log_format", "log_date")  # their values have variables of their own
-_COMMAND_LINE_ONLY = ("check", "ini", "config", "set_placeholder")
+_ZERO_FOR_NONE = (values.LIMIT, values.MEGABYTES, values.MILLISECONDS, values.SECONDS_OR_NONE, values.SIZE)
+_COMMAND_LINE_ONLY = ("check", "migrate", "ini", "config", "set_placeholder")
 
 
 T = TypeVar("T")
@@ -32,7 +33,8 @@ def _take_each(items: Iterable[T], take: Callable[[T], Given | None], said: Said
         try:
             given = take(item)
             if given is not None:
-                given.value()  # an invalid value is an error, even if another value counts
+                if not given.option.after_chdir:  # merge.py looks at these
+                    given.value()  # an invalid value is an error, even if another value counts
                 said.given.append(given)
         except ConfigError as error:
             said.complaints.append(str(error))
@@ -43,7 +45,8 @@ def _take_each(items: Iterable[T], take: Callable[[T], Given | None], said: Said
 
 
 def from_environment(environ: Mapping[str, str]) -> Said:
-    """Read variables such as WSGID_WORKERS=4, under any name of the option. An empty variable is ignored.
+    """Read variables such as WSGID_WORKERS=4, under any name of the option, and uWSGI's own, such as UWSGI_PROCESSES=4.
+    An empty variable is ignored.
 
     The values of a repeatable option are separated by line breaks or, if there is no line break, by semicolons.
 
@@ -53,6 +56,8 @@ def from_environment(environ: Mapping[str, str]) -> Said:
     known = {"WSGID_" + key.upper().replace("-", "_"): option for key, option in by_key().items()}
 
     def take(name: str) -> Given | None:
+        if name.startswith("UWSGI_"):
+            return _from_uwsgis_variable(name, environ[name], said)
         if name in known and environ[name]:
             return _from_variable(known[name], name, environ[name], said)
         if name.startswith("WSGID_") and name not in (*known, *_OTHER_VARIABLES):
@@ -60,6 +65,20 @@ def from_environment(environ: Mapping[str, str]) -> Said:
         return None
 
     return _take_each(environ, take, said)
+
+
+def _from_uwsgis_variable(name: str, value: str, said: Said) -> Given | None:
+    """uWSGI takes UWSGI_PROCESSES=4 for an option (parse_sys_envs), and any other name for a placeholder."""
+    key = name.removeprefix("UWSGI_").lower().replace("_", "-")
+    option = by_key().get(key)
+    if key == "ini":
+        said.words[key] = value
+    elif option is not None and key in option.uwsgi and value:
+        text = option.bare if option.bare is not None and value.lower() in ("true", "1") else value
+        return Given(option, (option.formats.get(key, "{}").format(text),), f"{name}={value!r}", name)
+    elif uwsgi_words.arity(key) is not None:
+        foreign.take(said, "the environment's ", name, value)
+    return None
 
 
 def _from_variable(option: Option, name: str, value: str, said: Said) -> Given | None:
@@ -173,8 +192,25 @@ def _option(entry: Entry, read: Ini) -> Option | None:
 
 
 def _from_entry(option: Option, entry: Entry, read: Ini, said: Said) -> Given:
-    text = entry.value
+    text = _without_comment(option, entry, said)
+    shown = f"{entry.place}: {entry.key} = {entry.value!r}"
+    if not text and option.kind is not values.FLAG:
+        raise ConfigError(f"{shown} cannot be used: a value is missing")
+    given = Given(option, (option.formats.get(entry.key, "{}").format(text),), shown, entry.place)
     undefined = "" if option.name in _WITH_VARIABLES else _undefined(entry, read)
+    try:
+        if not option.after_chdir:
+            given.value()
+    except ConfigError as error:
+        raise ConfigError(f"{error}{undefined and '; ' + undefined}") from error
+    if undefined:
+        said.warnings.append(f"{entry.place}: {entry.key}: {undefined}")
+    return given
+
+
+def _without_comment(option: Option, entry: Entry, said: Said) -> str:
+    """Return the value of an option as uWSGI understands it, and warn where that is not what the line seems to say."""
+    text = entry.value
     if not text or (option.bare is not None and text.lower() in ("true", "1")):
         text = option.bare if option.bare is not None else "true" if option.kind is values.FLAG else ""
     stripped = re.sub(r"\s+[;#].*", "", text) if option.kind.is_number else text
@@ -188,17 +224,11 @@ def _from_entry(option: Option, entry: Entry, read: Ini, said: Said) -> Given:
             f"{entry.place}: {entry.key} = {text!r}: all of it is the value, as in uWSGI, which has "
             "no comments there: put a comment on a line of its own"
         )
-    shown = f"{entry.place}: {entry.key} = {entry.value!r}"
-    if not stripped and option.kind is not values.FLAG:
-        raise ConfigError(f"{shown} cannot be used: a value is missing")
-    given = Given(option, (option.formats.get(entry.key, "{}").format(stripped),), shown, entry.place)
-    try:
-        given.value()
-    except ConfigError as error:
-        raise ConfigError(f"{error}{undefined and '; ' + undefined}") from error
-    if undefined:
-        said.warnings.append(f"{entry.place}: {entry.key}: {undefined}")
-    return given
+    if stripped.lower() in ("true", "on", "yes") and option.kind in _ZERO_FOR_NONE and option.default == 0:
+        # atoi(3), which uWSGI uses, makes 0 of it.
+        said.warnings.append(f"{entry.place}: {entry.key} = {stripped!r} is 0, as in uWSGI: write a number")
+        return "0"
+    return stripped
 
 
 def _undefined(entry: Entry, read: Ini) -> str:

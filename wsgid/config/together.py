@@ -7,7 +7,7 @@ Rules
 from collections.abc import Mapping
 
 from wsgid.config import values
-from wsgid.config.options import Given, Settings
+from wsgid.config.options import Given, Settings, by_key
 from wsgid.records import replace
 
 _ON = ("true", "on", "yes", "1")
@@ -26,7 +26,17 @@ def adjusted(given: Mapping[str, list[Given]], words: Mapping[str, str]) -> dict
     # uWSGI's router keeps a connection for http-timeout if http-keepalive is only on (hr_check_response_keepalive).
     if kept and kept[-1].texts[-1].lower() in _ON and timeout.isdigit() and int(timeout) > values.KEPT_S:
         result["http_keepalive"] = [replace(kept[-1], texts=(timeout,))]
+    if words and not result.keys() & {"logto", "daemonize"}:
+        _give_all_to_the_log(result)
     return result
+
+
+def _give_all_to_the_log(given: dict[str, list[Given]]) -> None:
+    """uWSGI's logger also gets what the application prints. Here --logto does so."""
+    paths = [text for each in given.get("logger", ()) for text in each.texts]
+    if len(paths) == 1 and paths[0].startswith("file:"):
+        (logger,) = given.pop("logger")
+        given["logto"] = [replace(logger, option=by_key()["logto"], texts=(paths[0].removeprefix("file:"),))]
 
 
 def warnings(settings: Settings, words: Mapping[str, str], is_gevent_named: bool) -> list[str]:

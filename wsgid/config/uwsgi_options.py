@@ -46,7 +46,10 @@ _HOOKS = (
 _ROUTES = "let nginx decide: location, rewrite, add_header"
 _NO_API = "wsgid has nothing of the kind; use Redis or the database"
 _OTHER_LOADERS = "name a WSGI callable: module = MODULE:CALLABLE"
-_LOG_ROUTES = "one log for the server and one for the requests: use logger and req-logger"
+_LOG_ROUTES = (
+    "there is one log for the server and one for the requests: name them with logger and req-logger, and let the "
+    "reader of the log sort its lines"
+)
 _COMMAND = "a command of uWSGI's, not of a configuration; send the master a signal, as in kill -TERM $(cat PIDFILE)"
 
 TABLE: tuple[Row, ...] = (
@@ -76,7 +79,12 @@ TABLE: tuple[Row, ...] = (
         N,
         "a request has a greenlet, not a thread",
     ),
-    Row("cheaper* cheap idle", N, "all workers run all the time"),
+    Row(
+        "cheaper-a* cheaper-list cheaper-step cheaper-overload cheaper-idle cheaper-rss-* cheaper-busyness-*",
+        N,
+        "wsgid's own rule says when workers come and go: by what waits and what is in flight",
+    ),
+    Row("cheap idle", N, "at least one worker runs all the time"),
     Row("min-worker-lifetime", N, "workers that die young are replaced with growing pauses"),
     Row("buffer-size", N, "a request's variables may have 64 KiB, all that the protocol can carry"),
     Row("post-buffering-bufsize", N, "a body is read in blocks of 64 KiB"),
@@ -215,6 +223,45 @@ TABLE: tuple[Row, ...] = (
         R,
         "let nginx do it: add_header NAME VALUE always;",
     ),
+    Row("route-label", N, "a name for routes"),
+    Row(
+        "route* final-route*",
+        N,
+        "requests are not logged, unless --access-log is given, and this decides nothing else",
+        when=r"(.*\s)?(donotlog|log|logvar|continue|last):.*",
+    ),
+    Row(
+        "route* final-route*",
+        R,
+        "let nginx redirect: return 301 https://$host$request_uri; or location PATH { return 302 URL; }",
+        when=r"(.*\s)?redirect[\w-]*:.*",
+    ),
+    Row(
+        "route* final-route* response-route*",
+        R,
+        "let nginx add it: add_header NAME VALUE always;",
+        when=r"(.*\s)?(add|del|rem)?header:.*",
+    ),
+    Row("route* final-route*", R, "let nginx ask: auth_basic, auth_basic_user_file", when=r"(.*\s)?basicauth:.*"),
+    Row("route* final-route*", R, "write static-map = /PREFIX=DIRECTORY", when=r"(.*\s)?(static|file):.*"),
+    Row(
+        "route* final-route*",
+        R,
+        "let nginx rewrite: rewrite REGEX REPLACEMENT last;",
+        when=r"(.*\s)?(rewrite|setpathinfo|setscriptname|setquerystring|seturi|fixpathinfo|sethome|setfile):.*",
+    ),
+    Row(
+        "route* final-route*",
+        R,
+        'let the application set it for the request, with environ["wsgid.harakiri"]',
+        when=r"(.*\s)?harakiri:.*",
+    ),
+    Row(
+        "route* final-route*",
+        R,
+        "let nginx do it: gzip on; it also makes chunks",
+        when=r"(.*\s)?(gzip|chunked|toofile):?.*",
+    ),
     Row("route* final-route* error-route* response-route* error-page-*", R, _ROUTES),
     Row("limit-post", R, "use client_max_body_size in nginx"),
     # Other processes, jobs and shared state.
@@ -226,10 +273,11 @@ TABLE: tuple[Row, ...] = (
         "use an upstream block of nginx, and USR2 for upgrades",
     ),
     Row(
-        "attach-daemon* attach-control-daemon smart-attach-daemon* legion-*attach-daemon* daemons-honour-stdin",
+        "attach-daemon2 attach-control-daemon smart-attach-daemon2 legion-*attach-daemon*",
         R,
-        _SIDE,
+        "write attach-daemon = COMMAND, for a command that stays in the foreground",
     ),
+    Row("daemons-honour-stdin", R, _SIDE),
     Row("cron* unique-cron* legion-cron timer rbtimer signal-timer signal-rbtimer", R, _JOBS),
     Row("spooler mule mules farm", R, _JOBS),
     Row("legion*", R, "use keepalived, or what your orchestrator has for it"),
@@ -246,6 +294,18 @@ TABLE: tuple[Row, ...] = (
         N,
         "TERM stops gracefully anyway",
         when=r"unix_signal:(15|term|sigterm)\s+gracefully_kill_them_all",
+    ),
+    Row(
+        "hook-asap hook-pre-app hook-pre-jail hook-post-jail hook-as-root hook-as-user exec-asap exec-pre-app "
+        "exec-pre-jail exec-post-jail exec-as-root exec-as-user",
+        R,
+        "run the command before wsgid: ExecStartPre=COMMAND in the systemd unit, or COMMAND && exec wsgid ... in the "
+        "entrypoint of a container",
+    ),
+    Row(
+        "hook-as-user-atexit exec-as-user-atexit hook-master-stop",
+        R,
+        "run the command after wsgid: ExecStopPost=COMMAND in the systemd unit",
     ),
     Row("hook-* exec-* call-* after-request-hook after-request-call exception-handler", R, _HOOKS),
     Row(
@@ -274,7 +334,13 @@ TABLE: tuple[Row, ...] = (
     Row("envdir early-envdir ienv unenv", R, "use Environment= or EnvironmentFile= of the systemd unit, or env"),
     Row("no-site", R, "set PYTHONNOUSERSITE in wsgid's environment"),
     # The log.
-    Row("log-route log-req-route log-encoder log-req-encoder log-socket", R, _LOG_ROUTES),
+    Row(
+        "log-encoder log-req-encoder",
+        R,
+        "for JSON write --log-json (the server's log) and log-format = json (the lines of requests)",
+        when=r".*json.*|.*\{.*|.*msg.*|nl.*",
+    ),
+    Row("log-route log-req-route log-req-encoder log-encoder log-socket", R, _LOG_ROUTES),
     Row("log-syslog", R, "write logger = syslog:TAG"),
     Row("log-prefix", R, "write log-date = FORMAT"),
     # Other ways to load an application, or a configuration.

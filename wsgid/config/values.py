@@ -210,6 +210,14 @@ def _show_expires(value: tuple[str, str, int, bool]) -> str:
     return f"{subject}{'-mtime' * from_mtime}:{pattern} {after_s}"
 
 
+def _smart_daemon(text: str) -> tuple[str, str]:
+    pidfile, _, command = text.partition(" ")
+    pidfile = pidfile.partition(",")[0]  # uWSGI's PIDFILE,FREQUENCY
+    if not (pidfile and command.strip()):
+        raise ValueError("a pidfile and a command, such as /run/memcached.pid memcached -d -P /run/memcached.pid")
+    return os.path.abspath(pidfile), command.strip()
+
+
 def _mount(text: str) -> tuple[str, str]:
     prefix, _, application = text.partition("=")
     if (prefix.rstrip("/") and not prefix.startswith("/")) or not application:
@@ -300,6 +308,7 @@ FORWARDED_HEADERS = ValueKind("names of headers", _forwarded_headers)
 STATIC_MAP = ValueKind("/prefix=directory", _static_map, "=".join)
 PATTERN = ValueKind("regular expression", _pattern)
 EXPIRES = ValueKind("pattern and seconds", _expires, _show_expires)
+SMART_DAEMON = ValueKind("pidfile and command", _smart_daemon, " ".join)
 MOUNT = ValueKind("/prefix=application", _mount, _show_mount)
 OPTIMIZE = ValueKind("0, 1 or 2", _optimize, is_number=True)
 PROTOCOL = ValueKind("uwsgi or http", _protocol)

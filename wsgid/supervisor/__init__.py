@@ -2,6 +2,8 @@
 
 fleet.py           the plan: the states of workers, and what has to happen next
 templates.py       the part of the plan for templates and generations
+scaling.py         --workers-min: how many workers the load needs
+load_watch.py      looks at the load for it
 slots.py           the states, and the table of transitions
 actions.py         the plan's orders
 executor.py        carries the orders out
@@ -22,6 +24,7 @@ upgrade.py         SIGUSR2: the master executes itself anew
 systemd.py         notifications to systemd
 daemon.py          --daemonize
 pidfile.py         --pidfile
+attached.py        the commands of --attach-daemon
 backoff.py         how long a failed attempt waits for its next try
 retry.py           what happens after a refusal of the kernel
 once.py            what counts once, however many processes report it

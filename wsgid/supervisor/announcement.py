@@ -19,12 +19,12 @@ def announce(settings: Settings, listeners: Sequence[Listener]) -> None:
     """Log the server's Python and where the server listens, and a warning for each danger."""
     addresses = dict.fromkeys(each.address for each in listeners)  # with --reuse-port an address has several
     log.info(
-        "wsgid %s on Python %s of %s listens on %s with %d worker%s",
+        "wsgid %s on Python %s of %s listens on %s with %s worker%s",
         __version__,
         sys.version.split()[0],
         settings.virtualenv or sys.prefix,
         ", ".join(addresses),
-        settings.workers,
+        f"{settings.workers_min} to {settings.workers}" if settings.workers_min else settings.workers,
         "s" * (settings.workers > 1),
     )
     for sentence in _for_browsers(listeners):

@@ -152,19 +152,25 @@ class Fleet:
         if self.slots[number].state in STAFF:
             self.slots[number] = replace(self.slots[number], tired=True)
 
-    def heartbeat(self, number: int, heartbeat_s: float, held_s: float = 0.0) -> None:
+    def heartbeat(self, number: int, heartbeat_s: float, held_s: float = 0.0, in_flight: int = 0) -> None:
         """Record a worker's heartbeat.
 
         Args:
             number: of the slot.
             heartbeat_s: when the hub ran.
             held_s: how long the hub was held up in total; a mercy time moves by that.
+            in_flight: the worker's requests.
         """
         slot = self.slots[number]
         more_s = held_s - slot.held_s if slot.state in LEAVING else 0.0
         deadline_s = slot.deadline_s + more_s if slot.state is SlotState.DRAINING else slot.deadline_s
         self.slots[number] = replace(
-            slot, heartbeat_s=heartbeat_s, held_s=held_s, deadline_s=deadline_s, leaves_by_s=slot.leaves_by_s + more_s
+            slot,
+            heartbeat_s=heartbeat_s,
+            held_s=held_s,
+            in_flight=in_flight,
+            deadline_s=deadline_s,
+            leaves_by_s=slot.leaves_by_s + more_s,
         )
 
     def channel_closed(self, number: int, now_s: float) -> None:

@@ -97,6 +97,7 @@ class Slot:
     deadline_s: float = inf  # the end of the time for this state
     leaves_by_s: float = inf  # the end of its mercy time
     heartbeat_s: float = 0.0  # when its hub last ran
+    in_flight: int = 0  # its requests
     held_s: float = 0.0  # how long its hub was held up, in total
     shown_s: float = 0.0  # the heartbeat after which it was last asked to show what holds its hub
     tired: bool = False  # has asked to be replaced (--max-requests and the like)

@@ -68,6 +68,7 @@ class Handover:
     workers: tuple[HeldWorker, ...]
     fifos: tuple[tuple[str, int], ...] = ()  # path and descriptor, so that no letter is lost meanwhile
     directory: str = ""  # the directory in which the image was started
+    daemons: tuple[tuple[str, int], ...] = ()  # the commands of --attach-daemon that run, with their pids
     failures: int = 0  # how many images in a row have taken this over and could not start
 
     def scoreboard_fds(self) -> tuple[int, int]:
@@ -222,6 +223,7 @@ def take_over(environ: Mapping[str, str]) -> Handover | None:
         tuple(HeldWorker(**held) for held in fields["workers"]),
         tuple((path, fd) for path, fd in fields.get("fifos", ())),
         fields.get("directory", ""),
+        tuple((command, pid) for command, pid in fields.get("daemons", ())),
         fields.get("failures", 0),
     )
     _keep_to_ourselves(handover)

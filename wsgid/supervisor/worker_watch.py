@@ -32,7 +32,7 @@ class WorkerWatch:
         for slot in self._fleet.of_state(*WATCHED):
             line = self._scoreboard.line(slot.number)
             beaten_s = line[Word.HEARTBEAT_NS] / 1e9  # first, because the worker writes it last
-            self._fleet.heartbeat(slot.number, beaten_s, line[Word.HELD_US] / 1e6)
+            self._fleet.heartbeat(slot.number, beaten_s, line[Word.HELD_US] / 1e6, line[Word.IN_FLIGHT])
 
     def kill_the_large(self) -> None:
         """Kill workers that have reached --evil-reload-on-rss."""

@@ -77,6 +77,8 @@ EXPECTED: dict[str, dict[str, Any]] = {
         max_worker_lifetime=3600.0,
         reload_on_rss=2048,
         worker_reload_mercy=60.0,
+        workers_min=8,
+        workers_initial=16,
         workers=128,
         procname_prefix="shop ",
         listen=1024,
@@ -268,22 +270,26 @@ def test_relative_paths_are_those_of_uwsgi(tmp_path: Path, monkeypatch: pytest.M
         ("zerg = /tmp/zerg", "an upstream block of nginx"),
         ("subscribe-to = host:1", "an upstream block of nginx"),
         ("fastrouter = :1", "an upstream block of nginx"),
-        ("attach-daemon = celery", "start it as a service of its own"),
-        ("smart-attach-daemon2 = x", "service of its own"),
+        ("smart-attach-daemon = x", "expected a pidfile and a command, such as /run/memcached.pid memcached -d"),
+        ("smart-attach-daemon2 = x", "write attach-daemon = COMMAND"),
         ("cron = 59 2 -1 -1 -1 run", "use a task queue such as Celery, or a systemd timer"),
         ("spooler = /tmp", "use a task queue such as Celery"),
         ("mules = 2", "use a task queue such as Celery"),
         ("cache2 = name=x", "wsgid has nothing of the kind; use Redis"),
         ("legion = x", "use keepalived"),
-        ("route = ^/x last:", "let nginx decide"),
+        ("route = ^/x http:127.0.0.1:80", "let nginx decide"),
+        ("route-if = equal:${HTTPS};off redirect-permanent:https://x/", "return 301 https://$host$request_uri;"),
+        ("route = ^/x addheader:A: b", "add_header NAME VALUE always;"),
+        ("route-run = harakiri:30", 'with environ["wsgid.harakiri"]'),
         ("add-header = X: y", "add_header NAME VALUE always"),
         ("limit-as = 512", "LimitAS="),
         ("loop = asyncio", "the workers are gevent's"),
         ("hook-master-start = exec:/bin/true", "use ExecStartPre="),
         ("hook-post-fork = x", "use ExecStartPre="),
-        ("exec-asap = x", "use ExecStartPre="),
+        ("exec-asap = x", "ExecStartPre=COMMAND in the systemd unit, or COMMAND && exec wsgid"),
         ("logger = djangoerror file:./x.log", "named loggers do not exist here: write file:./x.log"),
-        ("log-encoder = json", "use logger and req-logger"),
+        ("log-encoder = json", "write --log-json (the server's log) and log-format = json"),
+        ("log-route = x y", "let the reader of the log sort its lines"),
         ("req-logger = socket:127.0.0.1:1", "expected stdio, file:PATH, syslog:TAG,FACILITY or rsyslog:"),
     ],
 )
@@ -366,6 +372,41 @@ def test_a_variable_that_nothing_sets_is_named_in_the_error_about_the_value(tmp_
         ConfigError, match=r"expected a directory that exists; %\(base\) stays as it is, because no line"
     ):
         read(str(tmp_path / "uwsgi.ini"))
+
+
+def test_a_route_that_only_keeps_lines_out_of_the_log_is_a_note(tmp_path: Path) -> None:
+    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = a:b\nroute = ^/health donotlog:\nroute = ^/x continue:\n")
+    assert len(read(str(tmp_path / "uwsgi.ini")).notes) == 2
+
+
+def test_true_is_no_number(tmp_path: Path) -> None:
+    """atoi(3) makes 0 of it, in uWSGI 2.0.31."""
+    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = a:b\ngevent = 9\npost-buffering = true\nmax-requests = on\n")
+    configuration = read(str(tmp_path / "uwsgi.ini"))
+    assert (configuration.settings.post_buffering, configuration.settings.max_requests) == (0, 0)
+    assert "uwsgi.ini:4: post-buffering = 'true' is 0, as in uWSGI: write a number" in configuration.warnings[0]
+
+
+def test_uwsgis_own_variables_are_options_too(tmp_path: Path) -> None:
+    """As in the images that are made for uWSGI: UWSGI_INI is read after the files of the command line."""
+    (tmp_path / "base.ini").write_text("[uwsgi]\nsocket = a.sock\nprocesses = 16\ngevent = 9\n")
+    (tmp_path / "site.ini").write_text("[uwsgi]\nmodule = a:b\nprocesses = 3\n")
+    environ = {"UWSGI_INI": f"{tmp_path}/site.ini", "UWSGI_CHEAPER": "2", "UWSGI_MASTER": "1", "UWSGI_NOTHING": "x"}
+    configuration = merge.read(["--ini", str(tmp_path / "base.ini")], environ)
+    settings = configuration.settings
+    assert (settings.application, settings.workers, settings.workers_min) == ("a:b", 3, 2)
+    (tmp_path / "site.ini").write_text("[uwsgi]\nmodule = a:b\n")
+    (warning,) = merge.read([f"{tmp_path}/site.ini"], {"UWSGI_THREADS": "8"}).warnings
+    assert "set gevent = 8" in warning
+    assert configuration.notes == ["the environment's UWSGI_MASTER: there always is one"]
+    assert (
+        merge.read(
+            ["--ini", str(tmp_path / "base.ini"), "-p", "5"], {**environ, "UWSGI_PROCESSES": "4"}
+        ).settings.workers
+        == 5
+    )
+    with pytest.raises(ConfigError, match="the environment's UWSGI_CRON = 1: wsgid does not have this"):
+        merge.read(["a:b"], {"UWSGI_CRON": "1"})
 
 
 def test_what_is_refused_may_be_switched_off(tmp_path: Path) -> None:
@@ -514,11 +555,26 @@ def test_an_option_is_in_one_place_only() -> None:
     assert both == [] and len(set(uwsgi_options.names())) >= len(uwsgi_options.names()) - 4
 
 
+SAMPLES = (
+    "",
+    "gevent",
+    "Connection: close",
+    "unix_signal:15 gracefully_kill_them_all",
+    "^/x donotlog:",
+    "^/ redirect:/y",
+    "^/ addheader:X: y",
+    "^/ basicauth:a",
+    "^/ static:/srv",
+    "^/ rewrite:/x",
+    "^/ harakiri:5",
+    "^/ gzip:",
+    "json",
+)
+
+
 def test_every_row_of_the_table_can_be_reached_and_says_something() -> None:
     for row in uwsgi_options.TABLE:
-        value = {"gevent": "gevent", "uwsgi": "uwsgi", "connection: *close": "Connection: close"}.get(
-            row.when, "unix_signal:15 gracefully_kill_them_all"
-        )
+        value = next(sample for sample in SAMPLES if re.fullmatch(row.when, sample, re.IGNORECASE))
         for pattern in row.patterns.split():
             names = fnmatch.filter(sorted(uwsgi_words.names()), pattern) if "*" in pattern else [pattern]
             assert row in [uwsgi_options.find(name, value) for name in names], pattern

@@ -118,5 +118,9 @@ def test_an_error_names_the_flag_and_the_remedy(line: str, says: str) -> None:
 def test_relative_paths_start_from_chdir_as_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "site").mkdir()
-    settings = read("--pythonpath lib --chdir site --touch-reload stamp a:b").settings
+    (tmp_path / "site" / "venv").mkdir()
+    settings = read("--pythonpath lib --chdir site --touch-reload stamp --virtualenv venv a:b").settings
+    assert settings.virtualenv == f"{tmp_path}/site/venv"
+    (tmp_path / "u.ini").write_text("[uwsgi]\nmodule = a:b\nhome = venv\nchdir = site\n")
+    assert read("u.ini").settings.virtualenv == settings.virtualenv
     assert settings.pythonpath == (f"{tmp_path}/site/lib",) and settings.touch_reload == (f"{tmp_path}/site/stamp",)

@@ -71,6 +71,10 @@ def test_every_option() -> None:
             "--listen",
             "128",
             "--reuse-port",
+            "--workers-min",
+            "3",
+            "--cheaper-initial",
+            "4",
             "--cpu-affinity",
             "2",
             "--chmod-socket=660",
@@ -97,6 +101,10 @@ def test_every_option() -> None:
             "--virtualenv",
             "/tmp",
             "--lazy-apps",
+            "--attach-daemon",
+            "celery worker",
+            "--smart-attach-daemon",
+            "/run/m.pid memcached -d",
             "--uid",
             "root",
             "--gid",
@@ -139,6 +147,7 @@ def test_every_option() -> None:
             "--shutdown-delay",
             "4",
             "--check",
+            "--migrate",
             "--logto",
             "/tmp/log",
             "--log-json",
@@ -243,6 +252,8 @@ def test_every_option() -> None:
         forwarded_headers="forwarded",
         listen=128,
         reuse_port=True,
+        workers_min=3,
+        workers_initial=4,
         cpu_affinity=2,
         chmod_socket=0o660,
         chown_socket=(0, 0),
@@ -255,6 +266,8 @@ def test_every_option() -> None:
         env=(("A", "B=C"), ("D", "")),
         virtualenv="/tmp",
         lazy_apps=True,
+        attach_daemon=("celery worker",),
+        smart_attach_daemon=(("/run/m.pid", "memcached -d"),),
         uid=0,
         gid=0,
         worker_reload_mercy=5.0,
@@ -276,6 +289,7 @@ def test_every_option() -> None:
         py_autoreload=True,
         shutdown_delay=4.0,
         check=True,
+        migrate=True,
         logto="/tmp/log",
         log_json=True,
         log_level="debug",
@@ -427,6 +441,7 @@ def text_of(option: Option) -> st.SearchStrategy[str]:
         values.MOUNT: words.map("/{}=site:app".format),
         values.EXPIRES: st.sampled_from(["/x/.* 60", "type:text/css=5", "uri-mtime:^/a 0"]),
         values.PATTERN: st.sampled_from(["x+", "dir:/srv", "ext:.css"]),
+        values.SMART_DAEMON: st.sampled_from(["/a.pid b", "/run/a.pid b -c d"]),
         values.OPTIMIZE: st.sampled_from(["0", "1", "2"]),
         values.PROTOCOL: st.sampled_from(["uwsgi", "http"]),
         values.KEEPALIVE: st.one_of(
@@ -439,7 +454,9 @@ def text_of(option: Option) -> st.SearchStrategy[str]:
     return kinds.get(option.kind, words if option.kind in plain else numbers)
 
 
-OPTIONS = [option for option in declared() if option.name not in ("check", "ini", "config", "set_placeholder")]
+OPTIONS = [
+    option for option in declared() if option.name not in ("check", "migrate", "ini", "config", "set_placeholder")
+]
 NEEDED = ["--wsgi-file", "needed.py"]
 
 
@@ -510,6 +527,7 @@ def test_the_environment_and_files_know_every_option(tmp_path: Path) -> None:
                     values.STATIC_MAP: "/a=b",
                     values.MOUNT: "/a=b:c",
                     values.EXPIRES: "x 60",
+                    values.SMART_DAEMON: "/a.pid b",
                     values.PROTOCOL: "http",
                     values.PEERS: "*",
                     values.FORWARDED_HEADERS: "forwarded",

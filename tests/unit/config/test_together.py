@@ -53,3 +53,15 @@ def test_http_keepalive_is_a_switch_or_a_time(tmp_path: Path, lines: list[str], 
 
 def test_a_second_can_still_be_said() -> None:
     assert merge.read(["--http-keepalive", "1.0", "a:b"], {}).settings.http_keepalive == 1.0
+
+
+def test_a_logger_of_uwsgi_that_is_a_file_gets_what_the_application_prints(tmp_path: Path) -> None:
+    """Compared with uWSGI 2.0.31, whose master reads standard output and error for its loggers."""
+    settings = of_file(tmp_path, "logger = file:/tmp/site.log").settings
+    assert (settings.logto, settings.logger) == ("/tmp/site.log", ())
+    settings = of_file(tmp_path, "logger = file:/tmp/site.log", "daemonize = /tmp/all.log").settings
+    assert (settings.logto, settings.daemonize, settings.logger) == ("", "/tmp/all.log", ("file:/tmp/site.log",))
+    settings = of_file(tmp_path, "logger = file:/tmp/site.log", "logger = syslog:site").settings
+    assert (settings.logto, len(settings.logger)) == ("", 2)
+    settings = merge.read(["--logger", "file:/tmp/site.log", "a:b"], {}).settings
+    assert (settings.logto, settings.logger) == ("", ("file:/tmp/site.log",))

@@ -25,7 +25,7 @@ COLUMNS = (
     "rss",
     "restarts",
 )
-LEFT = ("state", "restarts", "listener")
+LEFT = ("state", "restarts", "listener", "daemon")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +61,9 @@ def run(server: Server, given: argparse.Namespace) -> int:
         )
     )
     show("")
+    if status.get("daemons"):
+        show(table(("daemon", "pid", "starts"), [_daemon(daemon) for daemon in status["daemons"]], LEFT))
+        show("")
     totals = status["totals"]
     show(
         f"since the start: {count(totals['requests'], 'request')}, {totals['5xx']} with a 5xx, "
@@ -95,6 +98,10 @@ def row(worker: dict[str, Any], status: dict[str, Any]) -> tuple[Any, ...]:
 def is_shown(worker: dict[str, Any]) -> bool:
     """Whether a slot is shown. An empty slot matters only if its last worker has died young."""
     return bool(worker["state"] != "vacant" or worker["rests_s"])
+
+
+def _daemon(daemon: dict[str, Any]) -> tuple[Any, ...]:
+    return daemon["command"], daemon["pid"] or "-", daemon["starts"]
 
 
 def known(number: int | None) -> str:
