@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -26,6 +27,7 @@ from wsgid import log
 from wsgid.admin.endpoints import open_endpoints, open_fifos
 from wsgid.admin.server import Admin
 from wsgid.admin.snapshot import Processes, Snapshot, take_snapshot
+from wsgid.cache import files as cache_files
 from wsgid.config.merge import Configuration
 from wsgid.config.options import Settings
 from wsgid.errors import ExitCode
@@ -68,6 +70,9 @@ def run(configuration: Configuration, start: Start) -> ExitCode:
     settings = configuration.settings
     signals = SignalPipe([*_SIGNAL_HANDLERS, Signals.SIGCHLD])
     files = _set_up_process(settings)
+    if settings.cache:
+        settings = replace(settings, cache=cache_files.prepare(settings.cache, settings.uid, settings.gid))
+        configuration = replace(configuration, settings=settings)
     handover = upgrade.take_over(os.environ)
     listeners = Listeners.open(settings, handover.listeners if handover else ())
     is_up = handover is None  # a new image leaves the sockets alone until it has started
@@ -87,6 +92,8 @@ def run(configuration: Configuration, start: Start) -> ExitCode:
     finally:
         if is_up:
             listeners.unlink()
+            if settings.cache:
+                cache_files.finish(settings.cache)
         if settings.pidfile and is_up:
             pidfile.remove(settings.pidfile)
         stdio.end(_LAST_WORDS_S)

@@ -22,6 +22,7 @@ FLOORS = (
     "protocol",
     "log",
     "ipc",
+    "cache",
     "config",
     "sockets",
     "wsgi",

@@ -16,8 +16,9 @@ from contextlib import suppress
 from wsgid import log
 from wsgid.application import forks, import_watch, importer
 from wsgid.application.drivers import DRIVER_WATCH
+from wsgid.cache import places
 from wsgid.config.options import Settings
-from wsgid.errors import ApplicationImportError
+from wsgid.errors import ApplicationImportError, CacheError, ConfigError
 from wsgid.linux import forked_child, memory, privileges
 from wsgid.log import stdio
 from wsgid.wsgi.types import Application
@@ -46,6 +47,7 @@ def prepare(settings: Settings) -> Callable[[], Application]:
     memory.keep_freed()
     importer.prepare_path(settings)
     sys.argv[:] = ["wsgid", *settings.pyargv.split()]
+    _open_caches(settings)
     DRIVER_WATCH.start(settings.psycogreen)
     if settings.lazy_apps:
         return functools.partial(_load, settings)
@@ -60,6 +62,19 @@ def prepare(settings: Settings) -> Callable[[], Application]:
     gc.collect()
     gc.freeze()  # otherwise the collector would write to pages that the workers share, and so copy them
     return lambda: loaded
+
+
+def _open_caches(settings: Settings) -> None:
+    """Tell wsgid.cache which stores there are, and open them. Raises ConfigError."""
+    places.serve(settings.cache)
+    if not settings.cache:
+        return
+    try:
+        from wsgid.cache import stores  # needs LMDB, which only these sites have
+
+        stores.open_all()
+    except CacheError as error:
+        raise ConfigError(f"--cache: {error}") from error
 
 
 def _load(settings: Settings) -> Application:
