@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from wsgid import __version__
+from wsgid.admin import caches
+from wsgid.admin.caches import CacheView
 from wsgid.config.options import Settings
 from wsgid.ipc.scoreboard import COUNTERS, DURATION_BOUNDS_US, DeathCause, Scoreboard, Word
 from wsgid.linux import memory
@@ -134,6 +136,7 @@ class Snapshot:
     connections: Mapping[str, int] = field(default_factory=dict)  # that go out of all workers, by peer
     python: str = ""
     prefix: str = ""
+    caches: tuple[CacheView, ...] = ()
 
     @property
     def ready(self) -> int:
@@ -195,6 +198,7 @@ def take_snapshot(
         connections=processes.connections,
         python=sys.version.split()[0],
         prefix=settings.virtualenv or sys.prefix,
+        caches=caches.views(settings.cache),
     )
 
 

@@ -21,6 +21,7 @@ locks.py        a lock, and the turns of greenlets that want it
 making.py       get_or_make: one caller makes a value, the others wait
 local.py        hot values as objects in the process
 cache.py        Cache, which applications use
+backends/       for Django, cachelib, dogpile.cache
 
 Rules
 * The master imports places.py, files.py and board.py only: they need nothing but the standard library.

@@ -85,7 +85,7 @@ class Cache:
         """
         self._store.set(name_of(key), value, checked_s(ttl_s, "ttl_s"), stale_s)
 
-    def set_many(self, values: Mapping[Key, Any], ttl_s: float | None = None) -> None:
+    def set_many(self, values: Mapping[Any, Any], ttl_s: float | None = None) -> None:
         """Write several values."""
         if values:
             named = {name_of(key): value for key, value in values.items()}

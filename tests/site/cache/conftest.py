@@ -1,15 +1,19 @@
 """The cache over each store: LMDB in shared memory, LMDB in a file, and Redis."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import Start
+from tests.support.server import Server
 from tools.databases import Redis
 from wsgid.cache import Cache
 
 MakeCache = Callable[..., Cache]
+APP = Path(__file__).with_name("app.py")
 
 
 @pytest.fixture(scope="package")
@@ -37,3 +41,15 @@ def make_cache(request: pytest.FixtureRequest, tmp_path: Path) -> MakeCache:
 @pytest.fixture
 def cache(make_cache: MakeCache) -> Cache:
     return make_cache()
+
+
+@pytest.fixture
+def serve(start: Start, tmp_path: Path) -> Start:
+    """Start a server with the application of app.py: serve(*arguments, workers=2)."""
+    shutil.copy(APP, tmp_path)
+
+    def serve_one(*arguments: str, workers: int = 2, **options: Any) -> Server:
+        line = ("--socket", "app.sock", "--workers", str(workers), "app:application")
+        return start(*line, *(arguments or ("--cache", "values=4m")), **options)
+
+    return serve_one

@@ -7,62 +7,15 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from signal import Signals
-from typing import Any
 
 import pytest
 
 from tests.conftest import Start
+from tests.site.cache.questions import ask, ask_each, asked, memory_directory
 from tests.support import another_user, client
 from tests.support.another_user import as_root
 from tests.support.server import Server, eventually, open_to_all
 from wsgid.cache import Cache
-
-APP = Path(__file__).with_name("app.py")
-
-
-@pytest.fixture
-def serve(start: Start, tmp_path: Path) -> Start:
-    """Start a server with the application of app.py: serve(*arguments, workers=2)."""
-    shutil.copy(APP, tmp_path)
-
-    def serve_one(*arguments: str, workers: int = 2, **options: Any) -> Server:
-        line = ("--socket", "app.sock", "--workers", str(workers), "app:application")
-        return start(*line, *(arguments or ("--cache", "values=4m")), **options)
-
-    return serve_one
-
-
-def ask(server: Server, call: str, **arguments: str) -> Any:
-    return asked(server, call, **arguments)[1]
-
-
-def asked(server: Server, call: str, **arguments: str) -> tuple[int, Any]:
-    """The pid of the worker that has answered, and its answer."""
-    query = "&".join(f"{name}={value}" for name, value in arguments.items())
-    answer = client.get(server.directory / "app.sock", f"/{call}", QUERY_STRING=query)
-    assert answer.status == 200, answer
-    pid, result = json.loads(answer.body)
-    return pid, result
-
-
-def ask_each(server: Server, call: str, **arguments: str) -> dict[int, Any]:
-    """The answers of all workers, by pid."""
-    found: dict[int, Any] = {}
-    pids = set(server.worker_pids())
-
-    def answered_by_all() -> bool:
-        pid, result = asked(server, call, **arguments)
-        found[pid] = result
-        return pids <= found.keys()
-
-    eventually(answered_by_all, f"all workers answer: {found}")
-    return found
-
-
-def memory_directory(server: Server) -> Path:
-    (found,) = Path("/dev/shm").glob(f"wsgid-*-{server.pid}-*")
-    return found
-
 
 # --- shared, and kept ---
 
@@ -151,7 +104,7 @@ def test_the_next_server_removes_the_directory_of_a_killed_one(serve: Start) -> 
 
 
 def test_uwsgis_cache2_is_a_store(start: Start, tmp_path: Path) -> None:
-    shutil.copy(APP, tmp_path)
+    shutil.copy(Path(__file__).with_name("app.py"), tmp_path)
     (tmp_path / "uwsgi.ini").write_text(
         "[uwsgi]\nmodule = app:application\nsocket = app.sock\ncache2 = name=values,items=100,blocksize=20000\n"
     )
