@@ -1,6 +1,7 @@
 """A cache and locks that all workers share: `from wsgid.cache import Cache`.
 
     Cache (cache.py) -> in the process (local.py) -> shared by the workers (lmdb_store.py)
+                                                  '> shared by machines (redis_store.py)
 
 places.py       --cache: the name, the size and the place of a store
 files.py        the master's part: the files of the stores, made at the start and removed at the end
@@ -16,6 +17,10 @@ lmdb_files.py   its files as LMDB sees them
 record.py       a record of it
 parts.py        large values in parts of one page
 eviction.py     which values go when a store is full
+redis_store.py  the store of several machines
+redis_client.py a client of redis-py for a URL
+redis_local.py  hot values as objects in the process, over Redis
+breaker.py      keeps requests away from a Redis that does not answer
 stores.py       the open stores of this process
 locks.py        a lock, and the turns of greenlets that want it
 making.py       get_or_make: one caller makes a value, the others wait

@@ -19,10 +19,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from wsgid.cache import forking, stores
-from wsgid.cache.local import LocalValues
 from wsgid.cache.locks import Lock, Turns, names_of
 from wsgid.cache.making import Recipe, get_or_make
-from wsgid.cache.store import KEY_MAX_BYTES, MISSING, Number, When, checked_s
+from wsgid.cache.store import KEY_MAX_BYTES, MISSING, LocalLevel, Number, When, checked_s
 
 Key = str | bytes
 LOCK_S = 30.0  # how long a caller of get_or_make may make a value, before another one does
@@ -49,7 +48,7 @@ class Cache:
         self.name = name
         self._store = stores.find(name, path, size_bytes)
         self._turns = _turns_of(self._store)
-        self._local: LocalValues | None = self._store.local(local) if local else None
+        self._local: LocalLevel | None = self._store.local(local) if local else None
 
     # --- values ---
 
@@ -191,14 +190,11 @@ class Cache:
             BaseException: what `make` raises.
         """
         if self._local is not None:
-            value = self._local.get(key)
+            value = self.get(key, MISSING)
             if value is not MISSING:
                 return value
         recipe = Recipe(make, checked_s(ttl_s, "ttl_s"), stale_s, checked_s(negative_ttl_s, "negative_ttl_s"), lock_s)
-        value = get_or_make(self._store, self._turns, name_of(key), recipe)
-        if self._local is not None:
-            self._local.load(key, name_of(key))
-        return value
+        return get_or_make(self._store, self._turns, name_of(key), recipe)
 
     def cached(
         self, key: Key, ttl_s: float | None = None, stale_s: float = 0.0

@@ -78,6 +78,16 @@ class Store(Protocol):
         """Add to a counter of this process (board.Count)."""
 
 
+class LocalLevel(Protocol):
+    """Hot values as objects in the process."""
+
+    def get(self, key: str | bytes) -> Any:
+        """Return a fresh value that is kept here, or MISSING."""
+
+    def load(self, key: str | bytes, name: bytes) -> Any:
+        """Return a fresh value of the store, or MISSING, and keep it."""
+
+
 def checked_s(seconds: Any, name: str) -> float | None:
     """Return a time to live.
 

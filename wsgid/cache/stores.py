@@ -84,7 +84,9 @@ def _beside(place: Place) -> Place:
 
 def _make(place: Place) -> Any:
     if place.is_remote:
-        raise CacheError(f"{place.where}: network stores are not there yet")
+        from wsgid.cache.redis_store import RedisStore  # needs redis-py
+
+        return RedisStore(place)
     if not place.board:  # nobody has prepared its files: this is a private store, or --check
         return LmdbStore(PrivateSpace(place))
     if places.of_server() is None:

@@ -22,7 +22,7 @@ def redis_server() -> Iterator[Redis]:
         yield server
 
 
-@pytest.fixture(params=["private", "file"])
+@pytest.fixture(params=["private", "file", "redis"])
 def make_cache(request: pytest.FixtureRequest, tmp_path: Path) -> MakeCache:
     """Make Cache objects of the same empty store: make_cache(local=10)."""
     paths: dict[str, Any] = {"private": None, "file": str(tmp_path / "values.cache")}
