@@ -36,6 +36,10 @@ _FIRST_BUCKET = HEADER_WORDS + LINES * LINE_WORDS
 _FLOCK = "hhqqi4x"  # struct flock of Linux on 64 bits (fcntl(2))
 
 
+# Mapped boards are never freed. mmap keeps a descriptor of its own, and closing it would end the locks of the process.
+_memories: list[mmap.mmap] = []
+
+
 class Head(IntEnum):
     """The words of the header."""
 
@@ -105,6 +109,7 @@ class Board:
         finally:
             fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, LINES)
         memory = mmap.mmap(self.fd, _bytes_for(buckets))
+        _memories.append(memory)
         self.mask = buckets - 1
         self.words = memoryview(memory).cast("Q")
         self.versions = self.words[_FIRST_BUCKET : _FIRST_BUCKET + buckets]
@@ -152,13 +157,27 @@ class Board:
             return False
         if line_number == self.line_number:
             return True
-        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, line_number, 1, 0)
-        answer = struct.unpack(_FLOCK, fcntl.fcntl(self.fd, fcntl.F_GETLK, asked))
-        return bool(answer[0] != fcntl.F_UNLCK)
+        return _is_locked(self.fd, line_number, 1)
 
     def close(self) -> None:
         """Give the line back. In a child: only close, because the locks are the parent's."""
         os.close(self.fd)
+
+
+def _is_locked(fd: int, start: int, length: int) -> bool:
+    """Whether another process holds a lock on some of these bytes; 0 bytes are all that follow (fcntl(2))."""
+    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
+    answer = struct.unpack(_FLOCK, fcntl.fcntl(fd, fcntl.F_GETLK, asked))
+    return bool(answer[0] != fcntl.F_UNLCK)
+
+
+def is_used(path: str) -> bool:
+    """Whether another process uses the store of this board. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        return _is_locked(fd, 0, 0)
+    finally:
+        os.close(fd)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,11 +83,11 @@ def prepare_file(place: Place, uid: int, gid: int) -> None:
     directory = os.path.dirname(path)
     try:
         stranger = safefiles.stranger_in(directory)
-        if stranger is not None and not os.path.exists(path):
+        if stranger is not None and os.stat(directory).st_uid != uid and not os.path.exists(path):
             raise ConfigError(
                 f"--cache {place.name}: {stranger}, can put files into {directory}: choose another directory"
             )
-        _forget_if_torn(path)
+        _forget_if_torn(path, uid, gid)
         for behind in _BEHIND:
             _make(path + behind, uid, gid)
         _require_room(place, directory)
@@ -198,7 +198,7 @@ def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def _forget_if_torn(path: str) -> None:
+def _forget_if_torn(path: str, uid: int, gid: int) -> None:
     """Remove the files of a store that may be torn: they are from another boot of the machine, and nobody has flushed
     them. Note the present boot.
 
@@ -214,18 +214,25 @@ def _forget_if_torn(path: str) -> None:
                 f"{path} is there, and was made by no --cache: remove it, or choose another path"
             ) from None
         before = ""
-    if not (before == present or before.endswith(_FLUSHED)):
+    if before == present:
+        return
+    if not before.endswith(_FLUSHED):
         for behind in _BEHIND:
             with suppress(FileNotFoundError):
                 os.unlink(path + behind)
     safefiles.replace(marker, present.encode(), 0o600)
+    os.chown(marker, uid, gid, follow_symlinks=False)
 
 
 def _flush(path: str) -> None:
-    """Write a store to the disk, and note that."""
+    """Write a store to the disk, and note that, unless another process still uses it."""
+    if board.is_used(path + BOARD):
+        return
+    owner = os.lstat(path + CLEAN)
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
     safefiles.replace(path + CLEAN, (_boot_id() + _FLUSHED).encode(), 0o600)
+    os.chown(path + CLEAN, owner.st_uid, owner.st_gid, follow_symlinks=False)

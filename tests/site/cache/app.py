@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
+from wsgid import offload
 from wsgid.cache import Cache
 from wsgid.errors import CacheError
 
@@ -35,6 +36,23 @@ def make(key: str, takes_s: str = "0") -> int:
         return os.getpid()
 
     return values.get_or_make(key, made, 60)  # type: ignore[no-any-return]
+
+
+@offload(threads=4)
+def make_in_thread(key: str) -> int:
+    return make(key, "0.3")
+
+
+def fill(takes_s: str) -> int:
+    """Write and read 8 MB in parts, in this time at least. Returns how much was written."""
+    written, until_s = 0, time.monotonic() + float(takes_s)
+    while written < 8_000_000 or time.monotonic() < until_s:
+        value = bytes([written % 251]) * 40_000
+        values.set(f"fill{written}", value, 60)
+        assert values.get(f"fill{written}") == value
+        written += len(value)
+        time.sleep(0.001)
+    return min(written, 8_000_000)
 
 
 def hold(key: str, ttl_s: str) -> bool:
@@ -88,7 +106,9 @@ CALLS: dict[str, Callable[..., Any]] = {
     "incr": lambda key: values.incr(key),
     "delete": lambda key: values.delete(key),
     "make": make,
+    "make_in_thread": make_in_thread,
     "hold": hold,
+    "fill": fill,
     "take": take,
     "fork": fork,
     "unknown": unknown,

@@ -14,6 +14,7 @@ from tests.conftest import Start
 from tests.site.cache.questions import ask, ask_each, asked, memory_directory
 from tests.support import another_user, client
 from tests.support.another_user import as_root
+from tests.support.ctl import said
 from tests.support.server import Server, eventually, open_to_all
 from wsgid.cache import Cache
 
@@ -66,6 +67,24 @@ def test_a_reload_and_an_upgrade_keep_the_values(serve: Start) -> None:
     assert memory_directory(server) == directory
     assert server.stop() == 0
     assert not directory.exists()
+
+
+def test_an_upgrade_may_change_the_size_of_a_store_that_is_in_use(start: Start, tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).with_name("app.py"), tmp_path)
+    options = "[uwsgi]\nmodule = app:application\nsocket = app.sock\nworkers = 2\ncache = values={}\n"
+    (tmp_path / "uwsgi.ini").write_text(options.format("2m"))
+    server = start("uwsgi.ini").wait_ready(2)
+    ask(server, "put", key="a", value="1")
+    for generation, size in ((1, "16m"), (2, "2m")):
+        (tmp_path / "uwsgi.ini").write_text(options.format(size))
+        with client.connect(tmp_path / "app.sock") as kept:  # its worker stays until it is answered
+            kept.sendall(client.packet("/fill", QUERY_STRING="takes_s=2"))
+            server.send_signal(Signals.SIGUSR2)
+            server.wait_generation(generation, 2)
+            assert ask(server, "fill", takes_s="0") == 8_000_000
+            assert client.parse(client.read_all(kept)).status == 200
+        assert ask(server, "put", key="a", value="2") is None
+        assert set(ask_each(server, "get", key="a").values()) == {"2"}
 
 
 def test_a_restart_keeps_the_values_of_a_file_and_no_others(serve: Start, tmp_path: Path) -> None:
@@ -145,6 +164,16 @@ def test_one_worker_makes_a_value_and_all_others_wait_for_it_without_standing_st
         beats = [pool.submit(ask, server, "beat") for _ in range(6)]
         assert len({future.result(20) for future in made}) == 1
         assert min(future.result(20) for future in beats) > 3  # of 200: the loops went on
+
+
+def test_greenlets_and_threads_of_a_worker_wait_for_each_other(serve: Start) -> None:
+    server = serve(workers=1).wait_ready(1)
+    calls = ["make", "make_in_thread"] * 6
+    with ThreadPoolExecutor(len(calls)) as pool:
+        made = [pool.submit(ask, server, call, key="slow") for call in calls]
+        assert {future.result(20) for future in made} == set(server.worker_pids())
+    (makes,) = {cache["makes"] for cache in said(server.directory, "cache")["caches"]}
+    assert makes == 1
 
 
 def test_a_killed_maker_is_replaced_at_once(serve: Start) -> None:

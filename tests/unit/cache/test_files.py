@@ -1,12 +1,14 @@
 """The files of the stores: made at the start, checked, and removed at the end."""
 
 import os
+import signal
 import stat
 from pathlib import Path
 
 import pytest
 
 from wsgid.cache import files
+from wsgid.cache.board import Board
 from wsgid.cache.places import Place
 from wsgid.errors import ConfigError
 
@@ -74,6 +76,39 @@ def test_one_name_is_one_store(memory: Path) -> None:
 
 
 # --- a store with a path ---
+
+
+def test_a_store_that_another_process_still_uses_is_not_noted_as_flushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "pages.cache"
+    (place,) = prepared(Place("pages", SIZE_BYTES, str(path)))
+    path.write_bytes(b"values")
+    read_fd, write_fd = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        Board(place.board, SIZE_BYTES)
+        os.write(write_fd, b"!")
+        signal.pause()
+    os.read(read_fd, 1)
+    files.finish([place])
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    monkeypatch.setattr(files, "_boot_id", lambda: "the boot after a crash")
+    prepared(place)
+    assert path.read_bytes() == b""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another user")
+def test_the_directory_and_the_files_may_be_the_applications_users(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+    value = Place("pages", SIZE_BYTES, str(tmp_path / "pages.cache"))
+    with pytest.raises(ConfigError, match="user 65534, whose directory it is, can put files into"):
+        files.prepare([value], -1, -1)
+    files.prepare([value], 65534, 65534)
+    assert {path.stat().st_uid for path in tmp_path.iterdir()} == {65534}
+    files.finish([value._replace(board=value.where + files.BOARD)])
+    assert {path.stat().st_uid for path in tmp_path.iterdir()} == {65534}
 
 
 def test_a_file_is_kept_within_a_boot_and_after_a_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
