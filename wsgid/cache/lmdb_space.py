@@ -121,16 +121,28 @@ class LmdbSpace:
 
     def read(self, opened: Opened, key: bytes) -> tuple[int, Any]:
         """Return the number of a snapshot, and a record in it; None if there is none."""
-        for _ in range(_TRIES):
-            try:
-                with self.lock, opened.environment.begin(db=opened.files.data) as transaction:
-                    record = transaction.get(key)
+        try:
+            with self.lock, opened.environment.begin(db=opened.files.data) as transaction:
+                record = transaction.get(key)
+                if record is not None and record[VALUE_AT] == PARTED:
+                    record = parts.whole(transaction, opened.files.parts, record)
+                return transaction.id(), record
+        except lmdb.Error as error:
+            self._recover(opened, error)
+            return self.read(opened, key)
+
+    def read_many(self, opened: Opened, keys: list[bytes]) -> list[Any]:
+        """Return the records of one snapshot; None for each that is not there."""
+        try:
+            with self.lock, opened.environment.begin(db=opened.files.data) as transaction:
+                records = list(map(transaction.get, keys))
+                for place, record in enumerate(records):
                     if record is not None and record[VALUE_AT] == PARTED:
-                        record = parts.whole(transaction, opened.files.parts, record)
-                    return transaction.id(), record
-            except lmdb.Error as error:
-                self._recover(opened, error)
-        raise CacheError(f"the store {self.place.name} cannot be read")
+                        records[place] = parts.whole(transaction, opened.files.parts, record)
+                return records
+        except lmdb.Error as error:
+            self._recover(opened, error)
+            return self.read_many(opened, keys)
 
     def write(self, change: Callable[[Any, Opened, float], T], checksums: Iterable[int]) -> T:
         """Change something in a transaction, and make room for it.
@@ -175,12 +187,10 @@ class LmdbSpace:
             self._keep_within(opened, transaction, self._limit_bytes, 0.0)
 
     def _recover(self, opened: Opened, error: Exception) -> None:
-        """Remove what is in the way of a transaction, or raise a CacheError."""
-        if isinstance(error, lmdb.ReadersFullError):
-            opened.environment.reader_check()
-        elif isinstance(error, lmdb.MapResizedError):
+        """Remove what is in the way of a transaction, which is then tried again, or raise a CacheError."""
+        if isinstance(error, lmdb.MapResizedError):
             opened.environment.set_mapsize(0)  # a server with a larger --cache has come (SIGUSR2)
-        else:
+        elif not isinstance(error, lmdb.ReadersFullError) or not opened.environment.reader_check():
             raise CacheError(f"the store {self.place.name} cannot be used: {error}") from error
 
     # --- room ---

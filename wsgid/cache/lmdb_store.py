@@ -103,7 +103,20 @@ class LmdbStore:
 
     def get_many(self, names: list[bytes]) -> list[Any]:
         """Return the fresh value of each key, or MISSING."""
-        return [self.get(name) for name in names]
+        opened = self.opened
+        board = opened.board
+        keys = [key_of(name) for name in names]
+        records = self._space.read_many(opened, [key for _, key in keys])
+        now_s, values = opened.now_s(), []
+        for (checksum, _), record in zip(keys, records):
+            fresh = _is_fresh(record, now_s)
+            if fresh:
+                board.uses[checksum & board.mask] = now_s
+            values.append(codec.decode(record, VALUE_AT) if fresh else MISSING)
+        missing = sum(value is MISSING for value in values)
+        board.line[Count.HITS] += len(values) - missing
+        board.line[Count.MISSES] += missing
+        return values
 
     def ttl(self, name: bytes) -> float | None:
         """Return the seconds until a value expires; None if it is not there."""
