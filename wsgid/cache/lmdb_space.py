@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from wsgid.cache import eviction, forking, native, parts
 from wsgid.cache.board import Board, Count, Head
+from wsgid.cache.eviction import Pace
 from wsgid.cache.lmdb_files import Files, lmdb
 from wsgid.cache.parts import PARTED
 from wsgid.cache.places import Place
@@ -30,7 +31,7 @@ from wsgid.errors import CacheError, CacheFull, NoSuchCache, ValueTooLarge
 
 _VALUE_SHARE = 4  # a value takes at most a fourth of the store
 _RESERVE_SHARE = 8  # of the file stays free: for copies of changed pages, and pages that were just freed
-_RESERVE_MIN_BYTES = 64 * 4096
+_RESERVE_MIN_BYTES = 96 * 4096
 _LARGE_SHARE = 6  # of the reserve: room for a value above this is made before it is written
 _TRIES = 6
 _CLOCK = b"\0clock"  # a key among the locks, whose own keys begin with "="
@@ -196,16 +197,19 @@ class LmdbSpace:
     # --- room ---
 
     @staticmethod
-    def _keep_within(opened: Opened, transaction: Any, limit_bytes: int, now_s: float) -> None:
-        """Delete values if there are too many, and put the sizes on the board."""
+    def _keep_within(
+        opened: Opened, transaction: Any, limit_bytes: int, now_s: float, pace: Pace = Pace.GENTLE
+    ) -> bool:
+        """Delete values if there are too many, and put the sizes on the board. Returns whether it is enough."""
         used, items = eviction.used_bytes(transaction, opened.files)
         if used > limit_bytes:
-            eviction.make_room(transaction, opened.files, opened.board, limit_bytes, now_s)
+            eviction.make_room(transaction, opened.files, opened.board, limit_bytes, now_s, pace)
             used, items = eviction.used_bytes(transaction, opened.files)
         words = opened.board.words
         words[Head.USED_BYTES] = used
         words[Head.ITEMS] = items
         words[Head.CHANGED_S] = int(time.time())
+        return used <= limit_bytes or not items
 
     def prepare_for(self, encoded: bytes) -> None:
         """Make room for a large value, before the transaction that writes it.
@@ -235,16 +239,18 @@ class LmdbSpace:
             raise self._full(opened) from error
 
     def _free(self, opened: Opened, wanted_bytes: int) -> None:
-        """Delete so much that this many bytes fit beside the reserve.
+        """Delete so much that this many bytes fit beside the reserve, in as many transactions as it needs.
 
         A page that a transaction frees can be used by the one after the next (LMDB keeps the last state for the case of
         a crash). So a small transaction follows.
         """
         limit_bytes = max(self._limit_bytes - wanted_bytes, 0)
-        with self.lock, opened.environment.begin(write=True, buffers=True, db=opened.files.data) as transaction:
-            self._keep_within(opened, transaction, limit_bytes, opened.now_s())
-        with self.lock, opened.environment.begin(write=True, db=opened.files.locks) as transaction:
-            transaction.put(_TICK, transaction.id().to_bytes(8, "little"))
+        enough = False
+        while not enough:
+            with self.lock, opened.environment.begin(write=True, buffers=True, db=opened.files.data) as transaction:
+                enough = self._keep_within(opened, transaction, limit_bytes, opened.now_s(), Pace.FIRM)
+            with self.lock, opened.environment.begin(write=True, db=opened.files.locks) as transaction:
+                transaction.put(_TICK, transaction.id().to_bytes(8, "little"))
 
     def _full(self, opened: Opened) -> CacheFull:
         opened.board.line[Count.FULL] += 1
