@@ -18,7 +18,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -27,7 +26,6 @@ from wsgid import log
 from wsgid.admin.endpoints import open_endpoints, open_fifos
 from wsgid.admin.server import Admin
 from wsgid.admin.snapshot import Processes, Snapshot, take_snapshot
-from wsgid.cache import files as cache_files
 from wsgid.config.merge import Configuration
 from wsgid.config.options import Settings
 from wsgid.errors import ExitCode
@@ -38,6 +36,7 @@ from wsgid.linux.signals import SignalPipe
 from wsgid.log import files as log_files
 from wsgid.log import stdio
 from wsgid.log.files import LogFiles
+from wsgid.records import replace
 from wsgid.supervisor import actions, pidfile, upgrade
 from wsgid.supervisor.announcement import announce
 from wsgid.supervisor.boot_failures import BootFailures
@@ -71,8 +70,8 @@ def run(configuration: Configuration, start: Start) -> ExitCode:
     signals = SignalPipe([*_SIGNAL_HANDLERS, Signals.SIGCHLD])
     files = _set_up_process(settings)
     if settings.cache:
-        settings = replace(settings, cache=cache_files.prepare(settings.cache, settings.uid, settings.gid))
-        configuration = replace(configuration, settings=settings)
+        configuration = _with_cache_files(configuration)
+        settings = configuration.settings
     handover = upgrade.take_over(os.environ)
     listeners = Listeners.open(settings, handover.listeners if handover else ())
     is_up = handover is None  # a new image leaves the sockets alone until it has started
@@ -92,11 +91,26 @@ def run(configuration: Configuration, start: Start) -> ExitCode:
     finally:
         if is_up:
             listeners.unlink()
-            if settings.cache:
-                cache_files.finish(settings.cache)
+            _remove_cache_files(settings)
         if settings.pidfile and is_up:
             pidfile.remove(settings.pidfile)
         stdio.end(_LAST_WORDS_S)
+
+
+def _with_cache_files(configuration: Configuration) -> Configuration:
+    """Make the files of --cache. Returns the options with their paths. Raises ConfigError."""
+    from wsgid.cache import files as cache_files  # only for sites with a cache
+
+    settings = configuration.settings
+    made = cache_files.prepare(settings.cache, settings.uid, settings.gid)
+    return replace(configuration, settings=replace(settings, cache=made))
+
+
+def _remove_cache_files(settings: Settings) -> None:
+    if settings.cache:
+        from wsgid.cache import files as cache_files
+
+        cache_files.finish(settings.cache)
 
 
 def _set_up_process(settings: Settings) -> LogFiles:

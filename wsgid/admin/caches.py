@@ -7,12 +7,12 @@ Rules
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from wsgid.cache import board
 from wsgid.cache.board import COUNTS, Count, Reading
 from wsgid.cache.places import Place
+from wsgid.records import dataclass
 
 NOT_USED = Reading(0, 0, 0, dict.fromkeys(COUNTS, 0))
 # The counters with their names for operators, and their meaning.

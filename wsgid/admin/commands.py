@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from signal import Signals
 from typing import Any, Protocol
 
-from wsgid.admin import caches
 from wsgid.admin.server import INCOMPLETE, Delegated, Later, Response
 from wsgid.admin.snapshot import Snapshot, WorkerView
 from wsgid.admin.status import status
@@ -150,6 +149,8 @@ def _settings(operator: Operator, asked: Request) -> Answer:
 
 
 def _cache(operator: Operator, asked: Request) -> Answer:
+    from wsgid.admin import caches
+
     return {"ok": True, "caches": [caches.as_dict(view) for view in operator.snapshot().caches]}
 
 

@@ -11,10 +11,9 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from wsgid import __version__
-from wsgid.admin import caches
-from wsgid.admin.caches import CacheView
 from wsgid.config.options import Settings
 from wsgid.ipc.scoreboard import COUNTERS, DURATION_BOUNDS_US, DeathCause, Scoreboard, Word
 from wsgid.linux import memory
@@ -23,6 +22,9 @@ from wsgid.sockets.listener import Listener
 from wsgid.supervisor.boot_failures import Failure
 from wsgid.supervisor.fleet import Fleet
 from wsgid.supervisor.slots import Slot, SlotState, TemplateState
+
+if TYPE_CHECKING:
+    from wsgid.admin.caches import CacheView
 
 STANDSTILL_S = 1.0  # an event loop is not said to stand still before this age of its heartbeat
 
@@ -136,7 +138,7 @@ class Snapshot:
     connections: Mapping[str, int] = field(default_factory=dict)  # that go out of all workers, by peer
     python: str = ""
     prefix: str = ""
-    caches: tuple[CacheView, ...] = ()
+    caches: "tuple[CacheView, ...]" = ()
 
     @property
     def ready(self) -> int:
@@ -198,8 +200,14 @@ def take_snapshot(
         connections=processes.connections,
         python=sys.version.split()[0],
         prefix=settings.virtualenv or sys.prefix,
-        caches=caches.views(settings.cache),
+        caches=_caches(settings) if settings.cache else (),
     )
+
+
+def _caches(settings: Settings) -> "tuple[CacheView, ...]":
+    from wsgid.admin import caches  # only for sites with a cache
+
+    return caches.views(settings.cache)
 
 
 def _directory() -> str:

@@ -22,8 +22,9 @@ import mmap
 import os
 import struct
 from array import array
-from dataclasses import dataclass
 from enum import IntEnum
+
+from wsgid.records import dataclass
 
 LINES = 1024
 LINE_WORDS = 16

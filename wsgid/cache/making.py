@@ -13,12 +13,12 @@ Rules
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from wsgid.cache.board import Count
 from wsgid.cache.locks import Pauses, Turn, Turns, new_token
 from wsgid.cache.store import MISSING, Store
+from wsgid.records import dataclass
 
 _PREFIX = b"make:"  # the locks of makers are no locks of the application
 

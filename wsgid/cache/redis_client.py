@@ -11,11 +11,11 @@ Rules
   too long is not made again.
 """
 
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from wsgid.errors import CacheError
+from wsgid.records import dataclass
 
 try:
     import redis
