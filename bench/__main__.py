@@ -2,6 +2,8 @@
 
 All shapes take some forty minutes. Only then the results are written to bench/RESULTS.md. The exit code is 1 if a bar
 is missed.
+
+`python -m bench shared` measures the calls of caches instead, without a server.
 """
 
 import argparse
@@ -15,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import apps, bars, report
+from bench import apps, bars, report, shared
 from bench.databases import Databases
 from bench.front import front
 from bench.load import calibrate
@@ -53,6 +55,8 @@ class Surroundings:
 
 
 def main() -> int:
+    if sys.argv[1:2] == [shared.__name__.rpartition(".")[2]]:
+        return shared.main()
     options = parse()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)

@@ -186,6 +186,45 @@ class NoRoomForBody(WsgidError):
     status_hint = "507 Insufficient Storage"
 
 
+# --- the cache -------------------------------------------------------------------------------------------------------
+
+
+class CacheError(WsgidError):
+    """The base of all errors of wsgid.cache."""
+
+
+class NoSuchCache(CacheError, LookupError):
+    """No --cache has this name, or its store cannot be opened."""
+
+
+class NoSuchKey(CacheError, LookupError):
+    """The key is not there, and nothing says what to begin with."""
+
+
+class ValueTooLarge(CacheError, ValueError):
+    """The value, or its key, is larger than the store allows."""
+
+
+class NotANumber(CacheError, TypeError):
+    """incr was called for a value that is no number."""
+
+
+class CacheFull(CacheError):
+    """There is no room, although the least used values have gone. Other processes still read old pages."""
+
+
+class CacheUnavailable(CacheError):
+    """The network store does not answer, and `fail=closed` asks for an error instead of a miss."""
+
+    status_hint = "503 Service Unavailable"
+
+
+class LockNotAcquired(CacheError, TimeoutError):
+    """A lock of the cache was not free within `wait_s`."""
+
+    status_hint = "503 Service Unavailable"
+
+
 # --- wsgid's own faults -----------------------------------------------------------------------------------------------
 
 

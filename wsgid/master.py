@@ -36,6 +36,7 @@ from wsgid.linux.signals import SignalPipe
 from wsgid.log import files as log_files
 from wsgid.log import stdio
 from wsgid.log.files import LogFiles
+from wsgid.records import replace
 from wsgid.supervisor import actions, pidfile, upgrade
 from wsgid.supervisor.announcement import announce
 from wsgid.supervisor.attached import AttachedDaemons
@@ -71,6 +72,9 @@ def run(configuration: Configuration, start: Start) -> ExitCode:
     settings = configuration.settings
     signals = SignalPipe([*_SIGNAL_HANDLERS, Signals.SIGCHLD])
     files = _set_up_process(settings)
+    if settings.cache:
+        configuration = _with_cache_files(configuration)
+        settings = configuration.settings
     handover = upgrade.take_over(os.environ)
     listeners = Listeners.open(settings, handover.listeners if handover else ())
     is_up = handover is None  # a new image leaves the sockets alone until it has started
@@ -90,9 +94,26 @@ def run(configuration: Configuration, start: Start) -> ExitCode:
     finally:
         if is_up:
             listeners.unlink()
+            _remove_cache_files(settings)
         if settings.pidfile and is_up:
             pidfile.remove(settings.pidfile)
         stdio.end(_LAST_WORDS_S)
+
+
+def _with_cache_files(configuration: Configuration) -> Configuration:
+    """Make the files of --cache. Returns the options with their paths. Raises ConfigError."""
+    from wsgid.cache import files as cache_files  # only for sites with a cache
+
+    settings = configuration.settings
+    made = cache_files.prepare(settings.cache, settings.uid, settings.gid)
+    return replace(configuration, settings=replace(settings, cache=made))
+
+
+def _remove_cache_files(settings: Settings) -> None:
+    if settings.cache:
+        from wsgid.cache import files as cache_files
+
+        cache_files.finish(settings.cache)
 
 
 def _set_up_process(settings: Settings) -> LogFiles:

@@ -22,6 +22,7 @@ FLOORS = (
     "protocol",
     "log",
     "ipc",
+    "cache",
     "config",
     "sockets",
     "wsgi",
@@ -133,8 +134,9 @@ def test_the_version_alone_imports_nothing_of_the_server() -> None:
 
 def test_a_feature_is_imported_with_its_option_only() -> None:
     """The most that the master of a small site imports."""
-    features = {"metrics", "stats", "http", "health", "fifo"}
+    features = {"metrics", "stats", "http", "health", "fifo", "caches"}
     assert not {f"wsgid.admin.{name}" for name in features} & loaded_by("wsgid.command, wsgid.master")
+    assert not {"wsgid.cache.files", "wsgid.cache.board"} & loaded_by("wsgid.command, wsgid.master")
     assert not {"wsgid.config.check", "wsgid.sockets.certificates"} & loaded_by("wsgid.command")
 
 

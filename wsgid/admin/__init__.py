@@ -7,6 +7,7 @@ status.py     the snapshot for wsgidctl
 commands.py   wsgidctl's commands
 stats.py      uWSGI's statistics
 metrics.py    metrics for Prometheus
+caches.py     the caches that workers share
 health.py     whether the server is alive, and whether it is ready
 http.py       the little HTTP that these sockets need
 fifo.py       uWSGI's commands of one letter

@@ -148,6 +148,12 @@ def _settings(operator: Operator, asked: Request) -> Answer:
     return {"ok": True, "settings": operator.settings.as_dict(), "sources": dict(operator.sources)}
 
 
+def _cache(operator: Operator, asked: Request) -> Answer:
+    from wsgid.admin import caches
+
+    return {"ok": True, "caches": [caches.as_dict(view) for view in operator.snapshot().caches]}
+
+
 def _question(operator: Operator, asked: Request) -> Answer:
     """Pass any question to one worker: {"command": "requests", "worker": 0, ...}."""
     worker = _worker(operator, asked)
@@ -235,6 +241,7 @@ COMMANDS: dict[str, Callable[[Operator, Request], Answer]] = {
     "workers": _workers,
     "log-reopen": _log_reopen,
     "settings": _settings,
+    "cache": _cache,
     "requests": _question,
     "profile": _profile,
     "stacks": _question,

@@ -15,7 +15,9 @@ from enum import Enum
 from typing import Any
 
 from wsgid.admin import stats
+from wsgid.admin.caches import MEANINGS, CacheView
 from wsgid.admin.snapshot import ListenerView, Snapshot, WorkerView
+from wsgid.cache.board import Count
 from wsgid.ipc.scoreboard import DURATION_BOUNDS_US, Word
 from wsgid.records import dataclass
 from wsgid.supervisor.slots import SlotState
@@ -183,10 +185,27 @@ def _connections(server: Scraped) -> Iterator[Sample]:
     return (((peer,), count) for peer, count in server.snapshot.connections.items())
 
 
+def _caches(read: Callable[[CacheView], Number | None]) -> Callable[[Scraped], Iterable[Sample]]:
+    return lambda server: [((view.name,), read(view)) for view in server.snapshot.caches]
+
+
+def _cache_count(count: Count) -> Callable[[Scraped], Iterable[Sample]]:
+    return _caches(lambda view: view.reading.counts[count])
+
+
+def _known(read: Callable[[CacheView], Number]) -> Callable[[Scraped], Iterable[Sample]]:
+    return _caches(lambda view: None if view.is_remote else read(view))
+
+
+def _uwsgi_caches(field: str) -> Callable[[Scraped], Iterable[Sample]]:
+    return lambda server: [((cache["name"],), cache[field]) for cache in server.uwsgi.get("caches", ())]
+
+
 # --- the table ---
 
 _WORKER, _WORKER_ID, _LISTENER, _SOCKET = ("worker",), ("worker_id",), ("listener",), ("name", "proto")
 _APP, _CORE = ("worker_id", "app_id", "mountpoint", "chdir"), ("worker_id", "core_id")
+_CACHE, _NAME = ("cache",), ("name",)
 _C, _G, _H = MetricType.COUNTER, MetricType.GAUGE, MetricType.HISTOGRAM
 
 METRICS = (
@@ -318,6 +337,19 @@ METRICS = (
         ("peer",),
         _connections,
     ),
+    *(
+        Metric(f"wsgid_cache_{count.name.lower()}_total", _C, meaning, _CACHE, _cache_count(count))
+        for count, meaning in MEANINGS.items()
+    ),
+    Metric("wsgid_cache_used_bytes", _G, "What the values take.", _CACHE, _known(lambda c: c.reading.used_bytes)),
+    Metric("wsgid_cache_size_bytes", _G, "The size that --cache gives.", _CACHE, _known(lambda c: c.size_bytes)),
+    Metric(
+        "wsgid_cache_items",
+        _G,
+        "Values in the store, expired ones included.",
+        _CACHE,
+        _known(lambda c: c.reading.items),
+    ),
     Metric("uwsgi_up", _G, "Always 1.", (), _uwsgi(lambda u: 1)),
     Metric(
         "uwsgi_listen_queue_length",
@@ -411,4 +443,9 @@ METRICS = (
         _uwsgi_cores("write_errors"),
     ),
     Metric("uwsgi_worker_core_read_errors_total", _C, "Always 0.", _CORE, _uwsgi_cores("read_errors")),
+    Metric("uwsgi_cache_hits", _C, "Values that were found.", _NAME, _uwsgi_caches("hits")),
+    Metric("uwsgi_cache_misses", _C, "Reads that found no fresh value.", _NAME, _uwsgi_caches("miss")),
+    Metric("uwsgi_cache_full", _C, "Values that were refused.", _NAME, _uwsgi_caches("full")),
+    Metric("uwsgi_cache_items", _G, "Values in the store.", _NAME, _uwsgi_caches("items")),
+    Metric("uwsgi_cache_max_items", _G, "Always 0.", _NAME, _uwsgi_caches("max_items")),
 )

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from wsgid import __version__
 from wsgid.config.options import Settings
@@ -22,6 +23,9 @@ from wsgid.supervisor.attached import AttachedDaemon
 from wsgid.supervisor.boot_failures import Failure
 from wsgid.supervisor.fleet import Fleet
 from wsgid.supervisor.slots import Slot, SlotState, TemplateState
+
+if TYPE_CHECKING:
+    from wsgid.admin.caches import CacheView
 
 STANDSTILL_S = 1.0  # an event loop is not said to stand still before this age of its heartbeat
 
@@ -138,6 +142,7 @@ class Snapshot:
     daemons: tuple[AttachedDaemon, ...] = ()
     python: str = ""
     prefix: str = ""
+    caches: "tuple[CacheView, ...]" = ()
 
     @property
     def ready(self) -> int:
@@ -200,7 +205,14 @@ def take_snapshot(
         daemons=processes.daemons,
         python=sys.version.split()[0],
         prefix=settings.virtualenv or sys.prefix,
+        caches=_caches(settings) if settings.cache else (),
     )
+
+
+def _caches(settings: Settings) -> "tuple[CacheView, ...]":
+    from wsgid.admin import caches  # only for sites with a cache
+
+    return caches.views(settings.cache)
 
 
 def _directory() -> str:

@@ -1,7 +1,7 @@
 """uWSGI's statistics as JSON, for uwsgitop, uwsgi_exporter and other programs that read uWSGI's --stats.
 
 Rules
-* All fields of uWSGI 2.0 without caches, spoolers and the like are there, with uWSGI's types: readers in Go refuse a
+* All fields of uWSGI 2.0 without spoolers and the like are there, with uWSGI's types: readers in Go refuse a
   number that is no integer.
 * A number without a counterpart in wsgid is 0, and a list is empty; docs/statistics.md names these fields.
 * A worker's id is its slot's number plus one: uWSGI counts from 1, and readers skip 0.
@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from wsgid.admin import http
+from wsgid.admin import caches, http
 from wsgid.admin.http import Page
 from wsgid.admin.server import Response
 from wsgid.admin.snapshot import ListenerView, Snapshot, WorkerView
@@ -39,6 +39,8 @@ def render(snapshot: Snapshot) -> bytes:
 def statistics(snapshot: Snapshot) -> dict[str, Any]:
     """Return the statistics, in uWSGI's order."""
     queue = max([listener.queue or 0 for listener in snapshot.listeners], default=0)
+    # uWSGI has this section only if there are caches.
+    shown = {"caches": list(map(caches.uwsgi, snapshot.caches))} if snapshot.caches else {}
     return {
         "version": snapshot.version,
         "listen_queue": queue,
@@ -51,6 +53,7 @@ def statistics(snapshot: Snapshot) -> dict[str, Any]:
         "cwd": snapshot.directory,
         **_daemons(snapshot),
         "locks": [],
+        **shown,
         "sockets": list(map(_socket, snapshot.listeners)),
         "workers": [_worker(worker, snapshot.places) for worker in snapshot.workers],
     }

@@ -18,8 +18,9 @@ from wsgid import hooks, log
 from wsgid.application import early_imports, forks, import_watch, importer
 from wsgid.application.drivers import DRIVER_WATCH
 from wsgid.application.uwsgi_api.watch import UWSGI_WATCH
+from wsgid.cache import places
 from wsgid.config.options import Settings
-from wsgid.errors import ApplicationImportError
+from wsgid.errors import ApplicationImportError, CacheError, ConfigError
 from wsgid.linux import forked_child, memory, privileges
 from wsgid.log import stdio
 from wsgid.wsgi.types import Application
@@ -49,6 +50,7 @@ def prepare(settings: Settings) -> Callable[[], Application]:
     early_imports.warn()
     importer.prepare_path(settings)
     sys.argv[:] = ["wsgid", *settings.pyargv.split()]
+    _open_caches(settings)
     DRIVER_WATCH.start(settings.psycogreen)
     hooks.collect()
     if settings.uwsgi_module:
@@ -68,6 +70,19 @@ def prepare(settings: Settings) -> Callable[[], Application]:
     gc.collect()
     gc.freeze()  # otherwise the collector would write to pages that the workers share, and so copy them
     return lambda: loaded
+
+
+def _open_caches(settings: Settings) -> None:
+    """Tell wsgid.cache which stores there are, and open them. Raises ConfigError."""
+    places.serve(settings.cache)
+    if not settings.cache:
+        return
+    try:
+        from wsgid.cache import stores  # needs LMDB, which only these sites have
+
+        stores.open_all()
+    except CacheError as error:
+        raise ConfigError(f"--cache: {error}") from error
 
 
 def _load(settings: Settings) -> Application:

@@ -34,6 +34,7 @@ class Group(Enum):
     REQUEST_LOG = "Lines for requests"
     STATISTICS = "Statistics and control"
     LIMITS = "Limits of a request"
+    CACHE = "What workers share"
 
 
 def option(default: Any, kind: ValueKind, metavar: str, text: str, group: Group, **more: Any) -> Any:
@@ -974,6 +975,17 @@ class Settings:
     )
     drain_timeout: float = option(
         10.0, values.SECONDS, "SECONDS", "How long the reading for --drain-size may take.", G.LIMITS
+    )
+
+    cache: tuple[tuple[str, int, str, str], ...] = option(
+        (),
+        values.CACHE,
+        "NAME=SIZE[,PATH]",
+        "A cache that all workers share, for wsgid.cache.Cache(NAME): in shared memory, or in a file, which a restart "
+        "keeps. NAME=redis://HOST:PORT/0 is a cache that several machines share. May be repeated.",
+        G.CACHE,
+        uwsgi=("cache2",),
+        flags=("--cache2",),
     )
 
     @property

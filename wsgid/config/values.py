@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from wsgid.cache import places
 from wsgid.log import destination, request_format
 from wsgid.protocol.forwarded import Trusted, parse_headers
 from wsgid.records import dataclass, replace
@@ -251,6 +252,11 @@ def _tls_socket(text: str) -> tuple[str, ...]:
     return address, *map(os.path.abspath, files)
 
 
+def _cache(text: str) -> tuple[str, int, str, str]:
+    name, size_bytes, where, board = places.parse(text)
+    return name, size_bytes, where, board  # a plain tuple, as JSON brings it back
+
+
 def _peers(text: str) -> str:
     Trusted(text)
     return text
@@ -305,6 +311,7 @@ ENVIRONMENT = ValueKind("NAME=VALUE", _environment, "=".join)
 TLS_SOCKET = ValueKind("address,certificate,key[,CA]", _tls_socket, ",".join)
 PEERS = ValueKind("addresses and networks", _peers)
 FORWARDED_HEADERS = ValueKind("names of headers", _forwarded_headers)
+CACHE = ValueKind("NAME=SIZE[,PATH] or NAME=URL", _cache, places.show)
 STATIC_MAP = ValueKind("/prefix=directory", _static_map, "=".join)
 PATTERN = ValueKind("regular expression", _pattern)
 EXPIRES = ValueKind("pattern and seconds", _expires, _show_expires)

@@ -18,6 +18,7 @@ from wsgid import __version__
 from wsgid.ctl import client
 from wsgid.ctl.client import CtlError
 from wsgid.ctl.commands import (
+    cache,
     connections,
     log_reopen,
     memory,
@@ -44,6 +45,7 @@ SUBCOMMANDS: dict[str, ModuleType] = {
     "stacks": stacks,
     "memory": memory,
     "connections": connections,
+    "cache": cache,
     "profile": profile,
     "top": top,
 }

@@ -82,7 +82,7 @@ def poisoned(value: Any) -> Any:
 
 @pytest.mark.parametrize("name", SUBCOMMANDS)
 def test_nothing_that_a_server_answers_is_a_command_to_the_terminal(start: Start, tmp_path: Path, name: str) -> None:
-    start("--socket", "app.sock", "app:application", app=APP).wait_ready(1)
+    start("--socket", "app.sock", "--cache", "pages=1m", "app:application", app=APP).wait_ready(1)
 
     def answer(connection: socket.socket, request: bytes) -> None:
         honest = client.exchange(tmp_path / "app.ctl", request)

@@ -228,6 +228,10 @@ def test_every_option() -> None:
             "--new-privileges",
             "--post-buffering",
             "64k",
+            "--cache",
+            "pages=64m,/pages",
+            "--cache",
+            "r=redis://h/0",
         ]
     )
     assert settings == Settings(
@@ -338,6 +342,7 @@ def test_every_option() -> None:
         dev=True,
         new_privileges=True,
         post_buffering=64 << 10,
+        cache=(("pages", 64 << 20, "/pages", ""), ("r", 0, "redis://h/0", "")),
     )
     default = Settings()
     same = [field.name for field in fields(Settings) if getattr(settings, field.name) == getattr(default, field.name)]
@@ -447,6 +452,9 @@ def text_of(option: Option) -> st.SearchStrategy[str]:
         values.KEEPALIVE: st.one_of(
             st.sampled_from(["on", "1", "0", "1.0"]), st.decimals("1.5", 9999, places=1).map(str)
         ),
+        values.CACHE: st.sampled_from(
+            ["pages=64m", "a=1g,/tmp/a", "r=redis://h/0", "name=u,items=100,blocksize=65536"]
+        ),
         values.SECONDS: st.decimals("0.001", 999_999, places=3).map(str),
         values.SECONDS_OR_NONE: st.decimals("0.001", 999_999, places=3).map(str),
     }
@@ -533,6 +541,7 @@ def test_the_environment_and_files_know_every_option(tmp_path: Path) -> None:
                     values.FORWARDED_HEADERS: "forwarded",
                     values.TLS_SOCKET: ":1,a.pem,b.pem",
                     values.LOGGER: "stdio",
+                    values.CACHE: "pages=1m",
                     values.LOG_FORMAT: "json",
                 }.get(option.kind, "1")
             )

@@ -1,0 +1,40 @@
+"""Questions to the application of app.py."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.support import client
+from tests.support.server import Server, eventually
+
+
+def ask(server: Server, call: str, **arguments: str) -> Any:
+    return asked(server, call, **arguments)[1]
+
+
+def asked(server: Server, call: str, **arguments: str) -> tuple[int, Any]:
+    """The pid of the worker that has answered, and its answer."""
+    query = "&".join(f"{name}={value}" for name, value in arguments.items())
+    answer = client.get(server.directory / "app.sock", f"/{call}", QUERY_STRING=query)
+    assert answer.status == 200, answer
+    pid, result = json.loads(answer.body)
+    return pid, result
+
+
+def ask_each(server: Server, call: str, **arguments: str) -> dict[int, Any]:
+    """The answers of all workers, by pid."""
+    found: dict[int, Any] = {}
+    pids = set(server.worker_pids())
+
+    def answered_by_all() -> bool:
+        pid, result = asked(server, call, **arguments)
+        found[pid] = result
+        return pids <= found.keys()
+
+    eventually(answered_by_all, f"all workers answer: {found}")
+    return found
+
+
+def memory_directory(server: Server) -> Path:
+    (found,) = Path("/dev/shm").glob(f"wsgid-*-{server.pid}-*")
+    return found
