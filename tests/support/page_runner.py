@@ -5,8 +5,8 @@ their usual paths and ports (/run, /srv, /etc/nginx, port 80), and nothing of th
 program ends all processes of the page.
 
 Rules
-* What a reader would install is installed already. STAND_INS takes the place of pip, sudo and systemctl. systemctl reads
-  the unit that the page has written, and starts its ExecStart as its user (stand_in_systemctl.py).
+* What a reader would install is installed already. STAND_INS takes the place of pip, sudo and systemctl. That systemctl
+  reads the unit that the page has written, and starts its ExecStart as its user (stand_in_systemctl.py).
 * The programs in the page are real: wsgid, wsgidctl, nginx, curl, bash.
 """
 

@@ -1,4 +1,4 @@
-"""Every command and every configuration in the pages is tried: page_blocks.py has the marks, page_runner.py runs a page.
+"""Every command and every configuration of the pages is tried. page_blocks.py has the marks, page_runner.py follows.
 
 A page with commands gets a directory, a network and the usual paths (/run, /srv, /etc/nginx) for itself, with a real
 nginx. So its commands are run as they stand there.
