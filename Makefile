@@ -95,10 +95,10 @@ image:
 
 # The site of docs/, in build/site. A link or an anchor that leads nowhere is an error.
 docs: $(DOCS_VENV)/.installed-docs
-	@$(DOCS_VENV)/bin/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
 
 docs-serve: $(DOCS_VENV)/.installed-docs
-	@$(DOCS_VENV)/bin/mkdocs serve --livereload
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs serve --livereload
 
 # The checks that need no running server.
 lint: $(VENV)/.installed-test

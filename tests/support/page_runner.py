@@ -142,9 +142,12 @@ class Page:
         reader.join()
 
     def _output(self, block: Block) -> None:
-        lines = [re.escape(line.rstrip()).replace("…", ".*") for line in block.text.strip("\n").splitlines()]
-        pattern = "\n".join("(?s:.*?)" if line == ".*" else line for line in lines)
-        if not re.search(pattern, "\n".join(line.rstrip() for line in self._printed.splitlines())):
+        lines = block.text.strip("\n").splitlines()
+        pattern = "".join(
+            "(?:.*\n)*?" if line == "…" else re.escape(line.rstrip()).replace("…", ".*") + "\n" for line in lines
+        )
+        printed = "".join(f"{line.rstrip()}\n" for line in self._printed.splitlines())
+        if not re.search(f"(?m)^{pattern}", printed):
             raise PageError(f"line {block.line} of {self._path.name} is not what was printed:\n{block.text}")
 
 
