@@ -8,6 +8,7 @@
 | docs/wsgidctl.md | the parsers of wsgidctl's subcommands |
 | docs/log-messages.md | the calls of `log.error` and others, and the errors that end the start |
 | docs/decisions/index.md | the titles of the decisions |
+| README.md | the figures: bench/RESULTS.md |
 
 This program writes the text between a line `<!-- NAME: by python -m tools.reference_docs -->` and
 `<!-- end of NAME -->`. All other text is written by hand. tests/unit/test_reference_docs.py fails if a page is not what
@@ -199,6 +200,33 @@ def _title(path: Path) -> str:
     return path.read_text().partition("\n")[0].removeprefix("# ")
 
 
+# --- figures of README.md ---
+
+# Shapes of bench/RESULTS.md, with their names for readers; and its columns.
+SHAPES = {"flask": "Flask's hello, 1 worker", "wait": "10 ms of waiting, 500 connections, 2 workers"}
+PEERS = {"wsgid": "wsgid", "uwsgi-gevent": "uWSGI with gevent", "gunicorn-http": "gunicorn with gevent"}
+COLUMNS = {"req/s": "requests a second", "CPU µs/req": "processor time of a request, µs", "p99 ms": "p99, ms"}
+
+
+def figures() -> str:
+    text = (ROOT / "bench" / "RESULTS.md").read_text()
+    rows = []
+    for shape, title in SHAPES.items():
+        measured = _measured(text.partition(f"(`{shape}`)")[2].partition("\n## ")[0])
+        rows += [(f"{title}: {COLUMNS[column]}", *(measured[peer][column] for peer in PEERS)) for column in COLUMNS]
+    day = re.search(r"on (\d{4}-\d\d-\d\d)", text)
+    assert day
+    said = f"Measured on {day[1]}, behind the same nginx; [all shapes](bench/RESULTS.md), [how](docs/bench.md)."
+    return f"{table(('', *PEERS.values()), rows)}\n\n{said}"
+
+
+def _measured(section: str) -> dict[str, dict[str, str]]:
+    """Return the medians of a section, by server and column."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
+    head, _, *rows = lines
+    return {row[0]: {name: cell.partition(" (")[0] for name, cell in zip(head, row)} for row in rows}
+
+
 # --- pages ---
 
 
@@ -231,8 +259,10 @@ def documents() -> dict[Path, str]:
         "wsgidctl.md": ("subcommands", subcommands_table()),
         "log-messages.md": ("messages", log_tables()),
         "decisions/index.md": ("decisions", decisions_list()),
+        "../README.md": ("figures", figures()),
     }
-    return {DOCS / page: with_text((DOCS / page).read_text(), name, text) for page, (name, text) in texts.items()}
+    pages = {(DOCS / page).resolve(): written for page, written in texts.items()}
+    return {page: with_text(page.read_text(), name, text) for page, (name, text) in pages.items()}
 
 
 def main() -> None:
