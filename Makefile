@@ -17,7 +17,7 @@ RELEASE_VENV ?= .venv-release
 DOCS_VENV ?= .venv-docs
 BIN = $(VENV)/bin
 
-.PHONY: demo demo-databases test test-all coverage faults fuzz bench build wheel release image docs docs-serve lint clean
+.PHONY: demo demo-databases test test-all coverage faults fuzz bench build wheel release image reference docs docs-serve lint clean
 
 demo: $(VENV)/.installed-demo
 	@PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m tools.demo
@@ -28,7 +28,7 @@ demo-databases: $(VENV)/.installed-demo-databases
 # The tests need these programs, and fail without them: nginx, clients, strace (which makes system calls fail), shells,
 # and databases.
 VISITORS = strace:strace curl:curl ab:apache2-utils wrk:wrk chromium:chromium chromedriver:chromium-driver \
-	promtool:prometheus zsh:zsh fish:fish groff:groff-base
+	promtool:prometheus zsh:zsh fish:fish groff:groff-base logrotate:logrotate
 # Most of the time the tests wait for servers, so two tests run at a time. Tests that put a load on a server run alone.
 # Tests of the hot path run on both forms: on the compiled form with all other tests, and on the pure Python form.
 TOGETHER = --numprocesses 2 --dist worksteal
@@ -92,6 +92,13 @@ release: $(RELEASE_VENV)/.installed-release
 image:
 	@$(PYTHON) -m tools.apt mmdebstrap:mmdebstrap
 	@$(PYTHON) -m tools.image
+
+# Write what follows from declarations: tables and pages of reference, manual pages, completions. Run it after a change to
+# an option, a subcommand, a signal, a docstring of the Python API, or a sentence of the log.
+reference: $(VENV)/.installed-test
+	@$(BIN)/python -m tools.options_doc
+	@$(BIN)/python -m tools.command_docs
+	@$(BIN)/python -m tools.reference_docs
 
 # The site of docs/, in build/site. A link or an anchor that leads nowhere is an error.
 docs: $(DOCS_VENV)/.installed-docs

@@ -100,7 +100,8 @@ def _signature(item: Any) -> str:
 def _markdown(docstring: str) -> str:
     """Render a docstring: its sections become lists, and its indented examples stay as they are."""
     text, *sections = SECTION.split(docstring)
-    parts = [text.strip()]
+    # page_blocks.py: the syntax of an example is checked
+    parts = [re.sub(r"\n\n(?=    \S)", "\n\n<!-- test: python -->\n\n", text.strip(), count=1)]
     for title, body in zip(sections[::2], sections[1::2], strict=True):
         parts.append(f"**{title}**\n\n{_list(inspect.cleandoc(body))}")
     return "\n\n".join(parts)

@@ -7,6 +7,7 @@
     <!-- test: output -->       what the last script has printed; a line … stands for any lines, and … for any text
     <!-- test: file PATH -->    the block is this file
     <!-- test: options -->      each line is a command line of wsgid, with values that wsgid takes
+    <!-- test: nginx -->        locations, with what stands outside of the server in front of them: nginx takes them
     <!-- test: python -->       Python, whose syntax is checked
     <!-- test: sample -->       an output of a certain machine, or a drawing: nothing to run
     <!-- test: elsewhere tests/site/test_x.py --> this test runs it
@@ -23,7 +24,7 @@ from typing import NamedTuple
 
 MARK = re.compile(r"<!-- test: (\w+) ?(.*?) -->")
 RUNNING = {"run", "fails", "start", "stop", "output", "file"}  # what page_runner.py follows
-KNOWN = RUNNING | {"options", "python", "sample", "elsewhere"}
+KNOWN = RUNNING | {"options", "nginx", "python", "sample", "elsewhere"}
 
 
 class Block(NamedTuple):

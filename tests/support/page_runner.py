@@ -26,7 +26,7 @@ from tests.support.page_blocks import RUNNING, Block, blocks
 
 PATIENCE_S = 60.0
 READY = re.compile(r"worker \d+ .* is ready|start worker process")
-TMPFS = ("/run", "/srv", "/var/log/nginx", "/var/lib/nginx", "/etc/systemd/system", "/etc/prometheus")
+TMPFS = ("/run", "/srv", "/var/log", "/var/lib/nginx", "/var/lib/logrotate", "/etc/systemd/system", "/etc/logrotate.d")
 
 PYTHON = """#!/bin/bash
 # python3 -m venv DIR: an environment with the programs that a reader would install into it
@@ -175,6 +175,7 @@ def prepare(directory: Path) -> None:
     for place in TMPFS:
         if Path(place).is_dir():
             subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "none", place], check=True)
+    Path("/var/log/nginx").mkdir()
     programs = directory / ".bin"
     programs.mkdir()
     for name, text in STAND_INS.items():

@@ -16,6 +16,7 @@ import pytest
 from tests.support import DOCS, ROOT, another_user
 from tests.support.page_blocks import KNOWN, RUNNING, blocks
 from tests.support.server import open_to_all
+from tools.nginx import Nginx
 from wsgid.config import merge
 
 PAGES = sorted([ROOT / "README.md", *DOCS.glob("*.md")])
@@ -51,6 +52,10 @@ def test_every_block_of_a_page_has_a_test(page: Path, tmp_path: Path, monkeypatc
                 program, *arguments = shlex.split(line, comments=True)
                 assert program == "wsgid", where
                 merge.read(arguments, {})
+        elif block.kind == "nginx":
+            outside, location, inside = block.text.partition("location")
+            with Nginx(f"{outside}\nserver {{\n    listen 80;\n{location}{inside}\n}}\n") as nginx:
+                assert nginx.error_log() == "", where
         elif block.kind == "python":
             ast.parse(block.text)
         elif block.kind == "elsewhere":

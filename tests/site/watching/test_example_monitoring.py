@@ -1,8 +1,10 @@
 """examples/monitoring: a real Prometheus scrapes a loaded server, and each panel and each alert finds its series."""
 
 import json
+import re
 import signal
 import subprocess
+import textwrap
 import time
 import urllib.parse
 import urllib.request
@@ -14,7 +16,7 @@ import pytest
 import yaml
 
 from tests.conftest import Start
-from tests.support import ROOT, client
+from tests.support import DOCS, ROOT, client
 from tests.support.server import PATIENCE_S, Server, eventually
 from tools import child
 from tools.nginx import free_port
@@ -140,6 +142,17 @@ def test_each_alert_fires_for_its_fault(tmp_path: Path) -> None:
     for command in (["test", "rules", "test.yml"], ["check", "rules", "--lint=all", "--lint-fatal", "alerts.yml"]):
         said = subprocess.run(["promtool", *command], cwd=tmp_path, capture_output=True, text=True)
         assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_prometheus_takes_the_configuration_of_the_page(tmp_path: Path) -> None:
+    scrape, relabel = re.findall(r"(?m)((?:^ {4}.*\n)+)", (DOCS / "statistics.md").read_text())
+    config = textwrap.dedent(scrape) + textwrap.dedent(relabel).replace("\n", "\n    ").join(("    ", "\n"))
+    assert "relabel_configs" in config and "wsgid" in config
+    (tmp_path / "prometheus.yml").write_text(config)
+    said = subprocess.run(
+        ["promtool", "check", "config", "prometheus.yml"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert said.returncode == 0, said.stdout + said.stderr + config
 
 
 def test_the_dashboard_has_a_description_where_a_title_is_not_enough_and_panels_do_not_overlap() -> None:
