@@ -21,7 +21,7 @@ import shtab
 from argparse_manpage.manpage import Manpage
 
 from wsgid import __version__
-from wsgid.config import commandline, values
+from wsgid.config import usage, values
 from wsgid.config.options import by_key
 from wsgid.ctl import main as ctl
 from wsgid.errors import ExitCode
@@ -133,7 +133,7 @@ def _completed(action: argparse.Action) -> Any:
 
 
 def _parser(name: str) -> argparse.ArgumentParser:
-    return commandline.build_parser(everything=True) if name == "wsgid" else ctl.build_parser()
+    return usage.build_parser(everything=True) if name == "wsgid" else ctl.build_parser()
 
 
 def main() -> None:

@@ -43,6 +43,7 @@ API = (
     "wsgid.errors.OffloadTimeout",
     "wsgid.errors.ClientDisconnected",
 )
+COMMON = ("help", "json", "control", "pidfile", "user")  # each subcommand of wsgidctl has them
 LEVELS = ("error", "warning", "info", "debug")
 SECTION = re.compile(r"(?m)^(Args|Returns|Raises|Yields):$")
 
@@ -128,7 +129,7 @@ def subcommands_table() -> str:
 
 def _flags(parser: argparse.ArgumentParser) -> Iterator[str]:
     for action in parser._actions:
-        if action.dest in ("help", "json") or action.help == argparse.SUPPRESS:
+        if action.dest in COMMON or action.help == argparse.SUPPRESS:
             continue
         value = "" if action.nargs == 0 else f" {action.metavar or '|'.join(action.choices or [action.dest.upper()])}"
         yield f"`{'|'.join(action.option_strings)}{value}`" if action.option_strings else f"`{action.metavar}`"
