@@ -25,7 +25,7 @@ from pathlib import Path
 from tests.support.page_blocks import RUNNING, Block, blocks
 
 PATIENCE_S = 60.0
-READY = re.compile(r"worker \d+ .* is ready|start worker process")
+READY = re.compile(r"worker \d+ .* is ready")
 TMPFS = ("/run", "/srv", "/var/log", "/var/lib/nginx", "/var/lib/logrotate", "/etc/systemd/system", "/etc/logrotate.d")
 
 PYTHON = """#!/bin/bash
@@ -123,9 +123,8 @@ class Page:
             text=True,
         )
         ready = threading.Event()
-        reader = threading.Thread(
-            target=_read, args=(server, re.compile(block.argument) if block.argument else READY, ready)
-        )
+        workers = re.search(r"--workers (\d+)", block.text)
+        reader = threading.Thread(target=_read, args=(server, int(workers[1]) if workers else 1, ready))
         reader.start()
         self._servers.append((server, reader))
         if not ready.wait(PATIENCE_S) or server.poll() is not None:
@@ -151,11 +150,13 @@ class Page:
             raise PageError(f"line {block.line} of {self._path.name} is not what was printed:\n{block.text}")
 
 
-def _read(server: subprocess.Popen[str], pattern: re.Pattern[str], ready: threading.Event) -> None:
+def _read(server: subprocess.Popen[str], workers: int, ready: threading.Event) -> None:
+    """Show the log of a server, and say when so many workers are ready, or when the server has ended."""
     assert server.stdout
     for line in server.stdout:
         print(f"    | {line}", end="", flush=True)
-        if pattern.search(line):
+        workers -= bool(READY.search(line))
+        if workers <= 0:
             ready.set()
     ready.set()
 
