@@ -113,6 +113,8 @@ lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/python -m mypy
 	@$(BIN)/python -m bandit --quiet --configfile pyproject.toml --recursive wsgid
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec examples/compose.yaml
 	@$(BIN)/zizmor --offline --quiet --no-progress .github
 	@$(BIN)/hadolint examples/Dockerfile
 
