@@ -138,43 +138,44 @@ def _flags(parser: argparse.ArgumentParser) -> Iterator[str]:
 # --- messages of the log ---
 
 
-def log_tables() -> str:
-    said = sorted({*_log_calls()})
+def log_lists() -> str:
+    """Return the sentences without the modules that have them: modules are renamed more often than sentences."""
+    said = {*_log_calls(), *(("errors that end the start", text) for text in _boot_errors())}
+    titles = {**{level: level.upper() for level in LEVELS}, "errors that end the start": "Errors that end the start"}
     parts = []
-    for level in LEVELS:
-        rows = [(text, f"`{module}`") for found, text, module in said if found == level]
-        parts.append(f"## {level.upper()}\n\n{table(('sentence', 'module'), rows)}")
-    errors = sorted({*_boot_errors()})
-    parts.append(f"## Errors that end the start\n\n{table(('sentence', 'module'), errors)}")
+    for kind, title in titles.items():
+        parts.append(f"## {title}\n\n" + "\n".join(f"* {text}" for found, text in sorted(said) if found == kind))
     return "\n\n".join(parts)
 
 
-def _log_calls() -> Iterator[tuple[str, str, str]]:
-    for module, node in _calls():
+def _log_calls() -> Iterator[tuple[str, str]]:
+    for node in _calls():
         function = node.func
         is_log = isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name)
         if is_log and function.value.id == "log" and function.attr in LEVELS and node.args:  # type: ignore[attr-defined]
             text = _text(node.args[0])
-            if len(re.findall("[a-z]+", text)) > 1:  # otherwise the whole sentence is an argument
-                yield function.attr, text, module  # type: ignore[attr-defined]
+            if _is_sentence(text):
+                yield function.attr, text  # type: ignore[attr-defined]
 
 
-def _boot_errors() -> Iterator[tuple[str, str]]:
+def _boot_errors() -> Iterator[str]:
     """Yield the sentences of ConfigError, ListenerError and their like, which `wsgid` prints before it exits."""
     names = ("BootError", "ConfigError", "ListenerError", "ApplicationImportError")
-    for module, node in _calls():
+    for node in _calls():
         if isinstance(node.func, ast.Name) and node.func.id in names and node.args:
             text = _text(node.args[0])
-            if len(re.findall("[a-z]+", text)) > 1:
-                yield text, f"`{module}`"
+            if _is_sentence(text):
+                yield text
 
 
-def _calls() -> Iterator[tuple[str, ast.Call]]:
+def _is_sentence(text: str) -> bool:
+    """Whether a text has words of its own. Otherwise the whole sentence is an argument."""
+    return len(re.findall("[a-z]+", text)) > 1
+
+
+def _calls() -> Iterator[ast.Call]:
     for path in sorted((ROOT / "wsgid").rglob("*.py")):
-        module = str(path.relative_to(ROOT / "wsgid"))
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call):
-                yield module, node
+        yield from (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
 
 
 def _text(node: ast.expr) -> str:
@@ -259,7 +260,7 @@ def documents() -> dict[Path, str]:
         "exit-codes.md": ("exit codes", exit_codes_table()),
         "api.md": ("api", api()),
         "wsgidctl.md": ("subcommands", subcommands_table()),
-        "log-messages.md": ("messages", log_tables()),
+        "log-messages.md": ("messages", log_lists()),
         "decisions/index.md": ("decisions", decisions_list()),
         "../README.md": ("figures", figures()),
     }

@@ -43,10 +43,8 @@ def test_the_page_of_wsgidctl_has_each_subcommand_and_its_arguments() -> None:
 
 
 def test_the_messages_of_the_log_are_found_in_all_forms() -> None:
-    text = reference_docs.log_tables()
-    assert (
-        "| worker … (generation …, pid …) is ready | `supervisor/child_messages.py` |" in text
-    )  # log.info("...", ...)
+    text = reference_docs.log_lists()
+    assert "\n* worker … (generation …, pid …) is ready\n" in text  # log.info("...", ...)
     assert "unknown option" in text  # raise ConfigError(f"...")
     assert "%s" not in text and "%d" not in text
 
