@@ -6,15 +6,20 @@
 # make fuzz             ten minutes of malformed and random bytes for every decoder
 # make coverage         how much of the code the tests run
 # make bench            what a request costs, compared with other servers in the same run
+# make docs             the documentation as a site; make docs-serve shows it while you write
+# make release          the files of a release in dist/, each one tried in an empty environment
 # Each of the other targets has a comment above it.
 
 PYTHON ?= python3
 VENV ?= .venv
 BENCH_VENV ?= .venv-bench
 FUZZ_VENV ?= .venv-fuzz
+RELEASE_VENV ?= .venv-release
+DOCS_VENV ?= .venv-docs
 BIN = $(VENV)/bin
 
-.PHONY: demo demo-databases test test-all coverage faults fuzz bench apps build wheel lint clean
+.PHONY: demo demo-databases test test-all coverage faults fuzz bench apps build wheel release image reference docs \
+	docs-serve lint clean
 
 demo: $(VENV)/.installed-demo
 	@PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m tools.demo
@@ -22,10 +27,10 @@ demo: $(VENV)/.installed-demo
 demo-databases: $(VENV)/.installed-demo-databases
 	@PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m tools.demo_databases
 
-# The tests need these programs, and fail without them: nginx, clients, strace (which makes system calls fail), and
-# databases.
+# The tests need these programs, and fail without them: nginx, clients, strace (which makes system calls fail), shells,
+# and databases.
 VISITORS = strace:strace curl:curl ab:apache2-utils wrk:wrk chromium:chromium chromedriver:chromium-driver \
-	promtool:prometheus
+	promtool:prometheus zsh:zsh fish:fish groff:groff-base logrotate:logrotate
 # Most of the time the tests wait for servers, so two tests run at a time. Tests that put a load on a server run alone.
 # Tests of the hot path run on both forms: on the compiled form with all other tests, and on the pure Python form.
 TOGETHER = --numprocesses 2 --dist worksteal
@@ -86,12 +91,40 @@ build: $(VENV)/.installed-test
 wheel:
 	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
 
+# The sdist, and a wheel for each supported Python of this machine, in dist/. tools/release.py says what is checked. It
+# takes a quarter of an hour. `make release ONLY=3.12` builds the wheel for this Python alone.
+release: $(RELEASE_VENV)/.installed-release
+	@$(RELEASE_VENV)/bin/python -m tools.release $(ONLY)
+
+# The steps of examples/Dockerfile without Docker: does the image serve, and how large is it? For root on Debian.
+image:
+	@$(PYTHON) -m tools.apt mmdebstrap:mmdebstrap
+	@$(PYTHON) -m tools.image
+
+# Write what follows from declarations: tables and pages of reference, manual pages, completions. Run it after a change to
+# an option, a subcommand, a signal, a docstring of the Python API, or a sentence of the log.
+reference: $(VENV)/.installed-test
+	@$(BIN)/python -m tools.options_doc
+	@$(BIN)/python -m tools.command_docs
+	@$(BIN)/python -m tools.reference_docs
+
+# The site of docs/, in build/site. A link or an anchor that leads nowhere is an error.
+docs: $(DOCS_VENV)/.installed-docs
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+
+docs-serve: $(DOCS_VENV)/.installed-docs
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs serve --livereload
+
 # The checks that need no running server.
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/python -m mypy
 	@$(BIN)/python -m bandit --quiet --configfile pyproject.toml --recursive wsgid
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec examples/compose.yaml
+	@$(BIN)/zizmor --offline --quiet --no-progress .github
+	@$(BIN)/hadolint examples/Dockerfile
 
 # Remove all files that the other targets have made.
 clean:
@@ -121,4 +154,12 @@ $(BENCH_VENV)/.installed-bench: $(INSTALLED)
 
 $(FUZZ_VENV)/.installed-fuzz: $(INSTALLED)
 	@$(PYTHON) -m tools.make_venv $(FUZZ_VENV) fuzz
+	@touch $@
+
+$(RELEASE_VENV)/.installed-release: setup.cfg
+	@$(PYTHON) -m tools.make_venv $(RELEASE_VENV) release --tools
+	@touch $@
+
+$(DOCS_VENV)/.installed-docs: setup.cfg
+	@$(PYTHON) -m tools.make_venv $(DOCS_VENV) docs --tools
 	@touch $@

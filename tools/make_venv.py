@@ -1,8 +1,12 @@
 """python3 -m tools.make_venv DIRECTORY EXTRA: a virtual environment with wsgid, editable, and one of its extras.
 
+With --tools behind EXTRA, the environment gets the packages of the extra alone: these are programs that do not import
+wsgid, and the hot path need not be compiled for them.
+
 This program runs under any python3 of the machine, so it uses nothing newer than Python 3.8.
 """
 
+import configparser
 import importlib.util
 import subprocess
 import sys
@@ -35,9 +39,20 @@ def main() -> int:
     if not has_pip(python):
         print(f"making the virtual environment {directory}", file=sys.stderr, flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(directory)], check=True)
-    print(f"installing wsgid[{extra}] into {directory}", file=sys.stderr, flush=True)
+    wanted = packages(extra) if "--tools" in sys.argv else ["--editable", f".[{extra}]"]
+    print(
+        f"installing {' '.join(wanted).replace('--editable .', 'wsgid')} into {directory}", file=sys.stderr, flush=True
+    )
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    return subprocess.run([*pip, "--editable", f".[{extra}]"]).returncode
+    return subprocess.run([*pip, *wanted]).returncode
+
+
+def packages(extra: str) -> "list[str]":
+    """Return the packages of an extra in setup.cfg."""
+    setup = configparser.ConfigParser()
+    setup.read("setup.cfg")
+    lines = setup["options.extras_require"][extra].splitlines()
+    return [line.partition("#")[0].strip() for line in lines if line.partition("#")[0].strip()]
 
 
 def has_pip(python: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsgid import compiled
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["__version__", "hooks", "offload"]
 
 compiled.choose()

@@ -12,12 +12,20 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """The exit codes of `wsgid`. docs/architecture.md has the same table."""
+    """The exit codes of `wsgid`. The tables of docs/exit-codes.md and of the manual page are written from here."""
 
-    OK = 0
-    FAILURE = 1  # the operating system refused: a socket in use, no permission, no memory
-    USAGE = 2  # a wrong option (argparse's convention)
-    APPLICATION = 3  # the application cannot be imported or no worker ever became ready (gunicorn's convention)
+    meaning: str
+
+    def __new__(cls, value: int, meaning: str) -> "ExitCode":
+        code = int.__new__(cls, value)
+        code._value_ = value
+        code.meaning = meaning
+        return code
+
+    OK = 0, "stopped as asked"
+    FAILURE = 1, "the operating system refused something: a socket in use, no permission, no memory"
+    USAGE = 2, "a wrong option"  # argparse's convention
+    APPLICATION = 3, "the application cannot be imported, or no worker ever became ready"  # gunicorn's convention
 
 
 class WsgidError(Exception):

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from signal import Signals
-from typing import Any
+from typing import Any, NamedTuple
 
 from wsgid import log
 from wsgid.admin.endpoints import open_endpoints, open_fifos
@@ -70,7 +70,7 @@ def run(configuration: Configuration, start: Start) -> ExitCode:
         BootError: a socket cannot be opened, or an option does not fit this machine.
     """
     settings = configuration.settings
-    signals = SignalPipe([*_SIGNAL_HANDLERS, Signals.SIGCHLD])
+    signals = SignalPipe([*SIGNAL_ORDERS, Signals.SIGCHLD])
     files = _set_up_process(settings)
     if settings.cache:
         configuration = _with_cache_files(configuration)
@@ -261,9 +261,9 @@ class Master:
     def _take_in(self) -> None:
         """Take in what has happened, in the order of the rules above."""
         for signo in self._arrived():
-            if signo in _SIGNAL_HANDLERS:
+            if signo in SIGNAL_ORDERS:
                 with self._net.under(signo.name):
-                    _SIGNAL_HANDLERS[signo](self, signo)
+                    SIGNAL_ORDERS[signo].follow(self, signo)
         dead = self._reap()
         self._children.spare.read()
         for generation, template in list(self._children.templates.items()):
@@ -441,13 +441,32 @@ class Master:
         return True
 
 
-_SIGNAL_HANDLERS: dict[Signals, Callable[[Master, Signals], None]] = {
-    signal.SIGTERM: Master._on_stop,
-    signal.SIGINT: Master._on_stop,
-    signal.SIGQUIT: Master._on_quit,
-    signal.SIGHUP: Master._on_reload,
-    signal.SIGTTIN: Master._on_resize,
-    signal.SIGTTOU: Master._on_resize,
-    signal.SIGUSR1: Master._on_reopen,
-    signal.SIGUSR2: Master._on_upgrade,
+class SignalOrder(NamedTuple):
+    """What a signal to the master orders. docs/signals.md is written from these sentences."""
+
+    follow: Callable[[Master, Signals], None]
+    effect: str
+
+
+_STOP = (
+    "Stop gracefully, after `--shutdown-delay`: unlink the sockets, empty the backlog, finish the requests in flight, "
+    "and exit with 0."
+)
+SIGNAL_ORDERS: dict[Signals, SignalOrder] = {
+    signal.SIGTERM: SignalOrder(Master._on_stop, _STOP),
+    signal.SIGINT: SignalOrder(Master._on_stop, f"{_STOP} A second INT stops now."),
+    signal.SIGQUIT: SignalOrder(Master._on_quit, "Stop now. Requests in flight are lost."),
+    signal.SIGHUP: SignalOrder(
+        Master._on_reload,
+        "Reload, worker by worker: new workers with the present code of the application replace the old ones.",
+    ),
+    signal.SIGTTIN: SignalOrder(Master._on_resize, "One worker more."),
+    signal.SIGTTOU: SignalOrder(Master._on_resize, "One worker fewer."),
+    signal.SIGUSR1: SignalOrder(Master._on_reopen, "Reopen all log files, in all processes."),
+    signal.SIGUSR2: SignalOrder(
+        Master._on_upgrade,
+        "Upgrade, worker by worker: the master executes itself, with the same pid and the same sockets. wsgid may be a "
+        "new version, and options are read again from their files. First a rehearsal imports the application "
+        "(`--check`). Then the workers are replaced one by one.",
+    ),
 }

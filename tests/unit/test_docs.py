@@ -83,7 +83,16 @@ ROOT = DOCS.parent
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("**/*.md"))]
 MODULES = sorted(path for ending in ("py", "pxd", "pyx") for path in (ROOT / "wsgid").glob(f"**/*.{ending}"))
 SOURCE = re.compile(r"(?<![\w./-])(?:[\w-]+/)*[\w-]+\.(?:pyx|pxd|py)\b(?!\()")
-FOREIGN = ("jinja2/", "site.py", "wsgi.py", "manage.py", "shop.py", "app.py")  # examples, and files of other programs
+FOREIGN = (
+    "jinja2/",
+    "mysite/",
+    "n/app.py",
+    "site.py",
+    "wsgi.py",
+    "manage.py",
+    "shop.py",
+    "app.py",
+)  # examples, and files of other programs
 
 
 def is_there(name: str, near: Path) -> bool:

@@ -23,6 +23,7 @@ from tests.support import client
 from tests.support.busy_site import send, serve
 from tests.support.ctl import PROGRAM, refusal, said, wsgidctl
 from tests.support.server import PATIENCE_S, eventually
+from wsgid import __version__
 from wsgid.ctl.commands import top_screen
 from wsgid.ctl.commands.top_sample import Sample
 
@@ -99,7 +100,13 @@ def test_top_shows_the_server_until_a_key_and_leaves_the_terminal_as_it_was(
     with send(server, "/sleep"), terminal(tmp_path, "top", "--interval", "0.2") as top:
         top.read_until(rb"(?s)/sleep.*/sleep")  # two frames
         assert ENTER in top.output and LEAVE not in top.output and not top.is_as_before()
-        for word in (b"wsgid 0.1.0", b"app:application", b"2 of 2 workers", b"req/s", b"1/2000 in flight"):
+        for word in (
+            f"wsgid {__version__}".encode(),
+            b"app:application",
+            b"2 of 2 workers",
+            b"req/s",
+            b"1/2000 in flight",
+        ):
             assert word in top.output
         top.press(key)
         assert top.wait() == 0
