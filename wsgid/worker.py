@@ -40,6 +40,7 @@ from wsgid.log import stdio
 from wsgid.log.files import LogFiles
 from wsgid.serving import access_log, cleanup
 from wsgid.serving.clock import CLOCK, ROUND_S
+from wsgid.serving.collector import CollectorCount
 from wsgid.serving.connection import READ
 from wsgid.serving.dispatcher import Dispatcher
 from wsgid.serving.leftovers import Leftovers
@@ -119,6 +120,7 @@ class Worker:
         # Several beats within the shortest limit, so that a healthy hub never looks stalled.
         self._pulse = Pulse(self._hub.loop, min(settings.hub_warn, settings.hub_timeout_s, 1.0) / 4, self._beat)
         self._stutter = Stutter(line, settings.application, settings.hub_warn, self._say_once)
+        self._collector = CollectorCount(line)
         self._round = self._hub.loop.timer(ROUND_S, ROUND_S)
 
     def run(self) -> None:
@@ -127,6 +129,7 @@ class Worker:
         cleanup.tie_time_outs()
         self._line[Word.HEARTBEAT_NS] = time.monotonic_ns()
         self._pulse.start()
+        self._collector.start()
         self._round.start(self._look_around)
         signal.signal(signal.SIGXCPU, self._on_stall)
         self._orders.start(self._on_orders)
@@ -169,6 +172,7 @@ class Worker:
         """Give up what belongs to the worker, in a process that the application has forked."""
         self._dispatcher.serve_nobody()
         self._questions.abandon()
+        self._collector.stop()
         self._stutter.abandon()
         stackdump.abandon()
 

@@ -20,7 +20,7 @@ import os
 import zlib
 from enum import Enum, IntEnum
 
-LINE_BYTES = 512
+LINE_BYTES = 640
 _WORD_BYTES = 8
 _WORDS_PER_LINE = LINE_BYTES // _WORD_BYTES
 SLOTS_MAX = 512  # the shared memory is made once, for so many slots
@@ -69,18 +69,28 @@ class Word(IntEnum):
     HUB_LATE_US = 32  # how late the loop's beats came, added up
     OFFLOADED = 33  # calls that went through wsgid.offload
     OFFLOAD_GIVEN_UP = 34  # calls of wsgid.offload whose caller stopped waiting
+    FRONTED = 35  # requests that say when they reached the server in front (serving/phases.py)
+    FRONT_US = 36  # the sum of their times before this worker
+    WAITING_US = 37  # how long requests of HTTP waited in the worker for their turn
+    READING_US = 38  # how long requests waited for bytes of their clients
+    SENDING_US = 39  # how long responses waited until their clients took bytes
+    COLLECTIONS = 40  # runs of Python's garbage collector
+    FULL_COLLECTIONS = 41  # those of the oldest generation
+    COLLECTOR_US = 42  # the sum of the pauses of all runs
 
     # In a past line.
-    SPAWNS = 35
-    SPAWNED_S = 36  # start of the slot's newest worker: seconds of time.time()
-    DEATHS = 37  # a word for each DeathCause, in the order of the Enum
+    SPAWNS = 43
+    SPAWNED_S = 44  # start of the slot's newest worker: seconds of time.time()
+    CPU_US = 45  # processor time of the slot's dead workers
+    DEATHS = 46  # a word for each DeathCause, in the order of the Enum
 
     # In a live line.
-    HELD_US = 48  # how long the loop was held up since the worker's start; deadlines move by this time
-    HUB_LATE_PERMILLE = 49  # for which share of the last 10 s the loop stood still
-    IDLE_GREENLETS = 50  # greenlets that wait for a request
-    OFFLOAD_RUNNING = 51  # calls of wsgid.offload that have a thread
-    OFFLOAD_WAITING = 52  # calls of wsgid.offload that wait for a thread
+    HELD_US = 57  # how long the loop was held up since the worker's start; deadlines move by this time
+    HUB_LATE_PERMILLE = 58  # for which share of the last 10 s the loop stood still
+    IDLE_GREENLETS = 59  # greenlets that wait for a request
+    OFFLOAD_RUNNING = 60  # calls of wsgid.offload that have a thread
+    OFFLOAD_WAITING = 61  # calls of wsgid.offload that wait for a thread
+    COLLECTOR_LONGEST_US = 62  # the longest pause of the garbage collector since the worker's start
 
 
 COUNTERS = range(Word.REQUESTS, Word.SPAWNS)
@@ -176,6 +186,10 @@ class Scoreboard:
         past = self.past(slot)
         past[Word.SPAWNS] += 1
         past[Word.SPAWNED_S] = now_s
+
+    def note_cpu(self, slot: int, cpu_us: int) -> None:
+        """Add the processor time of a dead worker of this slot."""
+        self.past(slot)[Word.CPU_US] += cpu_us
 
     def note_death(self, slot: int, cause: DeathCause) -> None:
         """Count that a worker of this slot had to be replaced, for this cause."""

@@ -21,6 +21,7 @@ from wsgid.serving.completion import Completion
 from wsgid.serving.connection import Connection
 from wsgid.serving.greenlets import RequestGreenlet
 from wsgid.serving.lingering_close import LingeringClose
+from wsgid.serving.phases import STAMP
 from wsgid.serving.refusals import Refusals
 from wsgid.serving.syscalls import monotonic
 from wsgid.wsgi.environ import complete, make_environ
@@ -138,9 +139,12 @@ class UwsgiRequests:
             )
         first = buffer[head.size_bytes :] if len(buffer) > head.size_bytes else b""
         body = Body(first, head.content_length, connection)
+        stamp = head.variables.get(STAMP)
+        if stamp is not None:
+            self._completion.note_front(stamp, me)
         environ = me.environ = make_environ(head.variables, body.stream)
         served = serve(self._application, environ, connection)
-        took_s = self._completion.finish(served, me)
+        took_s = self._completion.finish(served, me, connection)
         if self._access_log is not None:
             record = RequestRecord(
                 environ,
