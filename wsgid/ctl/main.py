@@ -19,6 +19,7 @@ from wsgid.ctl import client
 from wsgid.ctl.client import CtlError
 from wsgid.ctl.commands import (
     connections,
+    dashboard,
     log_reopen,
     memory,
     profile,
@@ -46,6 +47,7 @@ SUBCOMMANDS: dict[str, ModuleType] = {
     "connections": connections,
     "profile": profile,
     "top": top,
+    "dashboard": dashboard,
 }
 
 
