@@ -52,12 +52,12 @@ def in_flight(server: Server) -> int:
     return sum(int(worker["in_flight"]) for worker in said(server.directory, "status")["workers"])
 
 
-def test_a_request_that_never_waits_has_only_its_application(start: Start) -> None:
+def test_a_short_request_is_its_application_alone(start: Start) -> None:
     server = serve(start)
     assert client.get(server.directory / "app.sock").status == 200
     found = when_counted(server, 1)
-    assert [found[f"{phase}_us"] for phase in ("front", "waiting", "reading", "sending")] == [0, 0, 0, 0]
-    assert found["busy_us"] > 0
+    assert [found[f"{phase}_us"] for phase in ("front", "waiting", "sending")] == [0, 0, 0]
+    assert found["busy_us"] > found["reading_us"]  # the head may arrive a little later than the connection
 
 
 def test_waits_for_the_client_are_reading_and_sending(start: Start) -> None:
@@ -74,7 +74,7 @@ def test_waits_for_the_client_are_reading_and_sending(start: Start) -> None:
         eventually(lambda: in_flight(server) == 1, "the response waits for its reader")
         assert len(client.read_all(slow)) > 8 << 20
     after = when_counted(server, 2)
-    assert 0 < after["sending_us"] <= after["busy_us"] and after["reading_us"] == found["reading_us"]
+    assert 0 < after["sending_us"] <= after["busy_us"] - found["busy_us"]
     scraped = scrape(server)
     for phase in ("reading", "sending"):
         assert scraped.sum("wsgid_request_phase_seconds_total", phase=phase) == after[f"{phase}_us"] / 1e6

@@ -5,6 +5,7 @@ import { flameGraph } from "./flame.js";
 
 const KINDS = { holder: "holds the event loop", request: "request", greenlet: "greenlet of the application", thread: "thread" };
 const SECONDS = 5;
+const FOREIGN = /\/(site|dist)-packages\/|\/lib(64)?\/python\d|^</; // installed packages, and Python itself
 
 const dialog = byId("details"), body = byId("details-body"), views = byId("details-views");
 let asked = 0; // an answer that comes after another question is dropped
@@ -70,7 +71,9 @@ async function stacks(worker, request) {
 function shownStack(stack) {
   const named = stack.named.map((one) => (typeof one === "string" ? one : `${age(one.age_s)}  ${one.method} ${one.path}  ${one.peer}`));
   const more = stack.count > named.length ? [`and ${stack.count - named.length} more`] : [];
-  const lines = stack.frames.map((frame, at) => make("span", { class: at === stack.frames.length - 1 ? "here" : "" },
+  const own = stack.frames.findLastIndex((frame) => !FOREIGN.test(frame.file));
+  const here = own < 0 ? stack.frames.length - 1 : own; // the line that an application's author can change
+  const lines = stack.frames.map((frame, at) => make("span", { class: at === here ? "here" : "" },
     `File "${frame.file}", line ${frame.line}, in ${frame.function}\n${frame.source ? `    ${frame.source}\n` : ""}`));
   return [make("h3", {}, `${stack.count > 1 ? `${stack.count} × ` : ""}${KINDS[stack.kind]}`),
     make("p", {}, [...named, ...more].join(" · ")), make("pre", {}, ...lines)];
