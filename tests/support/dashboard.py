@@ -59,6 +59,20 @@ class Dashboard:
 
 
 @contextmanager
+def command(
+    directory: Path, *arguments: str, environ: dict[str, str] | None = None
+) -> "Iterator[subprocess.Popen[str]]":
+    """The command itself, for tests of what it prints. It ends with the test, whatever happens."""
+    with subprocess.Popen(
+        [PROGRAM, *arguments], cwd=directory, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
 def dashboard(directory: Path, *arguments: str) -> Iterator[Dashboard]:
     """A dashboard of the server in this directory. At its end TERM has to end it, without an error."""
     with subprocess.Popen(

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import socket
-import subprocess
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +15,8 @@ from tests.conftest import Start
 from tests.site.watching.test_ctl_hostile import EVIL, listening, poisoned
 from tests.support import client
 from tests.support.busy_site import APP, send, serve
-from tests.support.ctl import PROGRAM, refusal, said
-from tests.support.dashboard import Dashboard, dashboard
+from tests.support.ctl import refusal, said
+from tests.support.dashboard import Dashboard, command, dashboard
 from tests.support.server import Server, eventually
 from wsgid.ctl.dashboard import pages
 from wsgid.ctl.dashboard.access import TOKEN_HEADER
@@ -292,9 +291,7 @@ def test_a_stop_is_followed_and_the_page_says_so_until_the_server_is_back(start:
 
 
 def test_the_command_prints_the_address_and_ends_with_ctrl_c(server: Server, tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [PROGRAM, "dashboard", "--no-browser"], cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as running:
+    with command(tmp_path, "dashboard", "--no-browser") as running:
         assert running.stdout and running.stderr
         assert running.stdout.readline() == "the dashboard of app:application is at\n"
         assert running.stdout.readline() == "\n"
@@ -308,9 +305,7 @@ def test_the_browser_gets_the_address_without_the_token_on_its_command_line(serv
     browser.write_text('#!/bin/sh\nprintf %s "$*" > called.part\nmv called.part called\ncat "${1#file://}" > page\n')
     browser.chmod(0o755)
     environ = {**os.environ, "BROWSER": f"{browser} %s", "DISPLAY": ":0"}
-    with subprocess.Popen(
-        [PROGRAM, "dashboard"], cwd=tmp_path, text=True, stdout=subprocess.PIPE, env=environ
-    ) as running:
+    with command(tmp_path, "dashboard", environ=environ) as running:
         assert running.stdout
         url = [running.stdout.readline().strip() for _ in range(3)][2]
         eventually(lambda: (tmp_path / "page").exists() and url in (tmp_path / "page").read_text(), "it opens the page")
@@ -335,13 +330,7 @@ def test_an_older_server_is_named(server: Server, tmp_path: Path) -> None:
 
 
 def test_an_address_for_all_is_served_with_a_warning(server: Server, tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [PROGRAM, "dashboard", "--json", "--listen", "0.0.0.0:0"],
-        cwd=tmp_path,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as running:
+    with command(tmp_path, "dashboard", "--json", "--listen", "0.0.0.0:0") as running:
         assert running.stdout and running.stderr
         assert json.loads(running.stdout.readline())["url"].startswith("http://127.0.0.1:")
         assert "nothing encrypts it on the way" in running.stderr.readline()
@@ -371,12 +360,7 @@ def test_what_a_hostile_server_says_is_only_text(server: Server, tmp_path: Path)
         connection.sendall(json.dumps({"ok": True, **poisoned(true)}).encode())
 
     with listening(tmp_path / "fake.ctl", answer):
-        with subprocess.Popen(
-            [PROGRAM, "--control", "fake.ctl", "dashboard", "--no-browser"],
-            cwd=tmp_path,
-            text=True,
-            stdout=subprocess.PIPE,
-        ) as running:
+        with command(tmp_path, "--control", "fake.ctl", "dashboard", "--no-browser") as running:
             assert running.stdout
             line = running.stdout.readline()
             running.terminate()
