@@ -1,9 +1,9 @@
 """The pictures of the documentation: `python -m tools.pictures` runs a real server under load, and draws the screen of
-`wsgidctl top` into docs/pictures/.
+`wsgidctl top`, and takes pictures of the page of `wsgidctl dashboard` (page_pictures.py), into docs/pictures/.
 
 Rules
 * Nothing is invented: the picture is one frame of this server, at this moment.
-* The picture contains no address of another site: its font is the monospace font of the reader's machine.
+* The drawing contains no address of another site: its font is the monospace font of the reader's machine.
 """
 
 import io
@@ -20,6 +20,7 @@ from pathlib import Path
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
+from tools import page_pictures
 from wsgid.ctl.client import CtlError, Server
 from wsgid.ctl.commands import top_sample, top_screen
 from wsgid.ctl.commands.top_sample import Sample
@@ -39,12 +40,26 @@ def application(environ, start_response):
     if path.startswith(("/report", "/export")):
         time.sleep(random.uniform(2, 9))
     elif path.startswith("/search"):
+        found = rank(path)
         time.sleep(random.uniform(0.05, 0.6))
+    elif path == "/totals":
+        totals()
     elif path == "/broken":
         start_response("503 Service Unavailable", [])
         return [b"no"]
     start_response("200 OK", [])
     return [b"hello"]
+
+def rank(path):
+    return sorted(range(8000), key=lambda place: weigh(path, place))
+
+def weigh(path, place):
+    return hash((path, place)) % 1000
+
+def totals():
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        sum(row * row for row in range(10_000))
 """
 PATHS = (
     "/",
@@ -78,6 +93,7 @@ def main() -> int:
                 client.start()
             time.sleep(WARM_UP_S)
             _draw(_look(server))
+            page_pictures.take(server, PICTURES, lambda: _send(directory / "shop.sock", "/totals").close())
         finally:
             ends.set()
             process.terminate()
@@ -104,30 +120,37 @@ def _ask(address: Path, ends: threading.Event) -> None:
     """One client that behaves like nginx: a connection for each request, with pauses."""
     while not ends.is_set():
         [path] = random.choices(PATHS, WEIGHTS)
-        variables = {
-            "REQUEST_METHOD": "GET",
-            "REQUEST_URI": path,
-            "PATH_INFO": path,
-            "QUERY_STRING": "",
-            "CONTENT_TYPE": "",
-            "CONTENT_LENGTH": "",
-            "SERVER_PROTOCOL": "HTTP/1.1",
-            "SERVER_NAME": "shop",
-            "SERVER_PORT": "443",
-            "REMOTE_ADDR": f"198.51.100.{random.randint(1, 250)}",
-            "REMOTE_PORT": "40000",
-            "REQUEST_SCHEME": "https",
-            "HTTP_HOST": "shop",
-        }
         try:
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.connect(str(address))
-                connection.sendall(uwsgi.encode(variables.items()))
+            with _send(address, path) as connection:
                 while connection.recv(65536):
                     pass
         except OSError:  # the server stops
             return
         time.sleep(random.uniform(0, 0.02))
+
+
+def _send(address: Path, path: str) -> socket.socket:
+    """Send one request, as nginx does."""
+    variables = {
+        "REQUEST_METHOD": "GET",
+        "REQUEST_URI": path,
+        "PATH_INFO": path,
+        "QUERY_STRING": "",
+        "CONTENT_TYPE": "",
+        "CONTENT_LENGTH": "",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_NAME": "shop",
+        "SERVER_PORT": "443",
+        "REMOTE_ADDR": f"198.51.100.{random.randint(1, 250)}",
+        "REMOTE_PORT": "40000",
+        "REQUEST_SCHEME": "https",
+        "HTTP_HOST": "shop",
+        "HTTP_X_REQUEST_START": f"t={time.time():.3f}",
+    }
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(str(address))
+    connection.sendall(uwsgi.encode(variables.items()))
+    return connection
 
 
 def _look(server: Server) -> Sample:

@@ -274,10 +274,10 @@ class Master:
             with self._net.under(f"the messages of worker {slot}"):
                 worker.flush()
                 self._messages.read_worker(slot)
-        for pid, status in dead:
-            with self._net.under(f"the end of process {pid}"):
-                if not self._attached.reaped(pid, status, time.monotonic()):
-                    self._deaths.reaped(pid, status)
+        for ended in dead:
+            with self._net.under(f"the end of process {ended.pid}"):
+                if not self._attached.reaped(ended.pid, ended.status, time.monotonic()):
+                    self._deaths.reaped(*ended)
         self._lend_sockets()  # before the plan, which may close our sockets
         with self._net.under("the endpoints"):
             self.admin.turn(time.monotonic())
@@ -293,10 +293,10 @@ class Master:
             return self._signals.read()
         return []
 
-    def _reap(self) -> list[tuple[int, int]]:
-        """Return the processes that have ended. Asked in each turn: SIGCHLD coalesces, and waitpid(2) may be refused
+    def _reap(self) -> list[process.Ended]:
+        """Return the processes that have ended. Asked in each turn: SIGCHLD coalesces, and wait4(2) may be refused
         once."""
-        dead: list[tuple[int, int]] = []
+        dead: list[process.Ended] = []
         with self._net.under("the question who has ended"):
             for ended in process.reap():
                 dead.append(ended)

@@ -44,6 +44,7 @@ from wsgid.log import stdio
 from wsgid.log.files import LogFiles
 from wsgid.serving import access_log, cleanup
 from wsgid.serving.clock import CLOCK
+from wsgid.serving.collector import CollectorCount
 from wsgid.serving.connection import READ
 from wsgid.serving.dispatcher import Dispatcher
 from wsgid.serving.leftovers import Leftovers
@@ -128,6 +129,7 @@ class Worker:
         self._pulse = Pulse(self._hub.loop, min(settings.hub_warn, settings.hub_timeout_s, 1.0) / 4, self._beat)
         self._stutter = Stutter(line, settings.application, settings.hub_warn, self._say_once)
         self._rounds = Rounds(self._hub.loop, self._look, self._pulse.due_s)
+        self._collector = CollectorCount(line)
 
     def run(self) -> None:
         """Run the start hooks, then serve until the worker is told to leave and everything in flight is answered.
@@ -143,6 +145,7 @@ class Worker:
         cleanup.tie_time_outs()
         self._line[Word.HEARTBEAT_NS] = time.monotonic_ns()
         self._pulse.start()
+        self._collector.start()
         self._rounds.start()
         signal.signal(signal.SIGXCPU, self._on_stall)
         self._orders.start(self._on_orders)
@@ -192,6 +195,7 @@ class Worker:
         self._dispatcher.serve_nobody()
         self._questions.abandon()
         self._hooks.abandon()
+        self._collector.stop()
         self._stutter.abandon()
         stackdump.abandon()
 

@@ -167,6 +167,15 @@ def _responses(server: Scraped) -> Iterator[Sample]:
             yield (str(worker.slot), f"{hundreds}xx"), worker.words[Word.STATUS_1XX + hundreds - 1]
 
 
+def _phases(server: Scraped) -> Iterator[Sample]:
+    for worker in server.snapshot.workers:
+        for phase, word in _PHASES.items():
+            yield (str(worker.slot), phase), worker.words[word] / 1e6
+
+
+_PHASES = {"front": Word.FRONT_US, "waiting": Word.WAITING_US, "reading": Word.READING_US, "sending": Word.SENDING_US}
+
+
 def _states(server: Scraped) -> Iterator[Sample]:
     for worker in server.snapshot.workers:
         for state in SlotState:
@@ -293,6 +302,49 @@ METRICS = (
         "Responses of the application, by the hundreds of their status.",
         ("worker", "status"),
         _responses,
+    ),
+    Metric(
+        "wsgid_request_phase_seconds_total",
+        _C,
+        "Time of requests before, and outside of, the application.",
+        ("worker", "phase"),
+        _phases,
+    ),
+    Metric(
+        "wsgid_requests_fronted_total",
+        _C,
+        "Requests that say when they reached the server in front.",
+        _WORKER,
+        _words(Word.FRONTED),
+    ),
+    Metric(
+        "wsgid_cpu_seconds_total",
+        _C,
+        "Processor time of the workers of the slot.",
+        _WORKER,
+        _workers(lambda w: w.words[Word.CPU_US] / 1e6),
+    ),
+    Metric("wsgid_collections_total", _C, "Runs of the garbage collector.", _WORKER, _words(Word.COLLECTIONS)),
+    Metric(
+        "wsgid_full_collections_total",
+        _C,
+        "Runs of the garbage collector for all generations.",
+        _WORKER,
+        _words(Word.FULL_COLLECTIONS),
+    ),
+    Metric(
+        "wsgid_collector_pause_seconds_total",
+        _C,
+        "The pauses of the garbage collector, added up.",
+        _WORKER,
+        _workers(lambda w: w.words[Word.COLLECTOR_US] / 1e6),
+    ),
+    Metric(
+        "wsgid_collector_longest_pause_seconds",
+        _G,
+        "The longest pause of the garbage collector in the present worker.",
+        _WORKER,
+        _workers(lambda w: w.words[Word.COLLECTOR_LONGEST_US] / 1e6 if w.words[Word.HEARTBEAT_NS] else None),
     ),
     Metric("wsgid_failed_total", _C, "500s and 504s sent in the application's stead.", _WORKER, _words(Word.FAILED)),
     Metric("wsgid_torn_total", _C, "Responses that were cut after their head.", _WORKER, _words(Word.TORN)),

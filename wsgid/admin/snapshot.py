@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from wsgid import __version__
 from wsgid.config.options import Settings
 from wsgid.ipc.scoreboard import COUNTERS, DURATION_BOUNDS_US, DeathCause, Scoreboard, Word
-from wsgid.linux import memory
+from wsgid.linux import memory, process
 from wsgid.records import dataclass, field
 from wsgid.sockets.listener import Listener
 from wsgid.supervisor.attached import AttachedDaemon
@@ -37,6 +37,7 @@ class WorkerView:
     Args:
         words: of the scoreboard, by number: present values, and the counters of all workers of the slot.
         since: the counters of the present worker.
+        cpu_us: processor time of the present worker.
     """
 
     slot: int
@@ -52,6 +53,7 @@ class WorkerView:
     deaths: dict[DeathCause, int]
     failures: int = 0  # short lives in a row
     rests_s: float = 0.0  # seconds until the next try, after short lives
+    cpu_us: int = 0
 
     @property
     def in_flight(self) -> int:
@@ -244,6 +246,8 @@ def _view(slot: Slot, scoreboard: Scoreboard) -> WorkerView:
     words = list(line)
     for word in COUNTERS:
         words[word] += past[word]
+    cpu_us = process.cpu_us(slot.pid) if slot.pid else 0
+    words[Word.CPU_US] = past[Word.CPU_US] + cpu_us
     # A worker that is ending has a heartbeat in the future: see Worker.run.
     age_s = max(time.monotonic_ns() - line[Word.HEARTBEAT_NS], 0) / 1e9 if line[Word.HEARTBEAT_NS] else 0.0
     return WorkerView(
@@ -259,5 +263,6 @@ def _view(slot: Slot, scoreboard: Scoreboard) -> WorkerView:
         since=line,
         deaths=scoreboard.deaths(slot.number),
         failures=slot.failures,
+        cpu_us=cpu_us,
         rests_s=max(slot.not_before_s - time.monotonic(), 0.0) if slot.state is SlotState.VACANT else 0.0,
     )

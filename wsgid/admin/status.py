@@ -9,11 +9,15 @@ from typing import Any
 
 from wsgid.admin.snapshot import ListenerView, Snapshot, WorkerView
 from wsgid.config.options import Settings
-from wsgid.ipc.scoreboard import Word
+from wsgid.ipc.scoreboard import DURATION_BOUNDS_US, Word
 from wsgid.supervisor.slots import SlotState
 
 _TOTALS: dict[str, int] = {
     "requests": Word.REQUESTS,
+    "1xx": Word.STATUS_1XX,
+    "2xx": Word.STATUS_1XX + 1,
+    "3xx": Word.STATUS_1XX + 2,
+    "4xx": Word.STATUS_1XX + 3,
     "5xx": Word.STATUS_1XX + 4,
     "failed": Word.FAILED,
     "torn": Word.TORN,
@@ -26,6 +30,15 @@ _TOTALS: dict[str, int] = {
     "sent_bytes": Word.SENT_BYTES,
     "busy_us": Word.BUSY_US,
     "hub_late_us": Word.HUB_LATE_US,
+    "fronted": Word.FRONTED,
+    "front_us": Word.FRONT_US,
+    "waiting_us": Word.WAITING_US,
+    "reading_us": Word.READING_US,
+    "sending_us": Word.SENDING_US,
+    "collections": Word.COLLECTIONS,
+    "full_collections": Word.FULL_COLLECTIONS,
+    "collector_us": Word.COLLECTOR_US,
+    "cpu_us": Word.CPU_US,
 }
 
 
@@ -59,6 +72,8 @@ def status(snapshot: Snapshot, settings: Settings) -> dict[str, Any]:
             for daemon in snapshot.daemons
         ],
         "totals": {name: sum(worker.words[word] for worker in snapshot.workers) for name, word in _TOTALS.items()},
+        "durations": _durations(snapshot),
+        "connections": dict(snapshot.connections),
         "failure": {
             "generation": failure.generation,
             "reason": failure.reason,
@@ -67,6 +82,12 @@ def status(snapshot: Snapshot, settings: Settings) -> dict[str, Any]:
         if failure
         else None,
     }
+
+
+def _durations(snapshot: Snapshot) -> dict[str, list[int]]:
+    """Return the histogram of all requests: one count more than bounds, for what took longer; not cumulated."""
+    counts = [sum(column) for column in zip(*(worker.durations for worker in snapshot.workers))]
+    return {"bounds_us": list(DURATION_BOUNDS_US), "counts": counts or [0] * (len(DURATION_BOUNDS_US) + 1)}
 
 
 def _worker(worker: WorkerView, snapshot: Snapshot) -> dict[str, Any]:
@@ -87,6 +108,8 @@ def _worker(worker: WorkerView, snapshot: Snapshot) -> dict[str, Any]:
         "stood_still": worker.words[Word.HUB_LATE_PERMILLE] / 1000,
         "heartbeat_age_s": round(worker.heartbeat_age_s, 3),
         "rss_bytes": worker.memory.rss_bytes,
+        "cpu_us": worker.cpu_us,
+        "collector_longest_us": worker.words[Word.COLLECTOR_LONGEST_US],
         "restarts": {cause.value: count for cause, count in worker.deaths.items() if count},
         "failures": worker.failures,
         "rests_s": round(worker.rests_s, 3),

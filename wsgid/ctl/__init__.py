@@ -8,4 +8,5 @@ tables.py        words and tables; text from outside is escaped for the terminal
 troubles.py      what is wrong with a server, in words
 profile_data.py  the data of `profile`
 flamegraph.py    a flame graph from this data
+dashboard/       the page of `wsgidctl dashboard`
 """

@@ -27,6 +27,10 @@ BOTTOM = 40.0
 ROW = 18.0
 CHAR_WIDTH = 7.23  # of a monospaced font with 12 pixels
 MIN_WIDTH = 0.1  # in pixels; narrower boxes are not drawn
+_OURS = (
+    r"/(wsgid|gevent|greenlet)/[^/]+\.pyx?$|/gevent/"
+    r"|/wsgid/(application|diagnostics|ipc|linux|log|protocol|serving|sockets|wsgi)/[^/]+\.py$"
+)
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -138,7 +142,7 @@ def _drawn(box: Box, total_us: int, unit: str) -> str:
 def kind_of(frame: Frame) -> Flame:
     """Return the owner of a function, by the path of its file."""
     path = frame.file
-    if not path or re.search(r"/(wsgid|gevent|greenlet)/[^/]+\.pyx?$|/gevent/", path):
+    if not path or re.search(_OURS, path):
         return Flame.SERVER
     if "/site-packages/" in path or "/dist-packages/" in path:
         return Flame.PACKAGE

@@ -20,6 +20,7 @@ from wsgid.ctl.client import CtlError
 from wsgid.ctl.commands import (
     cache,
     connections,
+    dashboard,
     log_reopen,
     memory,
     profile,
@@ -48,6 +49,7 @@ SUBCOMMANDS: dict[str, ModuleType] = {
     "cache": cache,
     "profile": profile,
     "top": top,
+    "dashboard": dashboard,
 }
 
 

@@ -134,7 +134,10 @@ def _requests(questions: Queries, arguments: dict[str, Any]) -> dict[str, Any]:
 
 def _stacks(questions: Queries, arguments: dict[str, Any]) -> dict[str, Any]:
     began_s = time.monotonic()
-    report = stacks.report(questions.greenlets(), questions.held_up_at)
+    if "request" in arguments:
+        report = stacks.of_request(questions.greenlets(), arguments["request"], questions.held_up_at)
+    else:
+        report = stacks.report(questions.greenlets(), questions.held_up_at)
     return {**report, "took_s": round(time.monotonic() - began_s, 4)}
 
 

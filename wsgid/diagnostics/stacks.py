@@ -86,6 +86,26 @@ def report(requests: Iterable[RequestGreenlet], held: FrameType | None = None) -
     return {"stacks": stacks.entries(), "idle": idle, "omitted": stacks.omitted}
 
 
+def of_request(requests: Iterable[RequestGreenlet], started_s: float, held: FrameType | None = None) -> dict[str, Any]:
+    """Return the stack of one request, in the form of `report`; no stack if the request has ended.
+
+    Args:
+        requests: the greenlets that serve requests.
+        started_s: of the request, from its facts.
+        held: as in `report`.
+    """
+    stacks = _StackWriter()
+    current = greenlet.getcurrent()
+    for serving in requests:
+        if serving.environ is None or serving.started_s != started_s:
+            continue
+        if serving is current and held is not None:
+            stacks.add("holder", held, serving.facts())
+        else:
+            stacks.add("request", serving.gr_frame, serving.facts())
+    return {"stacks": stacks.entries(), "idle": 0, "omitted": 0}
+
+
 def _age_key(serving: RequestGreenlet) -> float:
     return serving.started_s if serving.environ is not None else 0.0
 

@@ -20,7 +20,7 @@ import os
 import zlib
 from enum import Enum, IntEnum
 
-LINE_BYTES = 512
+LINE_BYTES = 640
 _WORD_BYTES = 8
 _WORDS_PER_LINE = LINE_BYTES // _WORD_BYTES
 SLOTS_MAX = 512  # the shared memory is made once, for so many slots
@@ -70,19 +70,29 @@ class Word(IntEnum):
     OFFLOADED = 33  # calls that went through wsgid.offload
     OFFLOAD_GIVEN_UP = 34  # calls of wsgid.offload whose caller stopped waiting
     UPGRADED = 35  # connections that an application has upgraded (WebSockets)
+    FRONTED = 36  # requests that say when they reached the server in front (serving/phases.py)
+    FRONT_US = 37  # the sum of their times before this worker
+    WAITING_US = 38  # how long requests of HTTP waited in the worker for their turn
+    READING_US = 39  # how long requests waited for bytes of their clients
+    SENDING_US = 40  # how long responses waited until their clients took bytes
+    COLLECTIONS = 41  # runs of Python's garbage collector
+    FULL_COLLECTIONS = 42  # those of the oldest generation
+    COLLECTOR_US = 43  # the sum of the pauses of all runs
 
     # In a past line.
-    SPAWNS = 36
-    SPAWNED_S = 37  # start of the slot's newest worker: seconds of time.time()
-    DEATHS = 38  # a word for each DeathCause, in the order of the Enum
+    SPAWNS = 44
+    SPAWNED_S = 45  # start of the slot's newest worker: seconds of time.time()
+    CPU_US = 46  # processor time of the slot's dead workers
+    DEATHS = 47  # a word for each DeathCause, in the order of the Enum
 
     # In a live line.
-    HELD_US = 48  # how long the loop was held up since the worker's start; deadlines move by this time
-    HUB_LATE_PERMILLE = 49  # for which share of the last 10 s the loop stood still
-    IDLE_GREENLETS = 50  # greenlets that wait for a request
-    OFFLOAD_RUNNING = 51  # calls of wsgid.offload that have a thread
-    OFFLOAD_WAITING = 52  # calls of wsgid.offload that wait for a thread
-    UPGRADED_NOW = 53  # upgraded connections that are open
+    HELD_US = 58  # how long the loop was held up since the worker's start; deadlines move by this time
+    HUB_LATE_PERMILLE = 59  # for which share of the last 10 s the loop stood still
+    IDLE_GREENLETS = 60  # greenlets that wait for a request
+    OFFLOAD_RUNNING = 61  # calls of wsgid.offload that have a thread
+    OFFLOAD_WAITING = 62  # calls of wsgid.offload that wait for a thread
+    COLLECTOR_LONGEST_US = 63  # the longest pause of the garbage collector since the worker's start
+    UPGRADED_NOW = 64  # upgraded connections that are open
 
 
 COUNTERS = range(Word.REQUESTS, Word.SPAWNS)
@@ -178,6 +188,10 @@ class Scoreboard:
         past = self.past(slot)
         past[Word.SPAWNS] += 1
         past[Word.SPAWNED_S] = now_s
+
+    def note_cpu(self, slot: int, cpu_us: int) -> None:
+        """Add the processor time of a dead worker of this slot."""
+        self.past(slot)[Word.CPU_US] += cpu_us
 
     def note_death(self, slot: int, cause: DeathCause) -> None:
         """Count that a worker of this slot had to be replaced, for this cause."""

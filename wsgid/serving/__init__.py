@@ -6,6 +6,7 @@ greenlets.py         the greenlets that serve requests
 uwsgi_requests.py    requests from nginx
 http_requests.py     requests over HTTP
 completion.py        what follows each call of the application
+phases.py            the time of a request before its turn in this worker
 refusals.py          the answers to refused peers
 lingering_close.py   the end of a connection whose peer still sends
 tally.py             the worker's counters
@@ -25,6 +26,7 @@ timeouts.py          --harakiri, --hub-warn, --hub-timeout
 clock.py             how long the event loop was held up
 lost_time.py         the time in which a worker could not run
 rounds.py            the regular look at the worker, which rests while the worker is idle
+collector.py         the pauses of Python's garbage collector
 pulse.py             a timer that tells how late it comes
 stutter.py           where the event loop stands still, if many short stops take its time
 standstill.py        adds these stops up, and decides what the log says

@@ -5,7 +5,11 @@ Rules
 * This work may wait for the peer, and does not count for --harakiri: the greenlet has no request any more.
 """
 
+import time
+
 from wsgid.linux import forked_child
+from wsgid.serving import phases
+from wsgid.serving.connection import Connection
 from wsgid.serving.greenlets import RequestGreenlet
 from wsgid.serving.syscalls import monotonic
 from wsgid.serving.tally import Tally
@@ -23,7 +27,17 @@ class Completion:
         self.serves_nobody = False  # True in a process that the application has forked
         self._tally = tally
 
-    def finish(self, served: Served, me: RequestGreenlet) -> float:
+    def note_front(self, stamp: str, me: RequestGreenlet) -> None:
+        """A request says when it reached the server in front: count how long that was before its turn here."""
+        front_us = phases.front_us(stamp, time.time() - (monotonic() - me.started_s))
+        if front_us >= 0:
+            self._tally.record_front(front_us)
+
+    def note_turn(self, waited_s: float) -> None:
+        """A request has waited in this worker for its turn."""
+        self._tally.record_turn(int(waited_s * 1e6))
+
+    def finish(self, served: Served, me: RequestGreenlet, connection: Connection) -> float:
         """The application has returned, or failed. Returns the duration of the request in seconds."""
         if self.serves_nobody:
             forked_child.end_if_one()
@@ -32,4 +46,11 @@ class Completion:
             me.spend()
         took_s = monotonic() - me.started_s
         self._tally.record(served, int(took_s * 1e6))
+        if connection.has_waited:
+            self._note_waits(connection)
         return took_s
+
+    def _note_waits(self, connection: Connection) -> None:
+        self._tally.record_waits(int(connection.read_wait_s * 1e6), int(connection.send_wait_s * 1e6))
+        connection.has_waited = False
+        connection.read_wait_s = connection.send_wait_s = 0.0

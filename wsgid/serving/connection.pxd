@@ -1,10 +1,13 @@
 # The types with which connection.py is compiled.
-from wsgid.serving.syscalls cimport close, recv, send
+from wsgid.serving.syscalls cimport close, monotonic, recv, send
 
 cdef class Connection:
     cdef readonly int fd
     cdef readonly bint http
     cdef public object watcher
+    cdef public bint has_waited
+    cdef public double read_wait_s
+    cdef public double send_wait_s
     cdef double _timeout_s
 
     cdef bytes _begun

@@ -21,7 +21,7 @@ from gevent.hub import get_hub
 from wsgid.errors import ClientDisconnected
 from wsgid.protocol.forwarded import unmapped
 from wsgid.serving.clock import CLOCK, Patience
-from wsgid.serving.syscalls import NOTHING, RECV_BYTES, SEND_MAX_BYTES, close, poll, recv, send
+from wsgid.serving.syscalls import NOTHING, RECV_BYTES, SEND_MAX_BYTES, close, monotonic, poll, recv, send
 from wsgid.serving.turns import give_way
 
 READ, WRITE = 1, 2  # libev's event mask, as loop.io takes it
@@ -42,12 +42,14 @@ class Connection:
         http: whether the peer speaks HTTP instead of uwsgi.
     """
 
-    __slots__ = ("fd", "http", "watcher", "_timeout_s", "_begun")
+    __slots__ = ("fd", "http", "watcher", "has_waited", "read_wait_s", "send_wait_s", "_timeout_s", "_begun")
 
     def __init__(self, fd: int, timeout_s: float, http: bool = False) -> None:
         self.fd = fd
         self.http = http
         self.watcher: Any = None  # what watches it for its next request: IdleConnections
+        self.has_waited = False
+        self.read_wait_s = self.send_wait_s = 0.0  # since Completion has last looked
         self._timeout_s = timeout_s
         self._begun: bytes | None = None
 
@@ -283,8 +285,18 @@ class Connection:
         watcher = hub.loop.io(self.fd, events)
         # The exception is created only if the time runs out.
         timeout = Patience.start_new(self._timeout_s, ClientDisconnected)
+        began_s = monotonic()
         try:
             hub.wait(watcher)
         finally:
             timeout.close()
             watcher.close()
+            self._note_wait(events, monotonic() - began_s)
+
+    def _note_wait(self, events: int, waited_s: float) -> None:
+        """Only waits are measured: a read or write that does not wait costs no look at the clock."""
+        self.has_waited = True
+        if events == READ:
+            self.read_wait_s += waited_s
+        else:
+            self.send_wait_s += waited_s

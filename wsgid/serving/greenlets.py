@@ -54,6 +54,7 @@ class RequestGreenlet(greenlet.greenlet):
         environ = self.environ or {}
         return {
             "age_s": round(time.monotonic() - self.started_s, 3),
+            "started_s": self.started_s,  # with the worker, it names the request
             "method": _shown(environ, "REQUEST_METHOD"),
             "path": _shown(environ, "PATH_INFO"),
             "peer": _shown(environ, "REMOTE_ADDR"),

@@ -10,6 +10,7 @@ cdef long long _date_of_s
 
 cdef class HttpConnection:
     cdef readonly Connection connection
+    cdef public double ready_s
     cdef public bint keep_alive
     cdef readonly bint chunked
     cdef readonly bint taken

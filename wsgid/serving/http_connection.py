@@ -86,6 +86,7 @@ class HttpConnection:
         self, connection: Connection, decoder: Decoder, trusted: Trusted, leaving: Leaving, least: BodyRate
     ) -> None:
         self.connection = connection
+        self.ready_s = 0.0  # since when its next request waits in the worker for a turn; 0: it does not
         self._least = least
         self._waited_s = 0.0  # time that was spent waiting for the body
         self._came_bytes = 0  # bytes of the body that arrived in that time

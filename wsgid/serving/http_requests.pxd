@@ -39,6 +39,8 @@ cdef class HttpRequests:
     cdef double _held_s
 
     cdef bint is_idle(self) except -1
+    @cython.locals(exchange=HttpConnection, now_s=double)
+    cpdef _resume(self, list arrived)
     cdef resume_waiting(self)
     @cython.locals(goes_on=bint)
     cpdef _serve_ready(self)

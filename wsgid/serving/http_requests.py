@@ -31,6 +31,7 @@ from wsgid.serving.greenlets import GreenletPool, RequestGreenlet
 from wsgid.serving.http_connection import Arrival, BodyRate, HttpConnection, Leaving
 from wsgid.serving.keepalive import IdleConnections
 from wsgid.serving.lingering_close import LingeringClose
+from wsgid.serving.phases import STAMP
 from wsgid.serving.refusals import Refusals
 from wsgid.serving.syscalls import monotonic
 from wsgid.serving.upgrades import Upgrades
@@ -157,6 +158,9 @@ class HttpRequests:
 
     def _resume(self, arrived: list[HttpConnection]) -> None:
         """The next requests of parked connections have arrived. Runs in the hub."""
+        now_s = monotonic()
+        for exchange in arrived:
+            exchange.ready_s = now_s
         self._ready.extend(arrived)
         if not self._serving_ready:
             self._serve_ready()
@@ -228,10 +232,16 @@ class HttpRequests:
         """Serve one request. Returns whether the connection stays open."""
         exchange.keep_alive = head.keep_alive and exchange.served < self._requests_max
         started_s = me.started_s = monotonic()
+        if exchange.ready_s:
+            self._completion.note_turn(started_s - exchange.ready_s)
+            exchange.ready_s = 0.0
         self._acceptor.is_slice_over(started_s)
         me.deadline_s = started_s + self._harakiri_s
         if exchange.is_trusted:
             forwarded.apply(head.variables, self._trusted)
+            stamp = head.variables.get(STAMP)
+            if stamp is not None:
+                self._completion.note_front(stamp, me)
         length = head.content_length
         body = ChunkedBody(exchange) if length < 0 else Body(b"", length, exchange)
         environ = me.environ = make_environ(head.variables, body.stream)
@@ -240,7 +250,7 @@ class HttpRequests:
         else:
             served = serve(self._application, environ, exchange.connection, exchange)
         body.end()
-        took_s = self._completion.finish(served, me)
+        took_s = self._completion.finish(served, me, exchange.connection)
         if self._access_log is not None:
             record = RequestRecord(
                 environ, served, started_s, took_s, max(length, 0), head.size_bytes, _NO_PACKET, head.count

@@ -5,6 +5,8 @@ from wsgid.wsgi.response cimport Served
 
 
 cdef Py_ssize_t _IN_FLIGHT, _REQUESTS, _SENT_BYTES, _BUSY_US, _AVERAGE_US, _DURATIONS, _STATUS_0XX, _UPGRADED
+cdef Py_ssize_t _FRONTED, _FRONT_US, _WAITING_US, _READING_US, _SENDING_US
+cdef Py_ssize_t _IN_FLIGHT, _REQUESTS, _SENT_BYTES, _BUSY_US, _AVERAGE_US, _DURATIONS, _STATUS_0XX
 cdef unsigned long long _FIRST_BOUND_US
 
 
@@ -16,3 +18,6 @@ cdef class Tally:
     cdef show_in_flight(self, Py_ssize_t connections)
     @cython.locals(line="unsigned long long[::1]")
     cdef record(self, Served served, unsigned long long duration_us)
+    cdef record_front(self, unsigned long long front_us)
+    cdef record_turn(self, unsigned long long waited_us)
+    cdef record_waits(self, unsigned long long read_us, unsigned long long send_us)

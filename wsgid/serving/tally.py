@@ -19,6 +19,8 @@ _BUSY_US, _AVERAGE_US, _DURATIONS = int(Word.BUSY_US), int(Word.AVERAGE_US), int
 _STATUS_0XX = int(Word.STATUS_1XX) - 1
 _UPGRADED = 101
 _FIRST_BOUND_US = DURATION_BOUNDS_US[0]
+_FRONTED, _FRONT_US, _WAITING_US = int(Word.FRONTED), int(Word.FRONT_US), int(Word.WAITING_US)
+_READING_US, _SENDING_US = int(Word.READING_US), int(Word.SENDING_US)
 
 
 class Tally:
@@ -59,3 +61,17 @@ class Tally:
             line[_STATUS_0XX + served.status // 100] += 1
         if served.outcome is not _COMPLETE:
             self.count(_COUNTED[served.outcome])
+
+    def record_front(self, front_us: int) -> None:
+        """Count a request that says when it reached the server in front: how long ago that was."""
+        self._line[_FRONTED] += 1
+        self._line[_FRONT_US] += front_us
+
+    def record_turn(self, waited_us: int) -> None:
+        """Count how long a request waited in this worker for its turn."""
+        self._line[_WAITING_US] += waited_us
+
+    def record_waits(self, read_us: int, send_us: int) -> None:
+        """Count how long a request waited for its client: for bytes, and until the client took bytes."""
+        self._line[_READING_US] += read_us
+        self._line[_SENDING_US] += send_us

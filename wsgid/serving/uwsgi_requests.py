@@ -21,6 +21,7 @@ from wsgid.serving.completion import Completion
 from wsgid.serving.connection import Connection
 from wsgid.serving.greenlets import RequestGreenlet
 from wsgid.serving.lingering_close import LingeringClose
+from wsgid.serving.phases import STAMP
 from wsgid.serving.refusals import Refusals
 from wsgid.serving.syscalls import monotonic
 from wsgid.serving.upgrades import Upgrades
@@ -147,13 +148,16 @@ class UwsgiRequests:
                 f"requests arrive without {', '.join(missing)}: add `include uwsgi_params;` to nginx's location",
             )
         body = Body(first, head.content_length, connection)
+        stamp = head.variables.get(STAMP)
+        if stamp is not None:
+            self._completion.note_front(stamp, me)
         environ = me.environ = make_environ(head.variables, body.stream)
         if "HTTP_UPGRADE" in environ and is_asked(environ):
             upgrade = UwsgiUpgrade(connection, body.stream, first[head.content_length :])
             served = self._upgrades.serve(self._application, environ, connection, upgrade, me)
         else:
             served = serve(self._application, environ, connection)
-        took_s = self._completion.finish(served, me)
+        took_s = self._completion.finish(served, me, connection)
         if self._access_log is not None:
             record = RequestRecord(
                 environ,

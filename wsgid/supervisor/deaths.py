@@ -45,8 +45,8 @@ class Deaths:
         """Record that the worker in this slot is about to end, for this cause."""
         self._causes[slot] = cause
 
-    def reaped(self, pid: int, status: int) -> None:
-        """Handle a process that has ended with this status of waitpid(2)."""
+    def reaped(self, pid: int, status: int, cpu_us: int = 0) -> None:
+        """Handle a process that has ended with this status of wait4(2), and has used this processor time."""
         if pid == self._rehearsal.pid:
             self._rehearsal.ended(status)
             return
@@ -60,6 +60,7 @@ class Deaths:
             return
         for slot in self._fleet.slots:
             if slot.pid == pid:
+                self._scoreboard.note_cpu(slot.number, cpu_us)
                 self._worker(slot, words, status)
                 return
         log.debug("an orphan of the application, pid %d, %s", pid, words)

@@ -150,8 +150,10 @@ def test_one_frame_for_a_pipe(start: Start, tmp_path: Path) -> None:
     assert "\x1b" not in done.stdout
     for columns in (top_screen.WORKER_COLUMNS, top_screen.REQUEST_COLUMNS):
         assert re.search(r" *" + r" +".join(map(re.escape, columns)), done.stdout)
-    assert re.search(r"^ *0  ready +0 +\S+s +0\.0 +1/1000 +\d+ ms +\d+ % +\d+\.\d MiB +0 *$", done.stdout, re.MULTILINE)
-    assert re.search(r"^\d\.\ds +0  GET +/sleep +127.0.0.1", done.stdout, re.MULTILINE)
+    assert re.search(
+        r"^ *0 +ready +0 +\S+s +0\.0 +1/1000 +\d+ ms +\d+ % +\d+ % +\d+\.\d MiB +0 *$", done.stdout, re.MULTILINE
+    )
+    assert re.search(r"^\d\.\ds +0 +GET +/sleep +127.0.0.1", done.stdout, re.MULTILINE)
     assert "use `top --once`" in refusal(tmp_path, "top")
 
 
@@ -193,6 +195,10 @@ def test_without_rich_top_says_how_to_get_rich(start: Start, tmp_path: Path) -> 
     assert wsgidctl(tmp_path, "top", "--once", "--json", "--interval", "0.2", env=environ).returncode == 0
 
 
+_COUNTED = "requests 5xx cpu_us collector_us busy_us fronted front_us waiting_us reading_us sending_us"
+RATES = dict.fromkeys(_COUNTED.split(), 1.0)
+
+
 def sample(workers: int, requests: int, wrong: int) -> Sample:
     def worker(slot: int) -> dict[str, Any]:
         return {
@@ -226,7 +232,7 @@ def sample(workers: int, requests: int, wrong: int) -> Sample:
         "workers": list(map(worker, range(workers))),
     }
     slow = {"age_s": 2.0, "worker": 0, "method": "GET", "path": "/[red]x", "peer": "::1"}
-    return Sample(status, 0.0, ["wrong"] * wrong, [slow] * requests, {"requests": 1.0, "5xx": 0.0}, {0: 1.0})
+    return Sample(status, 0.0, ["wrong"] * wrong, [slow] * requests, RATES, {0: 1.0}, {0: 0.5})
 
 
 @pytest.mark.parametrize("lines", [24, 40, 100])
@@ -240,8 +246,8 @@ def test_what_does_not_fit_is_counted(lines: int, workers: int, requests: int, w
     printed = console.export_text()
     assert len(printed.splitlines()) <= lines
     assert "a[bold]:b" in printed  # no markup
-    shown = len(re.findall(r"^ *\d+  ready", printed, re.MULTILINE))
+    shown = len(re.findall(r"^ *\d+ +ready", printed, re.MULTILINE))
     assert shown == workers or f"and {workers - shown} more worker" in printed
     if shown < workers:
-        assert re.search(rf"^ *{workers - 1}  ready", printed, re.MULTILINE)  # the busiest worker is shown
+        assert re.search(rf"^ *{workers - 1} +ready", printed, re.MULTILINE)  # the busiest worker is shown
     assert not requests or "/[red]x" in printed

@@ -35,8 +35,9 @@ def test_what_a_worker_counts_is_among_the_counters() -> None:
         Word.OFFLOAD_RUNNING,
         Word.OFFLOAD_WAITING,
         Word.UPGRADED_NOW,
+        Word.COLLECTOR_LONGEST_US,
     }
-    of_the_master = {Word.SPAWNS, Word.SPAWNED_S, Word.DEATHS}
+    of_the_master = {Word.SPAWNS, Word.SPAWNED_S, Word.CPU_US, Word.DEATHS}
     for word in set(Word) - present - of_the_master:
         assert word in COUNTERS and word + WIDTHS.get(word, 1) - 1 in COUNTERS
 

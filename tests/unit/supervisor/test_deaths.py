@@ -67,10 +67,11 @@ def test_the_cause_of_an_end(end: End) -> None:
         deaths = Deaths(fleet, Children(Settings(), selector, Net()), rehearsal, board, failures)
         if end.expected:
             deaths.expect(0, end.expected)
-        deaths.reaped(PID, end.status)
+        deaths.reaped(PID, end.status, 7)
     assert {cause for cause, count in board.deaths(0).items() if count} == {end.counted}
     assert fleet.slots[0].state is SlotState.VACANT
     assert (board.line(0)[Word.REQUESTS], board.past(0)[Word.REQUESTS]) == (0, 5)  # the sums stay
+    assert board.past(0)[Word.CPU_US] == 7
     assert (failures.last is not None) is (end.counted is DeathCause.BOOT)
     for fd in (board.fd, board.past_fd):
         close(fd)

@@ -17,12 +17,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     answers.add_worker_argument(parser)
 
 
-def run(server: Server, given: argparse.Namespace) -> int:
-    said, silent = answers.ask(server, "connections", given.worker)
+def collect(server: Server, worker: int | None) -> dict[str, Any]:
+    """Return what `--json` prints.
+
+    Args:
+        worker: the slot of a worker; None for all.
+    """
+    said, silent = answers.ask(server, "connections", worker)
     rows = [{"worker": slot, **peer} for slot, answer in sorted(said.items()) for peer in answer["peers"]]
-    total = sum(answer["total"] for answer in said.values())
+    return {"connections": rows, "total": sum(answer["total"] for answer in said.values()), "silent": silent}
+
+
+def run(server: Server, given: argparse.Namespace) -> int:
+    found = collect(server, given.worker)
+    rows, total, silent = found["connections"], found["total"], found["silent"]
     if given.json:
-        print(json.dumps({"connections": rows, "total": total, "silent": silent}))
+        print(json.dumps(found))
         return 1 if silent else 0
     if rows:
         show(table(COLUMNS, list(map(_row, rows)), ("peer",)))

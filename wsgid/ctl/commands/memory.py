@@ -25,9 +25,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(server: Server, given: argparse.Namespace) -> int:
+def collect(server: Server, worker: int | None) -> dict[str, Any]:
+    """Return what `--json` prints.
+
+    Args:
+        worker: the slot of the worker to look into; None for the largest.
+    """
     status = server.ask("status")
-    workers = answers.workers_of(status, given.worker)
+    workers = answers.workers_of(status, worker)
     chosen = max(workers, key=lambda worker: worker["rss_bytes"])["slot"] if workers else None
     said, silent = answers.ask(server, "memory", chosen, patience_s=_PATIENCE_S) if chosen is not None else ({}, {})
     inside = said.get(chosen) if chosen is not None else None
@@ -35,8 +40,14 @@ def run(server: Server, given: argparse.Namespace) -> int:
     for weight in weights:  # a worker of another user reports its own
         if weight["parts"] is None and inside and weight["process"] == f"worker {chosen}":
             weight["parts"] = inside["parts"]
+    return {"processes": weights, "worker": inside, "silent": silent}
+
+
+def run(server: Server, given: argparse.Namespace) -> int:
+    found = collect(server, given.worker)
+    weights, inside, silent = found["processes"], found["worker"], found["silent"]
     if given.json:
-        print(json.dumps({"processes": weights, "worker": inside, "silent": silent}))
+        print(json.dumps(found))
         return 1 if silent else 0
     show(table(COLUMNS, [_row(weight) for weight in weights], ("process",)))
     whole = [weight["parts"]["pss"] for weight in weights if weight["parts"]]

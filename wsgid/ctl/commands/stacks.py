@@ -28,14 +28,7 @@ def run(server: Server, given: argparse.Namespace) -> int:
     said, silent = answers.ask(server, "stacks", given.worker)
     dumps = {slot: _dump(server, slot) for slot in silent}
     if given.json:
-        print(
-            json.dumps(
-                {
-                    "workers": [*said.values()],
-                    "silent": [{"worker": slot, "reason": silent[slot], "text": text} for slot, text in dumps.items()],
-                }
-            )
-        )
+        print(json.dumps(_as_dict(said, silent, dumps)))
     else:
         for slot in sorted({*said, *dumps}):
             if slot in said:
@@ -43,6 +36,25 @@ def run(server: Server, given: argparse.Namespace) -> int:
             else:
                 _show_dump(silent[slot], dumps[slot])
     return 0 if all(dumps.values()) else 1
+
+
+def collect(server: Server, worker: int, request: float | None = None) -> dict[str, Any]:
+    """Return what `--json` prints about one worker.
+
+    Args:
+        worker: its slot.
+        request: only the stack of this request: its `started_s`. A worker that runs no Python code shows all.
+    """
+    only = {} if request is None else {"request": request}
+    said, silent = answers.ask(server, "stacks", worker, **only)
+    return _as_dict(said, silent, {slot: _dump(server, slot) for slot in silent})
+
+
+def _as_dict(said: dict[int, dict[str, Any]], silent: dict[int, str], dumps: dict[int, str]) -> dict[str, Any]:
+    return {
+        "workers": [*said.values()],
+        "silent": [{"worker": slot, "reason": silent[slot], "text": text} for slot, text in dumps.items()],
+    }
 
 
 def _dump(server: Server, slot: int) -> str:

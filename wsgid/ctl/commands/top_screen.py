@@ -14,15 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from wsgid.ctl.commands.status import is_shown, known
-from wsgid.ctl.commands.top_sample import Sample
+from wsgid.ctl.commands.top_sample import Sample, mean_phases
 from wsgid.ctl.tables import age, count, escaped, percent, printable, size
 from wsgid.ctl.troubles import is_held_up, stutters
 
-WORKER_COLUMNS = ("worker", "state", "gen", "age", "req/s", "in flight", "lag", "stands", "rss", "restarts")
+WORKER_COLUMNS = ("worker", "state", "gen", "age", "req/s", "in flight", "lag", "stands", "cpu", "rss", "restarts")
 REQUEST_COLUMNS = ("age", "worker", "method", "path", "peer")
 _LEFT = ("state", "method", "path", "peer")
 _TROUBLES_MAX = 4
-_FIXED_LINES = 9  # three of the head, a line between the parts, the names of the columns, the last line
+_FIXED_LINES = 10  # four of the head, a line between the parts, the names of the columns, the last line
 _SLOW_S = 1.0  # older requests are highlighted
 _STATE_STYLES = {"ready": "green", "spawning": "cyan", "draining": "yellow"}
 
@@ -71,7 +71,13 @@ def _head(sample: Sample) -> list[Text]:
             f"  timed out {status['totals']['timed_out']}  rejected {status['totals']['rejected']}",
         ),
         _text(f"waiting: {queues}"),
+        _text(_means(rates)),
     ]
+
+
+def _means(rates: dict[str, float]) -> str:
+    phases = "  ".join(f"{phase} {mean_s * 1000:.1f} ms" for phase, mean_s in mean_phases(rates).items())
+    return f"{rates['cpu_us'] / 1e6:.2f} processors  collector {percent(rates['collector_us'] / 1e6)}  {phases}"
 
 
 def _text(text: Any, style: str = "") -> Text:
@@ -86,10 +92,10 @@ def _busiest(workers: list[dict[str, Any]], most: int, status: dict[str, Any]) -
 
 def _worker(worker: dict[str, Any], sample: Sample) -> list[Text]:
     if not worker["pid"]:
-        return [_text(worker["slot"]), _text(worker["state"], "red"), *[_text("-")] * 7, _restarts(worker)]
+        return [_text(worker["slot"]), _text(worker["state"], "red"), *[_text("-")] * 8, _restarts(worker)]
     held_up = is_held_up(worker, sample.status)
     lag = f"held {age(worker['heartbeat_age_s'])}" if held_up else f"{worker['lag_s'] * 1000:.0f} ms"
-    rate = sample.worker_rates.get(worker["slot"])
+    rate, cpu = sample.worker_rates.get(worker["slot"]), sample.worker_cpu.get(worker["slot"])
     return [
         _text(worker["slot"]),
         _text(worker["state"], _STATE_STYLES.get(worker["state"], "bold red")),
@@ -99,6 +105,7 @@ def _worker(worker: dict[str, Any], sample: Sample) -> list[Text]:
         _text(f"{worker['in_flight']}/{sample.status['places']}"),
         _text(lag, "bold red" if held_up else ""),
         _text(percent(worker["stood_still"]), "bold red" if stutters(worker) else ""),
+        _text("-" if cpu is None else percent(cpu)),
         _text(size(worker["rss_bytes"])),
         _restarts(worker),
     ]
@@ -119,7 +126,7 @@ def _request(request: dict[str, Any]) -> list[Text]:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Text]], wide: str = "") -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold reverse", expand=bool(wide))
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold reverse", expand=bool(wide))
     for name in columns:
         table.add_column(
             name,
