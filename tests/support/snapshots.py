@@ -3,9 +3,11 @@
 from typing import Any
 
 from wsgid.admin.snapshot import ListenerView, Snapshot, WorkerView
-from wsgid.ipc.scoreboard import DeathCause
+from wsgid.ipc.scoreboard import LINE_BYTES, DeathCause
 from wsgid.linux.memory import Size
 from wsgid.supervisor.slots import SlotState
+
+WORDS = LINE_BYTES // 8  # of a line of the scoreboard
 
 
 def worker(slot: int, state: SlotState) -> WorkerView:
@@ -19,8 +21,8 @@ def worker(slot: int, state: SlotState) -> WorkerView:
         spawned_s=1,
         heartbeat_age_s=1.0,
         memory=Size(1, 1),
-        words=[1] * 64,
-        since=[1] * 64,
+        words=[1] * WORDS,
+        since=[1] * WORDS,
         deaths=dict.fromkeys(DeathCause, 1),
     )
 

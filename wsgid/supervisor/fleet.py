@@ -298,11 +298,13 @@ class Fleet:
         return first.not_before_s > now_s
 
     def _retire(self, now_s: float) -> Iterable[Action]:
-        """Drain surplus workers: outdated ones first, then the highest seats, so that the others are 0 to N - 1."""
+        """Drain surplus workers: outdated ones first, then those without requests, then the highest seats, so that the
+        others are 0 to N - 1."""
         ready = self.of_state(SlotState.READY)
-        current = sorted((slot for slot in ready if not self._outdated(slot)), key=lambda slot: slot.seat)
+        current = [slot for slot in ready if not self._outdated(slot)]
+        current.sort(key=lambda slot: (slot.in_flight > 0, -slot.seat))
         outdated = [slot for slot in ready if self._outdated(slot)]
-        surplus = (outdated + current[::-1])[: max(len(ready) - self.target, 0)]
+        surplus = (outdated + current)[: max(len(ready) - self.target, 0)]
         # Workers that have not started yet are not needed. Their import may take long (--lazy-apps), and they hold a
         # place.
         surplus += filter(self._outdated, self.of_state(SlotState.SPAWNING))

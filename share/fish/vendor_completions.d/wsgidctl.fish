@@ -50,8 +50,8 @@ function _shtab_wsgidctl_using
   test "$_shtab_wsgidctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_wsgidctl_commands status reload stop workers log-reopen settings requests stacks memory connections profile top
-set -g _shtab_wsgidctl_opts_with_value --control --format --hz --interval --limit --output --pidfile --seconds --user --worker -o
+set -g _shtab_wsgidctl_commands status reload stop workers log-reopen settings requests stacks memory connections cache profile top dashboard
+set -g _shtab_wsgidctl_opts_with_value --control --format --hz --interval --limit --listen --name --output --pidfile --seconds --user --worker -o
 
 complete -c wsgidctl -e
 complete -c wsgidctl -f
@@ -131,6 +131,12 @@ complete -c wsgidctl -n '_shtab_wsgidctl_using connections' -l pidfile -xka "(__
 complete -c wsgidctl -n '_shtab_wsgidctl_using connections' -l user -x -d 'the user who runs the server, by name or number (default: root, or the present user)'
 complete -c wsgidctl -n '_shtab_wsgidctl_using connections' -l json -d 'print one JSON object'
 complete -c wsgidctl -n '_shtab_wsgidctl_using connections' -l worker -x -d 'only this worker (default: all)'
+complete -c wsgidctl -n '_shtab_wsgidctl_using; and test $_shtab_wsgidctl_npos -eq 0' -a cache -d 'show how full the caches are, and how often values were found'
+complete -c wsgidctl -n '_shtab_wsgidctl_using cache' -s h -l help -d 'show this help message and exit'
+complete -c wsgidctl -n '_shtab_wsgidctl_using cache' -l control -xka "(__fish_complete_path (commandline -ct))" -d 'the server'"'"'s control socket (default: the one in the working directory)'
+complete -c wsgidctl -n '_shtab_wsgidctl_using cache' -l pidfile -xka "(__fish_complete_path (commandline -ct))" -d 'find the control socket by the server'"'"'s pid'
+complete -c wsgidctl -n '_shtab_wsgidctl_using cache' -l user -x -d 'the user who runs the server, by name or number (default: root, or the present user)'
+complete -c wsgidctl -n '_shtab_wsgidctl_using cache' -l json -d 'print one JSON object'
 complete -c wsgidctl -n '_shtab_wsgidctl_using; and test $_shtab_wsgidctl_npos -eq 0' -a profile -d 'sample a running worker to see where it spends its time: a flame graph, and a table'
 complete -c wsgidctl -n '_shtab_wsgidctl_using profile' -s h -l help -d 'show this help message and exit'
 complete -c wsgidctl -n '_shtab_wsgidctl_using profile' -l control -xka "(__fish_complete_path (commandline -ct))" -d 'the server'"'"'s control socket (default: the one in the working directory)'
@@ -152,3 +158,12 @@ complete -c wsgidctl -n '_shtab_wsgidctl_using top' -l user -x -d 'the user who 
 complete -c wsgidctl -n '_shtab_wsgidctl_using top' -l json -d 'print one JSON object'
 complete -c wsgidctl -n '_shtab_wsgidctl_using top' -l interval -x -d 'seconds between two updates (default: 1)'
 complete -c wsgidctl -n '_shtab_wsgidctl_using top' -l once -d 'print one frame, and exit'
+complete -c wsgidctl -n '_shtab_wsgidctl_using; and test $_shtab_wsgidctl_npos -eq 0' -a dashboard -d 'show the running server on a page in the browser, live, with the last hour; Ctrl-C quits'
+complete -c wsgidctl -n '_shtab_wsgidctl_using dashboard' -s h -l help -d 'show this help message and exit'
+complete -c wsgidctl -n '_shtab_wsgidctl_using dashboard' -l control -xka "(__fish_complete_path (commandline -ct))" -d 'the server'"'"'s control socket (default: the one in the working directory)'
+complete -c wsgidctl -n '_shtab_wsgidctl_using dashboard' -l pidfile -xka "(__fish_complete_path (commandline -ct))" -d 'find the control socket by the server'"'"'s pid'
+complete -c wsgidctl -n '_shtab_wsgidctl_using dashboard' -l user -x -d 'the user who runs the server, by name or number (default: root, or the present user)'
+complete -c wsgidctl -n '_shtab_wsgidctl_using dashboard' -l json -d 'print one JSON object'
+complete -c wsgidctl -n '_shtab_wsgidctl_using dashboard' -l listen -x -d 'where to serve the page; port 0 is any free port (default: 127.0.0.1:0)'
+complete -c wsgidctl -n '_shtab_wsgidctl_using dashboard' -l name -x -d 'a host name under which the page is asked for, beside localhost and IP addresses; may be given again'
+complete -c wsgidctl -n '_shtab_wsgidctl_using dashboard' -l no-browser -d 'only print the address'

@@ -1,9 +1,8 @@
 """Which worker leads: there is one as long as a worker is READY, and it changes only when it has to."""
 
-from dataclasses import replace
-
 from tests.unit.supervisor.test_fleet import World, running
 from wsgid.ipc.messages import Lead, Message
+from wsgid.records import replace
 from wsgid.supervisor.leader import Leader
 from wsgid.supervisor.slots import Slot, SlotState
 
