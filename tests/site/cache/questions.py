@@ -1,11 +1,14 @@
 """Questions to the application of app.py."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from tests.support import client
 from tests.support.server import Server, eventually
+
+AT_ONCE = 4
 
 
 def ask(server: Server, call: str, **arguments: str) -> Any:
@@ -22,17 +25,16 @@ def asked(server: Server, call: str, **arguments: str) -> tuple[int, Any]:
 
 
 def ask_each(server: Server, call: str, **arguments: str) -> dict[int, Any]:
-    """The answers of all workers, by pid."""
+    """The answers of all workers, by pid. Several questions at once, so that no worker takes them all."""
     found: dict[int, Any] = {}
-    pids = set(server.worker_pids())
 
     def answered_by_all() -> bool:
-        pid, result = asked(server, call, **arguments)
-        found[pid] = result
-        return pids <= found.keys()
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found.update(pool.map(lambda _: asked(server, call, **arguments), range(AT_ONCE)))
+        return set(server.worker_pids()) <= found.keys()
 
-    eventually(answered_by_all, f"all workers answer: {found}")
-    return found
+    eventually(answered_by_all, f"all workers answer {call}")
+    return {pid: answer for pid, answer in found.items() if pid in server.worker_pids()}
 
 
 def memory_directory(server: Server) -> Path:

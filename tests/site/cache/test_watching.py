@@ -21,7 +21,8 @@ def scraped(server: Server) -> dict[str, float]:
 
 
 def stats(server: Server) -> dict[str, Any]:
-    return json.loads(client.exchange(server.directory / "stats.sock", b""))  # type: ignore[no-any-return]
+    with client.connect(server.directory / "stats.sock") as connected:
+        return json.loads(client.read_all(connected))  # type: ignore[no-any-return]
 
 
 def test_hits_and_misses_are_counted_also_of_workers_that_have_died(serve: Start, tmp_path: Path) -> None:
