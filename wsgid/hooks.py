@@ -18,12 +18,10 @@ Rules
 * A decorator notes the function, and returns it unchanged.
 * In other programs (manage.py, tests, another server) nothing is called. The log of the program says so once, at the
   level INFO of the logger "wsgid.hooks".
-* This module imports neither gevent nor other modules of wsgid: every program may import it. application/hook_runner.py
-  does the work in a worker.
+* This module imports neither gevent nor anything else that is large: every program may import it.
+  application/hook_runner.py does the work in a worker.
 """
 
-import inspect
-import logging
 from collections.abc import Callable
 from math import inf
 from typing import Any, Protocol, TypeVar
@@ -32,6 +30,7 @@ from wsgid.records import dataclass, field
 
 __all__ = ["every", "on_worker_start", "on_worker_stop", "worker_number", "worker_slot"]
 
+_SUSPENDS = 0x20 | 0x80 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR (inspect's documentation)
 NOWHERE = -1  # the number of a process that is no worker
 
 F = TypeVar("F", bound=Callable[[], Any])
@@ -216,6 +215,8 @@ def _registry(function: Any) -> Registry | None:
     """Return where hooks are noted. None in other programs, which are told once."""
     if _process.registry is None and not _process.told:
         _process.told = True
+        import logging  # other programs have it
+
         logging.getLogger(__name__).info(
             "no worker of wsgid runs in this process: the hooks of wsgid.hooks are not called, such as %s",
             name_of(function),
@@ -226,5 +227,5 @@ def _registry(function: Any) -> Registry | None:
 def _check(function: Any, decorator: str) -> None:
     if not callable(function):
         raise TypeError(f"{decorator} takes a function, and {function!r} is none")
-    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+    if getattr(getattr(function, "__code__", None), "co_flags", 0) & _SUSPENDS:
         raise TypeError(f"{name_of(function)} would return before its work is done: give {decorator} a plain function")

@@ -12,9 +12,9 @@ Rules
 """
 
 import fcntl
-import hashlib
 import os
 import struct
+import zlib
 
 _FIRST = 1 << 40  # behind every scoreboard
 _FLOCK = "hhqqi4x"  # struct flock on Linux with 64 bits: l_type, l_whence, l_start, l_len, l_pid
@@ -50,5 +50,6 @@ class Locks:
 
 
 def _place(name: str) -> int:
-    """Return the byte for a name. 2^56 places are enough that two names do not meet."""
-    return _FIRST + int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest())
+    """Return the byte for a name. There are 2^56 places, so that two names do not meet."""
+    data = name.encode()
+    return _FIRST + (zlib.crc32(data) << 24 | zlib.crc32(data[::-1]) & 0xFFFFFF)
