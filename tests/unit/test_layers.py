@@ -117,7 +117,7 @@ def test_the_master_never_imports_gevent_nor_what_the_workers_run() -> None:
     forbidden = {"gevent", "greenlet"} | {f"wsgid.{name}" for name in GEVENT | {"wsgi"}}
     assert "wsgid.master" in loaded
     assert not forbidden & loaded
-    assert not {"dataclasses", "inspect", "ast", "subprocess", "ssl", "http", "email", "asyncio"} & loaded
+    assert not {"argparse", "ast", "asyncio", "dataclasses", "email", "http", "inspect", "ssl", "subprocess"} & loaded
 
 
 def test_dataclasses_are_made_by_records_alone() -> None:
