@@ -22,6 +22,8 @@ import mmap
 import os
 import struct
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 from wsgid.records import dataclass
@@ -104,11 +106,8 @@ class Board:
 
     def __init__(self, path: str, size_bytes: int) -> None:
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        fcntl.lockf(self.fd, fcntl.LOCK_EX, 1, LINES)  # one process lays the board out
-        try:
+        with self.alone():
             buckets = self._buckets() or self._lay_out(size_bytes)
-        finally:
-            fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, LINES)
         memory = mmap.mmap(self.fd, _bytes_for(buckets))
         _memories.append(memory)
         self.mask = buckets - 1
@@ -119,6 +118,15 @@ class Board:
         start = _FIRST_LINE + self.line_number * LINE_WORDS
         own = memoryview(array("Q", bytes(LINE_WORDS * 8)))  # of a process that has found no line
         self.line = self.words[start : start + LINE_WORDS] if self.line_number >= 0 else own
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within this, no other process makes or opens the files of the store. A process that dies there lets go."""
+        fcntl.lockf(self.fd, fcntl.LOCK_EX, 1, LINES)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, LINES)
 
     def _buckets(self) -> int:
         """How many buckets the board in the file has. It keeps them, also if the store gets another size. 0: none."""

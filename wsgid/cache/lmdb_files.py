@@ -5,6 +5,8 @@ Rules
   So it is closed before a fork, and both processes open it again when they use it.
 * LMDB writes into the mapped pages (MDB_WRITEMAP): a write takes a third of the time.  A page for which the file system
   has no room would end the process by SIGBUS, so the whole file is reserved when it is made.
+* A file never becomes shorter: LMDB would truncate it, and processes that have mapped the rest would end by SIGBUS. So
+  the larger size counts, and one process opens at a time (Board.alone).
 * Nothing waits for the disk. After a crash of the machine the file may be torn, and LMDB does not notice. So a file is
   kept only within one boot of the machine, or if the server before has flushed it at its end (files.py).
 * A process that is killed while it writes leaves the old state: pages are copied before they are changed, and the next
@@ -39,6 +41,7 @@ class Files:
 
     def __init__(self, path: str, size_bytes: int) -> None:
         try:
+            size_bytes = max(size_bytes, os.stat(path).st_size if os.path.exists(path) else 0)
             self.environment: Any = lmdb.open(
                 path,
                 subdir=False,

@@ -103,7 +103,8 @@ class LmdbSpace:
                     self._board = board = self._board or Board(place.board, place.size_bytes)
                 except OSError as error:
                     raise NoSuchCache(f"the store {place.board} cannot be opened: {error}") from error
-                self.opened = Opened(Files(place.where, place.size_bytes), board)
+                with board.alone():
+                    self.opened = Opened(Files(place.where, place.size_bytes), board)
             return self.opened
 
     def close_files(self) -> None:

@@ -19,7 +19,7 @@ def asked(server: Server, call: str, **arguments: str) -> tuple[int, Any]:
     """The pid of the worker that has answered, and its answer."""
     query = "&".join(f"{name}={value}" for name, value in arguments.items())
     answer = client.get(server.directory / "app.sock", f"/{call}", QUERY_STRING=query)
-    assert answer.status == 200, answer
+    assert answer.status == 200, server.log
     pid, result = json.loads(answer.body)
     return pid, result
 

@@ -1,5 +1,6 @@
 """What goes when a store is full: expired values first, then those that were used least recently."""
 
+import os
 import random
 from pathlib import Path
 
@@ -55,6 +56,23 @@ def test_a_full_store_takes_values_of_all_sizes_and_never_more_than_its_size(cac
     assert SIZE_BYTES / 3 < used_bytes < SIZE_BYTES
     assert (tmp_path / "e").stat().st_size == SIZE_BYTES
     assert counts(cache)[Count.FULL] == 0
+
+
+def test_a_process_that_asks_for_less_takes_nothing_from_the_others(cache: Cache, tmp_path: Path) -> None:
+    """As a program outside of the server, which does not know the size."""
+    value = b"x" * 100_000
+    for number in range(12):
+        cache.set(f"k{number}", value)
+    pid = os.fork()
+    if pid == 0:
+        small = Cache("other", path=str(tmp_path / "e"), size_bytes=1 << 20)
+        small.set("small", 1)
+        os._exit(small.get("k11") != value)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert (tmp_path / "e").stat().st_size == SIZE_BYTES
+    for number in range(40):
+        cache.set(f"more{number}", value)
+        assert cache.get(f"more{number}") == value
 
 
 def test_what_is_too_large_is_refused_and_changes_nothing(cache: Cache) -> None:
