@@ -79,18 +79,18 @@ def _items() -> Iterator[tuple[str, Any]]:
             continue
         yield name, item
         if inspect.ismodule(item):
-            yield from ((f"{name}.{public}", getattr(item, public)) for public in item.__all__)
+            yield from ((f"{name}.{public}", getattr(item, public)) for public in getattr(item, "__all__", ()))
 
 
 def _described(name: str, item: Any) -> str:
     if inspect.ismodule(item):
         first = inspect.getdoc(item) or ""
-        return f"## {name}\n\n{_markdown(first.partition(chr(10) + 'Rules')[0].strip())}"
+        return f"## `{name}`\n\n{_markdown(first.partition(chr(10) + 'Rules')[0].strip())}"
     if isinstance(item, str):
-        return f"## {name}\n\nThe version, as text."
+        return f"## `{name}`\n\nThe version, as text."
     level = "###" if name.count(".") > 1 and not inspect.isclass(item) else "##"
     signature = "" if inspect.isclass(item) else _signature(item)
-    return f"{level} {name}\n\n{signature}{_markdown(inspect.getdoc(item) or '')}"
+    return f"{level} `{name}`\n\n{signature}{_markdown(inspect.getdoc(item) or '')}"
 
 
 def _signature(item: Any) -> str:

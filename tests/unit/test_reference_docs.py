@@ -51,8 +51,8 @@ def test_the_messages_of_the_log_are_found_in_all_forms() -> None:
 
 def test_the_api_has_what_an_application_may_import() -> None:
     text = reference_docs.api()
-    assert "## wsgid.offload" in text and "* `timeout_s`: how long a caller waits" in text
-    assert "## wsgid.errors.RequestTimeout" in text
+    assert "## `wsgid.offload`" in text and "* `timeout_s`: how long a caller waits" in text
+    assert "## `wsgid.errors.RequestTimeout`" in text
 
 
 def test_the_figures_of_the_readme_are_those_of_the_results() -> None:
