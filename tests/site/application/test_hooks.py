@@ -309,11 +309,15 @@ def test_a_child_of_the_application_runs_no_hooks(start: Start) -> None:
     def stop():
         note(f"stop {os.getpid()}")
 
-    @hooks.on_worker_start
+    @hooks.every(0.02)
     def fork():
-        if os.fork() == 0:
-            time.sleep(0.2)
-            note(f"child {os.getpid()} {hooks.worker_number()}")
+        if not os.path.exists("forked"):
+            open("forked", "w").close()
+            if os.fork() == 0:
+                hooks.on_worker_start(lambda: note("late"))  # this process is no worker
+                hooks.every(0.01)(lambda: note("late"))
+                time.sleep(0.2)
+                note(f"child {os.getpid()} {hooks.worker_number()}")
     """
     )
     server = serve(start, app)
@@ -321,7 +325,7 @@ def test_a_child_of_the_application_runs_no_hooks(start: Start) -> None:
     wait_notes(server, r"refresh \d+", 3)
     assert server.stop() == 0
     assert child[1] not in {match[1] for match in notes(server, r"(?:refresh|stop) (\d+)")}
-    assert len(notes(server, r"stop \d+")) == 1
+    assert len(notes(server, r"stop \d+")) == 1 and not notes(server, "late")
     server.assert_nothing_left()
 
 
