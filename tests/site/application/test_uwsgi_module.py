@@ -172,6 +172,40 @@ def test_a_lock_has_one_greenlet_of_all_workers_and_ends_with_its_request(start:
     assert server.stop() == 0
 
 
+CACHING = """
+    import json, uwsgi
+
+    def application(environ, start_response):
+        path, name = environ["PATH_INFO"], environ["QUERY_STRING"] or None
+        more = (0, name) if name else ()
+        found = {
+            "/set": lambda: [uwsgi.cache_set("a", b"1", *more), uwsgi.cache_set("a", b"2", *more)],
+            "/get": lambda: [str(uwsgi.cache_get("a", name)), uwsgi.cache_exists("a", name)],
+            "/update": lambda: [uwsgi.cache_update("a", b"3", 60)],
+            "/count": lambda: [uwsgi.cache_inc("n", 2), uwsgi.cache_dec("n"), str(uwsgi.cache_get("n"))],
+            "/clear": lambda: [uwsgi.cache_del("a"), uwsgi.cache_del("a"), uwsgi.cache_clear()],
+        }[path]()
+        start_response("200 OK", [])
+        return [json.dumps(found).encode()]
+"""
+
+
+def test_uwsgi_s_cache_is_the_first_cache_of_the_server(start: Start, tmp_path: Path) -> None:
+    options = ["--uwsgi-module", "--cache", "first=4m", "--cache", "second=4m", "--workers", "2"]
+    server = start("--socket", "app.sock", *options, "app:application", app=CACHING).wait_ready(2)
+
+    def ask(path: str, name: str = "") -> object:
+        return json.loads(client.get(tmp_path / "app.sock", path, QUERY_STRING=name).body)
+
+    assert ask("/set") == [True, None]
+    assert ask("/get") == ask("/get", "first") == ["b'1'", True] and ask("/get", "second") == ["None", None]
+    assert ask("/update") == [True] and ask("/get") == ["b'3'", True]
+    assert ask("/count") == [True, True, str((1).to_bytes(8, "little"))]
+    assert ask("/clear") == [True, None, True] and ask("/get") == ["None", None]
+    assert server.stop() == 0
+    server.assert_nothing_left()
+
+
 GUARDED = """
     try:
         from uwsgidecorators import postfork

@@ -2,31 +2,33 @@
 
 Rules
 * wsgid.cache is imported when a function is first called: most sites need none of them.
-* A name of uWSGI's cache is the name of a --cache; the functions without a name use "default".
+* A name of uWSGI's cache is the name of a --cache. The functions without a name use the first --cache, as in uWSGI.
 * Keys may be str or bytes. Values are bytes, as in uWSGI.
 """
 
-import importlib
 from typing import Any
 
 NAMES = ("cache_get", "cache_set", "cache_update", "cache_del", "cache_exists", "cache_clear", "cache_inc", "cache_dec")
-_DEFAULT = "default"
 
 Key = str | bytes
 
+_first = ""  # the name of the first --cache
+_opened: dict[str, Any] = {}
 
-def is_there() -> bool:
-    """Whether this wsgid has the module wsgid.cache."""
-    try:
-        importlib.import_module("wsgid.cache")
-    except ImportError:
-        return False
-    return True
+
+def use(first: str) -> None:
+    """Use this cache where none is named."""
+    global _first
+    _first = first
 
 
 def _cache(name: str | None) -> Any:
-    # A name of another server ("name@host:port") is none of ours, and gives wsgid.cache's own error.
-    return importlib.import_module("wsgid.cache").Cache(name or _DEFAULT)
+    name = name or _first
+    if name not in _opened:
+        from wsgid.cache import Cache
+
+        _opened[name] = Cache(name)
+    return _opened[name]
 
 
 def _bytes(value: Any) -> bytes:

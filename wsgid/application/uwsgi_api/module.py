@@ -32,7 +32,7 @@ VERSION = (2, 0, 31, 0, b"")  # of the uWSGI whose functions these are
 _ALWAYS = ("master", "enable-threads", "single-interpreter", "need-app", "die-on-term", "vacuum")
 _REMEDIES = (
     ("websocket", "use flask-sock, python-socketio or simple-websocket (docs/websockets.md)"),
-    ("cache", "this wsgid has no wsgid.cache"),
+    ("cache", "the server has no cache: name one, --cache NAME=SIZE"),
     ("spool", "use a task queue such as Celery"),
     ("mule", "use a task queue such as Celery, or wsgid.hooks.every"),
     ("farm", "use a task queue such as Celery"),
@@ -69,7 +69,8 @@ def install(settings: Settings) -> None:
         __getattr__=_missing,
         __dir__=lambda: [name for name in made.__dict__ if not name.startswith("_")],
     )
-    if caching.is_there():
+    if settings.cache:
+        caching.use(settings.cache[0][0])
         made.__dict__.update({name: getattr(caching, name) for name in caching.NAMES})
     sys.modules["uwsgi"] = made
     sys.modules["uwsgidecorators"] = decorators.make(_FUNCTIONS)
