@@ -26,7 +26,8 @@ from wsgid.cache.places import Place
 from wsgid.errors import ConfigError
 from wsgid.linux import safefiles
 
-SHARED_MEMORY = "/dev/shm"  # shm_overview(7)
+SHARED_MEMORY = "/dev/shm"  # nosec B108: shm_overview(7); the owner of what lies there is checked
+_OTHER_DIRECTORY = "/tmp"  # nosec B108: likewise; for the board of a network store, where there is no shared memory
 LOCK, BOARD, CLEAN = "-lock", "-board", "-clean"
 _BEHIND = ("", LOCK, BOARD)
 _FLUSHED = " flushed"  # behind the boot id in the file CLEAN
@@ -109,7 +110,9 @@ def finish(values: Iterable[Value]) -> None:
 
 
 def _directory_name() -> str:
-    return os.path.join(memory_directory() or "/tmp", f"wsgid-{_namespace()}-{os.getpid()}-{_started(os.getpid())}")
+    return os.path.join(
+        memory_directory() or _OTHER_DIRECTORY, f"wsgid-{_namespace()}-{os.getpid()}-{_started(os.getpid())}"
+    )
 
 
 def _own_directory(place: Place, uid: int, gid: int) -> str:
