@@ -527,6 +527,7 @@ class Settings:
         "Read types of files from here, as from /etc/mime.types. May be repeated.",
         G.HTTP,
         uwsgi=("mimefile", "mime-file"),
+        after_chdir=True,
     )
     static_safe: tuple[str, ...] = option(
         (),
