@@ -281,7 +281,11 @@ TABLE: tuple[Row, ...] = (
     Row("cron* unique-cron* legion-cron timer rbtimer signal-timer signal-rbtimer", R, _JOBS),
     Row("spooler mule mules farm", R, _JOBS),
     Row("legion*", R, "use keepalived, or what your orchestrator has for it"),
-    Row("cache* add-cache-item load-file-in-cache* check-cache", R, "use cache2 = name=NAME,items=N,blocksize=BYTES"),
+    Row(
+        "cache cache-* add-cache-item load-file-in-cache* check-cache",
+        R,
+        "use cache2 = name=NAME,items=N,blocksize=BYTES",
+    ),
     Row("queue* sharedarea py-sharedarea signal", R, _NO_API),
     Row("snmp* carbon* metric* enable-metrics stats-push*", R, "use --metrics, in Prometheus's format"),
     Row(
