@@ -3,7 +3,7 @@
 All shapes take some forty minutes. Only then the results are written to bench/RESULTS.md. The exit code is 1 if a bar
 is missed.
 
-`python -m bench shared` measures the calls of caches instead, without a server.
+`python -m bench shared` measures caches and limits instead, without a server.
 """
 
 import argparse

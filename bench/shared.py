@@ -26,6 +26,7 @@ from typing import Any
 
 import psutil
 
+from bench import shared_limits
 from tools.databases import Redis
 
 PROCESSES = (1, 4)
@@ -51,7 +52,8 @@ def main() -> int:
                 with make(place, redis, processes) as results:
                     print(_row(name, results), flush=True)
             print()
-    return 0
+    print("## Decisions of limits (`shared`)\n")
+    return shared_limits.main()
 
 
 def _row(name: str, results: list[dict[str, Any]]) -> str:

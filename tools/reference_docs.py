@@ -39,6 +39,7 @@ API = (
     "wsgid.offload",
     "wsgid.hooks",
     "wsgid.cache",
+    "wsgid.limits",
     "wsgid.errors.RequestTimeout",
     "wsgid.errors.OffloadTimeout",
     "wsgid.errors.ClientDisconnected",

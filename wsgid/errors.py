@@ -8,7 +8,9 @@ Rules
 * This module imports nothing of wsgid.
 """
 
+import math
 from enum import IntEnum
+from typing import Any, Literal, NoReturn
 
 
 class ExitCode(IntEnum):
@@ -186,6 +188,52 @@ class RequestTimeout(BaseException):
     """
 
     status_hint = "504 Gateway Timeout"
+
+
+class Rejected(WsgidError):
+    """A limit of the application or of the operator has rejected a request (wsgid.limits).
+
+    `acquire` returns it in place of a permit: it is false, and `with` raises it. Raised out of the application, it is
+    answered with its status and with `answer_headers`.
+
+    Args:
+        permit: the decision.
+    """
+
+    def __init__(self, permit: Any) -> None:
+        self.permit = permit
+
+    @property
+    def status_hint(self) -> str:  # type: ignore[override]
+        """429; 503 if the store of the limits is gone (--limit-store-closed)."""
+        return "503 Service Unavailable" if self.permit.store_is_gone else "429 Too Many Requests"
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+    def __enter__(self) -> NoReturn:
+        raise self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Never called: __enter__ raises."""
+
+    def __str__(self) -> str:
+        return f"{self.permit.limiter.name} rejects {self.permit.key!r}: try again in {self.retry_after_s:.3f} s"
+
+    @property
+    def retry_after_s(self) -> float:
+        """When the next try makes sense, in seconds."""
+        return float(self.permit.retry_after_s)
+
+    @property
+    def retry_after(self) -> int:
+        """When the next try makes sense: whole seconds, as in Retry-After."""
+        return max(math.ceil(self.retry_after_s), 1)
+
+    @property
+    def answer_headers(self) -> list[tuple[str, str]]:
+        """The headers for the client: Retry-After, and those of the limit."""
+        return list(self.permit.headers())
 
 
 class NoRoomForBody(WsgidError):

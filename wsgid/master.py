@@ -30,6 +30,7 @@ from wsgid.config.merge import Configuration
 from wsgid.config.options import Settings
 from wsgid.errors import ExitCode
 from wsgid.ipc import messages, peer_counts, scoreboard
+from wsgid.limits.ledger import KeyView, Ledger
 from wsgid.linux import process
 from wsgid.linux.filewatch import Watch
 from wsgid.linux.signals import SignalPipe
@@ -173,6 +174,7 @@ class Master:
         self._touched = Watch(settings.touch_reload)
         self._rotated = Watch(settings.touch_logreopen)
         self._scoreboard = scoreboard.keep_or_create(*handover.scoreboard_fds() if handover else ())
+        self._ledger = Ledger.keep_or_create(handover.limits_fd if handover else -1, settings.limit_keys)
         deadlines = Deadlines(
             settings.boot_timeout, settings.worker_reload_mercy, settings.hub_timeout_s, settings.hub_warn
         )
@@ -201,11 +203,11 @@ class Master:
         self._leader = Leader(children.order)
         self._failures = failures = BootFailures(plan)
         self._rehearsal = rehearsal = Rehearsal(self._start, plan, self._upgrade)
-        self._deaths = deaths = Deaths(plan, children, rehearsal, counters, failures)
+        self._deaths = deaths = Deaths(plan, children, rehearsal, counters, failures, self._ledger)
         self._worker_watch = WorkerWatch(plan, counters, deaths, settings.evil_reload_on_rss)
         self._messages = ChildMessages(settings, plan, children, rehearsal, deaths, failures, self._net)
         self._executor = Executor(
-            settings, site, plan, children, self._listeners, counters, self._files, deaths, failures
+            settings, site, plan, children, self._listeners, counters, self._files, deaths, failures, self._ledger
         )
 
     # --- the turn ---
@@ -354,6 +356,7 @@ class Master:
             self._children.held_workers(running),
             tuple((fifo.path, fifo.fd) for fifo in self._fifos),
             daemons=self._attached.pids(),
+            limits_fd=self._ledger.fd,
         )
         try:
             self._signals.hold()
@@ -378,7 +381,12 @@ class Master:
                 peer_counts.added(self._children.connections.values()),
                 tuple(self._attached.daemons),
             ),
+            self._ledger,
         )
+
+    def limit_keys(self, most: int) -> list[KeyView]:
+        """Return the top keys of the limits; see admin.commands.Operator."""
+        return self._ledger.top_keys(most)
 
     def stop(self, who: str) -> None:
         """Stop gracefully, after --shutdown-delay."""

@@ -99,7 +99,7 @@ def _boot(boot: messages.Boot, fds: list[int], channel: Channel) -> ExitCode:
     channel.send(messages.Booting())
     settings = options.from_dict(boot.settings)
     files = LogFiles(
-        fds=dict(zip(log_files.paths(settings.logger, settings.access_log), fds[len(boot.listeners) + 1 :]))
+        fds=dict(zip(log_files.paths(settings.logger, settings.access_log), fds[len(boot.listeners) + 2 :]))
     )
     log.speak_as(f"template {boot.generation}")
     log.set_up(settings.log_level, settings.log_json, settings.logger, files.fds)
@@ -108,7 +108,7 @@ def _boot(boot: messages.Boot, fds: list[int], channel: Channel) -> ExitCode:
     late_import.watch(functools.partial(_report, channel), settings.boot_timeout)
     try:
         listeners = _listeners(settings, boot, fds)  # now: perhaps only root can read the keys
-        _watch_forks(channel, listeners, fds[len(listeners)])
+        _watch_forks(channel, listeners, *fds[len(listeners) : len(listeners) + 2])
         load = prepare(settings)
     except BootError as error:
         _report(channel, error)
@@ -117,7 +117,9 @@ def _boot(boot: messages.Boot, fds: list[int], channel: Channel) -> ExitCode:
     stdio.settle(_LAST_WORDS_S)
     channel.send(messages.TemplateReady())
     scoreboard_fd = fds[len(listeners)]
-    return Template(settings, load, listeners, Lines(scoreboard_fd), Locks(scoreboard_fd), files, channel).run()
+    limits_fd = fds[len(listeners) + 1]
+    lines, locks = Lines(scoreboard_fd), Locks(scoreboard_fd)
+    return Template(settings, load, listeners, lines, locks, limits_fd, files, channel).run()
 
 
 class Template:
@@ -126,6 +128,7 @@ class Template:
     Args:
         load: returns the application.
         listeners: for the workers.
+        limits_fd: of the memory of the limits, for the workers.
     """
 
     def __init__(
@@ -135,6 +138,7 @@ class Template:
         listeners: list[ListenSocket],
         lines: Lines,
         locks: Locks,
+        limits_fd: int,
         files: LogFiles,
         channel: Channel,
     ) -> None:
@@ -143,6 +147,7 @@ class Template:
         self._listeners = listeners
         self._lines = lines
         self._locks = locks
+        self._limits_fd = limits_fd
         self._files = files
         self._channel = channel
 
@@ -189,6 +194,7 @@ class Template:
                     self._listeners,
                     channel,
                     self._lines.line(order.slot),
+                    self._limits_fd,
                     self._files,
                     self._locks,
                 )
@@ -222,11 +228,12 @@ def _listeners(settings: Settings, boot: messages.Boot, fds: list[int]) -> list[
     return [certificates.shared(fd, values) for fd, values in zip(fds, boot.listeners)]
 
 
-def _watch_forks(channel: Channel, listeners: list[ListenSocket], scoreboard_fd: int) -> None:
+def _watch_forks(channel: Channel, listeners: list[ListenSocket], *shared_fds: int) -> None:
     """Mark descriptors of this process: processes that the import or a request forks must not get them."""
     forks.watch()
     forks.own(channel.fileno())
-    forks.own(scoreboard_fd)
+    for fd in shared_fds:
+        forks.own(fd)
     for shared in listeners:
         forks.own_listener(shared.fd)
 

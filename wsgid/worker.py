@@ -42,7 +42,7 @@ from wsgid.linux import forked_child, signals
 from wsgid.linux.filewatch import Watch
 from wsgid.log import stdio
 from wsgid.log.files import LogFiles
-from wsgid.serving import access_log, cleanup
+from wsgid.serving import access_log, cleanup, limited
 from wsgid.serving.clock import CLOCK
 from wsgid.serving.collector import CollectorCount
 from wsgid.serving.connection import READ
@@ -82,6 +82,7 @@ class Worker:
         listeners: the listening sockets with their protocols.
         channel: to the master.
         line: this worker's words of the scoreboard.
+        limits_fd: of the memory of the limits.
         files: the open log files.
         locks: of the server.
     """
@@ -94,6 +95,7 @@ class Worker:
         listeners: Sequence[ListenSocket],
         channel: Channel,
         line: memoryview,
+        limits_fd: int,
         files: LogFiles,
         locks: Locks,
     ) -> None:
@@ -105,8 +107,17 @@ class Worker:
         self._hub = get_hub()
         self._state = State.SERVING
         self._left = Event()
+        permits = limited.begin(settings, order.slot, limits_fd)
         self._dispatcher = Dispatcher(
-            settings, application, listeners, line, self._say_once, self._left.set, order, self._access_log
+            settings,
+            limited.wrapped(application, settings, permits),
+            listeners,
+            line,
+            self._say_once,
+            self._left.set,
+            order,
+            self._access_log,
+            permits,
         )
         self._hooks = HookRunner(locks)
         self._empty_until_s = 0.0
@@ -419,6 +430,7 @@ def run(
     listeners: Sequence[ListenSocket],
     channel: Channel,
     line: memoryview,
+    limits_fd: int,
     files: LogFiles,
     locks: Locks,
 ) -> ExitCode:
@@ -440,7 +452,7 @@ def run(
         importlib.import_module("wsgid.application.uwsgi_api.module").enter_worker(locks)
     # The application may have changed this. A write to a closed peer must fail with an error, and not end the worker.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    made = Worker(order, settings, application, listeners, channel, line, files, locks)
+    made = Worker(order, settings, application, listeners, channel, line, limits_fd, files, locks)
     made.run()
     _run_atexit(max(math.ceil(made.mercy_left_s()), _HARD_STOP_MARGIN_S))
     return ExitCode.OK

@@ -4,6 +4,8 @@ from typing import Any
 
 from wsgid.admin.snapshot import ListenerView, Snapshot, WorkerView
 from wsgid.ipc.scoreboard import LINE_BYTES, DeathCause
+from wsgid.limits.layout import LimitCount
+from wsgid.limits.ledger import LimiterView
 from wsgid.linux.memory import Size
 from wsgid.supervisor.slots import SlotState
 
@@ -48,5 +50,6 @@ def snapshot(*states: SlotState, **changes: Any) -> Snapshot:
         workers=workers,
         listeners=(ListenerView("/a.sock", "/a.sock", 1, 2),),
         connections={"127.0.0.1:5432": 1},
+        limiters=(LimiterView("api", "rate", False, (1,) * len(LimitCount)),),
     )
     return Snapshot(**{**values, **changes})

@@ -23,6 +23,7 @@ FLOORS = (
     "log",
     "ipc",
     "cache",
+    "limits",
     "config",
     "sockets",
     "wsgi",
@@ -141,7 +142,7 @@ def test_a_feature_is_imported_with_its_option_only() -> None:
 
 
 def test_the_package_itself_imports_next_to_nothing_before_the_template_patches() -> None:
-    for_mypy = {"wsgid.application.offloading", "wsgid.hooks"}  # and imported when they are used
+    for_mypy = {"wsgid.application.offloading", "wsgid.hooks", "wsgid.limits"}  # and imported when they are used
     assert imported(PACKAGE / "__init__.py") & MODULES.keys() - for_mypy == {"wsgid", "wsgid.compiled"}
     assert not imported(PACKAGE / "compiled.py") & MODULES.keys()
     code = "import sys; before = set(sys.modules); import wsgid; print(*sys.modules.keys() - before)"

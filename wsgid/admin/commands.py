@@ -11,16 +11,19 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from signal import Signals
 from typing import Any, Protocol
 
 from wsgid.admin.server import INCOMPLETE, Delegated, Later, Response
 from wsgid.admin.snapshot import Snapshot, WorkerView
+from wsgid.admin.stats import limiter
 from wsgid.admin.status import status
 from wsgid.config.options import Settings
 from wsgid.errors import WsgidError
 from wsgid.ipc import stackdump
 from wsgid.ipc.scoreboard import SLOTS_MAX, Word
+from wsgid.limits.ledger import KeyView
 from wsgid.linux.syscall_errors import words
 from wsgid.supervisor.children import send_signal
 
@@ -36,6 +39,9 @@ class Operator(Protocol):
 
     def reload(self, who: str) -> str:
         """Start a reload. Returns a warning; empty if there is none."""
+
+    def limit_keys(self, most: int) -> list[KeyView]:
+        """The keys that limits have rejected most often, then those that they have admitted most often."""
 
     def stop(self, who: str) -> None:
         """Stop gracefully."""
@@ -154,6 +160,16 @@ def _cache(operator: Operator, asked: Request) -> Answer:
     return {"ok": True, "caches": [caches.as_dict(view) for view in operator.snapshot().caches]}
 
 
+def _limits(operator: Operator, asked: Request) -> Answer:
+    """The limiters, and their top keys: {"command": "limits", "keys": 10}."""
+    most = _integer(asked, "keys", 0, LIMIT_MAX)
+    return {
+        "ok": True,
+        "limits": list(map(limiter, operator.snapshot().limiters)),
+        "keys": list(map(asdict, operator.limit_keys(most) if most else [])),
+    }
+
+
 def _question(operator: Operator, asked: Request) -> Answer:
     """Pass any question to one worker: {"command": "requests", "worker": 0, ...}."""
     worker = _worker(operator, asked)
@@ -242,6 +258,7 @@ COMMANDS: dict[str, Callable[[Operator, Request], Answer]] = {
     "log-reopen": _log_reopen,
     "settings": _settings,
     "cache": _cache,
+    "limits": _limits,
     "requests": _question,
     "profile": _profile,
     "stacks": _question,

@@ -19,6 +19,7 @@ from wsgid.admin.caches import MEANINGS, CacheView
 from wsgid.admin.snapshot import ListenerView, Snapshot, WorkerView
 from wsgid.cache.board import Count
 from wsgid.ipc.scoreboard import DURATION_BOUNDS_US, Word
+from wsgid.limits.layout import LimitCount
 from wsgid.records import dataclass
 from wsgid.supervisor.slots import SlotState
 
@@ -210,8 +211,13 @@ def _uwsgi_caches(field: str) -> Callable[[Scraped], Iterable[Sample]]:
     return lambda server: [((cache["name"],), cache[field]) for cache in server.uwsgi.get("caches", ())]
 
 
+def _limits(count: LimitCount) -> Callable[[Scraped], Iterable[Sample]]:
+    return lambda server: [((view.name,), view.counts[count]) for view in server.snapshot.limiters]
+
+
 # --- the table ---
 
+_LIMITER = ("limiter",)
 _WORKER, _WORKER_ID, _LISTENER, _SOCKET = ("worker",), ("worker_id",), ("listener",), ("name", "proto")
 _APP, _CORE = ("worker_id", "app_id", "mountpoint", "chdir"), ("worker_id", "core_id")
 _CACHE, _NAME = ("cache",), ("name",)
@@ -401,6 +407,38 @@ METRICS = (
         "Values in the store, expired ones included.",
         _CACHE,
         _known(lambda c: c.reading.items),
+    ),
+    Metric("wsgid_limit_level", _G, "Permits of a Concurrency that are held now.", _LIMITER, _limits(LimitCount.HELD)),
+    Metric("wsgid_limit_waiting", _G, "Requests that a limit delays now.", _LIMITER, _limits(LimitCount.WAITING)),
+    Metric(
+        "wsgid_limit_admitted_total", _C, "Requests that a limit has admitted.", _LIMITER, _limits(LimitCount.ADMITTED)
+    ),
+    Metric(
+        "wsgid_limit_rejected_total", _C, "Requests that a limit has rejected.", _LIMITER, _limits(LimitCount.REJECTED)
+    ),
+    Metric(
+        "wsgid_limit_delayed_total", _C, "Admitted requests that had to wait.", _LIMITER, _limits(LimitCount.DELAYED)
+    ),
+    Metric(
+        "wsgid_limit_would_reject_total",
+        _C,
+        "Requests that a limit in its dry run has admitted, and would reject.",
+        _LIMITER,
+        _limits(LimitCount.WOULD_REJECT),
+    ),
+    Metric(
+        "wsgid_limit_failed_open_total",
+        _C,
+        "Requests that went on without a decision: no place for the key, no lock, or no store.",
+        _LIMITER,
+        _limits(LimitCount.FAILED_OPEN),
+    ),
+    Metric(
+        "wsgid_limit_undone_total",
+        _C,
+        "Permits that were undone, most of them because the client left while it was delayed.",
+        _LIMITER,
+        _limits(LimitCount.UNDONE),
     ),
     Metric("uwsgi_up", _G, "Always 1.", (), _uwsgi(lambda u: 1)),
     Metric(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from wsgid import __version__
 from wsgid.config.options import Settings
 from wsgid.ipc.scoreboard import COUNTERS, DURATION_BOUNDS_US, DeathCause, Scoreboard, Word
+from wsgid.limits.ledger import Ledger, LimiterView
 from wsgid.linux import memory, process
 from wsgid.records import dataclass, field
 from wsgid.sockets.listener import Listener
@@ -145,6 +146,7 @@ class Snapshot:
     python: str = ""
     prefix: str = ""
     caches: "tuple[CacheView, ...]" = ()
+    limiters: tuple[LimiterView, ...] = ()
 
     @property
     def ready(self) -> int:
@@ -173,11 +175,13 @@ def take_snapshot(
     listeners: Sequence[Listener],
     started_s: float,
     processes: Processes,
+    ledger: Ledger,
 ) -> Snapshot:
     """Return the present state.
 
     Args:
         started_s: when this master began, of time.time().
+        ledger: of the limits.
     """
     return Snapshot(
         version=__version__,
@@ -208,6 +212,7 @@ def take_snapshot(
         python=sys.version.split()[0],
         prefix=settings.virtualenv or sys.prefix,
         caches=_caches(settings) if settings.cache else (),
+        limiters=tuple(ledger.limiters()),
     )
 
 

@@ -6,6 +6,7 @@ Rules
 * A number without a counterpart in wsgid is 0, and a list is empty; docs/statistics.md names these fields.
 * A worker's id is its slot's number plus one: uWSGI counts from 1, and readers skip 0.
 * A vacant slot is a worker with the status "cheap", so that its counts do not vanish from the sums.
+* `limits` is a field of wsgid's own, and only there if limits are used.
 * A worker has one core, whatever --gevent is. uWSGI shows each place: a thousand places are 200 KB of zeros.
 """
 
@@ -18,6 +19,8 @@ from wsgid.admin.http import Page
 from wsgid.admin.server import Response
 from wsgid.admin.snapshot import ListenerView, Snapshot, WorkerView
 from wsgid.ipc.scoreboard import Word
+from wsgid.limits.layout import LimitCount
+from wsgid.limits.ledger import LimiterView
 from wsgid.supervisor.slots import SlotState
 
 
@@ -41,6 +44,7 @@ def statistics(snapshot: Snapshot) -> dict[str, Any]:
     queue = max([listener.queue or 0 for listener in snapshot.listeners], default=0)
     # uWSGI has this section only if there are caches.
     shown = {"caches": list(map(caches.uwsgi, snapshot.caches))} if snapshot.caches else {}
+    limits = {"limits": list(map(limiter, snapshot.limiters))} if snapshot.limiters else {}
     return {
         "version": snapshot.version,
         "listen_queue": queue,
@@ -56,6 +60,7 @@ def statistics(snapshot: Snapshot) -> dict[str, Any]:
         **shown,
         "sockets": list(map(_socket, snapshot.listeners)),
         "workers": [_worker(worker, snapshot.places) for worker in snapshot.workers],
+        **limits,
     }
 
 
@@ -69,6 +74,12 @@ def _daemons(snapshot: Snapshot) -> dict[str, Any]:
             for daemon in snapshot.daemons
         ]
     }
+
+
+def limiter(view: LimiterView) -> dict[str, Any]:
+    """Return a limiter of wsgid.limits. uWSGI has none: the field `limits` is there only if there are some."""
+    counts = {count.name.lower(): view.counts[count] for count in LimitCount if count is not LimitCount.HELD}
+    return {"name": view.name, "kind": view.kind, "dry_run": view.dry_run, "level": view.level, **counts}
 
 
 def _socket(listener: ListenerView) -> dict[str, Any]:

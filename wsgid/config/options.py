@@ -35,6 +35,7 @@ class Group(Enum):
     STATISTICS = "Statistics and control"
     LIMITS = "Limits of a request"
     CACHE = "What workers share"
+    RATES = "Limits of rate and concurrency"
 
 
 def option(default: Any, kind: ValueKind, metavar: str, text: str, group: Group, **more: Any) -> Any:
@@ -999,6 +1000,57 @@ class Settings:
     def socket_owner(self) -> tuple[int, int]:
         """User and group of socket files: --chown-socket, else --uid and --gid, as in uWSGI. -1 leaves one as it is."""
         return self.chown_socket if self.chown_socket != (-1, -1) else (self.uid, self.gid)
+
+    limit_req: tuple[str, ...] = option(
+        (),
+        values.LIMIT_REQ,
+        "WORDS",
+        "Limit the rate of requests for each key, over all workers: 'key=remote_addr rate=10r/s burst=20'. Further "
+        "words are nodelay, path=/PREFIX, status=503, name=NAME and dry-run. May be repeated.",
+        G.RATES,
+    )
+    limit_conn: tuple[str, ...] = option(
+        (),
+        values.LIMIT_CONN,
+        "WORDS",
+        "Limit the requests at the same time for each key, over all workers: 'key=http_x_api_key limit=5'. Further "
+        "words are burst=N, delay=SECONDS, path=/PREFIX, status=503, name=NAME and dry-run. May be repeated.",
+        G.RATES,
+    )
+    limit_keys: int = option(
+        65_536,
+        values.LIMIT_KEYS,
+        "N",
+        "How many keys limits can have at once. Keys that are idle make room; without room, a request is admitted, "
+        "and counted as such.",
+        G.RATES,
+    )
+
+    limit_store: str = option(
+        "",
+        values.LIMIT_STORE,
+        "URL",
+        "Keep limits in Redis or Valkey, for several machines: redis://, rediss://, unix://, "
+        "redis+sentinel://HOST:PORT/NAME or redis+cluster://HOST:PORT (default: in memory that the workers share).",
+        G.RATES,
+    )
+    limit_store_closed: bool = option(
+        False,
+        values.FLAG,
+        "",
+        "Reject requests that have a limit while --limit-store does not answer. Without this option they go on.",
+        G.RATES,
+    )
+    limit_store_timeout: float = option(
+        0.25, values.SECONDS, "SECONDS", "How long a request waits for an answer of --limit-store.", G.RATES
+    )
+    limit_lease: float = option(
+        10.0,
+        values.SECONDS,
+        "SECONDS",
+        "How long a permit in --limit-store outlives a worker or a machine that has died.",
+        G.RATES,
+    )
 
     @property
     def hub_timeout_s(self) -> float:

@@ -20,6 +20,7 @@ from wsgid.log import destination, request_format
 from wsgid.protocol.forwarded import Trusted, parse_headers
 from wsgid.records import dataclass, replace
 
+_LIMIT_KEYS_MAX = 1 << 22  # each worker maps addresses for all of them: 16 GB for this many
 _TRUE, _FALSE = ("true", "on", "yes"), ("false", "off", "no")
 BOOLEANS = (*_TRUE, *_FALSE, "1", "0")
 
@@ -287,6 +288,32 @@ def _log_format(text: str) -> str:
     return text
 
 
+def _limit_req(text: str) -> str:
+    from wsgid.limits import rules  # only here: who has no such option does not load it
+
+    rules.parse_req(text)
+    return text
+
+
+def _limit_conn(text: str) -> str:
+    from wsgid.limits import rules
+
+    rules.parse_conn(text)
+    return text
+
+
+def _limit_keys(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,8}", text) or not 1 <= int(text) <= _LIMIT_KEYS_MAX:
+        raise ValueError(f"a whole number from 1 to {_LIMIT_KEYS_MAX}")
+    return int(text)
+
+
+def _limit_store(text: str) -> str:
+    if not re.fullmatch(r"((redis|valkey)(s|\+sentinel|\+cluster)?|unix)://[^\s]+", text):
+        raise ValueError("a URL such as redis://HOST:6379/0, redis+sentinel://HOST:26379/NAME or unix:///PATH")
+    return text
+
+
 TEXT = ValueKind("text", str)
 FLAG = ValueKind("flag", _flag, lambda value: "true" if value else "false", is_number=True)
 COUNT = ValueKind("number", _count, is_number=True)
@@ -322,4 +349,8 @@ PROTOCOL = ValueKind("uwsgi or http", _protocol)
 LEVEL = ValueKind("debug, info, warning, error", _level)
 LOGGER = ValueKind("stdio, file:, syslog: or rsyslog:", _logger)
 LOG_FORMAT = ValueKind("preset or text", _log_format)
+LIMIT_REQ = ValueKind("words: key=, rate= and others", _limit_req)
+LIMIT_CONN = ValueKind("words: key=, limit= and others", _limit_conn)
+LIMIT_KEYS = ValueKind("number", _limit_keys, is_number=True)
+LIMIT_STORE = ValueKind("URL", _limit_store)
 REQUEST_LOG = ValueKind("path, stdio, syslog: or rsyslog:", _request_log)

@@ -63,7 +63,7 @@ class Boot:
 
     generation: int
     settings: dict[str, Any]
-    # For the first descriptors: a ListenSpec as a dict for each. Then come the scoreboard, and the log files.
+    # For the first descriptors: a ListenSpec as a dict for each. Then: scoreboard, limits, log files.
     listeners: list[dict[str, Any]]
 
 

@@ -8,7 +8,7 @@ from wsgid.wsgi.response cimport Served
 
 
 cdef class Completion:
-    cdef public bint serves_nobody
+    cdef readonly list at_end
     cdef Tally _tally
 
     @cython.locals(took_s=double)
@@ -16,3 +16,4 @@ cdef class Completion:
     cdef note_front(self, stamp, me)
     cdef note_turn(self, double waited_s)
     cdef _note_waits(self, Connection connection)
+    cpdef run_at_end(self, me)

@@ -1,13 +1,14 @@
 """What follows each call of the application, for both protocols.
 
 Rules
-* In a process that the application has forked, nothing follows: the process ends (docs/decisions/016).
+* `at_end` has what only some workers do: to end a process that the application has forked (docs/decisions/016), and to
+  give back permits (permits.py). Otherwise the list is empty.
 * This work may wait for the peer, and does not count for --harakiri: the greenlet has no request any more.
 """
 
 import time
+from collections.abc import Callable
 
-from wsgid.linux import forked_child
 from wsgid.serving import phases
 from wsgid.serving.connection import Connection
 from wsgid.serving.greenlets import RequestGreenlet
@@ -24,7 +25,7 @@ class Completion:
     """
 
     def __init__(self, tally: Tally) -> None:
-        self.serves_nobody = False  # True in a process that the application has forked
+        self.at_end: list[Callable[[RequestGreenlet], None]] = []  # further work at the end of each request
         self._tally = tally
 
     def note_front(self, stamp: str, me: RequestGreenlet) -> None:
@@ -39,8 +40,8 @@ class Completion:
 
     def finish(self, served: Served, me: RequestGreenlet, connection: Connection) -> float:
         """The application has returned, or failed. Returns the duration of the request in seconds."""
-        if self.serves_nobody:
-            forked_child.end_if_one()
+        if self.at_end:
+            self.run_at_end(me)
         me.environ = None
         if served.interrupted:
             me.spend()
@@ -54,3 +55,8 @@ class Completion:
         self._tally.record_waits(int(connection.read_wait_s * 1e6), int(connection.send_wait_s * 1e6))
         connection.has_waited = False
         connection.read_wait_s = connection.send_wait_s = 0.0
+
+    def run_at_end(self, me: RequestGreenlet) -> None:
+        """Do what `at_end` says. Also called if the request was cut outside of its application call."""
+        for work in self.at_end:
+            work(me)

@@ -23,6 +23,7 @@ from wsgid.config.options import Settings
 from wsgid.errors import ClientDisconnected
 from wsgid.ipc.messages import Spawn
 from wsgid.ipc.scoreboard import Word
+from wsgid.linux import forked_child
 from wsgid.protocol.forwarded import Trusted
 from wsgid.protocol.variables import roomy
 from wsgid.serving import tls_connection
@@ -36,6 +37,7 @@ from wsgid.serving.greenlets import GreenletPool, RequestGreenlet
 from wsgid.serving.http_connection import HttpConnection
 from wsgid.serving.http_requests import HttpRequests
 from wsgid.serving.lingering_close import LingeringClose
+from wsgid.serving.permits import RequestPermits
 from wsgid.serving.refusals import Refusals
 from wsgid.serving.syscalls import AcceptSocket
 from wsgid.serving.tally import Tally
@@ -59,6 +61,7 @@ class Dispatcher:
         on_empty: called when the dispatcher is closed and nothing is in flight.
         order: the master's order: the number of this worker, and whether it has to be wary.
         access_log: gets every request; None without an access log.
+        permits: is told when requests end, if it wants to know.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Dispatcher:
         on_empty: Callable[[], None],
         order: Spawn,
         access_log: AccessLog | None = None,
+        permits: RequestPermits | None = None,
     ) -> None:
         hub = get_hub()
         trusted = Trusted(settings.forwarded_allow_ips, settings.forwarded_headers)
@@ -80,6 +84,8 @@ class Dispatcher:
         self._tally = tally = Tally(line)
         self._cleanup = Cleanup()
         self._completion = completion = Completion(tally)
+        if permits is not None:
+            permits.watch(completion)
         self._pool = pool = GreenletPool(hub, self._serve, (HttpRequests, AcceptSocket), self._cleanup.add)
         self.deadlines = Deadlines(settings.harakiri or math.inf, lambda: pool.greenlets)
         base = base_environ(log.ErrorStream(), settings.workers > 1, FileWrapper)
@@ -133,7 +139,7 @@ class Dispatcher:
 
     def serve_nobody(self) -> None:
         """The application has forked this process: it ends with its request."""
-        self._completion.serves_nobody = True
+        self._completion.at_end.insert(0, lambda _: forked_child.end_if_one())
         self._http.give_up()
 
     def is_idle(self) -> bool:
@@ -188,6 +194,7 @@ class Dispatcher:
             self._tally.count(Word.DISCONNECTED)
         except BaseException:  # the application has left a time-out or a kill behind; no caller could handle it
             log.error("a connection was cut by an exception outside of its application call", exc_info=True)
+            self._completion.run_at_end(me)
             me.environ = None
             me.spend()
             connection.cut()

@@ -12,6 +12,7 @@ from signal import Signals
 
 from wsgid import log
 from wsgid.ipc.scoreboard import DeathCause, Scoreboard, Word
+from wsgid.limits.ledger import Ledger
 from wsgid.linux import process
 from wsgid.supervisor.boot_failures import BootFailures
 from wsgid.supervisor.children import Children
@@ -29,16 +30,24 @@ class Deaths:
         rehearsal: is told when its own process has ended.
         scoreboard: of the workers.
         failures: is told which process has ended before it was ready.
+        ledger: of the limits.
     """
 
     def __init__(
-        self, fleet: Fleet, children: Children, rehearsal: Rehearsal, scoreboard: Scoreboard, failures: BootFailures
+        self,
+        fleet: Fleet,
+        children: Children,
+        rehearsal: Rehearsal,
+        scoreboard: Scoreboard,
+        failures: BootFailures,
+        ledger: Ledger,
     ) -> None:
         self._fleet = fleet
         self._children = children
         self._rehearsal = rehearsal
         self._scoreboard = scoreboard
         self._failures = failures
+        self._ledger = ledger
         self._causes: dict[int, DeathCause] = {}  # by slot
 
     def expect(self, slot: int, cause: DeathCause) -> None:
@@ -84,6 +93,7 @@ class Deaths:
         left = self._fleet.gone(slot.number, time.monotonic(), told)
         in_flight = self._scoreboard.line(slot.number)[Word.IN_FLIGHT]
         self._scoreboard.clear(slot.number)
+        self._ledger.clear(slot.number)
         cause = self._cause(slot, left, status)
         if cause is DeathCause.BOOT:
             self._failures.died(slot.generation, f"worker {slot.number}", words)

@@ -15,6 +15,7 @@ from wsgid import log
 from wsgid.config.options import Settings
 from wsgid.ipc import messages
 from wsgid.ipc.scoreboard import DeathCause, Scoreboard
+from wsgid.limits.ledger import Ledger
 from wsgid.linux.syscall_errors import words
 from wsgid.log.files import LogFiles
 from wsgid.records import asdict
@@ -41,6 +42,7 @@ class Executor:
         files: the log files; each template gets their descriptors.
         deaths: is told why a worker is about to end.
         failures: is told what cannot be started.
+        ledger: of the limits; each template gets its memory.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Executor:
         files: LogFiles,
         deaths: Deaths,
         failures: BootFailures,
+        ledger: Ledger,
     ) -> None:
         self._settings = settings
         self._site = site
@@ -64,6 +67,7 @@ class Executor:
         self._files = files
         self._deaths = deaths
         self._failures = failures
+        self._ledger = ledger
 
     def carry_out(self, action: Action) -> None:
         """Carry out any action except Exit."""
@@ -85,7 +89,7 @@ class Executor:
         spoken = [asdict(listener.spoken) for listener in inherited]
         boot = messages.Boot(generation, self._settings.as_dict(), spoken)
         sockets = [listener.socket.fileno() for listener in inherited]
-        self._children.start_template(boot, [*sockets, self._scoreboard.fd, *self._files.fds.values()])
+        self._children.start_template(boot, [*sockets, self._scoreboard.fd, self._ledger.fd, *self._files.fds.values()])
 
     def _dismiss_template(self, action: actions.DismissTemplate) -> None:
         self._children.close_template(action.generation)
@@ -110,6 +114,7 @@ class Executor:
 
     def _spawn(self, action: actions.SpawnWorker) -> None:
         seat = self._fleet.slots[action.slot].seat
+        self._ledger.note_spawn(action.slot)
         try:
             self._children.start_worker(messages.Spawn(action.slot, action.generation, action.wary, seat))
         except OSError as error:

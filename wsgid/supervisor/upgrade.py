@@ -69,6 +69,7 @@ class Handover:
     fifos: tuple[tuple[str, int], ...] = ()  # path and descriptor, so that no letter is lost meanwhile
     directory: str = ""  # the directory in which the image was started
     daemons: tuple[tuple[str, int], ...] = ()  # the commands of --attach-daemon that run, with their pids
+    limits_fd: int = -1  # see limits/layout.py; -1 if the image had none
     failures: int = 0  # how many images in a row have taken this over and could not start
 
     def scoreboard_fds(self) -> tuple[int, int]:
@@ -79,10 +80,10 @@ class Handover:
         """Return all descriptors that the next image inherits."""
         dumps = [worker.dump_fd for worker in self.workers if worker.dump_fd >= 0]
         fifos = [fd for _, fd in self.fifos]
-        past = [self.past_fd] if self.past_fd >= 0 else []
+        more = [fd for fd in (self.past_fd, self.limits_fd) if fd >= 0]
         return [
             self.scoreboard_fd,
-            *past,
+            *more,
             *(listener.fd for listener in self.listeners),
             *(worker.fd for worker in self.workers),
             *dumps,
@@ -224,6 +225,7 @@ def take_over(environ: Mapping[str, str]) -> Handover | None:
         tuple((path, fd) for path, fd in fields.get("fifos", ())),
         fields.get("directory", ""),
         tuple((command, pid) for command, pid in fields.get("daemons", ())),
+        fields.get("limits_fd", -1),
         fields.get("failures", 0),
     )
     _keep_to_ourselves(handover)

@@ -20,7 +20,7 @@ cdef class _Response:
     cdef Py_ssize_t head_bytes
     cdef Py_ssize_t headers
     cdef bint interrupted
-    cdef object _transport
+    cdef readonly object transport
     cdef object _method
     cdef object _path
     cdef str _head

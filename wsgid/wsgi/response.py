@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from wsgid import log
-from wsgid.errors import ApplicationError, ClientDisconnected, RequestTimeout
+from wsgid.errors import ApplicationError, ClientDisconnected, Rejected, RequestTimeout
 from wsgid.linux import forked_child
 from wsgid.wsgi import hints
 from wsgid.wsgi.filewrapper import FileWrapper, sendable
@@ -118,7 +118,7 @@ class _Response:
         "head_bytes",
         "headers",
         "interrupted",
-        "_transport",
+        "transport",
         "_method",
         "_path",
         "_head",
@@ -134,7 +134,7 @@ class _Response:
         self.head_bytes = 0
         self.headers = 0
         self.interrupted = False
-        self._transport = transport
+        self.transport = transport
         self._framing = framing
         self._method = environ["REQUEST_METHOD"]  # now: the application may change its environ
         self._path = environ["PATH_INFO"]
@@ -233,13 +233,14 @@ class _Response:
             # The peer has left, or the application ends the connection as on Werkzeug's server (python-engineio).
             if isinstance(error, ConnectionError):
                 return _COMPLETE
-        if not isinstance(error, RequestTimeout):  # the code that raises a RequestTimeout has logged it
+        # The code that raises a RequestTimeout has logged it. A Rejected is an answer, and counted (wsgid.limits).
+        if not isinstance(error, (RequestTimeout, Rejected)):
             log.error("%s: the application failed", self._request(), exc_info=error)
             hints.give(error)
         if self.stage not in _HEADLESS:
             return _RAISED[self.stage]
         try:
-            self._send_error(getattr(_time_out_or(error), "status_hint", None))
+            self._send_error(_time_out_or(error))
         except ClientDisconnected:
             return Outcome.DISCONNECTED
         except BaseException as second:
@@ -322,9 +323,9 @@ class _Response:
 
     def _send(self, first: bytes, second: bytes = b"") -> None:
         if self.stage is _STREAMING:  # with a fast reader, a response never waits
-            self._transport.give_way()
+            self.transport.give_way()
         try:
-            self._transport.send(first, second)
+            self.transport.send(first, second)
         except ClientDisconnected as error:
             if self.stage in _HEADLESS and not error.has_begun:
                 self.head_bytes = 0
@@ -352,7 +353,7 @@ class _Response:
             self._length = self.sent_bytes + size_bytes  # the head is sent: this only detects a shrinking file
         room = size_bytes if self._length is None else min(size_bytes, self._length - self.sent_bytes)
         if room:
-            self.sent_bytes += self._transport.sendfile(fd, offset, room)
+            self.sent_bytes += self.transport.sendfile(fd, offset, room)
         self._settle(size_bytes - room)
         return True
 
@@ -366,13 +367,15 @@ class _Response:
         self.sent_bytes = len(block)
         return len(block)
 
-    def _send_error(self, status_hint: object) -> None:
-        """Send a complete response that has only its status."""
+    def _send_error(self, error: BaseException) -> None:
+        """Send a complete response that has only its status, and headers that a Rejected brings."""
+        status_hint = getattr(error, "status_hint", None)
+        told = error.answer_headers if isinstance(error, Rejected) else []
         status = str(status_hint) if is_status(status_hint) else "500 Internal Server Error"
         text = f"{status}\n".encode("latin-1")
-        self.code, self._head, _ = render_head(status, [("Content-Type", "text/plain; charset=latin-1")])
+        self.code, self._head, _ = render_head(status, [("Content-Type", "text/plain; charset=latin-1"), *told])
         self._length = None
-        self.headers = 1
+        self.headers = 1 + len(told)
         self._bodiless = self._method == "HEAD"
         head = self._end_head(len(text))
         if self._method == "HEAD":

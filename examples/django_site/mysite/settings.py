@@ -28,6 +28,8 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
+if os.environ.get("DJANGO_LIMITS"):
+    MIDDLEWARE.insert(0, "mysite.limits.Limits")
 
 TEMPLATES = [
     {

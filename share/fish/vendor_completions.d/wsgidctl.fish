@@ -50,8 +50,8 @@ function _shtab_wsgidctl_using
   test "$_shtab_wsgidctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_wsgidctl_commands status reload stop workers log-reopen settings requests stacks memory connections cache profile top dashboard
-set -g _shtab_wsgidctl_opts_with_value --control --format --hz --interval --limit --listen --name --output --pidfile --seconds --user --worker -o
+set -g _shtab_wsgidctl_commands status reload stop workers log-reopen settings requests stacks memory connections cache limits profile top dashboard
+set -g _shtab_wsgidctl_opts_with_value --control --format --hz --interval --keys --limit --listen --name --output --pidfile --seconds --user --worker -o
 
 complete -c wsgidctl -e
 complete -c wsgidctl -f
@@ -137,6 +137,13 @@ complete -c wsgidctl -n '_shtab_wsgidctl_using cache' -l control -xka "(__fish_c
 complete -c wsgidctl -n '_shtab_wsgidctl_using cache' -l pidfile -xka "(__fish_complete_path (commandline -ct))" -d 'find the control socket by the server'"'"'s pid'
 complete -c wsgidctl -n '_shtab_wsgidctl_using cache' -l user -x -d 'the user who runs the server, by name or number (default: root, or the present user)'
 complete -c wsgidctl -n '_shtab_wsgidctl_using cache' -l json -d 'print one JSON object'
+complete -c wsgidctl -n '_shtab_wsgidctl_using; and test $_shtab_wsgidctl_npos -eq 0' -a limits -d 'show the limits, how many requests they reject and delay, and their top keys'
+complete -c wsgidctl -n '_shtab_wsgidctl_using limits' -s h -l help -d 'show this help message and exit'
+complete -c wsgidctl -n '_shtab_wsgidctl_using limits' -l control -xka "(__fish_complete_path (commandline -ct))" -d 'the server'"'"'s control socket (default: the one in the working directory)'
+complete -c wsgidctl -n '_shtab_wsgidctl_using limits' -l pidfile -xka "(__fish_complete_path (commandline -ct))" -d 'find the control socket by the server'"'"'s pid'
+complete -c wsgidctl -n '_shtab_wsgidctl_using limits' -l user -x -d 'the user who runs the server, by name or number (default: root, or the present user)'
+complete -c wsgidctl -n '_shtab_wsgidctl_using limits' -l json -d 'print one JSON object'
+complete -c wsgidctl -n '_shtab_wsgidctl_using limits' -l keys -x -d 'show this many keys, those that were rejected most often first (default: 10)'
 complete -c wsgidctl -n '_shtab_wsgidctl_using; and test $_shtab_wsgidctl_npos -eq 0' -a profile -d 'sample a running worker to see where it spends its time: a flame graph, and a table'
 complete -c wsgidctl -n '_shtab_wsgidctl_using profile' -s h -l help -d 'show this help message and exit'
 complete -c wsgidctl -n '_shtab_wsgidctl_using profile' -l control -xka "(__fish_complete_path (commandline -ct))" -d 'the server'"'"'s control socket (default: the one in the working directory)'

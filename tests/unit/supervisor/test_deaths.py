@@ -11,6 +11,7 @@ import pytest
 from wsgid.config.options import Settings
 from wsgid.ipc import scoreboard
 from wsgid.ipc.scoreboard import DeathCause, Word
+from wsgid.limits.ledger import Ledger
 from wsgid.linux.syscall_errors import close
 from wsgid.supervisor.boot_failures import BootFailures
 from wsgid.supervisor.children import Children
@@ -59,12 +60,12 @@ def test_the_cause_of_an_end(end: End) -> None:
     fleet = Fleet(1, Deadlines(boot_s=60, mercy_s=60, hub_s=30), proven=True)
     fleet.templates.wanted_generation = NEW
     fleet.slots = [Slot(0, end.state, end.generation, PID, ready_s=1.0 if end.was_ready else inf)]
-    board = scoreboard.keep_or_create()
+    board, limits = scoreboard.keep_or_create(), Ledger.keep_or_create(-1, 1)
     board.line(0)[Word.REQUESTS] = 5
     with selectors.DefaultSelector() as selector:
         rehearsal = Rehearsal(Start(("/bin/true",), Path("/")), fleet, lambda: None)
         failures = BootFailures(fleet)
-        deaths = Deaths(fleet, Children(Settings(), selector, Net()), rehearsal, board, failures)
+        deaths = Deaths(fleet, Children(Settings(), selector, Net()), rehearsal, board, failures, limits)
         if end.expected:
             deaths.expect(0, end.expected)
         deaths.reaped(PID, end.status, 7)
@@ -73,7 +74,7 @@ def test_the_cause_of_an_end(end: End) -> None:
     assert (board.line(0)[Word.REQUESTS], board.past(0)[Word.REQUESTS]) == (0, 5)  # the sums stay
     assert board.past(0)[Word.CPU_US] == 7
     assert (failures.last is not None) is (end.counted is DeathCause.BOOT)
-    for fd in (board.fd, board.past_fd):
+    for fd in (board.fd, board.past_fd, limits.fd):
         close(fd)
 
 
@@ -81,11 +82,11 @@ def test_an_unknown_process_changes_nothing() -> None:
     """The application's children come to the master when their parent has ended (PR_SET_CHILD_SUBREAPER)."""
     fleet = Fleet(1, Deadlines(boot_s=60, mercy_s=60, hub_s=30))
     fleet.slots = [Slot(0, SlotState.READY, NEW, PID, ready_s=1.0)]
-    board = scoreboard.keep_or_create()
+    board, limits = scoreboard.keep_or_create(), Ledger.keep_or_create(-1, 1)
     with selectors.DefaultSelector() as selector:
         rehearsal = Rehearsal(Start(("/bin/true",), Path("/")), fleet, lambda: None)
-        deaths = Deaths(fleet, Children(Settings(), selector, Net()), rehearsal, board, BootFailures(fleet))
+        deaths = Deaths(fleet, Children(Settings(), selector, Net()), rehearsal, board, BootFailures(fleet), limits)
         deaths.reaped(PID - 1, KILLED)
     assert fleet.slots[0].state is SlotState.READY and not any(board.deaths(0).values())
-    for fd in (board.fd, board.past_fd):
+    for fd in (board.fd, board.past_fd, limits.fd):
         close(fd)

@@ -1,0 +1,1 @@
+"""Limits of rate and concurrency, in real servers with several workers."""
