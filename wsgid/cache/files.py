@@ -13,12 +13,15 @@ Rules
 * This module needs nothing but the standard library: the master never opens a store.
 """
 
+import errno
+import fcntl
 import os
 import re
 import shutil
 import stat
-from collections.abc import Iterable
-from contextlib import suppress
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wsgid.cache import board
@@ -31,6 +34,7 @@ _OTHER_DIRECTORY = "/tmp"  # nosec B108: likewise; for the board of a network st
 LOCK, BOARD, CLEAN = "-lock", "-board", "-clean"
 _BEHIND = ("", LOCK, BOARD)
 _FLUSHED = " flushed"  # behind the boot id in the file CLEAN
+_PATIENCE_S, _AGAIN_S = 10.0, 0.01  # for the lock of a directory
 _REMEDY = "name a file, as in --cache {name}={size},/var/cache/site/{name}"
 
 Value = tuple[str, int, str, str]
@@ -88,10 +92,11 @@ def prepare_file(place: Place, uid: int, gid: int) -> None:
             raise ConfigError(
                 f"--cache {place.name}: {stranger}, can put files into {directory}: choose another directory"
             )
-        _forget_if_torn(path, uid, gid)
-        for behind in _BEHIND:
-            _make(path + behind, uid, gid)
-        _require_room(place, directory)
+        with _alone_in(directory):
+            _forget_if_torn(path, uid, gid)
+            for behind in _BEHIND:
+                _make(path + behind, uid, gid)
+            _require_room(place, directory)
     except OSError as error:
         raise ConfigError(f"--cache {place.name}: {path} cannot be made: {error.strerror}; correct the path") from error
 
@@ -182,6 +187,34 @@ def _files(path: str) -> list[str]:
 
 
 # --- one file ---
+
+
+@contextmanager
+def _alone_in(directory: str) -> Iterator[None]:
+    """Within this, no other process makes or removes files of a store in a directory: one of two that start at the same
+    time would remove what the other has just opened.
+
+    Raises:
+        OSError: another process is at it for too long.
+    """
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        deadline_s = time.monotonic() + _PATIENCE_S
+        while not _locked(fd):
+            if time.monotonic() > deadline_s:  # everybody who can read the directory could hold the lock
+                raise OSError(errno.EAGAIN, "another process has locked its directory", directory)
+            time.sleep(_AGAIN_S)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _make(path: str, uid: int, gid: int) -> None:

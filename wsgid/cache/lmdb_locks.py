@@ -29,10 +29,11 @@ class LmdbLocks:
     def claim(self, name: bytes, token: int, ttl_s: float) -> bool:
         """Take a lock that nobody holds, or whose owner is dead or late. Returns whether it was taken."""
         key, space = _PREFIX + name, self._space
-        opened = space.opened or space.open()
-        with space.lock, opened.environment.begin(db=opened.files.locks) as transaction:
-            if _is_held(transaction.get(key), opened):
-                return False
+        with space.lock:
+            opened = space.opened or space.open()
+            with opened.environment.begin(db=opened.files.locks) as transaction:
+                if _is_held(transaction.get(key), opened):
+                    return False
 
         def change(transaction: Any, opened: Opened, now_s: float) -> bool:
             if _is_held(transaction.get(key, db=opened.files.locks), opened):

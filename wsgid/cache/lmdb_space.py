@@ -6,8 +6,8 @@
 Rules
 * A transaction takes microseconds: nothing is encoded, waited for or switched inside. LMDB's write lock holds the
   thread of the operating system, and with it the event loop.
-* All calls of LMDB are made under one lock of this process. A fork waits for it (forking.py), so no child begins in the
-  middle of a transaction.
+* All calls of LMDB are made under one lock of this process, and ask under it for the open files: a fork waits for the
+  lock, and closes them (forking.py). So no child begins in the middle of a transaction.
 * A version is the number of the last transaction that has written, or writes, a value of its bucket. A value that is
   read in a snapshot of this number or a later one is right as long as the version stays (local.py). A writer that dies
   leaves a number that the next transaction gets again, so nothing has to be repaired.
@@ -121,30 +121,34 @@ class LmdbSpace:
 
     # --- transactions ---
 
-    def read(self, opened: Opened, key: bytes) -> tuple[int, Any]:
+    def read(self, key: bytes) -> tuple[int, Any]:
         """Return the number of a snapshot, and a record in it; None if there is none."""
         try:
-            with self.lock, opened.environment.begin(db=opened.files.data) as transaction:
-                record = transaction.get(key)
-                if record is not None and record[VALUE_AT] == PARTED:
-                    record = parts.whole(transaction, opened.files.parts, record)
-                return transaction.id(), record
+            with self.lock:
+                opened = self.opened or self.open()
+                with opened.environment.begin(db=opened.files.data) as transaction:
+                    record = transaction.get(key)
+                    if record is not None and record[VALUE_AT] == PARTED:
+                        record = parts.whole(transaction, opened.files.parts, record)
+                    return transaction.id(), record
         except lmdb.Error as error:
-            self._recover(opened, error)
-            return self.read(opened, key)
+            self._recover(error)
+            return self.read(key)
 
-    def read_many(self, opened: Opened, keys: list[bytes]) -> list[Any]:
+    def read_many(self, keys: list[bytes]) -> list[Any]:
         """Return the records of one snapshot; None for each that is not there."""
         try:
-            with self.lock, opened.environment.begin(db=opened.files.data) as transaction:
-                records = list(map(transaction.get, keys))
-                for place, record in enumerate(records):
-                    if record is not None and record[VALUE_AT] == PARTED:
-                        records[place] = parts.whole(transaction, opened.files.parts, record)
-                return records
+            with self.lock:
+                opened = self.opened or self.open()
+                with opened.environment.begin(db=opened.files.data) as transaction:
+                    records = list(map(transaction.get, keys))
+                    for place, record in enumerate(records):
+                        if record is not None and record[VALUE_AT] == PARTED:
+                            records[place] = parts.whole(transaction, opened.files.parts, record)
+                    return records
         except lmdb.Error as error:
-            self._recover(opened, error)
-            return self.read_many(opened, keys)
+            self._recover(error)
+            return self.read_many(keys)
 
     def write(self, change: Callable[[Any, Opened, float], T], checksums: Iterable[int]) -> T:
         """Change something in a transaction, and make room for it.
@@ -157,15 +161,14 @@ class LmdbSpace:
             CacheFull: there is no room, although values were deleted.
         """
         for tried in range(_TRIES):
-            opened = self.opened or self.open()
             try:
                 with self.lock:
-                    return self._write_once(opened, change, checksums)
+                    return self._write_once(self.opened or self.open(), change, checksums)
             except lmdb.MapFullError:
-                self._make_more_room(opened, tried + 1)
+                self._make_more_room(tried + 1)
             except lmdb.Error as error:
-                self._recover(opened, error)
-        raise self._full(opened)
+                self._recover(error)
+        raise self._full()
 
     def _write_once(self, opened: Opened, change: Callable[[Any, Opened, float], T], checksums: Iterable[int]) -> T:
         board = opened.board
@@ -181,19 +184,22 @@ class LmdbSpace:
 
     def clear(self) -> None:
         """Delete all values."""
-        opened = self.opened or self.open()
-        with self.lock, opened.environment.begin(write=True, db=opened.files.data) as transaction:
-            opened.board.words[Head.EPOCH] = transaction.id()
-            transaction.drop(opened.files.data, delete=False)
-            transaction.drop(opened.files.parts, delete=False)
-            self._keep_within(opened, transaction, self._limit_bytes, 0.0)
+        with self.lock:
+            opened = self.opened or self.open()
+            with opened.environment.begin(write=True, db=opened.files.data) as transaction:
+                opened.board.words[Head.EPOCH] = transaction.id()
+                transaction.drop(opened.files.data, delete=False)
+                transaction.drop(opened.files.parts, delete=False)
+                self._keep_within(opened, transaction, self._limit_bytes, 0.0)
 
-    def _recover(self, opened: Opened, error: Exception) -> None:
+    def _recover(self, error: Exception) -> None:
         """Remove what is in the way of a transaction, which is then tried again, or raise a CacheError."""
-        if isinstance(error, lmdb.MapResizedError):
-            opened.environment.set_mapsize(0)  # a server with a larger --cache has come (SIGUSR2)
-        elif not isinstance(error, lmdb.ReadersFullError) or not opened.environment.reader_check():
-            raise CacheError(f"the store {self.place.name} cannot be used: {error}") from error
+        with self.lock:
+            environment = (self.opened or self.open()).environment
+            if isinstance(error, lmdb.MapResizedError):
+                environment.set_mapsize(0)  # a server with a larger --cache has come (SIGUSR2)
+            elif not isinstance(error, lmdb.ReadersFullError) or not environment.reader_check():
+                raise CacheError(f"the store {self.place.name} cannot be used: {error}") from error
 
     # --- room ---
 
@@ -218,28 +224,28 @@ class LmdbSpace:
         Raises:
             ValueTooLarge: it is too large for any room.
         """
-        opened = self.opened or self.open()
         if len(encoded) > self._value_max_bytes:
-            opened.board.line[Count.FULL] += 1
+            (self.opened or self.open()).board.line[Count.FULL] += 1
             raise ValueTooLarge(
                 f"a value of {len(encoded)} bytes is too large for the store {self.place.name}, which takes "
                 f"{self._value_max_bytes}, a fourth of its size: give --cache {self.place.name} more"
             )
         try:
-            self._free(opened, len(encoded))
+            self._free(len(encoded))
         except lmdb.MapFullError:
-            self._make_more_room(opened, 1)
+            self._make_more_room(1)
 
-    def _make_more_room(self, opened: Opened, tried: int) -> None:
+    def _make_more_room(self, tried: int) -> None:
         """LMDB has found no free page: a dead or stopped reader holds old pages, or others have just taken what was
         free. Delete more."""
-        opened.environment.reader_check()
+        with self.lock:
+            (self.opened or self.open()).environment.reader_check()
         try:
-            self._free(opened, self.large_bytes * tried)
+            self._free(self.large_bytes * tried)
         except lmdb.MapFullError as error:
-            raise self._full(opened) from error
+            raise self._full() from error
 
-    def _free(self, opened: Opened, wanted_bytes: int) -> None:
+    def _free(self, wanted_bytes: int) -> None:
         """Delete so much that this many bytes fit beside the reserve, in as many transactions as it needs.
 
         A page that a transaction frees can be used by the one after the next (LMDB keeps the last state for the case of
@@ -248,11 +254,13 @@ class LmdbSpace:
         limit_bytes = max(self._limit_bytes - wanted_bytes, 0)
         enough = False
         while not enough:
-            with self.lock, opened.environment.begin(write=True, buffers=True, db=opened.files.data) as transaction:
-                enough = self._keep_within(opened, transaction, limit_bytes, opened.now_s(), Pace.FIRM)
-            with self.lock, opened.environment.begin(write=True, db=opened.files.locks) as transaction:
-                transaction.put(_TICK, transaction.id().to_bytes(8, "little"))
+            with self.lock:
+                opened = self.opened or self.open()
+                with opened.environment.begin(write=True, buffers=True, db=opened.files.data) as transaction:
+                    enough = self._keep_within(opened, transaction, limit_bytes, opened.now_s(), Pace.FIRM)
+                with opened.environment.begin(write=True, db=opened.files.locks) as transaction:
+                    transaction.put(_TICK, transaction.id().to_bytes(8, "little"))
 
-    def _full(self, opened: Opened) -> CacheFull:
-        opened.board.line[Count.FULL] += 1
+    def _full(self) -> CacheFull:
+        (self.opened or self.open()).board.line[Count.FULL] += 1
         return CacheFull(f"the store {self.place.name} has no room for a value, although others were removed")

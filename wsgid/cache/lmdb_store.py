@@ -65,7 +65,7 @@ class LmdbStore:
         opened = space.opened or space.open()
         checksum, key = key_of(name)
         board = opened.board
-        _, record = space.read(opened, key)
+        _, record = space.read(key)
         if record is not None:
             now_s = time.clock_gettime(time.CLOCK_BOOTTIME) + opened.offset_s
             fresh_until_s, gone_at_s = ENDS.unpack_from(record)
@@ -90,7 +90,7 @@ class LmdbStore:
         bucket = checksum & board.mask
         # In this order: a write that begins now changes the version that is kept.
         version, epoch = board.versions[bucket], board.words[Head.EPOCH]
-        seen, record = self._space.read(opened, key)
+        seen, record = self._space.read(key)
         now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
         fresh_until_s = ENDS.unpack_from(record)[0] - opened.offset_s if record is not None else 0.0
         if fresh_until_s <= now_s:
@@ -106,7 +106,7 @@ class LmdbStore:
         opened = self.opened
         board = opened.board
         keys = [key_of(name) for name in names]
-        records = self._space.read_many(opened, [key for _, key in keys])
+        records = self._space.read_many([key for _, key in keys])
         now_s, values = opened.now_s(), []
         for (checksum, _), record in zip(keys, records):
             fresh = _is_fresh(record, now_s)
@@ -121,7 +121,7 @@ class LmdbStore:
     def ttl(self, name: bytes) -> float | None:
         """Return the seconds until a value expires; None if it is not there."""
         opened = self.opened
-        _, record = self._space.read(opened, key_of(name)[1])
+        _, record = self._space.read(key_of(name)[1])
         left_s = ENDS.unpack_from(record)[0] - opened.now_s() if record is not None else 0.0
         return left_s if left_s > 0 else None
 

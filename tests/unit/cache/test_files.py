@@ -1,5 +1,6 @@
 """The files of the stores: made at the start, checked, and removed at the end."""
 
+import fcntl
 import os
 import signal
 import stat
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wsgid.cache import files
+from wsgid.cache import Cache, files
 from wsgid.cache.board import Board
 from wsgid.cache.places import Place
 from wsgid.errors import ConfigError
@@ -149,6 +150,38 @@ def test_a_file_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="remove it, or choose another path"):
         prepared(Place("pages", SIZE_BYTES, str(path)))
     assert path.read_text() == "precious"
+
+
+def test_processes_that_make_a_store_at_the_same_time_make_one(tmp_path: Path) -> None:
+    """Each writes its value into the store. In the end all values are there."""
+    for attempt in range(10):
+        path = str(tmp_path / f"pages{attempt}")
+        read_fd, write_fd = os.pipe()
+        pids = []
+        for number in range(6):
+            pids.append(os.fork())
+            if pids[-1] == 0:
+                os.close(write_fd)
+                os.read(read_fd, 1)  # all go on when the pipe is closed
+                Cache("pages", path=path, size_bytes=SIZE_BYTES).set(f"k{number}", number)
+                os._exit(0)
+        os.close(read_fd)
+        os.close(write_fd)
+        assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * 6
+        found = Cache("pages", path=path, size_bytes=SIZE_BYTES).get_many(f"k{number}" for number in range(6))
+        assert len(found) == 6
+
+
+def test_files_are_made_by_one_process_at_a_time_and_nobody_waits_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_PATIENCE_S", 0.05)
+    fd = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    with pytest.raises(ConfigError, match="cannot be made: another process has locked its directory"):
+        prepared(Place("pages", SIZE_BYTES, str(tmp_path / "pages.cache")))
+    os.close(fd)
+    prepared(Place("pages", SIZE_BYTES, str(tmp_path / "pages.cache")))
 
 
 def test_everybodys_directory_is_no_place_for_a_cache(tmp_path: Path) -> None:
