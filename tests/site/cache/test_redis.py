@@ -15,7 +15,7 @@ import redis
 
 from tests.conftest import Start
 from tests.site.cache.conftest import APP
-from tests.site.cache.questions import ask
+from tests.site.cache.questions import ask, memory_directory
 from tests.support.ctl import said
 from tests.support.server import Server, eventually
 from tools.databases import Redis
@@ -213,3 +213,4 @@ def test_a_lock_of_a_killed_server_ends_with_its_time(serve: Start, own_redis: R
     for pid in pids:
         os.kill(pid, Signals.SIGKILL)
     assert Cache("values", path=url(own_redis)).lock("job").acquire(20)
+    shutil.rmtree(memory_directory(first))  # the next server would remove it
