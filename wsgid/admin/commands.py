@@ -11,13 +11,11 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from signal import Signals
 from typing import Any, Protocol
 
 from wsgid.admin.server import INCOMPLETE, Delegated, Later, Response
 from wsgid.admin.snapshot import Snapshot, WorkerView
-from wsgid.admin.stats import limiter
 from wsgid.admin.status import status
 from wsgid.config.options import Settings
 from wsgid.errors import WsgidError
@@ -25,6 +23,7 @@ from wsgid.ipc import stackdump
 from wsgid.ipc.scoreboard import SLOTS_MAX, Word
 from wsgid.limits.ledger import KeyView
 from wsgid.linux.syscall_errors import words
+from wsgid.records import asdict
 from wsgid.supervisor.children import send_signal
 
 
@@ -162,10 +161,12 @@ def _cache(operator: Operator, asked: Request) -> Answer:
 
 def _limits(operator: Operator, asked: Request) -> Answer:
     """The limiters, and their top keys: {"command": "limits", "keys": 10}."""
+    from wsgid.admin import stats  # only when it is asked
+
     most = _integer(asked, "keys", 0, LIMIT_MAX)
     return {
         "ok": True,
-        "limits": list(map(limiter, operator.snapshot().limiters)),
+        "limits": list(map(stats.limiter, operator.snapshot().limiters)),
         "keys": list(map(asdict, operator.limit_keys(most) if most else [])),
     }
 

@@ -13,7 +13,6 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from wsgid.limits.layout import (
     COUNTS,
@@ -30,6 +29,7 @@ from wsgid.limits.layout import (
     LimitCount,
     keep_or_create,
 )
+from wsgid.records import dataclass
 
 _WORD_MAX = (1 << 64) - 1
 _KINDS = {1: "rate", 2: "window", 3: "concurrency", 4: "storage"}
