@@ -12,11 +12,9 @@ from wsgid.supervisor.slots import SlotState
 WORDS = LINE_BYTES // 8  # of a line of the scoreboard
 
 
-def worker(slot: int, state: SlotState) -> WorkerView:
-    """A worker with 1 in each of its numbers."""
-    return WorkerView(
-        slot,
-        state,
+def worker(slot: int, state: SlotState, **changes: Any) -> WorkerView:
+    """A worker with 1 in each of its numbers. Keyword arguments replace fields."""
+    values: dict[str, Any] = dict(
         generation=1,
         pid=1,
         spawns=1,
@@ -27,6 +25,7 @@ def worker(slot: int, state: SlotState) -> WorkerView:
         since=[1] * WORDS,
         deaths=dict.fromkeys(DeathCause, 1),
     )
+    return WorkerView(slot, state, **{**values, **changes})
 
 
 def snapshot(*states: SlotState, **changes: Any) -> Snapshot:

@@ -18,6 +18,7 @@ from tests.support.busy_site import APP, send, serve
 from tests.support.ctl import refusal, said
 from tests.support.dashboard import Dashboard, command, dashboard
 from tests.support.server import Server, eventually
+from wsgid import __version__
 from wsgid.ctl.dashboard import pages
 from wsgid.ctl.dashboard.access import TOKEN_HEADER
 from wsgid.ctl.dashboard.api import ACTIONS
@@ -326,7 +327,7 @@ def test_an_older_server_is_named(server: Server, tmp_path: Path) -> None:
     with listening(tmp_path / "old.ctl", answer):
         for name in ("dashboard", "top"):
             arguments = ["--control", "old.ctl", name, *(["--once"] if name == "top" else [])]
-            assert "the server runs wsgid 0.1.0, which tells less" in refusal(tmp_path, *arguments)
+            assert f"the server runs wsgid {__version__}, which tells less" in refusal(tmp_path, *arguments)
 
 
 def test_an_address_for_all_is_served_with_a_warning(server: Server, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -25,7 +24,7 @@ from tests.support.browser import chromium
 from tests.support.busy_site import send, serve
 from tests.support.dashboard import dashboard
 from tests.support.server import Server, eventually
-from tests.support.snapshots import snapshot
+from tests.support.snapshots import WORDS, snapshot, worker
 from wsgid.admin.status import status
 from wsgid.config.options import Settings
 from wsgid.ctl.commands.top_sample import Sample
@@ -301,9 +300,8 @@ class ManyServer:
         self.each = requests // workers
         self.more = more
         self.looks = 0
-        views = snapshot(*[SlotState.READY] * workers).workers
-        words = [self.each if place == Word.IN_FLIGHT else 1 for place in range(64)]
-        self.workers = tuple(replace(view, pid=1000 + view.slot, words=words) for view in views)
+        words = [self.each if place == Word.IN_FLIGHT else 1 for place in range(WORDS)]
+        self.workers = tuple(worker(slot, SlotState.READY, pid=1000 + slot, words=words) for slot in range(workers))
 
     def ask(self, command: str, patience_s: float = 0.0, **arguments: Any) -> dict[str, Any]:
         assert command == "status"
