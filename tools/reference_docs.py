@@ -102,11 +102,19 @@ def _signature(item: Any) -> str:
 def _markdown(docstring: str) -> str:
     """Render a docstring: its sections become lists, and its indented examples stay as they are."""
     text, *sections = SECTION.split(docstring)
-    # page_blocks.py: the syntax of an example is checked
-    parts = [re.sub(r"\n\n(?=    \S)", "\n\n<!-- test: python -->\n\n", text.strip(), count=1)]
+    parts = [re.sub(r"\n\n((?: {4}.*\n|\n(?= {4}))+)", _marked, f"{text.strip()}\n").strip()]
     for title, body in zip(sections[::2], sections[1::2], strict=True):
         parts.append(f"**{title}**\n\n{_list(inspect.cleandoc(body))}")
     return "\n\n".join(parts)
+
+
+def _marked(example: re.Match[str]) -> str:
+    """Put the mark of tests/support/page_blocks.py above an example: its syntax is checked if it is Python."""
+    try:
+        ast.parse(inspect.cleandoc(example[1]))
+    except SyntaxError:
+        return f"\n\n<!-- test: sample -->\n\n{example[1]}"
+    return f"\n\n<!-- test: python -->\n\n{example[1]}"
 
 
 def _list(body: str) -> str:
