@@ -82,7 +82,8 @@ def poisoned(value: Any) -> Any:
 
 @pytest.mark.parametrize("name", [name for name in SUBCOMMANDS if name != "dashboard"])  # that one: test_dashboard.py
 def test_nothing_that_a_server_answers_is_a_command_to_the_terminal(start: Start, tmp_path: Path, name: str) -> None:
-    start("--socket", "app.sock", "--cache", "pages=1m", "app:application", app=APP).wait_ready(1)
+    limit = ("--limit-req", "key=remote_addr rate=9r/s")
+    start("--socket", "app.sock", "--cache", "pages=1m", *limit, "app:application", app=APP).wait_ready(1)
 
     def answer(connection: socket.socket, request: bytes) -> None:
         honest = client.exchange(tmp_path / "app.ctl", request)
