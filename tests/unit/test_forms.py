@@ -19,6 +19,9 @@ TYPED = {name: path for name, path in HOT.items() if path.with_suffix(".pxd").ex
 # The tests that show that both forms of a module behave alike: a test that asks both, or tests that run on both.
 BESIDE_EACH_OTHER = "tests/unit/test_compiled.py"
 ALIKE = {
+    "wsgid.limits.locks": "tests/unit/limits/test_processes.py",
+    "wsgid.limits.permit": "tests/unit/limits/test_decisions.py",
+    "wsgid.limits.table": "tests/unit/limits/test_decisions.py",
     "wsgid.log.request_record": f"{BESIDE_EACH_OTHER}::test_access_logs_are_written_alike",
     "wsgid.protocol.chunked": f"{BESIDE_EACH_OTHER}::test_chunks_are_decoded_alike",
     "wsgid.protocol.fields": f"{BESIDE_EACH_OTHER}::test_values_are_read_alike",

@@ -12,7 +12,6 @@ cdef long long _NS_PER_MS
 
 
 cdef class Table:
-    cdef object __weakref__
     cdef object _memory
     cdef object _layout
     cdef readonly Py_ssize_t _slot
