@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from wsgid.admin.caches import CacheView
 from wsgid.admin.snapshot import ListenerView, Snapshot, WorkerView
+from wsgid.cache.board import Count, Reading
 from wsgid.ipc.scoreboard import LINE_BYTES, DeathCause
 from wsgid.limits.layout import LimitCount
 from wsgid.limits.ledger import LimiterView
@@ -49,6 +51,7 @@ def snapshot(*states: SlotState, **changes: Any) -> Snapshot:
         workers=workers,
         listeners=(ListenerView("/a.sock", "/a.sock", 1, 2),),
         connections={"127.0.0.1:5432": 1},
+        caches=(CacheView("pages", False, 1, Reading(1, 1, 1, dict.fromkeys(Count, 1))),),
         limiters=(LimiterView("api", "rate", False, (1,) * len(LimitCount)),),
     )
     return Snapshot(**{**values, **changes})

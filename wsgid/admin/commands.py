@@ -116,7 +116,7 @@ def _reload(operator: Operator, asked: Request) -> Answer:
     before = operator.snapshot()
     _refuse_while_stopping(before)
     warning = operator.reload(WHO)
-    return {"ok": True, "generation": before.next_generation, "warning": warning}
+    return {"ok": True, "generation": before.next_generation, **({"warning": warning} if warning else {})}
 
 
 def _stop(operator: Operator, asked: Request) -> Answer:

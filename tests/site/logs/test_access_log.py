@@ -249,7 +249,7 @@ def test_lines_to_a_syslog_of_another_machine(start: Start) -> None:
         (("--access-log", "redislog:x"), r"--access-log 'redislog:x' cannot be used: expected .*or a path"),
         (
             ("--log-format", "combine"),
-            r"--log-format 'combine' cannot be used: expected uwsgi, combined, json, or a text ",
+            r"--log-format 'combine' cannot be used: expected uwsgi, combined, json, short, or a text ",
         ),
         (("--log-format", "%(uri)\n"), r"--log-format .* expected .* of one line"),
         (("--access-log", "/nowhere/access.log"), r"the log file /nowhere/access.log cannot be written: No such file"),

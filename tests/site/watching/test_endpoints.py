@@ -148,7 +148,7 @@ def test_the_counts_of_dead_workers_are_kept() -> None:
 def test_the_words_do_not_overlap_and_fit_a_line() -> None:
     assert Word.STATUS_1XX + 5 == Word.DURATIONS
     assert Word.DURATIONS + len(DURATION_BOUNDS_US) + 1 == Word.HUB_LATE_US
-    assert Word.OFFLOAD_GIVEN_UP + 1 == Word.SPAWNS == COUNTERS.stop
+    assert Word.COLLECTOR_US + 1 == Word.SPAWNS == COUNTERS.stop
     assert Word.DEATHS + len(DeathCause) <= Word.HELD_US and max(Word) < LINE_BYTES // 8
 
 
