@@ -120,7 +120,8 @@ else:
             lines.append(f"    _set(self, {name!r}, {value})\n")
         if hasattr(cls, "__post_init__"):
             lines.append("    self.__post_init__()\n")
-        exec(f"def __init__({', '.join(parameters)}):\n{''.join(lines) or '    pass'}", known)
+        source = f"def __init__({', '.join(parameters)}):\n{''.join(lines) or '    pass'}"
+        exec(source, known)  # made of the names of fields, as in dataclasses  # nosec B102
         cls.__init__ = known["__init__"]
         cls.__init__.__qualname__ = f"{cls.__qualname__}.__init__"
         cls.__init__(self, *values, **named)
