@@ -116,6 +116,13 @@ def test_nginx_waits_longer_than_a_request_may_take(name: str, site: str, tmp_pa
     assert 0 < settings(arguments, tmp_path).harakiri < float(read_timeout_s)
 
 
+@pytest.mark.parametrize("name", ["compose.yaml", "kubernetes.yaml"])
+def test_nginx_in_containers_waits_longer_than_a_request_may_take(name: str) -> None:
+    [harakiri_s] = re.findall(r'"--harakiri", "(\d+)"', text(name))
+    [read_timeout_s] = re.findall(r"uwsgi_read_timeout (\d+)s;", text(name))
+    assert 0 < int(harakiri_s) < int(read_timeout_s)
+
+
 @pytest.mark.parametrize("name", UNITS)
 def test_each_line_of_the_hardened_unit_has_a_reason(name: str) -> None:
     """Lines that are in all units are explained in one of them. The comment is above the lines, in the same
