@@ -13,7 +13,7 @@ from simple_websocket import Client, ConnectionClosed
 
 from tests.conftest import Start
 from tests.support import client
-from tests.support.ctl import said
+from tests.support.ctl import said, wsgidctl
 from tests.support.server import Server, eventually
 from tools.nginx import Nginx, example
 
@@ -252,6 +252,7 @@ def test_upgraded_connections_are_counted_apart(start: Start) -> None:
         [worker] = status["workers"]
         assert worker["upgraded"] == 1 and worker["in_flight"] == 0
         assert status["totals"]["upgraded"] == 1 and status["totals"]["requests"] == 0
+        assert "1 upgraded connection (WebSockets and the like)\n" in wsgidctl(server.directory, "status").stdout
     eventually(lambda: said(server.directory, "status")["workers"][0]["upgraded"] == 0, "the connection has ended")
     totals = said(server.directory, "status")["totals"]
     assert totals["requests"] == 1 and totals["busy_us"] == 0  # its life is no duration of a request

@@ -64,6 +64,9 @@ def run(server: Server, given: argparse.Namespace) -> int:
     if status.get("daemons"):
         show(table(("daemon", "pid", "starts"), [_daemon(daemon) for daemon in status["daemons"]], LEFT))
         show("")
+    upgraded = sum(worker.get("upgraded", 0) for worker in status["workers"])
+    if upgraded:
+        show(f"{count(upgraded, 'upgraded connection')} (WebSockets and the like)")
     totals = status["totals"]
     show(
         f"since the start: {count(totals['requests'], 'request')}, {totals['5xx']} with a 5xx, "
