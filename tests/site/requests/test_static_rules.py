@@ -44,14 +44,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for name in ("files", "elsewhere", "public/docs"):
         (place / name).mkdir(parents=True)
     (place / "files" / "style.css").write_text("plain")
-    (place / "files" / "style.css.gz").write_bytes(gzip.compress(b"zipped"))
+    (place / "files" / "style.css.gz").write_bytes(gzip.compress(b"zipped", mtime=0))
     (place / "files" / "style.css.br").write_bytes(b"brotli")
     (place / "files" / "code.js").write_text("script")
     (place / "files" / "code.js.gz").write_bytes(b"not asked for")
     (place / "files" / "icon.bin").write_bytes(b"icon")
     (place / "files" / "picture.tst").write_bytes(b"picture")
     (place / "elsewhere" / "note.txt").write_text("note")
-    (place / "elsewhere" / "note.txt.gz").write_bytes(gzip.compress(b"note"))
+    (place / "elsewhere" / "note.txt.gz").write_bytes(gzip.compress(b"note", mtime=0))
     (place / "public" / "docs" / "index.html").write_text("index")
     (place / "public" / "page.php").write_text("<?php secret")
     (place / "public" / ".env").write_text("secret")
@@ -74,8 +74,8 @@ def ask(site: Path, path: str, **variables: str) -> tuple[bytes, dict[str, str]]
     ("accepted", "body", "coding"),
     [
         ("gzip, deflate, br", b"brotli", "br"),
-        ("gzip", gzip.compress(b"zipped"), "gzip"),
-        ("br;q=0, gzip;q=0.5", gzip.compress(b"zipped"), "gzip"),
+        ("gzip", gzip.compress(b"zipped", mtime=0), "gzip"),
+        ("br;q=0, gzip;q=0.5", gzip.compress(b"zipped", mtime=0), "gzip"),
         ("identity", b"plain", None),
         ("", b"plain", None),
         ("gzipped, brotli", b"plain", None),
