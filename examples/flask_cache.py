@@ -1,6 +1,6 @@
 """A Flask site whose workers share a cache: wsgid --http :8000 --workers 4 --cache pages=64m flask_cache:application
 
-    pip install 'wsgid[cache]' flask
+    pip install 'lmdb>=3' flask
 
 One machine: as above. Several machines: --cache pages=redis://HOST:6379/0 instead, and nothing else changes.
 """

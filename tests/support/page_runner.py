@@ -40,7 +40,7 @@ PIP = """#!@PYTHON@
 # pip install NAME...: whether this environment has what the page installs
 import re, sys
 from importlib.metadata import distribution
-for name in [word for word in sys.argv[2:] if not word.startswith("-") and not word.endswith((".txt", "."))]:
+for name in [word for word in sys.argv[2:] if not word.startswith(("-", "/")) and not word.endswith((".txt", "."))]:
     distribution(re.split(r"[<>=~[]", name)[0])
 """
 SUDO = """#!/bin/bash

@@ -21,7 +21,7 @@ from wsgid.errors import CacheError, NoSuchCache
 try:
     import lmdb
 except ImportError as error:
-    raise CacheError("wsgid.cache needs LMDB: pip install 'wsgid[cache]'") from error
+    raise CacheError("wsgid.cache needs LMDB: pip install 'lmdb>=3'") from error
 
 __all__ = ["READERS_MAX", "Files", "lmdb"]
 

@@ -24,7 +24,7 @@ try:
     import redis.retry
     import redis.sentinel
 except ImportError as error:
-    raise CacheError("a cache in Redis needs redis-py: pip install 'wsgid[redis]'") from error
+    raise CacheError("a cache in Redis needs redis-py: pip install 'redis>=5.1'") from error
 
 TIMEOUT_S = 0.25
 GONE = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError, redis.exceptions.ReadOnlyError)

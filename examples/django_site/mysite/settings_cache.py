@@ -1,6 +1,6 @@
 """The same site with a cache that all workers share, also for its sessions.
 
-    pip install 'django>=4.2' 'wsgid[cache]'
+    pip install 'django>=4.2' 'lmdb>=3'
     export DJANGO_SETTINGS_MODULE=mysite.settings_cache
     wsgid --http :8000 --workers 4 --cache site=64m --cache sessions=64m mysite.wsgi:application
 

@@ -190,7 +190,7 @@ def test_without_rich_top_says_how_to_get_rich(start: Start, tmp_path: Path) -> 
     environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = wsgidctl(tmp_path, "top", "--once", env=environ)
     assert done.returncode == 1
-    assert done.stderr == ("wsgidctl: top needs the package rich: pip install 'wsgid[top]', or use `top --json`\n")
+    assert done.stderr == ("wsgidctl: top needs the package rich: pip install rich, or use `top --json`\n")
     assert wsgidctl(tmp_path, "status", env=environ).returncode == 0
     assert wsgidctl(tmp_path, "top", "--once", "--json", "--interval", "0.2", env=environ).returncode == 0
 

@@ -68,7 +68,7 @@ def _screen() -> ModuleType:
     try:
         from wsgid.ctl.commands import top_screen
     except ImportError:
-        raise CtlError("top needs the package rich: pip install 'wsgid[top]', or use `top --json`") from None
+        raise CtlError("top needs the package rich: pip install rich, or use `top --json`") from None
     return top_screen
 
 
