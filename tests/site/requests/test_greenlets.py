@@ -258,7 +258,7 @@ def test_the_requests_behind_one_that_was_interrupted_are_answered_without_its_t
 @pytest.mark.parametrize("path", ["/reads", "/harakiri"])
 def test_a_connection_is_closed_if_the_rest_of_a_body_is_unknown(start: Start, path: str) -> None:
     """The rest of a request that was ended must not be taken for the next request."""
-    server = serve(start, "--harakiri", "0.3", "--socket-timeout", "1", "--http-keepalive", "1")
+    server = serve(start, "--harakiri", "0.3", "--socket-timeout", "1", "--http-keepalive", "1.0")
     begun = http(path, "Content-Length: 30") + b"GET /never HTTP/1.1\r\n"
     said = over_http(server, begun)
     assert said.count(b"HTTP/1.1 ") == 1 and said.startswith(b"HTTP/1.1 504")

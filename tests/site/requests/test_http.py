@@ -126,7 +126,7 @@ def test_the_requests_of_a_connection_are_limited(start: Start) -> None:
 
 
 def test_a_quiet_connection_is_closed_in_time(start: Start) -> None:
-    server = serve(start, "--http-keepalive", "1")
+    server = serve(start, "--http-keepalive", "1.0")
     with connected(server) as fresh, connected(server) as used:
         used.sendall(request("/"))
         reader = Reader(used)

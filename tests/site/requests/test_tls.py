@@ -244,7 +244,7 @@ def test_a_torn_response_ends_without_close_notify(site: Site, authority: Author
 
 
 def test_a_quiet_connection_is_closed_with_close_notify(start: Start, authority: Authority) -> None:
-    server = start("--https", files(authority), "--http-keepalive", "1", "app:application", app=APP).wait_ready(1)
+    server = start("--https", files(authority), "--http-keepalive", "1.0", "app:application", app=APP).wait_ready(1)
     with connect(server.tcp_addresses()[0], authority.context()) as connected:
         connected.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert client.read_all(connected).startswith(b"HTTP/1.1 200 ")
