@@ -87,6 +87,7 @@ def test_a_server_on_an_unusual_machine_starts_reloads_and_stops(start: Start, c
         "5",
         prefix=mounted(*commands),
     )
+    server.wait_ready(2)
     assert ask(server) == b"done"
     server.send_signal(Signals.SIGHUP)
     server.wait_ready(4)
