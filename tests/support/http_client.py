@@ -1,5 +1,6 @@
 """An HTTP/1.1 client that writes the bytes itself, and reads one response after the other."""
 
+import io
 import socket
 
 from tests.support import client
@@ -15,7 +16,8 @@ class Reader:
     """Reads one response after the other."""
 
     def __init__(self, connection: socket.socket) -> None:
-        self._file = connection.makefile("rb")
+        # Not makefile: connection.close() would wait until the file is collected.
+        self._file = io.BufferedReader(socket.SocketIO(connection, "rb"))
 
     def response(self, method: str = "GET") -> client.Answer:
         raw = b""
