@@ -76,10 +76,10 @@ def words(error: BaseException) -> str:
 
 def _place(error: BaseException) -> str:
     """Return the place of an error without a system call's name: our innermost function, and the file in question."""
-    frames = [
-        entry for entry in traceback.extract_tb(error.__traceback__) if f"{os.sep}wsgid{os.sep}" in entry.filename
-    ]
-    place = f"{os.path.basename(frames[-1].filename)}, {frames[-1].name}" if frames else type(error).__name__
+    # Not extract_tb: it reads the source, which needs a descriptor.
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours = [code for code in codes if f"{os.sep}wsgid{os.sep}" in code.co_filename]
+    place = f"{os.path.basename(ours[-1].co_filename)}, {ours[-1].co_name}" if ours else type(error).__name__
     named_file = getattr(error, "filename", None)
     return f"{place}, {os.fsdecode(named_file)}" if isinstance(named_file, (str, bytes)) else place
 
