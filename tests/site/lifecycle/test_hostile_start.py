@@ -11,6 +11,7 @@ from pathlib import Path
 from signal import Signals
 from textwrap import dedent
 
+import psutil
 import pytest
 
 import wsgid
@@ -212,9 +213,11 @@ def test_an_import_that_takes_too_long_logs_its_stack(start: Start, app: str, op
     times."""
     server = start("--socket", "app.sock", *options, "app:application", app=app)
     importing = server.directory / "importing"
-    os.kill(
-        int(eventually(lambda: importing.exists() and importing.read_text(), "the import has begun")), Signals.SIGXCPU
-    )
+    pid = int(eventually(lambda: importing.exists() and importing.read_text(), "the import has begun"))
+    state = psutil.STATUS_SLEEPING if app is SLOW else psutil.STATUS_RUNNING
+    # Between its last statement and the wait in the hub, a signal is noticed after the wait only.
+    eventually(lambda: psutil.Process(pid).status() == state, "the import takes its time")
+    os.kill(pid, Signals.SIGXCPU)
     assert server.wait() == 3
     server.wait_for(rf"{process} ERROR: the import of the application takes longer than 60 s \(--boot-timeout\); it is")
     server.wait_for(r'app.py", line \d, in wait_for_the_database')
