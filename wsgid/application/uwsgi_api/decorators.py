@@ -62,6 +62,18 @@ def _scheduled(add: Callable[..., None]) -> Callable[..., Callable[[timers.Handl
     return with_arguments
 
 
+def _thread(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let each call run in a thread of its own."""
+
+    @functools.wraps(function)
+    def started(*arguments: Any, **keywords: Any) -> threading.Thread:
+        made = threading.Thread(target=function, args=arguments, kwargs=keywords, daemon=True)
+        made.start()
+        return made
+
+    return started
+
+
 def make(functions: Sequence[Callable[..., Any]]) -> ModuleType:
     """Return the module.
 
@@ -82,17 +94,6 @@ def make(functions: Sequence[Callable[..., Any]]) -> ModuleType:
                 uwsgi["unlock"]()
 
         return locked
-
-    def thread(function: Callable[..., Any]) -> Callable[..., Any]:
-        """Let each call run in a thread of its own."""
-
-        @functools.wraps(function)
-        def started(*arguments: Any, **keywords: Any) -> threading.Thread:
-            made = threading.Thread(target=function, args=arguments, kwargs=keywords, daemon=True)
-            made.start()
-            return made
-
-        return started
 
     def harakiri(seconds: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Give a request this time while the function runs."""
@@ -117,7 +118,7 @@ def make(functions: Sequence[Callable[..., Any]]) -> ModuleType:
         rbtimer=_scheduled(timers.add_rb_timer),
         cron=_scheduled(_add_cron),
         lock=lock,
-        thread=thread,
+        thread=_thread,
         harakiri=harakiri,
         __getattr__=_missing,
     )
