@@ -80,10 +80,12 @@ def parse(raw: bytes) -> Answer:
     return Answer(int(status_line.split()[1]), headers, body, raw)
 
 
-def exchange(address: Address, data: bytes) -> bytes:
-    """Send these bytes and read to the end of the answer."""
+def exchange(address: Address, data: bytes = b"") -> bytes:
+    """Send these bytes, if there are any, and read to the end of the answer."""
     with connect(address) as connected:
-        connected.sendall(data)
+        # A server that speaks first may have closed already: Linux answers even an empty send with EPIPE then.
+        if data:
+            connected.sendall(data)
         return read_all(connected)
 
 

@@ -42,7 +42,7 @@ def test_workers_come_when_requests_wait(start: Start, tmp_path: Path) -> None:
     server.send_signal(Signals.SIGTTOU)
     server.wait_for("SIGTTOU: 3 workers from now on")
     server.wait_for(r"worker \d .* exited with code 0")
-    statistics = json.loads(client.exchange(tmp_path / "stats.sock", b""))
+    statistics = json.loads(client.exchange(tmp_path / "stats.sock"))
     assert sum(worker["status"] != "cheap" for worker in statistics["workers"]) == 3
     assert server.stop() == 0
     server.assert_nothing_left()

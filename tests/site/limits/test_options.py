@@ -99,7 +99,7 @@ def test_a_number_of_requests_at_the_same_time(start: Start) -> None:
     name = "limit-conn key=remote_addr limit=2"
     assert f'wsgid_limit_level{{limiter="{name}"}} 2' in metrics
     assert f'wsgid_limit_rejected_total{{limiter="{name}"}} 1' in metrics
-    assert '"level": 2' in client.exchange(server.directory / "s.sock", b"").decode()
+    assert '"level": 2' in client.exchange(server.directory / "s.sock").decode()
     (server.directory / "opened").touch()
     assert [client.parse(client.read_all(connection)).status for connection in held] == [200, 200]
     for connection in held:
