@@ -562,6 +562,7 @@ def test_a_worker_holds_no_channel_but_its_own(start: Start) -> None:
     server = serve(start, workers=4)
     server.send_signal(Signals.SIGHUP)
     server.wait_ready(8)
+    server.wait_for(r"worker \d+ \(generation 0, .*\) exited with code 0", 4)
     lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
     channels = {line[6] for line in lines if line[4] == "0005"}  # SOCK_SEQPACKET, by inode: proc(5)
     for pid in server.worker_pids():

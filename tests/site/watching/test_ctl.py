@@ -322,7 +322,7 @@ def test_reload_waits_until_the_new_generation_serves(start: Start, tmp_path: Pa
     before = set(server.worker_pids())
     done = wsgidctl(tmp_path, "reload")
     assert re.match(r"generation 1 serves with 2 workers after \d+\.\ds", done.stdout) and done.returncode == 0
-    assert not before & set(server.worker_pids())
+    eventually(lambda: not before & set(server.worker_pids()), "the old workers have left")
     found = said(tmp_path, "reload")
     assert found["generation"] == 2 and found["done"] is True
     assert wsgidctl(tmp_path, "reload", "--no-wait").stdout == "generation 3 is on its way\n"
