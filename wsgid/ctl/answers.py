@@ -6,6 +6,7 @@ from typing import Any
 from wsgid.ctl.client import CtlError, Server
 
 SERVING = ("ready", "stalled", "draining", "stuck", "lost")  # states in which a worker may be able to answer
+_STANDSTILL_S = 1.0  # a heartbeat comes four times a second
 
 
 def add_worker_argument(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,15 @@ def workers_of(status: dict[str, Any], only: int | None) -> list[dict[str, Any]]
     return chosen
 
 
+def stands_still(worker: dict[str, Any]) -> bool:
+    """Return whether this worker's event loop does not run, as its heartbeat tells.
+
+    Args:
+        worker: its entry in the answer to `status`.
+    """
+    return bool(worker["heartbeat_age_s"] > _STANDSTILL_S)
+
+
 def ask(
     server: Server, kind: str, only: int | None, **arguments: Any
 ) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
@@ -53,7 +63,7 @@ def ask(
 def _name_the_stuck(status: dict[str, Any], silent: dict[int, str]) -> None:
     """Replace the explanation for workers whose event loop has not run: that says more than a missing answer."""
     for worker in status["workers"]:
-        if worker["slot"] in silent and worker["heartbeat_age_s"] > 1:
+        if worker["slot"] in silent and stands_still(worker):
             silent[worker["slot"]] = (
                 f"worker {worker['slot']} does not answer: "
                 f"its event loop has not run for {worker['heartbeat_age_s']:.1f} s"

@@ -175,7 +175,9 @@ def test_a_worker_that_is_stuck_in_c_shows_what_faulthandler_can(start: Start, t
         assert "in application" in silent["text"]
         assert "does not answer" in wsgidctl(tmp_path, "requests").stderr
         assert "has not run for" in wsgidctl(tmp_path, "status").stdout
-        assert wsgidctl(tmp_path, "memory").returncode in (0, 1)
+        found = said(tmp_path, "memory", "--worker", str(silent["worker"]), code=1)
+        assert "its event loop has not run for" in found["silent"][str(silent["worker"])]
+        assert all(process["parts"] for process in found["processes"])
     assert wsgidctl(tmp_path, "stop", "--now").returncode == 0
     server.assert_nothing_left()
 

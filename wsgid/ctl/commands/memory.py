@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from wsgid.ctl import answers
-from wsgid.ctl.client import Server
+from wsgid.ctl.client import WORKER_PATIENCE_S, Server
 from wsgid.ctl.tables import complain, count, show, size, table
 from wsgid.linux import memory
 
@@ -32,11 +32,16 @@ def collect(server: Server, worker: int | None) -> dict[str, Any]:
         worker: the slot of the worker to look into; None for the largest.
     """
     status = server.ask("status")
-    workers = answers.workers_of(status, worker)
-    chosen = max(workers, key=lambda worker: worker["rss_bytes"])["slot"] if workers else None
-    said, silent = answers.ask(server, "memory", chosen, patience_s=_PATIENCE_S) if chosen is not None else ({}, {})
-    inside = said.get(chosen) if chosen is not None else None
     weights = [{**named, "parts": memory.parts(named["pid"])} for named in _processes(status)]
+    workers = answers.workers_of(status, worker)
+    if not workers:
+        return {"processes": weights, "worker": None, "silent": {}}
+    largest = max(workers, key=lambda worker: worker["rss_bytes"])
+    chosen = largest["slot"]
+    # An event loop that stood still before the question will hardly answer it: the table need not wait half a minute.
+    patience_s = WORKER_PATIENCE_S if answers.stands_still(largest) else _PATIENCE_S
+    said, silent = answers.ask(server, "memory", chosen, patience_s=patience_s)
+    inside = said.get(chosen)
     for weight in weights:  # a worker of another user reports its own
         if weight["parts"] is None and inside and weight["process"] == f"worker {chosen}":
             weight["parts"] = inside["parts"]
@@ -53,7 +58,7 @@ def run(server: Server, given: argparse.Namespace) -> int:
     whole = [weight["parts"]["pss"] for weight in weights if weight["parts"]]
     show(f"together: {size(sum(whole))} (the sum of pss, in which a page that n processes share counts for 1/n)")
     if any(weight["parts"] is None for weight in weights):
-        show("?: only that process's user, or root, may see it")
+        show("?: the process has ended, or only its user and root may see its memory")
     if inside:
         show("")
         _show_inside(inside)
