@@ -57,7 +57,7 @@ def decode(data: bytes, at: int = 0) -> Any:
     if tag == _INT_TAG:
         return _INT.unpack_from(data, at + 1)[0]
     if tag == _PICKLE:
-        return pickle.loads(memoryview(data)[at + 1 :])  # nosec B301: see the rules
+        return pickle.loads(memoryview(data)[at + 1 :])  # see the rules  # nosec B301
     return _decode_rare(tag, data, at)
 
 

@@ -29,8 +29,8 @@ from wsgid.cache.places import Place
 from wsgid.errors import ConfigError
 from wsgid.linux import safefiles
 
-SHARED_MEMORY = "/dev/shm"  # nosec B108: shm_overview(7); the owner of what lies there is checked
-_OTHER_DIRECTORY = "/tmp"  # nosec B108: likewise; for the board of a network store, where there is no shared memory
+SHARED_MEMORY = "/dev/shm"  # shm_overview(7); the owner of what lies there is checked  # nosec B108
+_OTHER_DIRECTORY = "/tmp"  # for the board of a network store, where there is no shared memory  # nosec B108
 LOCK, BOARD, CLEAN = "-lock", "-board", "-clean"
 _BEHIND = ("", LOCK, BOARD)
 _FLUSHED = " flushed"  # behind the boot id in the file CLEAN

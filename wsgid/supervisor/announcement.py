@@ -12,7 +12,7 @@ from wsgid.sockets import nginx_access
 from wsgid.sockets.listen_spec import WireProtocol
 from wsgid.sockets.listener import Listener
 
-_EVERY_INTERFACE = ("0.0.0.0", "[::]")  # nosec: these are compared, and not bound
+_EVERY_INTERFACE = ("0.0.0.0", "[::]")  # these are compared, and not bound  # nosec B104
 
 
 def announce(settings: Settings, listeners: Sequence[Listener]) -> None:
