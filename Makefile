@@ -31,9 +31,9 @@ demo-databases: $(VENV)/.installed-demo-databases
 # and databases.
 VISITORS = strace:strace curl:curl ab:apache2-utils wrk:wrk chromium:chromium chromedriver:chromium-driver \
 	promtool:prometheus zsh:zsh fish:fish groff:groff-base logrotate:logrotate
-# Most of the time the tests wait for servers, so two tests run at a time. Tests that put a load on a server run alone.
+# Most of the time the tests wait for servers, so four tests run at a time. Tests that put a load on a server run alone.
 # Tests of the hot path run on both forms: on the compiled form with all other tests, and on the pure Python form.
-TOGETHER = --numprocesses 2 --dist worksteal
+TOGETHER = --numprocesses 4 --dist worksteal
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m tools.nginx >/dev/null
 	@$(BIN)/python -m tools.apt $(VISITORS)
