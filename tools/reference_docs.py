@@ -162,7 +162,7 @@ def _log_calls() -> Iterator[tuple[str, str]]:
         function = node.func
         is_log = isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name)
         if is_log and function.value.id == "log" and function.attr in LEVELS and node.args:  # type: ignore[attr-defined]
-            text = _text(node.args[0])
+            text = _text(node.args[0], node.args[1:])
             if _is_sentence(text):
                 yield function.attr, text  # type: ignore[attr-defined]
 
@@ -187,17 +187,29 @@ def _calls() -> Iterator[ast.Call]:
         yield from (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
 
 
-def _text(node: ast.expr) -> str:
-    """Return a text with … for each value in it."""
+def _text(node: ast.expr, values: Iterable[ast.expr] = ()) -> str:
+    """Return a text with … for each value in it. A call of `counted` is … with its noun.
+
+    Args:
+        node: the text.
+        values: of the conversions in the text, such as %s.
+    """
     if isinstance(node, ast.Constant):
-        text = re.sub(r"%[-+ 0-9.]*[a-zA-Z]", "…", str(node.value)).replace("%%", "%")
+        said = map(_value, values)
+        text = re.sub(r"%[-+ 0-9.]*[a-zA-Z]", lambda _: next(said, "…"), str(node.value)).replace("%%", "%")
     elif isinstance(node, ast.JoinedStr):
-        text = "".join(_text(part) if isinstance(part, ast.Constant) else "…" for part in node.values)
+        text = "".join(_text(part) if isinstance(part, ast.Constant) else _value(part) for part in node.values)
     elif isinstance(node, ast.BinOp):
         text = _text(node.left) + _text(node.right)
     else:
         text = "…"
     return re.sub(r"\s*\n\s*", " ", text).replace("<", "&lt;").replace("*", r"\*")
+
+
+def _value(node: ast.expr) -> str:
+    call = node.value if isinstance(node, ast.FormattedValue) else node
+    is_counted = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "counted"
+    return f"… {ast.literal_eval(call.args[1])}s" if is_counted else "…"  # type: ignore[attr-defined]
 
 
 # --- decisions ---

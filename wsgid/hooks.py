@@ -143,7 +143,7 @@ def every(seconds: float, in_one_worker: bool = False) -> Callable[[F], F]:
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise TypeError(f"every takes seconds, and got {seconds!r}: write @every(60)")
     if not 0 < seconds < inf:
-        raise ValueError(f"every got {seconds!r} seconds: the number has to be above 0")
+        raise ValueError(f"every({seconds!r}): the number of seconds has to be above 0")
 
     def register(function: F) -> F:
         _check(function, "every")

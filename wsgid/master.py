@@ -28,6 +28,7 @@ from wsgid.admin.server import Admin
 from wsgid.admin.snapshot import Processes, Snapshot, take_snapshot
 from wsgid.config.merge import Configuration
 from wsgid.config.options import Settings
+from wsgid.counted import counted
 from wsgid.errors import ExitCode
 from wsgid.ipc import messages, peer_counts, scoreboard
 from wsgid.limits.ledger import KeyView, Ledger
@@ -424,7 +425,7 @@ class Master:
         """Change the number of workers: from 1 to half of the slots. The other half is for replacements."""
         self._fleet.target = min(max(workers, 1), scoreboard.SLOTS_MAX // 2)
         self._load_watch.set(self._fleet.target)
-        log.info("%s: %d workers from now on", who, self._fleet.target)
+        log.info("%s: %s from now on", who, counted(self._fleet.target, "worker"))
         self._listeners.grow(self._fleet.target)
 
     def ask(self, slot: int, kind: str, arguments: dict[str, Any], fd: int) -> bool:

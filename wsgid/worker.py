@@ -30,6 +30,7 @@ from wsgid.application.drivers import DRIVER_WATCH
 from wsgid.application.hook_runner import HookRunner
 from wsgid.application.uwsgi_api.watch import UWSGI_WATCH
 from wsgid.config.options import Settings
+from wsgid.counted import counted
 from wsgid.diagnostics.connections import ConnectionTable
 from wsgid.diagnostics.queries import AT_ONCE, Queries
 from wsgid.errors import ApplicationImportError, ControlError, ExitCode
@@ -260,11 +261,13 @@ class Worker:
         """Write printed text that nobody has read yet, and report dropped lines."""
         stdio.put()
         if now_s >= self._tell_dropped_at_s:
-            count, reason = stdio.dropped()
-            if count:
+            lines, reason = stdio.dropped()
+            if lines:
                 self._tell_dropped_at_s = now_s + TELL_DROPPED_S
                 log.warning(
-                    "%d lines of standard output and error could not be written and were dropped: %s", count, reason
+                    "dropped %s of standard output and error, which could not be written: %s",
+                    counted(lines, "line"),
+                    reason,
                 )
 
     def _report_connections(self, counts: dict[str, int]) -> bool:

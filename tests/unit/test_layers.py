@@ -16,6 +16,7 @@ PACKAGE = ROOT / "wsgid"
 # A package, or a module at the root, imports only what stands before it here.
 FLOORS = (
     "errors",
+    "counted",
     "records",
     "compiled",
     "linux",

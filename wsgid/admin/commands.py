@@ -137,7 +137,7 @@ def _workers(operator: Operator, asked: Request) -> Answer:
         wanted = _integer(asked, "workers", 1, WORKERS_MAX)
     if not 1 <= wanted <= WORKERS_MAX:
         raise CommandRefused(
-            f"there cannot be {wanted} workers, only from 1 to {WORKERS_MAX}; now {before.wanted} are wanted"
+            f"the number of workers cannot be {wanted}, only 1 to {WORKERS_MAX}; now it is {before.wanted}"
         )
     operator.resize(wanted, WHO)
     return {"ok": True, "workers": wanted, "before": before.wanted}

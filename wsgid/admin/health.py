@@ -18,6 +18,7 @@ from wsgid.admin import http, metrics
 from wsgid.admin.http import Page, text_page
 from wsgid.admin.server import Response
 from wsgid.admin.snapshot import Snapshot
+from wsgid.counted import counted
 
 _OK, _UNAVAILABLE = "200 OK", "503 Service Unavailable"
 _RUNNING = "running"
@@ -53,13 +54,13 @@ def readyz(snapshot: Snapshot) -> Page:
     """Return the page that says whether the server is ready."""
     needed = (snapshot.wanted + 1) // 2
     serving = sum(map(snapshot.serves, snapshot.workers))
-    workers = f"{serving} of {snapshot.wanted} workers are ready"
+    workers = f"{serving} of {counted(snapshot.wanted, 'worker')} ready"
     if held_up := sum(map(snapshot.is_held_up, snapshot.workers)):
-        workers += f"; the event loop of {held_up} stands still"
+        workers += f"; event loops that stand still: {held_up}"
     if snapshot.stopping:
         return text_page(_UNAVAILABLE, f"a stop was asked for; {workers}")
     if serving < needed:
-        return text_page(_UNAVAILABLE, f"{workers}, and {needed} are needed")
+        return text_page(_UNAVAILABLE, f"{workers}; needed: {needed}")
     return text_page(_OK, workers)
 
 

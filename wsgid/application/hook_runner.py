@@ -26,6 +26,7 @@ import gevent
 import greenlet
 
 from wsgid import hooks, log
+from wsgid.counted import counted
 from wsgid.errors import ApplicationImportError
 from wsgid.hooks import Timer, name_of
 from wsgid.ipc.locks import Locks
@@ -238,14 +239,7 @@ class Beats:
         self._missed += count
         if self._said.admit(time.monotonic()):
             missed, self._missed = self._missed, 0
-            log.warning(
-                "every(%g): %s missed %d %s: %s",
-                self._timer.interval_s,
-                self.name,
-                missed,
-                "beat" if missed == 1 else "beats",
-                why,
-            )
+            log.warning("every(%g): %s missed %s: %s", self._timer.interval_s, self.name, counted(missed, "beat"), why)
 
 
 def call(function: Callable[[], Any], kind: str) -> None:

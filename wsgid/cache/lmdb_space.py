@@ -27,6 +27,7 @@ from wsgid.cache.lmdb_files import Files, lmdb
 from wsgid.cache.parts import PARTED
 from wsgid.cache.places import Place
 from wsgid.cache.record import VALUE_AT
+from wsgid.counted import counted
 from wsgid.errors import CacheError, CacheFull, NoSuchCache, ValueTooLarge
 
 _VALUE_SHARE = 4  # a value takes at most a fourth of the store
@@ -227,7 +228,7 @@ class LmdbSpace:
         if len(encoded) > self._value_max_bytes:
             (self.opened or self.open()).board.line[Count.FULL] += 1
             raise ValueTooLarge(
-                f"a value of {len(encoded)} bytes is too large for the store {self.place.name}, which takes "
+                f"a value of {counted(len(encoded), 'byte')} is too large for the store {self.place.name}, which takes "
                 f"{self._value_max_bytes}, a fourth of its size: give --cache {self.place.name} more"
             )
         try:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from wsgid.config import values
 from wsgid.config.options import Given, Settings, by_key
+from wsgid.counted import counted
 from wsgid.records import replace
 
 _ON = ("true", "on", "yes", "1")
@@ -50,10 +51,10 @@ def warnings(settings: Settings, words: Mapping[str, str], is_gevent_named: bool
     if is_gevent_named or not words:
         return []
     there = _requests_at_once(words)
-    plural = "s" * (there > 1)
     return [
-        f"gevent is not set: a worker takes up to {settings.gevent} requests at once here, and would take {there} in "
-        f"uWSGI. If the application needs real threads or counts on {there} request{plural}, set gevent = {there}"
+        f"gevent is not set: a worker takes up to {counted(settings.gevent, 'request')} at once here, and would take "
+        f"{there} in uWSGI. If the application needs real threads or counts on "
+        f"{counted(there, 'request')}, set gevent = {there}"
     ]
 
 

@@ -77,11 +77,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def count(number: int, thing: str) -> str:
-    """Return a number with its noun: 1 worker, 2 workers."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]], left: Sequence[str] = ()) -> str:
     """Return a table with the names of its columns. Columns in `left` are aligned to the left."""
     lines = [[*map(str, head)], *[[*map(str, row)] for row in rows]]

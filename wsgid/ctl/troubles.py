@@ -7,7 +7,8 @@ Rules
 from collections.abc import Iterator
 from typing import Any
 
-from wsgid.ctl.tables import age, count, percent
+from wsgid.counted import counted
+from wsgid.ctl.tables import age, percent
 
 QUEUE_SHARE = 0.5  # of the backlog; from here on the backlog will soon be full
 STOOD_SHARE = 1 / 3  # of the time; the worker's log message has the same limit
@@ -25,7 +26,7 @@ def _server(status: dict[str, Any]) -> Iterator[str]:
     if not status["ready"]:
         yield "no worker serves: requests wait, or nginx answers with a 502"
     elif status["ready"] < status["wanted"]:
-        yield f"{status['ready']} of {count(status['wanted'], 'worker')} serve"
+        yield f"{status['ready']} of {counted(status['wanted'], 'worker')} ready"
     if not status["templates"]:
         yield "there is no template: no worker can be replaced until the next one is there"
 
@@ -47,11 +48,11 @@ def _workers(status: dict[str, Any]) -> Iterator[str]:
             yield f"{name} (pid {worker['pid']}) is {worker['state']}: it ends"
         if worker["rests_s"] > 0 and status["mode"] == "running":
             yield (
-                f"{name} died young {count(worker['failures'], 'time')} in a row: the next try is in "
+                f"{name} died young {counted(worker['failures'], 'time')} in a row: the next try is in "
                 f"{worker['rests_s']:.1f} s"
             )
         if worker["in_flight"] >= status["places"] and worker["state"] == "ready":
-            yield f"{name} is full: all {status['places']} places (--gevent) are taken"
+            yield f"{name} is full: it serves {counted(status['places'], 'request')}, as many as --gevent allows"
 
 
 def is_held_up(worker: dict[str, Any], status: dict[str, Any]) -> bool:
@@ -71,7 +72,8 @@ def _listeners(status: dict[str, Any]) -> Iterator[str]:
     for listener in status["listeners"]:
         queue, backlog = listener["queue"], listener["backlog"]
         if queue and backlog and queue >= QUEUE_SHARE * backlog:
-            yield f"{listener['address']}: {queue} connections wait, and {backlog} can: more are refused"
+            waiting = counted(queue, "connection")
+            yield f"{listener['address']}: {waiting} in the backlog, which has room for {backlog}: more are refused"
 
 
 def _failure(status: dict[str, Any]) -> Iterator[str]:

@@ -20,6 +20,7 @@ import termios
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from wsgid.counted import counted
 from wsgid.errors import ControlError
 from wsgid.ipc import messages
 
@@ -109,7 +110,10 @@ class Channel:
         fds = self._ridden_along(ancillary)
         try:
             if flags & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC):
-                raise ControlError(f"a datagram arrived truncated to {len(datagram)} bytes and {len(fds)} descriptors")
+                raise ControlError(
+                    f"a datagram arrived truncated to {counted(len(datagram), 'byte')} and "
+                    f"{counted(len(fds), 'descriptor')}"
+                )
             if datagram:
                 return messages.decode(datagram, self._kinds), list(fds)
         except ControlError:

@@ -36,6 +36,7 @@ from enum import Enum
 from math import inf
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+from wsgid.counted import counted
 from wsgid.errors import ControlError
 from wsgid.ipc.peer_counts import PEERS_MAX
 from wsgid.records import asdict, dataclass
@@ -245,7 +246,9 @@ def encode(message: Message) -> bytes:
     """
     datagram = json.dumps({"type": type(message).__name__, **asdict(message)}).encode()
     if len(datagram) > DATAGRAM_MAX_BYTES:
-        raise ControlError(f"{type(message).__name__} takes {len(datagram)} bytes, more than {DATAGRAM_MAX_BYTES}")
+        raise ControlError(
+            f"{type(message).__name__} takes {counted(len(datagram), 'byte')}, more than {DATAGRAM_MAX_BYTES}"
+        )
     return datagram
 
 

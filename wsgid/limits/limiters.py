@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
+from wsgid.counted import counted
 from wsgid.errors import ClientDisconnected, Rejected
 from wsgid.limits.home import HOME
 from wsgid.limits.layout import LimitCount
@@ -227,7 +228,10 @@ class Combined:
 
     def _permits(self, keys: Sequence[Key]) -> list[Permit]:
         if len(keys) not in (1, len(self._limiters)):
-            raise TypeError(f"{len(self._limiters)} limiters take one key, or one each, and not {len(keys)}")
+            raise TypeError(
+                f"limits.combine with {counted(len(self._limiters), 'limit')} takes one key for all, or one for each: "
+                f"it got {len(keys)}"
+            )
         each = list(keys) if len(keys) > 1 else [keys[0]] * len(self._limiters)
         return [limiter._permit(limiter, key) for limiter, key in zip(self._limiters, each)]
 

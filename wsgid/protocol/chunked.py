@@ -13,6 +13,7 @@ Rules
 
 import re
 
+from wsgid.counted import counted
 from wsgid.errors import BadRequest, HeadTooLarge, PeerError
 
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"  # one character of a token: RFC 9110, 5.6.2
@@ -124,7 +125,7 @@ class Chunks:
         stop = data.find(b"\n", at) + 1
         if (stop or len(data)) - at > self._extensions_left:
             raise HeadTooLarge(
-                f"a request body has more than {self._size_bytes} bytes of chunk extensions (RFC 9112, "
+                f"a request body has more than {counted(self._size_bytes, 'byte')} of chunk extensions (RFC 9112, "
                 "7.1.1): raise --http-head-size if that is wanted"
             )
         if not stop:
@@ -143,8 +144,8 @@ class Chunks:
                 return stop or at
             if line_bytes > self._trailers_left or not self._lines_left:
                 raise HeadTooLarge(
-                    f"a request has too many trailers: more than --max-vars, or {self._size_bytes} "
-                    "bytes of them (--http-head-size)"
+                    "a request has too many trailers: more than --max-vars, or more than "
+                    f"{counted(self._size_bytes, 'byte')} of them (--http-head-size)"
                 )
             if not stop:
                 return at

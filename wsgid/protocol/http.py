@@ -20,6 +20,7 @@ import sys
 from enum import Enum, auto
 from typing import Any
 
+from wsgid.counted import counted
 from wsgid.errors import (
     BadRequest,
     ForeignProtocol,
@@ -305,7 +306,8 @@ class Decoder:
         stop = data.find(b"\n", at)
         if (stop if stop >= 0 else len(data)) - at > self._line_bytes + 1:  # the CR does not count
             raise UriTooLong(
-                f"a request line is longer than {self._line_bytes} bytes: raise --http-line-size if that is wanted"
+                f"a request line is longer than {counted(self._line_bytes, 'byte')}: "
+                "raise --http-line-size if that is wanted"
             )
         if stop < 0:
             return False
@@ -325,7 +327,9 @@ class Decoder:
         self._size_bytes += at - self._at
         self._at = at
         if self._size_bytes > self._head_bytes:
-            raise HeadTooLarge(f"there are more than {self._head_bytes} bytes of empty lines in front of a request")
+            raise HeadTooLarge(
+                f"there are more than {counted(self._head_bytes, 'byte')} of empty lines in front of a request"
+            )
         return at
 
     def _read_request_line(self, line: str) -> None:
@@ -422,8 +426,8 @@ class Decoder:
 
     def _too_large(self) -> HeadTooLarge:
         return HeadTooLarge(
-            f"a request has more than {self._headers} headers (--max-vars), or {self._head_bytes} "
-            "bytes of them: raise --http-head-size if that is wanted"
+            f"a request has more than {counted(self._headers, 'header')} (--max-vars), or more than "
+            f"{counted(self._head_bytes, 'byte')} of them: raise --http-head-size if that is wanted"
         )
 
 

@@ -17,6 +17,7 @@ import re
 import struct
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
+from wsgid.counted import counted
 from wsgid.errors import BadProxyHeader
 from wsgid.records import dataclass
 
@@ -134,7 +135,7 @@ def _binary(buffer: bytes) -> Header | None:
     _, command, family, size = _FIXED.unpack_from(buffer)
     ends = _ADDRESSES.get(family) if command == _PROXY else None
     if ends and size < ends.size:
-        raise _malformed(buffer[:16], f"has {size} bytes of addresses instead of {ends.size}")
+        raise _malformed(buffer[:16], f"has {counted(size, 'byte')} of addresses instead of {ends.size}")
     if len(buffer) < _FIXED.size + size:
         return None
     if not ends:

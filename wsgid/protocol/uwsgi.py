@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any
 
+from wsgid.counted import counted
 from wsgid.errors import BadPacket, ForeignProtocol, PeerError, TooManyVariables, UnknownModifier
 from wsgid.protocol.fields import LENGTH_MAX_DIGITS, parse_length
 from wsgid.protocol.variables import walk
@@ -97,11 +98,13 @@ def _variables(buffer: bytes, size_bytes: int, max_vars: int, base: dict[str, An
         repeated = walk(buffer, HEADER_SIZE_BYTES, size_bytes, variables)
     except ValueError:
         raise BadPacket(
-            f"the sizes of the variables do not add up to the {size_bytes - HEADER_SIZE_BYTES} bytes of "
-            "the packet: the peer does not speak the uwsgi protocol"
+            f"the sizes of the variables do not add up to the size of the packet, "
+            f"{counted(size_bytes - HEADER_SIZE_BYTES, 'byte')}: the peer does not speak the uwsgi protocol"
         ) from None
     if len(variables) - before + len(repeated) > max_vars:
-        raise TooManyVariables(f"the packet has more than {max_vars} variables: raise --max-vars if that is wanted")
+        raise TooManyVariables(
+            f"the packet has more than {counted(max_vars, 'variable')}: raise --max-vars if that is wanted"
+        )
     for name, value in repeated:
         if base is None or name not in base:
             variables[name] = _joined(name, variables[name], value)
@@ -165,12 +168,12 @@ def encode(variables: Iterable[tuple[str | bytes, str | bytes]], modifier1: int 
     """
     data = b"".join([_sized(text) for pair in variables for text in pair])
     if len(data) > DATA_MAX_BYTES:
-        raise ValueError(f"the variables take {len(data)} bytes, and a packet holds {DATA_MAX_BYTES}")
+        raise ValueError(f"the variables take {counted(len(data), 'byte')}, and a packet holds {DATA_MAX_BYTES}")
     return bytes((modifier1, len(data) & 0xFF, len(data) >> 8, modifier2)) + data
 
 
 def _sized(text: str | bytes) -> bytes:
     raw = text.encode("latin-1") if isinstance(text, str) else text
     if len(raw) > DATA_MAX_BYTES:
-        raise ValueError(f"a name or value takes {len(raw)} bytes, and a packet holds {DATA_MAX_BYTES}")
+        raise ValueError(f"a name or value takes {counted(len(raw), 'byte')}, and a packet holds {DATA_MAX_BYTES}")
     return len(raw).to_bytes(2, "little") + raw

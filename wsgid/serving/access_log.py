@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 from wsgid import log
 from wsgid.config.options import Settings
+from wsgid.counted import counted
 from wsgid.linux import memory
 from wsgid.log import destination, request_format
 from wsgid.log.destination import DestinationType
@@ -141,8 +142,8 @@ class AccessLog:
 
     def _tell(self) -> None:
         log.warning(
-            "%d lines of the access log could not be written and were dropped: %s",
-            self._outlet.dropped - self._told,
+            "dropped %s of the access log, which could not be written: %s",
+            counted(self._outlet.dropped - self._told, "line"),
             self._outlet.reason,
         )
         self._told = self._outlet.dropped

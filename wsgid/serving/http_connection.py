@@ -19,6 +19,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from wsgiref.handlers import format_date_time
 
+from wsgid.counted import counted
 from wsgid.errors import BodyTooSlow, ClientDisconnected, HeadTimeout, PeerError
 from wsgid.protocol.forwarded import Trusted
 from wsgid.protocol.http import END, Decoder, End, HttpHead
@@ -255,7 +256,7 @@ class HttpConnection:
         least = self._least
         if self._waited_s > least.grace_s and self._came_bytes < least.bytes_per_s * self._waited_s:
             self.refused = BodyTooSlow(
-                f"{self._came_bytes} bytes of a request's body came in {self._waited_s:.0f} s: "
+                f"{counted(self._came_bytes, 'byte')} of a request's body came in {self._waited_s:.0f} s: "
                 f"fewer than --body-rate {least.bytes_per_s} a second"
             )
             raise ClientDisconnected(f"the request body is refused: {self.refused}")

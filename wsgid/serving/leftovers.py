@@ -25,6 +25,7 @@ from gevent import monkey
 
 from wsgid import log
 from wsgid.application import whereabouts
+from wsgid.counted import counted
 from wsgid.serving.greenlets import RequestGreenlet
 
 LOOK_S = 0.05  # how often the worker checks whether the work has ended
@@ -151,8 +152,8 @@ def _jobs() -> Iterator[str]:
 def _queued(hub: Any) -> Iterator[str]:
     """Describe jobs that wait for a thread of the hub's pool."""
     pool = hub._threadpool
-    if pool is not None and (count := pool.task_queue.qsize()):
-        yield f"{count} jobs that wait for a thread of gevent's pool"
+    if pool is not None and (jobs := pool.task_queue.qsize()):
+        yield f"{counted(jobs, 'job')} in the queue for a thread of gevent's pool"
 
 
 def _processes() -> Iterator[str]:

@@ -9,6 +9,7 @@ import random
 import time
 
 from wsgid.config.options import Settings
+from wsgid.counted import counted
 from wsgid.ipc.messages import Limit
 from wsgid.linux import memory
 
@@ -36,7 +37,7 @@ class Recycling:
             return None
         found: tuple[Limit, str] | None = None
         if self._requests and requests >= self._requests:
-            found = "max-requests", f"it has served {requests} requests (--max-requests)"
+            found = "max-requests", f"it has served {counted(requests, 'request')} (--max-requests)"
         elif self._lifetime_s and now_s >= self._until_s:
             found = "max-worker-lifetime", "it has lived long enough (--max-worker-lifetime)"
         elif self._rss_mb and memory.rss_bytes() >= self._rss_mb << 20:

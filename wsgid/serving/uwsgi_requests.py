@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wsgid.config.options import Settings
+from wsgid.counted import counted
 from wsgid.errors import BadPacket, ClientDisconnected, HeadTimeout, PeerError
 from wsgid.log.request_record import RequestRecord
 from wsgid.protocol.uwsgi import HEADER_SIZE_BYTES, PONG, Modifier, UwsgiHead, decode
@@ -130,7 +131,7 @@ class UwsgiRequests:
             while True:
                 more = connection.recv()
                 if not more:
-                    raise BadPacket(f"the packet ends after {len(gathered)} bytes, within its head")
+                    raise BadPacket(f"the packet ends after {counted(len(gathered), 'byte')}, within its head")
                 gathered += more
                 buffer = bytes(gathered)
                 head = decode(buffer, self._max_vars, self._base)

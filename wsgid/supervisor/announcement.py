@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from wsgid import __version__, log
 from wsgid.config.options import Settings
+from wsgid.counted import counted
 from wsgid.linux import privileges, safefiles
 from wsgid.log import files as log_files
 from wsgid.sockets import nginx_access
@@ -18,14 +19,14 @@ _EVERY_INTERFACE = ("0.0.0.0", "[::]")  # these are compared, and not bound  # n
 def announce(settings: Settings, listeners: Sequence[Listener]) -> None:
     """Log the server's Python and where the server listens, and a warning for each danger."""
     addresses = dict.fromkeys(each.address for each in listeners)  # with --reuse-port an address has several
+    workers = counted(settings.workers, "worker")
     log.info(
-        "wsgid %s on Python %s of %s listens on %s with %s worker%s",
+        "wsgid %s on Python %s of %s listens on %s with %s",
         __version__,
         sys.version.split()[0],
         settings.virtualenv or sys.prefix,
         ", ".join(addresses),
-        f"{settings.workers_min} to {settings.workers}" if settings.workers_min else settings.workers,
-        "s" * (settings.workers > 1),
+        f"{settings.workers_min} to {workers}" if settings.workers_min else workers,
     )
     for sentence in _for_browsers(listeners):
         log.info("%s", sentence)

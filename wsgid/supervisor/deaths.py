@@ -11,6 +11,7 @@ from math import inf
 from signal import Signals
 
 from wsgid import log
+from wsgid.counted import counted
 from wsgid.ipc.scoreboard import DeathCause, Scoreboard, Word
 from wsgid.limits.ledger import Ledger
 from wsgid.linux import process
@@ -99,7 +100,7 @@ class Deaths:
             self._failures.died(slot.generation, f"worker {slot.number}", words)
         if self._fleet.mode is Mode.RUNNING:
             self._scoreboard.note_death(slot.number, cause)
-        lost = f" with {in_flight} requests in flight" if in_flight else ""
+        lost = f" with {counted(in_flight, 'request')} in flight" if in_flight else ""
         asked = told or (status == 0 and left in (*LEAVING, SlotState.READY))
         (log.info if asked else log.error)(
             "worker %d (generation %d, pid %d) %s%s", slot.number, slot.generation, slot.pid, words, lost

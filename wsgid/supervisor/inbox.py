@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from math import inf
 
+from wsgid.counted import counted
 from wsgid.errors import ControlError
 from wsgid.ipc import messages
 from wsgid.ipc.channel import Channel, close_all
@@ -55,7 +56,7 @@ class Inbox(Channel):
                 raise ControlError(f"it sends more than {MESSAGES_PER_S:g} messages a second")
             if len(fds) != messages.FDS.get(type(message), 0):
                 close_all(fds)
-                raise ControlError(f"{type(message).__name__} came with {len(fds)} descriptors")
+                raise ControlError(f"{type(message).__name__} came with {counted(len(fds), 'descriptor')}")
             yield message, fds
 
 

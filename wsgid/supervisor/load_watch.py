@@ -4,6 +4,7 @@ from math import inf
 
 from wsgid import log
 from wsgid.config.options import Settings
+from wsgid.counted import counted
 from wsgid.ipc.scoreboard import Scoreboard, Word
 from wsgid.supervisor.fleet import Fleet, Mode
 from wsgid.supervisor.listeners import Listeners
@@ -56,10 +57,10 @@ class LoadWatch:
         workers = self._scaling.target(load, now_s)
         if workers != self._fleet.target:
             log.info(
-                "%d workers from now on: %d requests in flight, %d connections wait",
-                workers,
-                load.in_flight,
-                load.waiting,
+                "%s from now on: %s in flight, %s in the backlog",
+                counted(workers, "worker"),
+                counted(load.in_flight, "request"),
+                counted(load.waiting, "connection"),
             )
             self._fleet.target = workers
             self._listeners.grow(workers)

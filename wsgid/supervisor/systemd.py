@@ -22,6 +22,7 @@ from enum import Enum, auto
 from math import inf
 
 from wsgid import log
+from wsgid.counted import counted
 from wsgid.supervisor.fleet import Fleet
 from wsgid.supervisor.slots import STAFF, Purpose, SlotState, TemplateRecord, TemplateState
 
@@ -123,8 +124,8 @@ class Notifier:
             return
         ready = len(fleet.of_state(SlotState.READY))
         status = (
-            f"{self._phase.name.lower()}: {ready} of {fleet.target} workers ready, generation "
-            f"{fleet.templates.wanted_generation}, {self._in_flight()} requests in flight{self._remark}"
+            f"{self._phase.name.lower()}: {ready} of {counted(fleet.target, 'worker')} ready, generation "
+            f"{fleet.templates.wanted_generation}, {counted(self._in_flight(), 'request')} in flight{self._remark}"
         )
         if status != self._status:
             self._status = status

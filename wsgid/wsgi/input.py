@@ -14,6 +14,7 @@ import io
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from wsgid.counted import counted
 from wsgid.errors import ClientDisconnected
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class _Wire(io.RawIOBase):
         return block
 
     def _progress(self) -> str:
-        return f"{self.content_length - self.unread_bytes} of {self.content_length} bytes came"
+        return f"{self.content_length - self.unread_bytes} of {counted(self.content_length, 'byte')} came"
 
 
 class ChunkedBody:

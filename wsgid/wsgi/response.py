@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from wsgid import log
+from wsgid.counted import counted
 from wsgid.errors import ApplicationError, ClientDisconnected, Rejected, RequestTimeout
 from wsgid.linux import forked_child
 from wsgid.wsgi import hints
@@ -216,9 +217,9 @@ class _Response:
             return _COMPLETE
         if self.stage is _STREAMING and self._length is not None:
             log.error(
-                "%s: the response ends after %d of the %d bytes that its Content-Length says; it is cut off",
+                "%s: the response ends after %s, and its Content-Length is %d: it is cut off",
                 self._request(),
-                self.sent_bytes,
+                counted(self.sent_bytes, "byte"),
                 self._length,
             )
             return Outcome.TORN
@@ -394,9 +395,9 @@ class _Response:
             raise ClientDisconnected("the client left during an earlier write")
         if self.stage is _FULL:
             log.warning(
-                "%s: the response is longer than its Content-Length of %d bytes; the rest is cut off",
+                "%s: the response is longer than its Content-Length of %s: the rest is cut off",
                 self._request(),
-                self._length,
+                counted(self._length or 0, "byte"),
             )
             self.stage = _CLOSED
         return False

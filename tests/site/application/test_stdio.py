@@ -187,7 +187,7 @@ def test_lines_that_are_never_read_are_dropped_and_counted(tmp_path: Path) -> No
         for _ in range(8):
             assert ask(tmp_path, "/flood").status == 200
         log = tmp_path / "server.log"
-        words = "lines of standard output and error could not be written and were dropped: nobody reads"
+        words = "of standard output and error, which could not be written: nobody reads"
         eventually(lambda: words in log.read_text(), "the log has the number of dropped lines")
     os.close(reading)
 

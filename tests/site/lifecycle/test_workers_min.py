@@ -33,7 +33,7 @@ def test_workers_come_when_requests_wait(start: Start, tmp_path: Path) -> None:
         waiting = [connections.enter_context(client.connect(tmp_path / "app.sock")) for _ in range(6)]
         for connected in waiting:
             connected.sendall(client.packet("/wait"))
-        server.wait_for(r"\d workers from now on: \d+ requests in flight, \d+ connections wait")
+        server.wait_for(r"\d workers from now on: \d+ requests? in flight, \d+ connections? in the backlog")
         server.wait_ready(4)
         eventually(lambda: len(server.worker_pids()) == 4, "there are four workers")
         (tmp_path / "go").touch()

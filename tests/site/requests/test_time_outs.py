@@ -108,7 +108,7 @@ def test_a_worker_that_is_stuck_in_c_is_killed_and_replaced(start: Start) -> Non
     with client.connect(address(server)) as connected:
         connected.sendall(client.packet("/stuck", QUERY_STRING="60"))
         server.wait_for(r"worker 0 .*: its event loop has not run for")
-        server.wait_for(r"worker 0 .* was killed by SIGABRT with 1 requests in flight")
+        server.wait_for(r"worker 0 .* was killed by SIGABRT with 1 request in flight")
         server.wait_for("Fatal Python error: Aborted")  # faulthandler shows the stack, which ends in C
         server.wait_for(r'app.py", line \d+ in application')
         server.wait_ready(2)
@@ -260,7 +260,7 @@ def test_a_leaving_worker_that_is_stuck_in_c_is_killed_before_its_mercy_time_is_
         connected.sendall(client.packet("/stuck"))
         eventually(lambda: server.in_flight() == 1, "the request is in flight")
         server.send_signal(Signals.SIGTERM)
-        server.wait_for(r"worker 0 .* was killed by SIGABRT with 1 requests in flight")
+        server.wait_for(r"worker 0 .* was killed by SIGABRT with 1 request in flight")
     assert server.wait() == 0
 
 

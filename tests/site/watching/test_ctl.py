@@ -377,7 +377,7 @@ def test_workers_are_set_or_changed_within_their_bounds(start: Start, tmp_path: 
     assert wsgidctl(tmp_path, "workers", "3").stdout == "3 workers from now on, instead of 2\n"
     server.wait_ready(3)
     assert wsgidctl(tmp_path, "workers", "-2").stdout == "1 worker from now on, instead of 3\n"
-    assert "there cannot be 0 workers" in refusal(tmp_path, "workers", "-1")
+    assert "the number of workers cannot be 0" in refusal(tmp_path, "workers", "-1")
     assert "from 1 to 256" in refusal(tmp_path, "workers", "0")
     assert "from 1 to 256" in refusal(tmp_path, "workers", "257")
     assert "is no number such as" in refusal(tmp_path, "workers", "many", code=2)
@@ -522,14 +522,17 @@ def healthy() -> dict[str, object]:
     [
         ({"mode": "draining"}, "the server stops (draining)"),
         ({"ready": 0}, "no worker serves"),
-        ({"wanted": 3}, "1 of 3 workers serve"),
+        ({"wanted": 3}, "1 of 3 workers ready"),
         ({"templates": []}, "there is no template"),
         ({"worker": {"heartbeat_age_s": 4.2}}, "worker 0's event loop has not run for 4.2 s"),
         ({"worker": {"stood_still": 0.38}}, "worker 0's event loop stood still for 38 % of the last 10 s"),
-        ({"worker": {"in_flight": 10}}, "worker 0 is full: all 10 places"),
+        ({"worker": {"in_flight": 10}}, "worker 0 is full: it serves 10 requests"),
         ({"worker": {"state": "lost"}}, "worker 0 (pid 5) is lost"),
         ({"worker": {"rests_s": 2.5, "failures": 4}}, "worker 0 died young 4 times in a row: the next try is in 2.5 s"),
-        ({"listeners": [{"address": "a", "queue": 60, "backlog": 100}]}, "a: 60 connections wait, and 100 can"),
+        (
+            {"listeners": [{"address": "a", "queue": 60, "backlog": 100}]},
+            "a: 60 connections in the backlog, which has room for 100",
+        ),
         ({"failure": {"generation": 2, "age_s": 3.0, "reason": "why"}}, "generation 2 could not boot 3.0s ago"),
     ],
 )

@@ -18,6 +18,7 @@ from tests.support.snapshots import snapshot
 from wsgid.admin import health, http
 from wsgid.admin.http import Page, text_page
 from wsgid.admin.server import INCOMPLETE
+from wsgid.counted import counted
 from wsgid.supervisor.slots import SlotState
 
 APP = """
@@ -67,7 +68,7 @@ def said(server: Server, path: str) -> tuple[int, str]:
 def test_a_server_that_serves_is_alive_and_ready(start: Start) -> None:
     server = serve(start, workers=2)
     assert said(server, "/healthz")[0] == 200
-    assert said(server, "/readyz") == (200, "2 of 2 workers are ready\n")
+    assert said(server, "/readyz") == (200, "2 of 2 workers ready\n")
 
 
 def test_a_server_whose_application_is_not_imported_yet_is_alive_and_not_ready(start: Start, tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_a_server_whose_application_is_not_imported_yet_is_alive_and_not_ready(s
     server.wait_for("listens on")
     assert eventually(lambda: try_to_ask(server, "/readyz"), "the endpoint is open") == (
         503,
-        "0 of 3 workers are ready, and 2 are needed\n",
+        "0 of 3 workers ready; needed: 2\n",
     )
     assert said(server, "/healthz")[0] == 200
     (tmp_path / "gate").write_text("go on")
@@ -105,7 +106,7 @@ def test_during_the_shutdown_delay_a_server_is_alive_and_not_ready(start: Start)
     server.send_signal(Signals.SIGTERM)
     server.wait_for("stops in 60 s")
     assert said(server, "/healthz")[0] == 200
-    assert said(server, "/readyz") == (503, "a stop was asked for; 1 of 1 workers are ready\n")
+    assert said(server, "/readyz") == (503, "a stop was asked for; 1 of 1 worker ready\n")
     assert server.stop(Signals.SIGQUIT) == 0
 
 
@@ -127,7 +128,7 @@ def test_a_server_whose_loops_stand_still_is_alive_and_not_ready(start: Start) -
     server = start("--socket", "app.sock", "--metrics", "metrics.sock", "app:application", app=STUCK).wait_ready(1)
     with client.connect(server.directory / "app.sock") as stuck:
         stuck.sendall(client.packet("/"))
-        stands_still = (503, "0 of 1 workers are ready; the event loop of 1 stands still, and 1 are needed\n")
+        stands_still = (503, "0 of 1 worker ready; event loops that stand still: 1; needed: 1\n")
         eventually(lambda: said(server, "/readyz") == stands_still, "the server is not ready")
         assert said(server, "/healthz")[0] == 200
         assert b"\nwsgid_workers_held_up 1\n" in ask(server, "/metrics").body
@@ -151,7 +152,7 @@ def test_over_tcp_any_client_can_ask(start: Start) -> None:
     [port] = [connection.laddr.port for connection in psutil.Process(server.pid).net_connections("tcp")]
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"http://127.0.0.1:{port}/readyz?verbose") as answer:
-        assert answer.read() == b"1 of 1 workers are ready\n"
+        assert answer.read() == b"1 of 1 worker ready\n"
 
 
 def test_head_has_no_body_and_other_pages_are_not_there(start: Start) -> None:
@@ -179,7 +180,9 @@ def test_head_has_no_body_and_other_pages_are_not_there(start: Start) -> None:
 def test_ready_means_half_of_the_wanted_workers(ready: int, wanted: int, expected: str) -> None:
     states = [SlotState.READY] * ready + [SlotState.STALLED] * max(wanted - ready, 0)
     page = health.readyz(snapshot(*states, wanted=wanted))
-    assert page.status[:3] == expected and page.body.startswith(f"{ready} of {wanted} workers are ready".encode())
+    assert page.status[:3] == expected and page.body.startswith(
+        f"{ready} of {counted(wanted, 'worker')} ready".encode()
+    )
 
 
 # --- the simple HTTP of the endpoints ---

@@ -4,9 +4,10 @@ import argparse
 import json
 from typing import Any
 
+from wsgid.counted import counted
 from wsgid.ctl import answers
 from wsgid.ctl.client import Server
-from wsgid.ctl.tables import age, complain, count, show, table
+from wsgid.ctl.tables import age, complain, show, table
 
 HELP = "show the connections to databases, caches and services, by worker and peer"
 
@@ -37,7 +38,7 @@ def run(server: Server, given: argparse.Namespace) -> int:
     if rows:
         show(table(COLUMNS, list(map(_row, rows)), ("peer",)))
     more = total - sum(row["count"] for row in rows)
-    show(f"{count(total, 'connection')}{f'; {more} of them to peers that are not shown' if more else ''}")
+    show(f"{counted(total, 'connection')}{f'; {more} of them to peers that are not shown' if more else ''}")
     for reason in silent.values():
         complain(reason)
     return 1 if silent else 0

@@ -4,9 +4,10 @@ import argparse
 import json
 from typing import Any
 
+from wsgid.counted import counted
 from wsgid.ctl import answers
 from wsgid.ctl.client import WORKER_PATIENCE_S, Server
-from wsgid.ctl.tables import complain, count, show, size, table
+from wsgid.ctl.tables import complain, show, size, table
 from wsgid.linux import memory
 
 HELP = "show the memory of each process, and what fills a worker's memory"
@@ -85,7 +86,7 @@ def _show_inside(said: dict[str, Any]) -> None:
     objects = said["objects"]
     partly = f", of which {objects['counted']} are counted here" if objects["counted"] < objects["tracked"] else ""
     show(
-        f"worker {said['worker']}: {count(objects['tracked'], 'object')} that the collector knows{partly}; "
+        f"worker {said['worker']}: {counted(objects['tracked'], 'object')} that the collector knows{partly}; "
         f"{objects['frozen']} more are the template's"
     )
     show(table(("objects", "type"), [(kind["count"], kind["type"]) for kind in objects["types"]], ("type",)))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from wsgid.counted import counted
 from wsgid.ctl import flamegraph, profile_data
 from wsgid.ctl.client import CtlError, Server
 from wsgid.ctl.profile_data import StackCounts
@@ -151,11 +152,11 @@ def _write(path: Path, text: str) -> None:
 
 
 def title(answers: list[dict[str, Any]], stacks: StackCounts) -> str:
-    who = f"worker {answers[0]['worker']}" if len(answers) == 1 else f"{len(answers)} workers"
+    who = f"worker {answers[0]['worker']}" if len(answers) == 1 else counted(len(answers), "worker")
     seconds = max(answer["seconds"] for answer in answers)
     cpu_s = sum(answer["cpu_s"] for answer in answers)
     what = f"{cpu_s:.1f} s of CPU" if answers[0]["clock"] == "cpu" else f"{stacks.total_us / 1e6:.1f} s of requests"
-    return f"{who}: {what} in {seconds:.1f} s, {stacks.samples:,} samples"
+    return f"{who}: {what} in {seconds:.1f} s, {stacks.samples:,} sample{'' if stacks.samples == 1 else 's'}"
 
 
 def summary(answers: list[dict[str, Any]], stacks: StackCounts) -> dict[str, Any]:

@@ -5,8 +5,9 @@ import json
 import time
 from typing import Any
 
+from wsgid.counted import counted
 from wsgid.ctl.client import CtlError, Server
-from wsgid.ctl.tables import age, complain, count, show
+from wsgid.ctl.tables import age, complain, show
 
 HELP = "load the application anew, worker by worker; exit code 1 if that fails"
 POLL_S = 0.1
@@ -37,11 +38,11 @@ def run(server: Server, given: argparse.Namespace) -> int:
             break
         time.sleep(POLL_S)
     old = sum(worker["state"] == "draining" for worker in status["workers"])
-    rest = f"; {count(old, 'old worker')} may still have requests to finish" if old else ""
+    rest = f"; {counted(old, 'old worker')} may still have requests to finish" if old else ""
     _say(
         given,
         {"generation": status["generation"], "done": True, "took_s": round(took_s, 3), "draining": old},
-        f"generation {status['generation']} serves with {count(status['ready'], 'worker')} after {age(took_s)}{rest}",
+        f"generation {status['generation']} serves with {counted(status['ready'], 'worker')} after {age(took_s)}{rest}",
     )
     return 0
 

@@ -4,9 +4,10 @@ import argparse
 import json
 from typing import Any
 
+from wsgid.counted import counted
 from wsgid.ctl import answers
 from wsgid.ctl.client import Server
-from wsgid.ctl.tables import age, complain, count, cut, printable, show, table
+from wsgid.ctl.tables import age, complain, cut, printable, show, table
 
 HELP = "show all requests in flight, oldest first"
 
@@ -42,7 +43,7 @@ def run(server: Server, given: argparse.Namespace) -> int:
     if oldest:
         show(table(COLUMNS, list(map(_row, oldest)), ("method", "path", "peer")))
     more = f"; {total - len(oldest)} younger ones are not shown (--limit)" if total > len(oldest) else ""
-    show(f"{count(total, 'request')} in flight{more}")
+    show(f"{counted(total, 'request')} in flight{more}")
     for reason in silent.values():
         complain(reason)
     return 1 if silent else 0

@@ -4,9 +4,10 @@ import argparse
 import json
 from typing import Any
 
+from wsgid.counted import counted
 from wsgid.ctl import answers
 from wsgid.ctl.client import CtlError, Server
-from wsgid.ctl.tables import count, request, show
+from wsgid.ctl.tables import request, show
 
 HELP = "show the Python stack of every request, greenlet and thread"
 
@@ -69,8 +70,8 @@ def _dump(server: Server, slot: int) -> str:
 def _show_worker(said: dict[str, Any]) -> None:
     shown = sum(stack["count"] for stack in said["stacks"] if isinstance(stack["named"][0], dict))
     show(
-        f"worker {said['worker']}: {count(shown, 'request')} in the application, "
-        f"{count(said['idle'], 'greenlet')} idle or waiting for a client"
+        f"worker {said['worker']}: {counted(shown, 'request')} in the application, "
+        f"{counted(said['idle'], 'greenlet')} idle or waiting for a client"
     )
     for stack in said["stacks"]:
         _show_stack(stack)

@@ -4,8 +4,9 @@ import argparse
 import json
 from typing import Any
 
+from wsgid.counted import counted
 from wsgid.ctl.client import Server
-from wsgid.ctl.tables import age, count, percent, show, size, table
+from wsgid.ctl.tables import age, percent, show, size, table
 from wsgid.ctl.troubles import troubles
 
 HELP = "show the state of the server and its workers; problems come first"
@@ -43,7 +44,7 @@ def run(server: Server, given: argparse.Namespace) -> int:
     show(
         f"wsgid {status['version']} serves {status['application']}: {status['mode']} for {age(status['uptime_s'])}, "
         f"pid {status['pid']}, generation {status['generation']}, "
-        f"{status['ready']} of {count(status['wanted'], 'worker')} ready"
+        f"{status['ready']} of {counted(status['wanted'], 'worker')} ready"
     )
     show(f"Python {status['python']} of {status['prefix']}")
     show(_templates(status))
@@ -66,10 +67,10 @@ def run(server: Server, given: argparse.Namespace) -> int:
         show("")
     upgraded = sum(worker.get("upgraded", 0) for worker in status["workers"])
     if upgraded:
-        show(f"{count(upgraded, 'upgraded connection')} (WebSockets and the like)")
+        show(f"{counted(upgraded, 'upgraded connection')} (WebSockets and the like)")
     totals = status["totals"]
     show(
-        f"since the start: {count(totals['requests'], 'request')}, {totals['5xx']} with a 5xx, "
+        f"since the start: {counted(totals['requests'], 'request')}, {totals['5xx']} with a 5xx, "
         f"{totals['timed_out']} timed out, {totals['rejected']} rejected, {totals['disconnected']} left by their "
         f"clients, {totals['torn']} cut"
     )

@@ -13,9 +13,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from wsgid.counted import counted
 from wsgid.ctl.commands.status import is_shown, known
 from wsgid.ctl.commands.top_sample import Sample, mean_phases
-from wsgid.ctl.tables import age, count, escaped, percent, printable, size
+from wsgid.ctl.tables import age, escaped, percent, printable, size
 from wsgid.ctl.troubles import is_held_up, stutters
 
 WORKER_COLUMNS = ("worker", "state", "gen", "age", "req/s", "in flight", "lag", "stands", "cpu", "rss", "restarts")
@@ -38,7 +39,7 @@ def draw(sample: Sample, lines: int) -> RenderableType:
     parts: list[RenderableType] = [*_head(sample), *(_text(f"! {sentence}", "bold red") for sentence in wrong), Text()]
     parts.append(_table(WORKER_COLUMNS, [_worker(worker, sample) for worker in shown]))
     parts.append(
-        _text(f"and {count(len(workers) - len(shown), 'more worker')}" if len(workers) > len(shown) else "", "dim")
+        _text(f"and {counted(len(workers) - len(shown), 'more worker')}" if len(workers) > len(shown) else "", "dim")
     )
     parts.append(_table(REQUEST_COLUMNS, list(map(_request, requests)), "path"))
     if not requests:
@@ -66,7 +67,7 @@ def _head(sample: Sample) -> list[Text]:
         Text.assemble(
             (f"{rates['requests']:.1f} req/s", "bold cyan"),
             f"  {rates['5xx']:.1f} 5xx/s  ",
-            f"{status['ready']} of {count(status['wanted'], 'worker')}  ",
+            f"{status['ready']} of {counted(status['wanted'], 'worker')}  ",
             (f"{taken}/{status['ready'] * status['places']} in flight", "bold"),
             f"  timed out {status['totals']['timed_out']}  rejected {status['totals']['rejected']}",
         ),

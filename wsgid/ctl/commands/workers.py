@@ -5,8 +5,9 @@ import json
 import re
 from typing import Any
 
+from wsgid.counted import counted
 from wsgid.ctl.client import Server
-from wsgid.ctl.tables import count, show
+from wsgid.ctl.tables import show
 
 HELP = "change the number of workers, until the server is started again"
 
@@ -26,5 +27,5 @@ def run(server: Server, given: argparse.Namespace) -> int:
     if given.json:
         print(json.dumps(answer))
     else:
-        show(f"{count(answer['workers'], 'worker')} from now on, instead of {answer['before']}")
+        show(f"{counted(answer['workers'], 'worker')} from now on, instead of {answer['before']}")
     return 0

@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from wsgid.counted import counted
 from wsgid.ctl import flamegraph, profile_data
 from wsgid.ctl.client import CtlError, Server
 from wsgid.ctl.commands import connections, memory, profile, stacks
 from wsgid.ctl.commands.requests import LIMIT_MAX, merged
 from wsgid.ctl.dashboard.history import NAMES
 from wsgid.ctl.dashboard.sampler import Sampler, pause_s
-from wsgid.ctl.tables import count, printable
+from wsgid.ctl.tables import printable
 from wsgid.ctl.troubles import is_held_up
 
 FRESH_S = 1.0  # several readers of the page share an answer of this age
@@ -166,7 +167,7 @@ def _reload(server: Server) -> str:
 def _resize(change: int) -> Callable[[Server], str]:
     def resize(server: Server) -> str:
         answer = server.ask("workers", change=change)
-        return f"{count(answer['workers'], 'worker')} from now on, instead of {answer['before']}"
+        return f"{counted(answer['workers'], 'worker')} from now on, instead of {answer['before']}"
 
     return resize
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any, NamedTuple
 
-from wsgid.ctl.tables import count
+from wsgid.counted import counted
 from wsgid.ctl.troubles import is_held_up
 
 _NAMED_MAX = 8
@@ -53,12 +53,12 @@ def _server(before: dict[str, Any], now: dict[str, Any]) -> Iterator[Change]:
     if failed and (not failed_before or failed["generation"] > failed_before["generation"]):
         yield Change(_UNPLANNED, f"generation {failed['generation']} could not boot: {failed['reason']}")
     if now["wanted"] != before["wanted"]:
-        yield Change(_PLANNED, f"{count(now['wanted'], 'worker')} wanted instead of {before['wanted']}")
+        yield Change(_PLANNED, f"{counted(now['wanted'], 'worker')} wanted instead of {before['wanted']}")
     if now["mode"] != before["mode"]:
         yield Change(_PLANNED, f"the server is {now['mode']}")
     timed_out = now["totals"]["timed_out"] - before["totals"]["timed_out"]
     if timed_out > 0:
-        yield Change(_UNPLANNED, f"{count(timed_out, 'request')} timed out")
+        yield Change(_UNPLANNED, f"{counted(timed_out, 'request')} timed out")
 
 
 def _replaced(before: dict[str, Any], now: dict[str, Any]) -> Iterator[Change]:
