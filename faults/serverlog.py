@@ -9,7 +9,7 @@ from tests.support.load import Load
 from tests.support.server import Server
 
 READY = r"worker (\d+) \(generation \d+, pid (\d+)\) is ready$"
-KILLED = r"worker (\d+) \(generation \d+, pid (\d+)\) was killed by SIGKILL(?: with (\d+) requests in flight)?$"
+KILLED = r"worker (\d+) \(generation \d+, pid (\d+)\) was killed by SIGKILL(?: with (\d+) requests? in flight)?$"
 
 
 def said_s(line: str) -> float:

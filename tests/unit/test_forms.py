@@ -19,6 +19,7 @@ TYPED = {name: path for name, path in HOT.items() if path.with_suffix(".pxd").ex
 # The tests that show that both forms of a module behave alike: a test that asks both, or tests that run on both.
 BESIDE_EACH_OTHER = "tests/unit/test_compiled.py"
 ALIKE = {
+    "wsgid.limits.keys": "tests/unit/limits/test_decisions.py",
     "wsgid.limits.locks": "tests/unit/limits/test_processes.py",
     "wsgid.limits.permit": "tests/unit/limits/test_decisions.py",
     "wsgid.limits.table": "tests/unit/limits/test_decisions.py",

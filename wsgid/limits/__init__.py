@@ -9,6 +9,7 @@
     layout.py       the shared memory: its words and their places
     locks.py        its locks, in two forms
     permit.py       a decision, and the numbers of a limiter
+    keys.py         the keys: the place of each, and which one makes room
     table.py        the decisions, in shared memory
     home.py         which table this process uses, and the request that it serves
     limiters.py     RequestRate, WindowCount, Concurrency, combine

@@ -29,9 +29,10 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from wsgid.limits.breaker import StoreBreaker
+from wsgid.limits.keys import key_bytes
 from wsgid.limits.layout import LimitCount
 from wsgid.limits.permit import Kind, Permit, Ruling
-from wsgid.limits.table import Table, key_bytes
+from wsgid.limits.table import Table
 
 _NS_PER_US = 1000
 _LOOK_S = 0.2

@@ -1,19 +1,19 @@
 # The types with which table.py is compiled.
 cimport cython
 
+from wsgid.limits.keys cimport Keys
 from wsgid.limits.locks cimport StripeLocks
 from wsgid.limits.permit cimport Bounds, Permit
 
 cdef int _RATE, _WINDOW, _CONCURRENCY, _COUNTER
 cdef int _NONE, _ADMITTED, _REJECTED, _WOULD_REJECT, _FAILED_OPEN
 cdef int _C_ADMITTED, _C_REJECTED, _C_DELAYED, _C_WOULD_REJECT, _C_FAILED_OPEN, _C_UNDONE, _C_HELD, _C_WAITING
-cdef int _N_COUNTS, _N_WAYS, _N_STRIPES, _SLOTS_USED, _USED_BITS
+cdef int _N_COUNTS, _N_WAYS, _N_STRIPES, _USED_BITS
 cdef long long _NS_PER_MS
 
 
 cdef class Table:
-    cdef object _memory
-    cdef object _layout
+    cdef Keys _keys
     cdef readonly Py_ssize_t _slot
     cdef public object clock
     cdef public bint gone
@@ -24,7 +24,6 @@ cdef class Table:
     cdef long long[::1] _words
     cdef int[::1] _held
     cdef Py_ssize_t _hashes, _values, _metas, _admitted, _rejected, _row, _own, _touched
-    cdef bytes _secret
 
     @cython.locals(limiter=Bounds, hint=Py_ssize_t, stripe=Py_ssize_t, now_ns="long long", locks=StripeLocks, taken=bint)
     cpdef decide(self, Permit permit, bint commit)
@@ -35,15 +34,13 @@ cdef class Table:
     cdef bint _weigh_level(self, Permit permit) except -1
     @cython.locals(limiter=Bounds, word="long long", now_ms="long long", ends_ms="long long", used="long long")
     cdef bint _weigh_window(self, Permit permit, long long now_ns) except -1
-    @cython.locals(total="long long", at=Py_ssize_t)
-    cdef long long _level(self, Py_ssize_t place) except -1
     @cython.locals(limiter=Bounds, place=Py_ssize_t, counts=Py_ssize_t, words="long long[::1]")
     cdef _store(self, Permit permit, long long now_ns)
     @cython.locals(limiter=Bounds, counted=int)
     cdef _reject(self, Permit permit, bint commit)
     cdef _fail_open(self, Permit permit, bint commit)
 
-    @cython.locals(stripe=Py_ssize_t, held_ns="long long", before_ns="long long", value=Py_ssize_t)
+    @cython.locals(held_ns="long long", before_ns="long long", value=Py_ssize_t)
     cpdef release(self, Permit permit)
     @cython.locals(stripe=Py_ssize_t, words="long long[::1]")
     cpdef undo(self, Permit permit)
@@ -60,14 +57,4 @@ cdef class Table:
     @cython.locals(start=Py_ssize_t, place=Py_ssize_t)
     cpdef counts(self, Bounds limiter)
 
-    cdef tuple _hash(self, Bounds limiter, key)
-    cdef _find(self, Permit permit)
-    @cython.locals(start=Py_ssize_t, place=Py_ssize_t)
-    cdef Py_ssize_t _search(self, long long hashed) except -2
-    @cython.locals(place=Py_ssize_t, start=Py_ssize_t, words="long long[::1]")
-    cdef Py_ssize_t _make_place(self, Permit permit, long long now_ns) except -2
-    @cython.locals(start=Py_ssize_t, place=Py_ssize_t, idle=Py_ssize_t)
-    cdef Py_ssize_t _free_place(self, long long hashed, long long now_ns) except -2
-    @cython.locals(kind=int, value="long long")
-    cdef bint _is_idle(self, Py_ssize_t place, long long now_ns) except -1
     cdef bint _take(self, Py_ssize_t stripe) except -1

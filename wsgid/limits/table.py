@@ -1,4 +1,4 @@
-"""The table of keys in shared memory, and the decisions about them. layout.py describes the memory.
+"""The decisions about keys, in shared memory. layout.py describes the memory, and keys.py says where a key is in it.
 
     RATE         one word: the time at which the bucket will be empty again (GCRA, the theoretical arrival time), in ns
     WINDOW       one word: the end of the window in ms, and the number of requests (24 bits)
@@ -6,48 +6,30 @@
 
 Rules
 * Read, decide and store is one section under the lock of the key's bucket, and ends with one store.  What a dead
-  process leaves behind is the old state or the new.
+  process leaves behind is the old state or the new. Only `release` takes no lock.
 * No section switches greenlets. A lock that is not free is tried again, at the end with pauses of this greenlet only.
 * A limit fails open: if there is no lock within LOCK_WAIT_S, or no place for a key, the request goes on, and is
   counted.
 * Nothing can lock a client out for longer than its limit says: a word that no decision could have stored is cut to the
   largest that could.
 * Times are CLOCK_MONOTONIC, which is the same in all processes of the machine, and does not jump.
-* A key is evicted only when it says nothing more: an empty bucket, a window that is over, no permit held.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from wsgid.limits.layout import (
-    COUNTS,
-    HELD_BYTES,
-    KEY_LOCKS,
-    LIMITER_BYTES,
-    LIMITERS_MAX,
-    NAME_BYTES,
-    SECRET_BYTES,
-    STRIPES,
-    TEXT_BYTES,
-    WAYS,
-    WORD_BYTES,
-    HeadWord,
-    Layout,
-    LimitCount,
-)
+from wsgid.limits.keys import USED_BITS, Keys
+from wsgid.limits.layout import COUNTS, KEY_LOCKS, LIMITERS_MAX, STRIPES, WAYS, WORD_BYTES, HeadWord, Layout, LimitCount
 from wsgid.limits.locks import StripeLocks
 from wsgid.limits.permit import Bounds, Kind, Permit, Ruling
 
 LOCK_WAIT_S = 2.0
 _SPINS = 200
 _PAUSE_S = 0.0005
-_KNOWN_MAX = 8192  # keys whose places a process remembers, for each limiter
-_USED_BITS = 24
-USED_MAX = (1 << _USED_BITS) - 1
+USED_MAX = (1 << USED_BITS) - 1
+_USED_BITS = int(USED_BITS)
 _NS_PER_MS = 1_000_000
-_NS_PER_S = 1_000_000_000
 
 _RATE, _WINDOW, _CONCURRENCY, _COUNTER = map(int, Kind)
 _NONE, _ADMITTED, _REJECTED, _WOULD_REJECT, _FAILED_OPEN, _ = map(int, Ruling)
@@ -56,7 +38,6 @@ _C_ADMITTED, _C_REJECTED, _C_DELAYED, _C_WOULD_REJECT, _C_FAILED_OPEN, _C_UNDONE
 )
 _N_COUNTS = int(COUNTS)
 _N_WAYS, _N_STRIPES = int(WAYS), int(STRIPES)
-_SLOTS_USED = int(HeadWord.SLOTS_USED)
 
 
 class Table:
@@ -73,8 +54,7 @@ class Table:
     def __init__(
         self, memory: Any, layout: Layout, slot: int, fd: int = -1, clock: Callable[[], int] = time.monotonic_ns
     ) -> None:
-        self._memory = memory
-        self._layout = layout
+        self._keys = Keys(memory, layout)
         self._slot = slot
         self.clock = clock
         self.gone = False  # True in a process that was forked later: the memory is that of its parent
@@ -82,10 +62,8 @@ class Table:
         self._key_locks = StripeLocks(fd, memory, layout.mutexes)
         self._buckets = layout.buckets
         self._places = layout.places
-        self._words = memoryview(memory).cast("q")
-        self._held = memoryview(memory)[layout.held : layout.held + layout.column_bytes * _rows(memory, layout)].cast(
-            "i"
-        )
+        self._words = self._keys.words
+        self._held = self._keys.held
         self._hashes = layout.hashes // WORD_BYTES
         self._values = layout.values // WORD_BYTES
         self._metas = layout.metas // WORD_BYTES
@@ -94,8 +72,6 @@ class Table:
         self._row = (layout.counters + slot * layout.row_bytes) // WORD_BYTES
         self._own = slot * layout.places
         self._touched = layout.touched // WORD_BYTES + slot
-        secret = layout.header + HeadWord.SECRET * WORD_BYTES
-        self._secret = bytes(memoryview(memory)[secret : secret + SECRET_BYTES])
 
     # --- decisions ---
 
@@ -112,7 +88,7 @@ class Table:
         limiter = permit.limiter
         if limiter.store is not self:
             self._register(limiter)
-        permit.hashed, stripe, hint = limiter.places.get(permit.key) or self._hash(limiter, permit.key)
+        permit.hashed, stripe, hint = limiter.places.get(permit.key) or self._keys.hash(limiter, permit.key)
         locks = self._locks
         try:
             taken = locks.take(stripe) or self._wait(locks, [stripe])
@@ -125,7 +101,7 @@ class Table:
             if hint >= 0 and self._words[self._hashes + hint] == permit.hashed:
                 permit.place = hint
             else:
-                self._find(permit)
+                self._keys.find(permit)
             permit.since_ns = now_ns = self.clock()
             if self._weigh(permit, now_ns):
                 permit.ruling = _ADMITTED
@@ -150,7 +126,7 @@ class Table:
         for permit in permits:
             if permit.limiter.store is not self:
                 self._register(permit.limiter)
-            permit.hashed, stripe, _ = self._hash(permit.limiter, permit.key)
+            permit.hashed, stripe, _ = self._keys.hash(permit.limiter, permit.key)
             used.add(stripe)
         stripes = sorted(used)
         if not self._take_all(stripes):
@@ -165,7 +141,7 @@ class Table:
     def _decide_locked(self, permits: Sequence[Permit], commit: bool) -> bool:
         now_ns = self.clock()
         for permit in permits:
-            self._find(permit)
+            self._keys.find(permit)
             permit.since_ns = now_ns
             if self._weigh(permit, now_ns):
                 permit.ruling = _ADMITTED
@@ -206,7 +182,7 @@ class Table:
         limiter = permit.limiter
         place = permit.place
         permit.value = 0
-        level = self._level(place) if place >= 0 else 0
+        level = self._keys.level(place) if place >= 0 else 0
         unit_ns = (self._words[self._values + place] if place >= 0 else 0) or limiter.unit_ns
         if level >= limiter.count + limiter.burst:
             permit.used, permit.wait_ns = level, unit_ns
@@ -233,21 +209,12 @@ class Table:
         permit.value = ends_ms << _USED_BITS | permit.used
         return True
 
-    def _level(self, place: int) -> int:
-        """Return how many permits of the key in this place are held, by all workers."""
-        total = 0
-        at = place
-        for _ in range(self._words[_SLOTS_USED]):
-            total += self._held[at]
-            at += self._places
-        return total
-
     def _store(self, permit: Permit, now_ns: int) -> None:
         """Give the permit. The last store of all makes the decision."""
         limiter = permit.limiter
         place = permit.place
         if place < 0:
-            place = self._make_place(permit, now_ns)
+            place = self._keys.make_place(permit, now_ns)
             if place < 0:
                 self._fail_open(permit, True)
                 return
@@ -288,25 +255,23 @@ class Table:
     # --- what becomes of a permit ---
 
     def release(self, permit: Permit) -> None:
-        """Give back a permit that is held. A worker's next permit of this key needs the average of how long permits
-        are held: it is the delay."""
+        """Give back a permit that is held. The next delay of this key is the average of how long permits are held.
+
+        This needs no lock. The number of permits has one writer. A decision that still counts this permit admits too
+        few requests, and never too many. The key keeps its place until the number is stored. If two processes store the
+        average at the same time, one of the two times does not count.
+        """
         if not permit.held:
             return
         permit.held = False
         if self.gone:
             return
-        stripe = permit.hashed % self._buckets % _N_STRIPES
-        taken = self._take(stripe)
-        try:
-            self._give_back(permit)
-            if taken and permit.ruling == _ADMITTED:
-                held_ns = self.clock() - permit.since_ns - permit.wait_ns
-                value = self._values + permit.place
-                before_ns = self._words[value] or permit.limiter.unit_ns
-                self._words[value] = max((held_ns + before_ns) // 2, 1)
-        finally:
-            if taken:
-                self._locks.free(stripe)
+        if permit.ruling == _ADMITTED:
+            held_ns = self.clock() - permit.since_ns - permit.wait_ns
+            value = self._values + permit.place
+            before_ns = self._words[value] or permit.limiter.unit_ns
+            self._words[value] = max((held_ns + before_ns) // 2, 1)
+        self._give_back(permit)
 
     def undo(self, permit: Permit) -> None:
         """Give a permit back as if it had never been given."""
@@ -364,16 +329,16 @@ class Table:
         permit = Permit(limiter, key)
         if limiter.store is not self:
             self._register(limiter)
-        permit.hashed, stripe, _ = self._hash(limiter, key)
+        permit.hashed, stripe, _ = self._keys.hash(limiter, key)
         if not self._take(stripe):
             self._fail_open(permit, True)
             return -1
         try:
             now_ns = self.clock()
-            self._find(permit)
+            self._keys.find(permit)
             before = self._words[self._values + permit.place] if permit.place >= 0 else 0
             after = change(before, now_ns // _NS_PER_MS)
-            if after != before and permit.place < 0 and self._make_place(permit, now_ns) < 0:
+            if after != before and permit.place < 0 and self._keys.make_place(permit, now_ns) < 0:
                 self._fail_open(permit, True)
                 return -1
             if after != before:
@@ -403,79 +368,6 @@ class Table:
         start = self._row + limiter.number * _N_COUNTS
         return [self._words[start + place] for place in range(_N_COUNTS)]
 
-    # --- places ---
-
-    def _hash(self, limiter: Bounds, key: Any) -> tuple[int, int, int]:
-        """Return the hash of a key, the lock of its bucket, and its place if this process remembers it, else -1. The
-        hash is never 0, and has 63 bits, so that it is positive.
-
-        Raises:
-            TypeError: the key is no str, bytes or int.
-        """
-        known = limiter.places.get(key)
-        if known is not None:
-            return known
-        made = limiter.started.copy()
-        made.update(key_bytes(key))
-        hashed = int.from_bytes(made.digest(), "little") >> 1 | 1
-        return hashed, hashed % self._buckets % _N_STRIPES, -1
-
-    def _find(self, permit: Permit) -> None:
-        """Fill in the place of the key; -1 if it has none."""
-        permit.place = self._search(permit.hashed)
-        if permit.place >= 0:
-            self._remember(permit)
-
-    def _search(self, hashed: int) -> int:
-        start = hashed % self._buckets * _N_WAYS
-        for place in range(start, start + _N_WAYS):
-            if self._words[self._hashes + place] == hashed:
-                return place
-        return -1
-
-    def _remember(self, permit: Permit) -> None:
-        places = permit.limiter.places
-        if len(places) >= _KNOWN_MAX:
-            places.clear()
-        places[permit.key] = (permit.hashed, permit.hashed % self._buckets % _N_STRIPES, permit.place)
-
-    def _make_place(self, permit: Permit, now_ns: int) -> int:
-        """Make a place for a new key: a free one, or that of a key that says nothing more. Returns -1 if all places of
-        the bucket are in use. The hash is stored by the caller, at the end."""
-        words = self._words
-        place = self._free_place(permit.hashed, now_ns)
-        if place < 0:
-            return -1
-        words[self._hashes + place] = 0
-        words[self._values + place] = 0
-        words[self._admitted + place] = 0
-        words[self._rejected + place] = 0
-        text = key_bytes(permit.key)[:TEXT_BYTES]
-        words[self._metas + place] = permit.limiter.kind | permit.limiter.number << 8 | len(text) << 32
-        start = self._layout.texts + place * TEXT_BYTES
-        self._memory[start : start + len(text)] = text
-        permit.place = place
-        self._remember(permit)
-        return place
-
-    def _free_place(self, hashed: int, now_ns: int) -> int:
-        start = hashed % self._buckets * _N_WAYS
-        idle = -1
-        for place in range(start, start + _N_WAYS):
-            if not self._words[self._hashes + place]:
-                return place
-            if idle < 0 and self._is_idle(place, now_ns):
-                idle = place
-        return idle
-
-    def _is_idle(self, place: int, now_ns: int) -> bool:
-        """Whether the key in this place says nothing more."""
-        kind = self._words[self._metas + place] & 0xFF
-        if kind == _CONCURRENCY:
-            return not self._level(place)
-        value = self._words[self._values + place]
-        return value <= now_ns if kind == _RATE else (value >> _USED_BITS) * _NS_PER_MS <= now_ns
-
     # --- locks ---
 
     def take_key(self, limiter: Bounds, key: Any) -> int:
@@ -488,7 +380,7 @@ class Table:
         """
         if limiter.store is not self:
             self._register(limiter)
-        number = _N_STRIPES + 1 + self._hash(limiter, key)[0] % KEY_LOCKS
+        number = _N_STRIPES + 1 + self._keys.hash(limiter, key)[0] % KEY_LOCKS
         try:
             return number if self._key_locks.take(number) or self._wait(self._key_locks, [number]) else -1
         except OSError:
@@ -526,49 +418,15 @@ class Table:
 
     def _register(self, limiter: Bounds) -> None:
         """Find the row of a limiter, or make it. Without a lock, no row can be made: then it uses the last row."""
-        limiter.places = {}
-        limiter.started = hashlib.blake2b(limiter.identity + b"\0", digest_size=8, key=self._secret)
+        self._keys.begin(limiter)
         limiter.number = LIMITERS_MAX - 1
         if self._take(_N_STRIPES):
             try:
-                limiter.number = self._row_of(limiter)
+                limiter.number = self._keys.row_of(limiter)
             finally:
                 self._locks.free(_N_STRIPES)
         limiter.store = self
         self._words[HeadWord.IN_USE] = 1
-
-    def _row_of(self, limiter: Bounds) -> int:
-        """Return the row of a limiter: its own, a free one, or the last, which all further limiters share."""
-        name = limiter.name.encode("utf-8", "replace")[:NAME_BYTES].ljust(NAME_BYTES, b"\0")
-        numbers = (limiter.kind, limiter.interval_ns + limiter.window_ms, limiter.burst_ns + limiter.count)
-        for number in range(LIMITERS_MAX - 1):
-            start = self._layout.limiters + number * LIMITER_BYTES
-            word = start // WORD_BYTES
-            found = tuple(self._words[word : word + 3])
-            if found == numbers and bytes(self._memory[start + 32 : start + 32 + NAME_BYTES]) == name:
-                return number
-            if not found[0]:
-                self._memory[start + 32 : start + 32 + NAME_BYTES] = name
-                self._words[word + 1], self._words[word + 2] = numbers[1:]
-                self._words[word + 3] = limiter.dry_run
-                self._words[word] = limiter.kind
-                return number
-        return LIMITERS_MAX - 1
-
-
-def key_bytes(key: Any) -> bytes:
-    """Return a key as bytes.
-
-    Raises:
-        TypeError: the key is no str, bytes or int.
-    """
-    if type(key) is str:
-        return key.encode("utf-8", "surrogatepass")
-    if type(key) is bytes:
-        return key
-    if type(key) is int:
-        return str(key).encode()
-    raise TypeError(f"a limit's key is a str, bytes or int, and {key!r} is a {type(key).__name__}")
 
 
 def _undecide(permits: Iterable[Permit]) -> None:
@@ -578,8 +436,3 @@ def _undecide(permits: Iterable[Permit]) -> None:
 
 def _lacks_place(permit: Permit) -> bool:
     return permit.place < 0
-
-
-def _rows(memory: Any, layout: Layout) -> int:
-    """Return how many rows of held permits the memory has: one, if it is of this process alone."""
-    return (len(memory) - layout.held) // (layout.places * HELD_BYTES)

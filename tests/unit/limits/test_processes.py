@@ -134,15 +134,10 @@ def test_kills_at_any_instruction_leave_no_ghost(ledger: Ledger) -> None:
     assert results([start(ledger, 0, lambda: limiter.peek("a").used + limiter.peek("b").used)]) == [2]
 
 
-def test_a_process_that_stands_still_within_a_decision_makes_nobody_wait_for_long(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its lock is not free. Others fail open, and count that."""
-    monkeypatch.setattr("wsgid.limits.table.LOCK_WAIT_S", 0.1)
-    limiter = limits.WindowCount(1, 60, name="count")
-    reading, writing = os.pipe()
+def standing_still(limiter: Any, writing: int) -> Callable[[], int]:
+    """Return work that stands still within a decision about the key k, and writes a byte then."""
 
-    def stand_still() -> int:
+    def work() -> int:
         table = HOME.open()
 
         def clock() -> int:
@@ -153,7 +148,17 @@ def test_a_process_that_stands_still_within_a_decision_makes_nobody_wait_for_lon
         table.clock = clock
         return bool(limiter.acquire("k"))
 
-    pid = start(ledger, 0, stand_still)
+    return work
+
+
+def test_a_process_that_stands_still_within_a_decision_makes_nobody_wait_for_long(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock is not free. Others fail open, and count that."""
+    monkeypatch.setattr("wsgid.limits.table.LOCK_WAIT_S", 0.1)
+    limiter = limits.WindowCount(1, 60, name="count")
+    reading, writing = os.pipe()
+    pid = start(ledger, 0, standing_still(limiter, writing))
     assert os.read(reading, 1) == b"x"
     [code] = results([start(ledger, 1, lambda: [bool(limiter.acquire("k")) for _ in range(2)].count(True))])
     assert code == 2
@@ -163,6 +168,33 @@ def test_a_process_that_stands_still_within_a_decision_makes_nobody_wait_for_lon
     ledger.clear(0)
     assert results([start(ledger, 1, lambda: [bool(limiter.acquire("k")) for _ in range(2)].count(True))]) == [1]
     for fd in (reading, writing):
+        os.close(fd)
+
+
+def test_a_permit_is_given_back_without_the_lock(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    limiter = limits.Concurrency(2, name="held")
+    reading, writing = os.pipe()
+    going_on, go_on = os.pipe()
+
+    def give_back() -> int:
+        permit = limiter.acquire("k")
+        os.write(writing, b"held")
+        os.read(going_on, 1)
+        monkeypatch.setattr("wsgid.limits.table.time", None)  # whoever waits for a lock fails
+        permit.release()
+        return 7
+
+    holder = start(ledger, 1, give_back)
+    assert os.read(reading, 4) == b"held"
+    pid = start(ledger, 0, standing_still(limiter, writing))
+    assert os.read(reading, 1) == b"x"
+    assert [view.level for view in ledger.limiters()] == [1]
+    os.write(go_on, b"x")
+    assert results([holder]) == [7]
+    assert [view.level for view in ledger.limiters()] == [0]
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    for fd in (reading, writing, going_on, go_on):
         os.close(fd)
 
 
