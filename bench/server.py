@@ -85,13 +85,14 @@ class Server:
 
 
 @contextmanager
-def running(peer: Peer, launch: Launch, nginx: Nginx, request: Request, route: Route) -> Iterator[Server]:
+def running(peer: Peer, launch: Launch, nginx: Nginx | None, request: Request, route: Route) -> Iterator[Server]:
+    """Run a peer. nginx may be None on the route STRAIGHT."""
     launch.socket.unlink(missing_ok=True)
     with tempfile.TemporaryFile() as log:
         process = _start(peer, launch, log)
         try:
             location = "/kept" if route is Route.NGINX_KEPT else f"/{peer.protocol.value}"
-            port = launch.port if route is Route.STRAIGHT else nginx.port
+            port = nginx.port if nginx and route is not Route.STRAIGHT else launch.port
             server = Server(process.pid, launch.socket, port, location + request.page)
             try:
                 _wait_until_up(process, server, request)

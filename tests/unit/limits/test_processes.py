@@ -86,7 +86,7 @@ def test_no_more_permits_are_held_than_allowed(ledger: Ledger) -> None:
 
 
 def test_a_process_that_dies_leaves_no_permit_behind(ledger: Ledger) -> None:
-    limiter = limits.Concurrency(2, name="held")
+    limiter: Any = limits.Concurrency(2, name="held")
     kept: list[Any] = []
 
     def hold() -> int:
@@ -172,7 +172,7 @@ def test_a_process_that_stands_still_within_a_decision_makes_nobody_wait_for_lon
 
 
 def test_a_permit_is_given_back_without_the_lock(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    limiter = limits.Concurrency(2, name="held")
+    limiter: Any = limits.Concurrency(2, name="held")
     reading, writing = os.pipe()
     going_on, go_on = os.pipe()
 
