@@ -56,14 +56,14 @@ def stream() -> Response:
                 time.sleep(pause_s)
             yield f"line {number}\n"
 
-    # nginx collects a response before it passes it on, unless it is told not to.
+    # nginx buffers a response before it sends it on. This header switches that off.
     return Response(generate(), mimetype="text/plain", headers={"X-Accel-Buffering": "no"})
 
 
 @application.route("/upload", methods=["POST", "PUT"])
 def upload() -> Response:
     digest, size = hashlib.sha256(), 0
-    while piece := request.stream.read(64 * 1024):  # however large the body is, this much of it is in memory
+    while piece := request.stream.read(64 * 1024):  # at most this much of the body is in memory
         digest.update(piece)
         size += len(piece)
     return jsonify(size=size, sha256=digest.hexdigest())

@@ -24,22 +24,22 @@ POOL_MAX = int(os.environ.get("POOL_MAX", "10"))
 
 engine = create_engine(
     URL,
-    # A worker has at most so many connections; MariaDB sees workers x POOL_MAX, and twice that during a rolling reload.
+    # A worker has at most this many connections. MariaDB has workers x POOL_MAX, and twice that during a rolling reload.
     pool_size=POOL_MAX,
     max_overflow=0,
-    pool_timeout=10,  # seconds that a request waits for a connection, before it is answered with an error
-    # A connection is tried before a request gets it: a restart of MariaDB costs no request an error, but those whose
-    # query was just running.  The price is one round trip.
+    pool_timeout=10,  # seconds; a request that waits longer for a connection gets an error
+    # The pool tries a connection before a request gets it. So after a restart of MariaDB, only the requests fail whose
+    # query was running. This costs one round trip.
     pool_pre_ping=True,
-    pool_recycle=1800,  # seconds; MariaDB closes what is idle for wait_timeout, eight hours
+    pool_recycle=1800,  # seconds; MariaDB closes a connection that is idle for wait_timeout, eight hours
     connect_args={
         "connect_timeout": 5,  # seconds
-        "read_timeout": 15,  # longer than a query may last
-        # A query whose request was ended goes on in MariaDB until this ends it, after 10 seconds.  MySQL calls it
-        # max_execution_time, and counts milliseconds.
+        "read_timeout": 15,  # seconds; longer than a query may take
+        # When wsgid ends a request, its query goes on in MariaDB. This option ends the query after 10 seconds. MySQL calls
+        # it max_execution_time, and counts milliseconds.
         "init_command": "SET SESSION max_statement_time = 10",
-        # A unix socket needs no TLS.  PyMySQL would prepare for it all the same, and hold the worker for 40 ms with
-        # each connection.
+        # A unix socket needs no TLS. Without this line PyMySQL would prepare for TLS anyway, and hold the worker for 40 ms
+        # at each connection.
         "ssl_disabled": "unix_socket" in URL.query,
     },
 )

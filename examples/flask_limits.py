@@ -10,7 +10,7 @@ from flask import Flask, Response, request
 from wsgid import limits
 
 application = Flask(__name__)
-search = limits.RequestRate("5r/s", burst=10, name="search")  # beyond 5 in a second, requests are delayed
+search = limits.RequestRate("5r/s", burst=10, name="search")  # more than 5 in a second are delayed
 login = limits.WindowCount(5, seconds=60, name="login")
 reports = limits.Concurrency(2, name="reports")
 

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from wsgid import log
 from wsgid.admin.endpoints import open_endpoints, open_fifos
 from wsgid.admin.server import Admin
-from wsgid.admin.snapshot import Processes, Snapshot, take_snapshot
+from wsgid.admin.snapshot import Processes, Snapshot, WorkerView, take_snapshot, take_worker
 from wsgid.config.merge import Configuration
 from wsgid.config.options import Settings
 from wsgid.counted import counted
@@ -384,6 +384,10 @@ class Master:
             ),
             self._ledger,
         )
+
+    def worker(self, slot: int) -> WorkerView | None:
+        """Return the worker in a slot; see admin.commands.Operator."""
+        return take_worker(self._fleet, self._scoreboard, slot)
 
     def limit_keys(self, most: int) -> list[KeyView]:
         """Return the top keys of the limits; see admin.commands.Operator."""

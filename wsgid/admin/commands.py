@@ -36,6 +36,9 @@ class Operator(Protocol):
     def snapshot(self) -> Snapshot:
         """Return the present state of the server."""
 
+    def worker(self, slot: int) -> WorkerView | None:
+        """Return the worker in a slot; None if there is none."""
+
     def reload(self, who: str) -> str:
         """Start a reload. Returns a warning; empty if there is none."""
 
@@ -221,9 +224,8 @@ def _dump(operator: Operator, asked: Request) -> Answer:
 
 def _worker(operator: Operator, asked: Request) -> WorkerView:
     slot = _integer(asked, "worker", 0, SLOTS_MAX)
-    for worker in operator.snapshot().workers:
-        if worker.slot == slot and worker.pid:
-            return worker
+    if worker := operator.worker(slot):
+        return worker
     raise CommandRefused(f"there is no worker {slot}")
 
 

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from operator import add
 from typing import TYPE_CHECKING
 
 from wsgid import __version__
@@ -28,6 +29,7 @@ from wsgid.supervisor.slots import Slot, SlotState, TemplateState
 if TYPE_CHECKING:
     from wsgid.admin.caches import CacheView
 
+_COUNTED = slice(COUNTERS.start, COUNTERS.stop)
 STANDSTILL_S = 1.0  # an event loop is not said to stand still before this age of its heartbeat
 
 
@@ -216,6 +218,12 @@ def take_snapshot(
     )
 
 
+def take_worker(fleet: Fleet, scoreboard: Scoreboard, number: int) -> WorkerView | None:
+    """Return the worker in a slot; None if there is none. This costs a small part of a snapshot."""
+    found = (slot for slot in fleet.slots if slot.number == number and slot.pid)
+    return next((_view(slot, scoreboard) for slot in found), None)
+
+
 def _caches(settings: Settings) -> "tuple[CacheView, ...]":
     from wsgid.admin import caches  # only for sites with a cache
 
@@ -247,10 +255,9 @@ def _view_listeners(listeners: Sequence[Listener]) -> Iterable[ListenerView]:
 
 
 def _view(slot: Slot, scoreboard: Scoreboard) -> WorkerView:
-    line, past = scoreboard.line(slot.number).tolist(), scoreboard.past(slot.number)
+    line, past = scoreboard.line(slot.number).tolist(), scoreboard.past(slot.number).tolist()
     words = list(line)
-    for word in COUNTERS:
-        words[word] += past[word]
+    words[_COUNTED] = map(add, line[_COUNTED], past[_COUNTED])
     cpu_us = process.cpu_us(slot.pid) if slot.pid else 0
     words[Word.CPU_US] = past[Word.CPU_US] + cpu_us
     # A worker that is ending has a heartbeat in the future: see Worker.run.

@@ -33,8 +33,11 @@ class Size:
 def size(pid: int | str = "self") -> Size:
     """Return the size of a process (proc(5), statm). Both numbers are 0 if the process is gone."""
     try:
-        with open(f"/proc/{pid}/statm", "rb") as statm:  # bytes: a codec would be imported first
-            total, resident = (statm.read() or b"").split()[:2]
+        fd = os.open(f"/proc/{pid}/statm", os.O_RDONLY | os.O_CLOEXEC)  # a file object takes twice the time
+        try:
+            total, resident = os.read(fd, 256).split()[:2]
+        finally:
+            os.close(fd)
     except (OSError, ValueError):
         return Size(0, 0)
     return Size(int(total) * _PAGE_BYTES, int(resident) * _PAGE_BYTES)
