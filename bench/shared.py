@@ -26,7 +26,7 @@ from typing import Any
 
 import psutil
 
-from bench import shared_limits
+from bench import shared_limits, shared_page
 from tools.databases import Redis
 
 PROCESSES = (1, 4)
@@ -53,7 +53,9 @@ def main() -> int:
                     print(_row(name, results), flush=True)
             print()
     print("## Decisions of limits (`shared`)\n")
-    return shared_limits.main()
+    shared_limits.main()
+    print("\n## A page of ten fragments over HTTP (`shared`)\n")
+    return shared_page.main()
 
 
 def _row(name: str, results: list[dict[str, Any]]) -> str:

@@ -24,7 +24,7 @@ POOL_MAX = int(os.environ.get("POOL_MAX", "10"))
 
 engine = create_engine(
     URL,
-    # A worker has at most this many connections. MariaDB has workers x POOL_MAX, and twice that during a rolling reload.
+    # A worker has at most this many connections. MariaDB has workers x POOL_MAX, and twice that in a reload.
     pool_size=POOL_MAX,
     max_overflow=0,
     pool_timeout=10,  # seconds; a request that waits longer for a connection gets an error
@@ -35,11 +35,11 @@ engine = create_engine(
     connect_args={
         "connect_timeout": 5,  # seconds
         "read_timeout": 15,  # seconds; longer than a query may take
-        # When wsgid ends a request, its query goes on in MariaDB. This option ends the query after 10 seconds. MySQL calls
-        # it max_execution_time, and counts milliseconds.
+        # When wsgid ends a request, its query goes on in MariaDB. This option ends the query after 10 seconds. MySQL
+        # calls it max_execution_time, and counts milliseconds.
         "init_command": "SET SESSION max_statement_time = 10",
-        # A unix socket needs no TLS. Without this line PyMySQL would prepare for TLS anyway, and hold the worker for 40 ms
-        # at each connection.
+        # A unix socket needs no TLS. Without this line PyMySQL would prepare for TLS anyway, and hold the worker for
+        # some 20 ms at each connection.
         "ssl_disabled": "unix_socket" in URL.query,
     },
 )

@@ -86,12 +86,45 @@ def _items() -> Iterator[tuple[str, Any]]:
 def _described(name: str, item: Any) -> str:
     if inspect.ismodule(item):
         first = inspect.getdoc(item) or ""
-        return f"## `{name}`\n\n{_markdown(first.partition(chr(10) + 'Rules')[0].strip())}"
+        return f"## `{name}`\n\n{_markdown(re.split('(?m)^(?:Modules|Rules)$', first)[0].strip())}"
     if isinstance(item, str):
         return f"## `{name}`\n\nThe version, as text."
     level = "###" if name.count(".") > 1 and not inspect.isclass(item) else "##"
     signature = "" if inspect.isclass(item) else _signature(item)
-    return f"{level} `{name}`\n\n{signature}{_markdown(inspect.getdoc(item) or '')}"
+    methods = _methods(item) if inspect.isclass(item) else ""
+    return f"{level} `{name}`\n\n{signature}{_markdown(inspect.getdoc(item) or '')}{methods}"
+
+
+def _methods(item: type) -> str:
+    """Return the public methods and properties of a class, each with the first paragraph of its docstring.
+
+    They are read from the source, because a compiled class does not tell the signatures of its methods.
+    """
+    lines: dict[str, str] = {}
+    for kind in item.__mro__:
+        path = ROOT / f"{kind.__module__.replace('.', '/')}.py"
+        for node in _class(path, kind.__name__).body if path.exists() else ():
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and ast.get_docstring(node):
+                first = str(ast.get_docstring(node)).partition("\n\n")[0]
+                lines.setdefault(node.name, f"* `{_called(node)}`: {' '.join(first.split())}")
+    return "\n\n**Methods and properties**\n\n" + "\n".join(lines.values()) if lines else ""
+
+
+def _class(path: Path, name: str) -> ast.ClassDef:
+    found = (node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef) and node.name == name)
+    return next(found)
+
+
+def _called(node: ast.FunctionDef) -> str:
+    """Return how a method is called, without annotations. A property has no brackets."""
+    if any(ast.unparse(each) == "property" for each in node.decorator_list):
+        return node.name
+    arguments = node.args
+    for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg):
+        if argument:
+            argument.annotation = None
+    arguments.args = arguments.args[1:]  # without self
+    return f"{node.name}({ast.unparse(arguments)})"
 
 
 def _signature(item: Any) -> str:

@@ -1,4 +1,6 @@
-"""A cache and locks that all workers share: `from wsgid.cache import Cache`.
+"""A cache and locks that all workers share: `from wsgid.cache import Cache`. docs/cache.md has examples.
+
+Modules
 
     Cache (cache.py) -> in the process (local.py) -> shared by the workers (lmdb_store.py)
                                                   '> shared by machines (redis_store.py)

@@ -184,8 +184,8 @@ class Settings:
         False,
         values.FLAG,
         "",
-        "Let the application import uwsgi and uwsgidecorators: what sites use of them works. Libraries that find the "
-        "module may behave as under uWSGI.",
+        "Let the application import the modules uwsgi and uwsgidecorators, with the functions that sites "
+        "use most. Libraries that find these modules may behave as under uWSGI.",
         G.APPLICATION,
     )
     pyargv: str = option(
@@ -248,8 +248,8 @@ class Settings:
         False,
         values.FLAG,
         "",
-        "Print the TOML file of a site of uWSGI, with a comment for each line that changed or went, and its systemd "
-        "unit. Nothing is started.",
+        "Print a TOML file for this site of uWSGI, with a comment for each line that was changed or left "
+        "out, and a systemd unit. Nothing is started.",
         G.SOURCES,
     )
     check: bool = option(
@@ -356,16 +356,20 @@ class Settings:
         240,
         values.LIMIT,
         "BYTES",
-        "How many bytes of a request's body must arrive each second. This is an average over the time that a "
-        "worker has waited for the body, and counts once that time is longer than --socket-timeout. A slower "
-        "client gets a 408. 0 means no limit.",
+        "How many bytes of a request's body must arrive each second. The average is taken over the time "
+        "that a worker has waited for the body. It counts only when that time is longer than "
+        "--socket-timeout. A slower client gets a 408. 0 means no limit.",
         G.HTTP,
     )
     http_line_size: int = option(
         8190, values.SIZE, "BYTES", "The largest request line. A longer line gets a 414.", G.HTTP
     )
     http_head_size: int = option(
-        64 << 10, values.SIZE, "BYTES", "The most bytes of headers in a request. A larger head gets a 431.", G.HTTP
+        64 << 10,
+        values.SIZE,
+        "BYTES",
+        "The most bytes that the headers of a request may have together. A request with more gets a 431.",
+        G.HTTP,
     )
     https: tuple[tuple[str, ...], ...] = option(
         (),
@@ -475,8 +479,9 @@ class Settings:
         (),
         values.EXPIRES,
         "'REGEXP SECONDS'",
-        "How long clients may keep a file whose path on the disk matches. path: before REGEXP compares the path of the "
-        "request instead, uri: the request's URI, and type:TYPE=SECONDS the type. May be repeated.",
+        "Let clients keep a file for this long, if the file's path on the disk matches. path:REGEXP "
+        "compares the path of the request instead, and uri:REGEXP the request's URI. type:TYPE=SECONDS "
+        "compares the type. May be repeated.",
         G.HTTP,
         uwsgi=(
             "static-expires",
@@ -594,8 +599,9 @@ class Settings:
         (),
         values.TEXT,
         "COMMAND",
-        "Run this command beside the workers, as Celery in a container. It is started once the application serves, "
-        "again when it ends and after a reload, and ends with the server. May be repeated.",
+        "Run this command beside the workers, for example Celery in a container. The command starts when "
+        "the application serves. It starts again when it has ended, and after a reload. It ends with "
+        "the server. May be repeated.",
         G.WORKERS,
         uwsgi=("attach-daemon",),
     )
@@ -645,7 +651,7 @@ class Settings:
         "",
         values.PATH,
         "PATH",
-        "Go to the background once the application serves, and log to this file.",
+        "Go to the background when the application serves, and log to this file.",
         G.WORKERS,
         uwsgi=("daemonize", "daemonize2"),
         flags=("-d", "--daemonize2"),
@@ -691,7 +697,8 @@ class Settings:
         0.0,
         values.SECONDS_OR_NONE,
         "SECONDS",
-        "How long code may hold a worker's event loop before it is ended (default: --harakiri, or 30).",
+        "How long code may hold a worker's event loop. Code that holds it longer is ended (default: "
+        "--harakiri, or 30).",
         G.TIMES,
     )
     hub_warn: float = option(
@@ -901,7 +908,7 @@ class Settings:
         False,
         values.FLAG,
         "",
-        "In these lines, show the first address of X-Forwarded-For as the client.",
+        "In the lines for requests, show the first address of X-Forwarded-For as the client.",
         G.REQUEST_LOG,
         uwsgi=("log-x-forwarded-for",),
     )
@@ -953,7 +960,7 @@ class Settings:
         2000,
         values.COUNT,
         "N",
-        "The most variables of one request. More get a 431.",
+        "The most variables of one request. A request with more of them gets a 431.",
         G.LIMITS,
         uwsgi=("max-vars",),
         flags=("-v",),
@@ -1021,8 +1028,8 @@ class Settings:
         65_536,
         values.LIMIT_KEYS,
         "N",
-        "How many keys limits can have at once. Keys that are idle make room; without room, a request is admitted, "
-        "and counted as such.",
+        "How many keys limits can have at once. Idle keys make room for others. If there is no room, the "
+        "requests of a new key are admitted, and are counted.",
         G.RATES,
     )
 

@@ -6,6 +6,8 @@
     with api.acquire(client):
         ...
 
+Modules
+
     layout.py       the shared memory: its words and their places
     locks.py        its locks, in two forms
     permit.py       a decision, and the numbers of a limiter
