@@ -199,8 +199,8 @@ class Scoreboard:
 
     def deaths(self, slot: int) -> dict[DeathCause, int]:
         """Return how often workers of this slot had to be replaced, by cause."""
-        past = self.past(slot)
-        return {cause: past[Word.DEATHS + place] for place, cause in enumerate(_CAUSES)}
+        first = int(Word.DEATHS)
+        return dict(zip(_CAUSES, self.past(slot)[first : first + len(_CAUSES)].tolist()))
 
 
 _CAUSES = tuple(DeathCause)

@@ -96,7 +96,8 @@ class Api:
         return answer
 
     def _ask_requests(self, limit: int) -> Answer:
-        status = self._server.ask("status")
+        look = self._sampler.look
+        status = look.sample.status if look.sample and not look.silence else self._server.ask("status")
         busy = [worker["slot"] for worker in status["workers"] if worker["pid"] and worker["in_flight"]]
         said = self._server.ask_workers("requests", busy, limit=limit) if busy else {}
         found = {slot: answer for slot, answer in said.items() if not isinstance(answer, CtlError)}
