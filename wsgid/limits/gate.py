@@ -55,7 +55,7 @@ class Gate:
                 "%s rejects %s%s",
                 rejected.permit.limiter.name,
                 ascii(rejected.permit.key)[:_SHOWN_MAX_CHARS],
-                f" ({unsaid} more were rejected without a word)" if unsaid else "",
+                f" (and {unsaid} more that are not logged)" if unsaid else "",
             )
         text = f"{status}\n".encode("ascii")
         start_response(status, [("Content-Type", "text/plain; charset=latin-1"), *rejected.answer_headers])

@@ -152,7 +152,7 @@ class AccessLog:
     def _fail(self) -> None:
         if not self._has_failed:  # once for each worker, because otherwise each request would log it
             self._has_failed = True
-            log.error("a line of the access log could not be made; more are left out without a word", exc_info=True)
+            log.error("a line of the access log could not be made; later ones are not logged", exc_info=True)
 
 
 def _wants_all(settings: Settings) -> bool:

@@ -79,5 +79,5 @@ class Refusals:
             "refused a packet from %s: %s%s",
             connection.peer(),
             error,
-            f" ({unsaid} more were refused without a word)" if unsaid else "",
+            f" (and {unsaid} more that are not logged)" if unsaid else "",
         )

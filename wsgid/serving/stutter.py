@@ -116,7 +116,7 @@ class Stutter:
         if witness.has_ended:
             self._witness = None
             if witness.failure:
-                log.error("the loop's witness has failed", extra={"traceback": witness.failure})
+                log.error("the thread that watches the event loop has failed", extra={"traceback": witness.failure})
         elif not CLOCK.trace():
             witness.stop()
 

@@ -97,8 +97,7 @@ class Executor:
     def _interrupt_template(self, action: actions.InterruptTemplate) -> None:
         """See late_import.py."""
         log.error(
-            "template %d has not imported the application in %g s (--boot-timeout): it has to say where it is, "
-            "and to end",
+            "template %d has not imported the application in %g s (--boot-timeout): it ends now, and its stack follows",
             action.generation,
             self._settings.boot_timeout,
         )
@@ -145,8 +144,8 @@ class Executor:
         """See late_import.py."""
         slot = self._fleet.slots[action.slot]
         log.error(
-            "worker %d (generation %d, pid %d) has not become ready in %g s (--boot-timeout): it has to say "
-            "where it is, and to end",
+            "worker %d (generation %d, pid %d) has not become ready in %g s (--boot-timeout): it ends now, "
+            "and its stack follows",
             slot.number,
             slot.generation,
             slot.pid,

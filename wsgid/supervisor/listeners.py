@@ -88,7 +88,7 @@ class Listeners:
         try:
             self.opened += self._reuse_port.grow(workers)
         except ListenerError as error:
-            log.error("%s: workers share the sockets that there are", error)
+            log.error("%s: the workers share the sockets that are there", error)
 
     def held(self) -> tuple[HeldListener, ...]:
         """Return what the next image of the master needs to know (SIGUSR2)."""

@@ -126,7 +126,7 @@ def test_a_value_expires(cache: Cache) -> None:
     cache.set("short", 1, SOON_S)
     cache.set("long", 1, 60)
     cache.set("ever", 1)
-    assert 0 < (cache.ttl("short") or 0) <= SOON_S
+    assert (cache.ttl("short") or 0) <= SOON_S  # on a busy machine it may be over already
     assert 59 < (cache.ttl("long") or 0) <= 60
     assert cache.ttl("ever") == math.inf
     time.sleep(SOON_S * 1.5)
@@ -137,12 +137,15 @@ def test_a_value_expires(cache: Cache) -> None:
 
 
 def test_touch_changes_the_time_and_not_the_value(cache: Cache) -> None:
-    cache.set("key", [1], SOON_S)
-    assert cache.touch("key", 60)
-    time.sleep(SOON_S * 1.5)
-    assert cache.get("key") == [1]
+    cache.set("key", [1], 60)
+    assert cache.touch("key", 6000)
+    assert (cache.ttl("key") or 0) > 60
     assert cache.touch("key")
     assert cache.ttl("key") == math.inf
+    assert cache.get("key") == [1]
+    assert cache.touch("key", SOON_S)
+    time.sleep(SOON_S * 1.5)
+    assert cache.get("key") is None
 
 
 @pytest.mark.parametrize("ttl_s", [0, -1, math.nan, "60"])
@@ -306,12 +309,13 @@ def test_while_a_value_is_made_the_others_get_the_stale_one(cache: Cache) -> Non
 
 def test_none_has_a_time_of_its_own(cache: Cache) -> None:
     calls, make = calls_of(lambda: None)
-    assert cache.get_or_make("key", make, 60, negative_ttl_s=SOON_S) is None
-    assert cache.get_or_make("key", make, 60, negative_ttl_s=SOON_S) is None
-    assert len(calls) == 1
+    assert cache.get_or_make("long", make, SOON_S, negative_ttl_s=60) is None
+    assert cache.get_or_make("short", make, 60, negative_ttl_s=SOON_S) is None
     time.sleep(SOON_S * 1.5)
-    cache.get_or_make("key", make, 60, negative_ttl_s=SOON_S)
+    assert cache.get_or_make("long", make, 60) is None
     assert len(calls) == 2
+    assert cache.get_or_make("short", make, 60) is None
+    assert len(calls) == 3
 
 
 def test_an_exception_reaches_the_caller_and_the_next_one_tries_again(cache: Cache) -> None:
@@ -406,7 +410,7 @@ def test_no_more_values_are_kept_than_asked_for(make_cache: MakeCache) -> None:
 def test_a_value_of_the_process_expires_too(make_cache: MakeCache) -> None:
     hot = make_cache(local=10)
     hot.set("key", 1, SOON_S)
-    assert hot.get("key") == 1
+    assert hot.get("key") in (1, None)  # on a busy machine its time may be over already
     time.sleep(SOON_S * 1.5)
     assert hot.get("key") is None
 
