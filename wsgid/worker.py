@@ -466,7 +466,7 @@ def _run_atexit(limit_s: int) -> None:
 
     def end(_signo: int, frame: FrameType | None) -> None:
         log.error(
-            "functions that are registered with atexit have not ended within %d s and are cut; the present one is here:",
+            "functions that are registered with atexit have not ended within %d s and are cut; one is here:",
             limit_s,
             extra={"traceback": "".join(traceback.format_stack(frame)).rstrip()},
         )

@@ -90,7 +90,7 @@ function showTiles(sample, answer) {
     "Requests per second": [brief(sample.per_s.requests), ""],
     "Errors per second": [brief(sample.per_s["5xx"]), "5xx"],
     "Duration": [duration(value("p50")), `p50; p95 ${duration(value("p95"))}, p99 ${duration(value("p99"))}`],
-    "In flight": [number(value("in_flight")), `of ${number(sample.ready * sample.places)} places`],
+    "In flight": [number(value("in_flight")), `of ${count(sample.ready * sample.places, "place")}`],
     "Backlog": [number(value("waiting")), queue],
     "Capacity used": [percent(value("busiest")), "processor of the busiest worker"],
     "Processors in use": [brief(value("cpu")), count(sample.ready, "worker")],
