@@ -137,8 +137,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 # A function that computes needs a processor: the time in which it waits for one does not count.
 @pytest.mark.parametrize(
-    "name",
-    ["blocks", "in_c", "with_the_lock", "short", pytest.param("template", marks=pytest.mark.alone), "database"],
+    "name", ["blocks", "in_c", "with_the_lock", "short", pytest.param("template", marks=pytest.mark.alone), "database"]
 )
 def test_what_holds_the_loop_again_and_again_is_named(shared: Server, name: str) -> None:
     sentence = is_named(shared, name)
