@@ -228,7 +228,7 @@ def test_an_import_that_takes_too_long_logs_its_stack(start: Start, app: str, op
 def test_the_master_interrupts_a_slow_import_and_faulthandler_shows_one_that_is_stuck_in_c(start: Start) -> None:
     server = start("--socket", "app.sock", "--boot-timeout", "10", "app:application", app=IN_C)
     assert server.wait() == 3
-    server.wait_for(r"template 0 has not imported the application in 10 s \(--boot-timeout\): it has to say where")
+    server.wait_for(r"template 0 has not imported the application in 10 s \(--boot-timeout\): it ends now")
     server.wait_for("Fatal Python error: Aborted")
     server.wait_for(r'app.py", line \d in wait_for_the_database')
     server.wait_for("template 0 was killed by SIGABRT")

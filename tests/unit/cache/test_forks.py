@@ -83,7 +83,8 @@ def test_a_board_that_nobody_refers_to_still_holds_its_line(tmp_path: Path) -> N
 
 
 def test_a_fork_waits_for_a_thread_that_is_in_the_store(tmp_path: Path) -> None:
-    cache = Cache("t", path=str(tmp_path / "t"), size_bytes=2 << 20)
+    # A reader that gets no processor holds old pages, and the writers need others meanwhile. So there is room for many.
+    cache = Cache("t", path=str(tmp_path / "t"), size_bytes=32 << 20)
     stop = threading.Event()
 
     def write() -> None:
