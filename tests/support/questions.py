@@ -18,7 +18,7 @@ from wsgid.wsgi.environ import base_environ, complete, make_environ
 from wsgid.wsgi.filewrapper import FileWrapper
 from wsgid.wsgi.head import render_head
 from wsgid.wsgi.input import Body
-from wsgid.wsgi.response import serve
+from wsgid.wsgi.response import Transport, serve
 
 
 def decode(buffer: bytes, max_vars: int, base: dict[str, str] | None) -> Any:
@@ -86,7 +86,7 @@ def response(method: str, status: Any, headers: Any, blocks: list[bytes], as_lis
     """The bytes that are sent, and the response's own record of them."""
     sent: list[bytes] = []
 
-    class Transport:
+    class Recorder(Transport):
         def send(self, first: bytes, second: bytes = b"") -> None:
             sent.append(first + second)
 
@@ -100,7 +100,7 @@ def response(method: str, status: Any, headers: Any, blocks: list[bytes], as_lis
         start_response(status, headers)
         return blocks if as_list else iter(blocks)
 
-    served = serve(application, {"REQUEST_METHOD": method, "PATH_INFO": "/"}, Transport())
+    served = serve(application, {"REQUEST_METHOD": method, "PATH_INFO": "/"}, Recorder())
     return served.outcome.name, served.status, served.sent_bytes, sent
 
 

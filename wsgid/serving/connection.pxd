@@ -1,7 +1,10 @@
 # The types with which connection.py is compiled.
 from wsgid.serving.syscalls cimport close, monotonic, recv, send
+from wsgid.serving.turns cimport give_way
+from wsgid.wsgi.response cimport Transport
 
-cdef class Connection:
+
+cdef class Connection(Transport):
     cdef readonly int fd
     cdef readonly bint http
     cdef public object watcher
@@ -16,5 +19,6 @@ cdef class Connection:
     cpdef bytes begin(self)
     cpdef bytes take(self)
     cpdef bytes recv(self, size_bytes=*)
-    cpdef send(self, first, second=*)
+    cpdef send(self, bytes first, bytes second=*)
+    cpdef give_way(self)
     cpdef close(self)

@@ -23,6 +23,7 @@ from wsgid.protocol.forwarded import unmapped
 from wsgid.serving.clock import CLOCK, Patience
 from wsgid.serving.syscalls import NOTHING, RECV_BYTES, SEND_MAX_BYTES, close, monotonic, poll, recv, send
 from wsgid.serving.turns import give_way
+from wsgid.wsgi.response import Transport
 
 READ, WRITE = 1, 2  # libev's event mask, as loop.io takes it
 
@@ -33,7 +34,7 @@ _SIOCOUTQ = 0x5411  # <linux/sockios.h>; the socket module lacks it
 _DELIVERY_ROUND_S = 0.01
 
 
-class Connection:
+class Connection(Transport):
     """A peer, as seen by the protocol, the request body and the response.
 
     Args:

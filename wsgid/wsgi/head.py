@@ -63,17 +63,18 @@ def render_head(status: str, headers: list[tuple[str, str]]) -> tuple[int, str, 
     """
     statuses, roles = _statuses, _roles
     code, head = statuses.get(status) or _status(status)
-    if type(headers) is not list:
+    if not isinstance(headers, list):
         raise TypeError(f"the response headers are a {type(headers).__name__}, not a list")
     length: int | None = None
     length_line = ""
     for header in headers:
-        if type(header) is not tuple or len(header) != 2:
+        if not isinstance(header, tuple) or len(header) != 2:
             raise TypeError(f"the response header {header!r} is no tuple of name and value")
-        name, value = header
+        name = header[0] if type(header[0]) is str else _name(header[0])
+        value = header[1]
         role = roles.get(name) or _role(name)
         if not is_plain(value):
-            _check_value(name, value)
+            value = _checked(name, value)
         if role is _PLAIN:
             head = f"{head}{name}: {value}\r\n"
         elif role is _LENGTH:
@@ -97,9 +98,21 @@ def _special_line(name: str, value: str, role: _Role, code: int) -> str:
     return f"{name}: {value}\r\n" if role is _CONNECTION and code == 101 else ""
 
 
+def _name(name: object) -> str:
+    """Return a name of a subclass of str as a plain str: the format of an Enum's member would give the member's name.
+
+    Raises:
+        TypeError: the name is something else.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"the header name {name!r} is a {type(name).__name__}, not a str")
+    return str.__str__(name)
+
+
 def _status(status: str) -> tuple[int, str]:
     if not isinstance(status, str):
         raise TypeError(f"the status {status!r} is a {type(status).__name__}, not a str such as '200 OK'")
+    status = str.__str__(status)
     match = _STATUS.fullmatch(status)
     if match is None:
         raise ApplicationError(
@@ -114,8 +127,6 @@ def _status(status: str) -> tuple[int, str]:
 
 
 def _role(name: str) -> _Role:
-    if not isinstance(name, str):
-        raise TypeError(f"the header name {name!r} is a {type(name).__name__}, not a str")
     if not _TOKEN.fullmatch(name):
         raise ApplicationError(f"{name!r} is no header name: RFC 9110 allows letters, digits and !#$%&'*+-.^_`|~")
     role = _SPECIAL_ROLES.get(name.lower(), _PLAIN)
@@ -124,15 +135,18 @@ def _role(name: str) -> _Role:
     return role
 
 
-def _check_value(name: str, value: str) -> None:
+def _checked(name: str, value: object) -> str:
+    """Return a value that is_plain does not know to be harmless."""
     if not isinstance(value, str):
         raise TypeError(f"the value {value!r} of the header {name!r} is a {type(value).__name__}, not a str")
+    value = str.__str__(value)
     if _CONTROL.search(value):
         raise ApplicationError(f"the value {value!r} of the header {name!r} has a control character: remove it")
     try:
         value.encode("latin-1")
     except UnicodeEncodeError as error:
         raise ApplicationError(f"{value[error.start]!r} in a response header is not latin-1: encode it") from None
+    return value
 
 
 def _length(value: str, other: int | None) -> int:

@@ -4,6 +4,11 @@ cimport cython
 from wsgid.wsgi.head cimport render_head
 
 
+cdef class Transport:
+    cpdef send(self, bytes first, bytes second=*)
+    cpdef give_way(self)
+
+
 cdef class Served:
     cdef readonly object outcome
     cdef readonly int status
@@ -20,7 +25,7 @@ cdef class _Response:
     cdef Py_ssize_t head_bytes
     cdef Py_ssize_t headers
     cdef bint interrupted
-    cdef readonly object transport
+    cdef readonly Transport transport
     cdef object _method
     cdef object _path
     cdef str _head
@@ -36,15 +41,20 @@ cdef class _Response:
     cdef close(self, iterable)
     cdef _note(self, error)
 
+    @cython.locals(head=bytes, sent=bytes, framed=bytes)
+    cdef bint _put(self, bytes block, bint alone) except -1
     @cython.locals(room=Py_ssize_t)
-    cdef bint _put(self, block, bint alone) except -1
+    cdef bytes _fitting(self, bytes block)
     cdef bint _settle(self, Py_ssize_t excess_bytes) except -1
     cdef _send_head(self, size_bytes)
     @cython.locals(head=bytes)
     cdef bytes _end_head(self, size_bytes)
-    cdef _send(self, bytes first, second=*)
+    cdef _send(self, bytes first, bytes second=*)
     cdef bint _refuse(self) except -1
 
 
+cdef bytes _as_bytes(object block)
+
+
 @cython.locals(response=_Response)
-cpdef Served serve(object application, dict environ, object transport, object framing=*)
+cpdef Served serve(object application, dict environ, Transport transport, object framing=*)

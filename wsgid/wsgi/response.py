@@ -33,17 +33,23 @@ _CONTEXTS_MAX = 10  # how far back a time-out is looked for
 _BODILESS = frozenset({204, 304})  # RFC 9110, 6.4.1
 
 
-class Transport(Protocol):
-    """The way of the response to the peer."""
+class Transport:
+    """The way of the response to the peer. A class and no protocol: so a compiled response calls it without a search
+    for the method's name."""
+
+    __slots__ = ()
 
     def send(self, first: bytes, second: bytes = b"") -> None:
         """Send both blocks completely. Raises ClientDisconnected."""
+        raise NotImplementedError
 
     def sendfile(self, fd: int, offset: int, size_bytes: int) -> int:
         """Send a part of a file. Returns the bytes sent: fewer if the file is shorter. Raises ClientDisconnected."""
+        raise NotImplementedError
 
     def give_way(self) -> None:
         """Let other requests run, if this response has held the loop for long."""
+        raise NotImplementedError
 
 
 class Framing(Protocol):
@@ -169,9 +175,7 @@ class _Response:
 
     def write(self, block: bytes) -> None:
         """PEP 3333, "The write() Callable"."""
-        _check_block(block)
-        if block:
-            self._put(block, False)
+        self._put(block if type(block) is bytes else _as_bytes(block), False)
 
     # --- called by the server ---
 
@@ -191,14 +195,11 @@ class _Response:
         elif type(iterable) is FileWrapper and self._send_file(iterable):
             return
         elif iterable is None or isinstance(iterable, (bytes, str)):
-            _check_block(iterable)
-            iterable, alone = (iterable,), True
+            iterable, alone = (_as_bytes(iterable),), True
         else:
             alone = hasattr(iterable, "__len__") and len(iterable) == 1  # type: ignore[arg-type]
         for block in iterable:
-            if type(block) is not bytes:
-                _check_block(block)
-            if block and not self._put(block, alone):
+            if not self._put(block if type(block) is bytes else _as_bytes(block), alone):
                 break
 
     def finish(self) -> Outcome:
@@ -272,9 +273,11 @@ class _Response:
         """Send a block, with the head if it is the first block. Returns whether the body may go on.
 
         Args:
-            block: not empty.
+            block: may be empty, and then nothing is sent.
             alone: whether there is no other block.
         """
+        if not block:
+            return True
         if self._framing is not None and self._framing.taken:
             return False
         head = b""
@@ -285,8 +288,7 @@ class _Response:
             head = self._end_head(len(block) if alone else None)
         elif self.stage is not _STREAMING:
             return self._refuse()
-        room = len(block) if self._length is None else self._length - self.sent_bytes
-        sent = block if len(block) <= room else block[:room]
+        sent = block if self._length is None else self._fitting(block)
         framed = sent
         if self._framing is not None and self._framing.chunked:
             framed = b"%x\r\n%b\r\n" % (len(sent), sent)  # RFC 9112, 7.1
@@ -295,7 +297,13 @@ class _Response:
         else:
             self._send(framed)
         self.sent_bytes += len(sent)
-        return self._settle(len(block) - len(sent))
+        return self._length is None or self._settle(len(block) - len(sent))
+
+    def _fitting(self, block: bytes) -> bytes:
+        """Return the part of a block for which the Content-Length has room."""
+        assert self._length is not None
+        room = self._length - self.sent_bytes
+        return block if len(block) <= room else block[:room]
 
     def _settle(self, excess_bytes: int) -> bool:
         """Set the stage after a part of the body was sent. Returns whether the body may go on."""
@@ -420,9 +428,15 @@ def _time_out_or(error: BaseException) -> BaseException:
     return error
 
 
-def _check_block(block: object) -> None:
+def _as_bytes(block: object) -> bytes:
+    """Return a block of a subclass of bytes as plain bytes, without a call of the subclass's methods.
+
+    Raises:
+        TypeError: the block is something else.
+    """
     if not isinstance(block, bytes):
         raise TypeError(f"the application answers with a {type(block).__name__} where PEP 3333 demands bytes")
+    return bytes(memoryview(block))
 
 
 def serve(

@@ -7,8 +7,9 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from wsgiref.validate import validator
 
 import pytest
@@ -17,7 +18,7 @@ from wsgid.errors import ClientDisconnected, RequestTimeout
 from wsgid.wsgi import response
 from wsgid.wsgi.environ import base_environ, make_environ
 from wsgid.wsgi.filewrapper import FileWrapper, sendable
-from wsgid.wsgi.response import Outcome, Served, serve
+from wsgid.wsgi.response import Outcome, Served, Transport, serve
 
 pytestmark = pytest.mark.hot
 
@@ -29,7 +30,7 @@ ERROR_500 = (
 )
 
 
-class Recorder:
+class Recorder(Transport):
     """A transport that keeps the bytes that it gets, and fails at the given send."""
 
     def __init__(self, fail_at: int = -1, error: BaseException | None = None) -> None:
@@ -45,9 +46,9 @@ class Recorder:
             raise self._error
         self.sends.append(data)
 
-    def send(self, *blocks: bytes) -> None:
-        assert all(isinstance(block, bytes) for block in blocks)
-        self._record(b"".join(blocks))
+    def send(self, first: bytes, second: bytes = b"") -> None:
+        assert type(first) is bytes and type(second) is bytes
+        self._record(first + second)
 
     def give_way(self) -> None:
         pass
@@ -215,6 +216,49 @@ def test_write_streams_before_the_iterable(said: Any) -> None:
 )
 def test_the_status_line(status: str, line: bytes, said: Any) -> None:
     assert sent([], [], status) == b"HTTP/1.1 " + line + b"\r\nContent-Length: 0\r\n\r\n"
+
+
+class Word(str, Enum):  # noqa: UP042  StrEnum's str() is the value
+    """Applications keep their header values in enumerations. str() of a member is its name, not its value."""
+
+    STATUS = "200 OK"
+    NAME = "Content-Type"
+    VALUE = "text/plain"
+
+
+class Block(bytes):
+    """A subclass that gives other answers than the bytes themselves."""
+
+    def __len__(self) -> int:
+        return 1000
+
+    def __bytes__(self) -> bytes:
+        return b"something else"
+
+
+class Header(NamedTuple):
+    name: str
+    value: str
+
+
+class Headers(list[Header]):
+    pass
+
+
+def test_values_of_subclasses_are_sent_as_what_they_are(said: Any) -> None:
+    headers = Headers([Header(Word.NAME, Word.VALUE)])
+    for blocks in ([Block(b"hello")], Block(b"hello")):
+        assert sent(blocks, headers, Word.STATUS) == HEAD_200 + b"Content-Length: 5\r\n\r\nhello"
+    blocks = [Block(b"hel"), Block(b""), Block(b"lo")]
+    assert sent(blocks, headers, Word.STATUS) == sent(iter(blocks), headers) == HEAD_200 + b"\r\nhello"
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        write = start_response(Word.STATUS, headers)
+        for block in blocks:
+            write(block)
+        return []
+
+    assert run(application)[1].data == HEAD_200 + b"\r\nhello"
 
 
 def test_headers_keep_order_case_and_repetition(said: Any) -> None:
