@@ -8,6 +8,7 @@ ini.py            uWSGI's ini files
 expand.py         placeholders and variables in uWSGI's ini files
 uwsgi_options.py  uWSGI's options that have no effect here, and those that wsgid refuses
 uwsgi_words.py    the names of all of uWSGI's options
+uwsgi_numbers.py  how uWSGI reads a number and a switch
 foreign.py        what becomes of a name that is no option of wsgid
 other_servers.py  the flags of gunicorn, Flask and others, and what wsgid has instead
 dev.py            --dev: values for options that nobody has given

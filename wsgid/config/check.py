@@ -49,7 +49,7 @@ def report(configuration: Configuration) -> str:
     width = max((len(f"{key} = {value}") for key, value, _ in rows), default=0)
     width = min(width, 60)
     lines = [f"{f'{key} = {value}':{width}}   {place}" for key, value, place in rows]
-    remarks = [*configuration.warnings, *configuration.notes]
+    remarks = [*configuration.warnings, *configuration.notes, *configuration.differences]
     settings = configuration.settings
     if not (settings.socket or settings.http or settings.https or settings.ssl_socket):
         remarks.append("no socket is named: only systemd can pass one to this server")

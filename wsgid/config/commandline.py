@@ -14,12 +14,13 @@ from enum import Enum, auto
 from functools import cache
 from pathlib import Path
 
-from wsgid.config import foreign, other_servers, uwsgi_words, values
+from wsgid.config import foreign, other_servers, uwsgi_numbers, uwsgi_words, values
 from wsgid.config.foreign import Said
 from wsgid.config.options import Given, Option, also_given, by_key, declared, nearest
 from wsgid.config.usage import HELP_FLAGS, flags_of, show_and_exit
 from wsgid.config.uwsgi_words import Arity
 from wsgid.errors import ConfigError
+from wsgid.records import replace
 
 _FILE = re.compile(r"(?P<path>.+\.(?:ini|xml|ya?ml|json|toml))(?P<section>:[^:]*)?")
 _PYTHON_FILE = re.compile(r"(?P<path>.+\.(?:py|wsgi))(?::(?P<callable>\w+))?")  # uwsgi_python_magic of uWSGI's plugin
@@ -70,9 +71,21 @@ class _Line:
                 self._try(self._positional, argument)
         for argument in self._left:
             self._try(self._positional, argument)
+        if self._said.words or any(given.option.name == "ini" for given in (*self._named, *self._said.given)):
+            self._said.given = list(map(self._as_uwsgi_reads, self._said.given))
         # A file stands for what it says at its place; here the other flags count more in any case.
         self._said.given[:0] = self._named
         return self._said
+
+    def _as_uwsgi_reads(self, given: Given) -> Given:
+        """Take a number of a command line that was written for uWSGI as uWSGI does."""
+        flag = given.said.split()[0]
+        name = uwsgi_words.LETTERS.get(flag[1:], flag.removeprefix("--"))
+        if not flag.startswith("-") or flag == given.said or name not in given.option.uwsgi:
+            return given
+        text, warning = uwsgi_numbers.read(given.option, name, given.texts[0])
+        self._said.warnings += [f"the command line's {flag}: {warning}"] * bool(warning)
+        return replace(given, texts=(text,))
 
     def _try(self, take: Callable[[str], None], argument: str) -> None:
         try:

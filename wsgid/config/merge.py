@@ -34,12 +34,14 @@ class Configuration:
         given: for each option's name, the sources that count; several for a repeatable option.
         notes: about options of a file that have no effect.
         warnings: about options that may not mean what they seem to mean.
+        differences: what works in another way than in uWSGI, for a site that comes from there.
     """
 
     settings: Settings
     given: Mapping[str, Sequence[Given]]
     notes: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    differences: Sequence[str] = ()
 
     def sources(self) -> Mapping[str, str]:
         """Return the source of each option that is not a default, by the option's name: `uwsgi.ini:7`."""
@@ -82,7 +84,8 @@ def read(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = Fals
     given = gathered.given
     settings = Settings(**_values(given))
     warnings = [*gathered.warnings, *together.warnings(settings, gathered.words, "gevent" in given)]
-    return Configuration(settings, given, gathered.notes, warnings)
+    differences = together.differences(settings, gathered.words)
+    return Configuration(settings, given, gathered.notes, warnings, differences)
 
 
 def gather(argv: Sequence[str], environ: Mapping[str, str], restarted: bool = False) -> Gathered:

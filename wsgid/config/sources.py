@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from wsgid.config import foreign, ini, uwsgi_words, values
+from wsgid.config import foreign, ini, uwsgi_numbers, uwsgi_words, values
 from wsgid.config.foreign import Said
 from wsgid.config.ini import Entry, Ini
 from wsgid.config.options import Given, Option, also_given, by_key, declared, nearest
@@ -20,7 +20,6 @@ from wsgid.errors import ConfigError
 _OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER", "WSGID_DEV_PORT")  # compiled.py, supervisor/upgrade.py, dev.py
 _OF_KUBERNETES = re.compile("WSGID_(.*_)?(PORT|SERVICE)(_.*)?")  # for a service called wsgid or wsgid-x
 _WITH_VARIABLES = ("log_format", "log_date")  # their values have variables of their own
-_ZERO_FOR_NONE = (values.LIMIT, values.MEGABYTES, values.MILLISECONDS, values.SECONDS_OR_NONE, values.SIZE)
 _COMMAND_LINE_ONLY = ("check", "migrate", "ini", "config", "set_placeholder")
 
 
@@ -75,6 +74,8 @@ def _from_uwsgis_variable(name: str, value: str, said: Said) -> Given | None:
         said.words[key] = value
     elif option is not None and key in option.uwsgi and value:
         text = option.bare if option.bare is not None and value.lower() in ("true", "1") else value
+        text, warning = uwsgi_numbers.read(option, key, text)
+        said.warnings += [f"the environment's {name}: {warning}"] * bool(warning)
         return Given(option, (option.formats.get(key, "{}").format(text),), f"{name}={value!r}", name)
     elif uwsgi_words.arity(key) is not None:
         foreign.take(said, "the environment's ", name, value)
@@ -224,10 +225,9 @@ def _without_comment(option: Option, entry: Entry, said: Said) -> str:
             f"{entry.place}: {entry.key} = {text!r}: all of it is the value, as in uWSGI, which has "
             "no comments there: put a comment on a line of its own"
         )
-    if stripped.lower() in ("true", "on", "yes") and option.kind in _ZERO_FOR_NONE and option.default == 0:
-        # atoi(3), which uWSGI uses, makes 0 of it.
-        said.warnings.append(f"{entry.place}: {entry.key} = {stripped!r} is 0, as in uWSGI: write a number")
-        return "0"
+    if entry.key in option.uwsgi and stripped:
+        stripped, warning = uwsgi_numbers.read(option, entry.key, stripped)
+        said.warnings += [f"{entry.place}: {warning}"] * bool(warning)
     return stripped
 
 

@@ -17,12 +17,12 @@ from contextlib import suppress
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 
-def open_to_append(path: str, mode: int = 0o644) -> int:
+def open_to_append(path: str, mode: int = 0o640) -> int:
     """Open a file for appending, and create it if it is missing. Returns the descriptor.
 
     Args:
         path: of the file.
-        mode: permissions of a new file, before the umask.
+        mode: permissions of a new file, before the umask. The default is that of uWSGI's logs.
 
     Raises:
         OSError: the file cannot be opened, or another user's link, FIFO or device has this name.

@@ -95,7 +95,7 @@ def parse(text: str) -> Destination:
     if text == "-" or (word == "stdio" and not rest):
         return Destination(DestinationType.STREAM)
     if word == "file" and rest:
-        return Destination(DestinationType.FILE, os.path.abspath(rest))
+        return Destination(DestinationType.FILE, os.path.abspath(_path(rest)))
     if word == "syslog":
         return _syslog(rest)
     if word == "rsyslog":
@@ -111,6 +111,17 @@ def parse_file(text: str) -> Destination:
         return parse(text)
     except ValueError as error:
         raise ValueError(f"{error}, or a path; without a value, another option has to follow") from None
+
+
+def _path(rest: str) -> str:
+    """Return the path of uWSGI's second form, logfile=PATH,maxsize=BYTES,backupname=PATH (plugins/logfile/logfile.c),
+    where only the path means something here: logrotate(8) rotates."""
+    if not rest.startswith(("logfile=", "maxsize=", "backupname=")):
+        return rest
+    pairs = dict(pair.partition("=")[::2] for pair in rest.split(","))
+    if not pairs.get("logfile"):
+        raise ValueError("file:PATH, or file:logfile=PATH")
+    return pairs["logfile"]
 
 
 def _syslog(rest: str) -> Destination:

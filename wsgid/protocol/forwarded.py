@@ -97,6 +97,18 @@ def apply(variables: dict[str, Any], trusted: Trusted) -> None:
             return
 
 
+def take_balancers_scheme(variables: dict[str, Any]) -> None:
+    """Set the scheme of a request that nginx has passed on, where a load balancer before nginx ends TLS: nginx itself
+    speaks plain HTTP there, and passes on what the balancer says. uWSGI reads these two headers, too (core/protocol.c).
+
+    Args:
+        variables: of the request; they are changed. UWSGI_SCHEME and HTTPS of nginx still come first.
+    """
+    proto = _last(variables, "HTTP_X_FORWARDED_PROTO") if "HTTP_X_FORWARDED_PROTO" in variables else ""
+    if (proto or variables.get("HTTP_X_FORWARDED_SSL", "")).lower() in ("https", "on", "1"):
+        variables["REQUEST_SCHEME"] = "https"
+
+
 # --- X-Forwarded-For, -Proto, -Host, -Port ---
 
 

@@ -23,6 +23,7 @@ cdef class UwsgiRequests:
     cdef AccessLog _access_log
     cdef object _upgrades
     cdef object _say_once
+    cdef bint _reads_scheme
     cdef Py_ssize_t _max_vars
     cdef double _timeout_s
     cdef double _harakiri_s

@@ -14,6 +14,7 @@ from wsgid.config.options import Settings
 from wsgid.counted import counted
 from wsgid.errors import BadPacket, ClientDisconnected, HeadTimeout, PeerError
 from wsgid.log.request_record import RequestRecord
+from wsgid.protocol.forwarded import parse_headers, take_balancers_scheme
 from wsgid.protocol.uwsgi import HEADER_SIZE_BYTES, PONG, Modifier, UwsgiHead, decode
 from wsgid.serving.acceptor import Acceptor
 from wsgid.serving.access_log import AccessLog
@@ -77,6 +78,7 @@ class UwsgiRequests:
         self._access_log = access_log
         self._upgrades = upgrades
         self._say_once = say_once
+        self._reads_scheme = "HTTP_X_FORWARDED_PROTO" in parse_headers(settings.forwarded_headers)
         self._max_vars = settings.max_vars
         self._timeout_s = settings.socket_timeout
         self._harakiri_s = settings.harakiri or math.inf
@@ -152,6 +154,10 @@ class UwsgiRequests:
         stamp = head.variables.get(STAMP)
         if stamp is not None:
             self._completion.note_front(stamp, me)
+        if self._reads_scheme and (
+            "HTTP_X_FORWARDED_PROTO" in head.variables or "HTTP_X_FORWARDED_SSL" in head.variables
+        ):
+            take_balancers_scheme(head.variables)
         environ = me.environ = make_environ(head.variables, body.stream)
         if "HTTP_UPGRADE" in environ and is_asked(environ):
             upgrade = UwsgiUpgrade(connection, body.stream, first[head.content_length :])

@@ -94,6 +94,7 @@ def test_a_log_in_another_users_directory_is_no_link_fifo_or_second_name(theirs:
     os.write(fd, b"line\n")
     os.close(fd)
     assert (theirs / "log").read_text() == "line\n"
+    assert stat.S_IMODE((theirs / "log").stat().st_mode) == 0o640  # as uWSGI's logs
 
 
 def test_in_roots_own_directory_the_operators_links_are_followed(theirs: Path) -> None:

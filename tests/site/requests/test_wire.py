@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Start
 from tests.support import client
 from tests.support.server import Server, eventually
 from wsgid.protocol import uwsgi
@@ -213,13 +214,32 @@ def test_a_peer_cannot_choose_what_runs(server: Server, unix: Path, name: str) -
     assert client.get(unix).body == b"fine"
 
 
+def test_the_scheme_of_a_balancer_before_nginx_counts_unless_nginx_or_the_operator_says_another(
+    unix: Path, start: Start
+) -> None:
+    """Compared with uWSGI 2.0.31, where UWSGI_SCHEME and HTTPS come first, too."""
+
+    def scheme(path: Path = unix, **more: str) -> str:
+        answer = client.get(path, "/environ", QUERY_STRING="wsgi.url_scheme", **more).body.decode()
+        return answer.partition("=")[2].strip()
+
+    assert [scheme(), scheme(HTTP_X_FORWARDED_PROTO="https"), scheme(HTTP_X_FORWARDED_SSL="on")] == [
+        "http",
+        "https",
+        "https",
+    ]
+    assert scheme(HTTP_X_FORWARDED_PROTO="https", UWSGI_SCHEME="http") == "http"
+    assert scheme(HTTP_X_FORWARDED_PROTO="http", HTTPS="on") == "https"
+    deaf = start("--socket", "deaf.sock", "--forwarded-headers", "x-forwarded-for", "app:application", app=APP)
+    assert scheme(deaf.wait_ready(1).directory / "deaf.sock", HTTP_X_FORWARDED_PROTO="https") == "http"
+
+
 def test_a_peer_cannot_set_the_keys_of_the_server(unix: Path) -> None:
     keys = "wsgi.url_scheme&wsgi.multithread&wsgi.run_once&SCRIPT_NAME"
     answer = client.get(
         unix,
         "/environ",
         QUERY_STRING=keys,
-        HTTP_X_FORWARDED_PROTO="https",
         **{"wsgi.url_scheme": "https", "wsgi.multithread": "no", "wsgi.run_once": "yes"},
     )
     assert answer.body.decode().split("\n") == [

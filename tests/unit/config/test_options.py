@@ -508,6 +508,8 @@ def test_every_option_means_the_same_from_each_source(tmp_path_factory: pytest.T
     other = [] if option.name in ("application", "wsgi_file", "paste") else NEEDED
     if option.name == "dev":
         other = [*other, "--socket", "app.sock"]  # otherwise --dev looks for a free port, which may change
+    if option.name == "daemonize":
+        other = [*other, "--umask", "022"]  # without a umask, uWSGI's daemonize opens the socket to everybody
     flags = [option.flag] if option.name != "application" else ["--module"]
     line = [f"{flags[0]}={text}" for text in texts] if option.kind is not values.FLAG else flags
     escaped = [text.replace("%", "%%") for text in texts]

@@ -51,6 +51,51 @@ def test_http_keepalive_is_a_switch_or_a_time(tmp_path: Path, lines: list[str], 
     assert of_file(tmp_path, *lines).settings.http_keepalive == kept_s
 
 
+@pytest.mark.parametrize(
+    ("lines", "mode"),
+    [
+        (["daemonize = /tmp/u.log"], 0o666),
+        (["daemonize = /tmp/u.log", "chmod-socket = 660"], 0o660),
+        (["daemonize = /tmp/u.log", "umask = 022"], None),
+        (["logto = /tmp/u.log"], None),
+    ],
+)
+def test_everybody_may_connect_to_the_socket_of_a_daemon_as_in_uwsgi(
+    tmp_path: Path, lines: list[str], mode: int | None
+) -> None:
+    """uWSGI 2.0.31 sets the umask to 0 there, so its socket has the mode 777, and nginx's user can connect."""
+    assert of_file(tmp_path, "socket = u.sock", *lines).settings.chmod_socket == mode
+    assert merge.read(shlex.split("--socket a.sock --daemonize /tmp/u.log a:b"), {}).settings.chmod_socket is None
+
+
+@pytest.mark.parametrize("name", ["log-format = %(uri)", "log-x-forwarded-for = true", "memory-report = true"])
+def test_who_has_chosen_how_lines_look_is_told_that_there_are_none(tmp_path: Path, name: str) -> None:
+    (warning,) = of_file(tmp_path, "gevent = 9", name).warnings
+    assert warning.startswith(f"{name.split()[0]} is set, but no lines are logged for requests here")
+    for more in ("disable-logging = true", "req-logger = stdio", "log-5xx = true"):
+        assert of_file(tmp_path, "gevent = 9", name, more).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ([], "TERM stops wsgid"),
+        ([], "no line is logged for each request"),
+        (["daemonize = /tmp/u.log"], "the umask stays as it is"),
+        (["uid = 1"], "the application runs with the group of --uid"),
+        (["uid = 1", "gid = 1"], "the master keeps its own user"),
+        (["uid = 1", "gid = 1"], "gain no rights by a set-user-ID bit"),
+        (["static-map = /s=/srv"], "names begin with a dot are not sent"),
+        (["http = :80"], "uWSGI takes X-Forwarded-Proto from everybody"),
+    ],
+)
+def test_check_says_what_works_in_another_way_than_in_uwsgi(tmp_path: Path, lines: list[str], says: str) -> None:
+    assert any(says in text for text in of_file(tmp_path, *lines).differences)
+    quiet = ["die-on-term = true", "disable-logging = true", "umask = 022", "static-hidden = true"]
+    assert not of_file(tmp_path, *quiet, "socket = a").differences
+    assert not merge.read(["a:b"], {}).differences
+
+
 def test_a_second_can_still_be_said() -> None:
     assert merge.read(["--http-keepalive", "1.0", "a:b"], {}).settings.http_keepalive == 1.0
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgid.protocol.forwarded import Trusted, apply
+from wsgid.protocol.forwarded import Trusted, apply, take_balancers_scheme
 
 LISTED = "127.0.0.1, 10.0.0.0/8 ,2001:db8::/32"
 ALL_HEADERS = "X-Forwarded-For, x-forwarded-proto,x-forwarded-host,x-forwarded-port"
@@ -292,3 +292,21 @@ def test_no_client_can_choose_its_address(forged: list[str], true: str) -> None:
         [*(f'for="[{address}]"' if ":" in address else f"for={address}" for address in forged), f"for={true}"]
     )
     assert client(FORWARDED=said)[0] == true
+
+
+@pytest.mark.parametrize(
+    ("variables", "scheme"),
+    [
+        ({"HTTP_X_FORWARDED_PROTO": "https"}, "https"),
+        ({"HTTP_X_FORWARDED_PROTO": "http, HTTPS"}, "https"),
+        ({"HTTP_X_FORWARDED_SSL": "on"}, "https"),
+        ({"HTTP_X_FORWARDED_PROTO": "http", "HTTP_X_FORWARDED_SSL": "on"}, "http"),
+        ({"HTTP_X_FORWARDED_PROTO": "gopher"}, "http"),
+        ({"HTTP_X_FORWARDED_PROTO": ""}, "http"),
+        ({"HTTP_X_FORWARDED_SSL": "off"}, "http"),
+    ],
+)
+def test_nginx_passes_on_the_scheme_of_a_balancer_before_it(variables: dict[str, str], scheme: str) -> None:
+    seen = {"REQUEST_SCHEME": "http", **variables}
+    take_balancers_scheme(seen)
+    assert seen["REQUEST_SCHEME"] == scheme and "HTTPS" not in seen
