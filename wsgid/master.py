@@ -29,7 +29,7 @@ from wsgid.admin.snapshot import Processes, Snapshot, WorkerView, take_snapshot,
 from wsgid.config.merge import Configuration
 from wsgid.config.options import Settings
 from wsgid.counted import counted
-from wsgid.errors import ExitCode
+from wsgid.errors import ConfigError, ExitCode
 from wsgid.ipc import messages, peer_counts, scoreboard
 from wsgid.limits.ledger import KeyView, Ledger
 from wsgid.linux import process
@@ -125,6 +125,7 @@ def _set_up_process(settings: Settings) -> LogFiles:
         os.umask(settings.umask)
     log.speak_as("master")
     _limit_open_files(settings.max_fd)
+    _limit_address_space(settings.limit_as)
     process.begin_titles_with(settings.procname_prefix)
     process.set_title(f"master [{settings.application_name}]")
     files = LogFiles.open(settings.log_path, log_files.paths(settings.logger, settings.access_log))
@@ -138,6 +139,16 @@ def _limit_open_files(count: int) -> None:
         process.limit_open_files(count)
     except (OSError, ValueError) as error:
         log.warning("--max-fd %d cannot be set: %s; raise LimitNOFILE= of the unit, or ulimit -n", count, error)
+
+
+def _limit_address_space(megabytes: int) -> None:
+    """Raises ConfigError: a larger limit cannot be left out in silence, because the operator counts on it."""
+    try:
+        process.limit_address_space(megabytes << 20)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"--limit-as {megabytes} cannot be set: {error}; raise LimitAS= of the unit, or ulimit -v"
+        ) from None
 
 
 class Master:

@@ -126,12 +126,16 @@ def _checked(application: Any, called: str) -> Application:
 def _wrapped(application: Application, settings: Settings) -> Application:
     """Put the layers that the options ask for around the application. Each is imported with its option only: together
     they take 1.5 MB."""
-    if settings.static_map or settings.check_static:
+    if settings.static_map or settings.check_static or settings.check_static_docroot:
         application = _with_files(application, settings)
     if settings.post_buffering:
         from wsgid.wsgi.postbuffer import PostBuffer
 
         application = PostBuffer(application, settings.post_buffering, settings.harakiri)
+    if settings.limit_post:
+        from wsgid.wsgi.bodylimit import BodyLimit
+
+        application = BodyLimit(application, settings.limit_post)
     return application
 
 
@@ -152,7 +156,8 @@ def _with_files(application: Application, settings: Settings) -> Application:
         raise ApplicationImportError(f"--mimefile {error.filename}: {error.strerror}; correct the path") from None
     # uWSGI looks into the directories of check-static first.
     maps = [*(("/", directory) for directory in settings.check_static), *settings.static_map]
-    return StaticMaps(application, maps, settings.static_safe, settings.static_hidden, rules)
+    docroot = settings.check_static_docroot
+    return StaticMaps(application, maps, settings.static_safe, settings.static_hidden, rules, docroot)
 
 
 def _run_module(name: str) -> None:

@@ -449,7 +449,16 @@ class Settings:
         "Send files from this directory for paths with this prefix. Use it where nginx does not send them. "
         "May be repeated.",
         G.HTTP,
-        uwsgi=("static-map",),
+        uwsgi=("static-map", "static-map2"),
+        formats={"static-map2": "whole:{}"},
+    )
+    check_static_docroot: bool = option(
+        False,
+        values.FLAG,
+        "",
+        "Send files from the directory that nginx names in DOCUMENT_ROOT, wherever the directory has one for the path.",
+        G.HTTP,
+        uwsgi=("check-static-docroot",),
     )
     check_static: tuple[str, ...] = option(
         (),
@@ -614,6 +623,24 @@ class Settings:
         G.WORKERS,
         uwsgi=("smart-attach-daemon",),
     )
+    smart_attach_daemon2: tuple[tuple[str, str], ...] = option(
+        (),
+        values.SMART_DAEMON,
+        "'PIDFILE COMMAND'",
+        "As --smart-attach-daemon, for a command that stays in the foreground: the master writes its pid to the file. "
+        "May be repeated.",
+        G.WORKERS,
+        uwsgi=("smart-attach-daemon2",),
+    )
+    attach_daemon2: tuple[tuple[tuple[str, str], ...], ...] = option(
+        (),
+        values.DAEMON,
+        "command=COMMAND,KEY=VALUE",
+        "As --attach-daemon, with more keys: pidfile=PATH, daemonize=1 (the master writes the pidfile), stopsignal=N, "
+        "reloadsignal=N (in place of a new start), chdir=DIR, uid=USER and gid=GROUP. May be repeated.",
+        G.WORKERS,
+        uwsgi=("attach-daemon2",),
+    )
     uid: int = option(
         -1, values.USER, "USER", "Run the application as this user.", G.WORKERS, uwsgi=("uid",), common=True
     )
@@ -635,6 +662,14 @@ class Settings:
         "How many files each process may have open (default: as many as wsgid itself may).",
         G.WORKERS,
         uwsgi=("max-fd",),
+    )
+    limit_as: int = option(
+        0,
+        values.MEGABYTES,
+        "MB",
+        "How much address space each process may have. --reload-on-rss limits what a worker really uses.",
+        G.WORKERS,
+        uwsgi=("limit-as",),
     )
     umask: int = option(-1, values.MODE, "MODE", "The umask of all processes.", G.WORKERS, uwsgi=("umask",))
     pidfile: str = option(
@@ -974,6 +1009,15 @@ class Settings:
         "reads from the peer).",
         G.LIMITS,
         uwsgi=("post-buffering",),
+    )
+    limit_post: int = option(
+        0,
+        values.SIZE,
+        "BYTES",
+        "The largest body of a request. A larger body gets a 413, without a call of the application (default: no "
+        "limit).",
+        G.LIMITS,
+        uwsgi=("limit-post",),
     )
     drain_size: int = option(
         64 << 20,

@@ -215,8 +215,6 @@ TABLE: tuple[Row, ...] = (
     Row("abstract-socket", R, "write socket = @NAME"),
     Row("freebind", R, "use a systemd socket unit with FreeBind="),
     Row("static-cache-paths*", N, "the kernel keeps what is looked up often"),
-    Row("static-map2", R, "write static-map = /PREFIX=DIRECTORY/PREFIX"),
-    Row("check-static-docroot", R, "name the directory: static-map = /=DIRECTORY"),
     Row("file-serve-mode fileserve-mode", R, _STATIC),
     Row(
         "add-header rem-header del-header pull-header collect-header response-header-collect response-headers-limit",
@@ -233,7 +231,8 @@ TABLE: tuple[Row, ...] = (
     Row(
         "route* final-route*",
         R,
-        "let nginx redirect: return 301 https://$host$request_uri; or location PATH { return 302 URL; }",
+        "let nginx redirect: return 301 https://$host$request_uri; or location PATH { return 302 URL; }; without "
+        "nginx, let the load balancer or the application do it (Django: SECURE_SSL_REDIRECT)",
         when=r"(.*\s)?redirect[\w-]*:.*",
     ),
     Row(
@@ -263,7 +262,6 @@ TABLE: tuple[Row, ...] = (
         when=r"(.*\s)?(gzip|chunked|toofile):?.*",
     ),
     Row("route* final-route* error-route* response-route* error-page-*", R, _ROUTES),
-    Row("limit-post", R, "use client_max_body_size in nginx"),
     # Other processes, jobs and shared state.
     Row("emperor* vassal* early-emperor", R, "use a systemd template unit, wsgid@.service, with a file for each site"),
     Row(
@@ -273,7 +271,7 @@ TABLE: tuple[Row, ...] = (
         "use an upstream block of nginx, and USR2 for upgrades",
     ),
     Row(
-        "attach-daemon2 attach-control-daemon smart-attach-daemon2 legion-*attach-daemon*",
+        "attach-control-daemon legion-*attach-daemon*",
         R,
         "write attach-daemon = COMMAND, for a command that stays in the foreground",
     ),
@@ -318,11 +316,7 @@ TABLE: tuple[Row, ...] = (
         R,
         "use a systemd path unit; touch-reload reloads",
     ),
-    Row(
-        "limit-as limit-nproc",
-        R,
-        "use LimitAS= or LimitNPROC= of the systemd unit, or ulimit; reload-on-rss replaces workers that have grown",
-    ),
+    Row("limit-nproc", R, "use LimitNPROC= of the systemd unit, or ulimit -u"),
     Row(
         "reload-on-exception* reload-on-fd brutal-reload-on-fd die-on-idle die-on-no-workers",
         R,

@@ -174,10 +174,11 @@ def _environment(text: str) -> tuple[str, str]:
 
 
 def _static_map(text: str) -> tuple[str, str]:
-    prefix, _, directory = text.partition("=")
+    whole = text.startswith("whole:")  # uWSGI's static-map2: the prefix is a part of the file's path, too
+    prefix, _, directory = text.removeprefix("whole:").partition("=")
     if not prefix.startswith("/") or not directory:
         raise ValueError("a prefix and a directory, such as /static=/srv/app/static")
-    return prefix, directory
+    return prefix, directory.rstrip("/") + prefix if whole else directory
 
 
 def _pattern(text: str) -> str:
@@ -218,6 +219,46 @@ def _smart_daemon(text: str) -> tuple[str, str]:
     if not (pidfile and command.strip()):
         raise ValueError("a pidfile and a command, such as /run/memcached.pid memcached -d -P /run/memcached.pid")
     return os.path.abspath(pidfile), command.strip()
+
+
+_DAEMON_KEYS = {"cmd": "command", "exec": "command", "daemon": "daemonize"}
+_DAEMON_KEYS |= {"stop_signal": "stopsignal", "reload_signal": "reloadsignal"}
+_DAEMON_KEYS |= {name: name for name in ("command", "pidfile", "daemonize", "stopsignal", "reloadsignal", "chdir")}
+_DAEMON_KEYS |= {name: name for name in ("uid", "gid", "freq", "max_throttle", "notifypid")}
+
+
+def _daemon(text: str) -> tuple[tuple[str, str], ...]:
+    """Read uWSGI's KEY=VALUE,... (uwsgi_opt_add_daemon2). A comma within double quotes is a part of the value."""
+    found: dict[str, str] = {}
+    for pair in re.findall(r'(?:[^,"\\]|\\.|"(?:[^"\\]|\\.)*")+', text):
+        key, equals, value = pair.partition("=")
+        if not equals or key not in _DAEMON_KEYS:
+            raise ValueError(f"command=COMMAND and {', '.join(dict.fromkeys(_DAEMON_KEYS.values()))}, not {key!r}")
+        found[_DAEMON_KEYS[key]] = re.sub(r"\\(.)", r"\1", value[1:-1] if value[:1] == '"' == value[-1:] else value)
+    if not found.get("command"):
+        raise ValueError("a command, such as command=celery -A site worker,stopsignal=15")
+    return tuple((key, str(_DAEMON_VALUES.get(key, str)(value))) for key, value in found.items())
+
+
+def _signal(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,2}", text):
+        raise ValueError("the number of a signal, such as 15 for TERM")
+    return int(text)
+
+
+_DAEMON_VALUES: dict[str, Callable[[str], Any]] = {
+    "stopsignal": _signal,
+    "reloadsignal": _signal,
+    "uid": _user,
+    "gid": _group,
+    "pidfile": _path,
+    "chdir": _path,
+}
+
+
+def _show_daemon(value: tuple[tuple[str, str], ...]) -> str:
+    escaped = ((key, re.sub(r'([\\",])', r"\\\1", text)) for key, text in value)
+    return ",".join(f"{key}={text}" for key, text in escaped)
 
 
 def _mount(text: str) -> tuple[str, str]:
@@ -343,6 +384,7 @@ STATIC_MAP = ValueKind("/prefix=directory", _static_map, "=".join)
 PATTERN = ValueKind("regular expression", _pattern)
 EXPIRES = ValueKind("pattern and seconds", _expires, _show_expires)
 SMART_DAEMON = ValueKind("pidfile and command", _smart_daemon, " ".join)
+DAEMON = ValueKind("command=COMMAND,KEY=VALUE", _daemon, _show_daemon)
 MOUNT = ValueKind("/prefix=application", _mount, _show_mount)
 OPTIMIZE = ValueKind("0, 1 or 2", _optimize, is_number=True)
 PROTOCOL = ValueKind("uwsgi or http", _protocol)

@@ -280,6 +280,20 @@ def limit_open_files(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, max(count, hard) if may_raise else hard))
 
 
+def limit_address_space(size_bytes: int) -> None:
+    """Set how much address space this process and its children may have (getrlimit(2), RLIMIT_AS).
+
+    Args:
+        size_bytes: 0 leaves the limit as it is.
+
+    Raises:
+        OSError: the kernel refused.
+        ValueError: the size is above the hard limit, which only root may raise.
+    """
+    if size_bytes:
+        resource.setrlimit(resource.RLIMIT_AS, (size_bytes, size_bytes))
+
+
 def bind_to_processors(seat: int, count: int) -> None:
     """Pin this process to `count` CPUs: seat k gets the CPUs from number k * count on, wrapping around, as with uWSGI's
     cpu-affinity.

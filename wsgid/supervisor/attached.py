@@ -1,4 +1,4 @@
-"""The commands of --attach-daemon and --smart-attach-daemon: started beside the workers, started again, ended last.
+"""The commands of --attach-daemon and its variants: started beside the workers, started again, ended last.
 
 Rules
 * No command is a reason that a site stops or does not start: what goes wrong is logged, and tried again.
@@ -7,8 +7,9 @@ Rules
   as Celery does. A smart daemon goes on: its pidfile names it, and it is never started twice.
 * Each command is a session of its own with --uid and --gid, so that a signal reaches all its processes. It ends after
   the last worker, whose requests may need it.
-* A smart daemon has left its parent. The master gets it back as a child (PR_SET_CHILD_SUBREAPER), unless it was started
-  by an earlier server.
+* A smart daemon that stays in the foreground (--smart-attach-daemon2) gets its pidfile from the master.
+* Another smart daemon has left its parent. The master gets it back as a child (PR_SET_CHILD_SUBREAPER), unless it was
+  started by an earlier server.
 """
 
 import os
@@ -16,12 +17,13 @@ import pwd
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 
 from wsgid import log
 from wsgid.config.options import Settings
-from wsgid.linux import process
+from wsgid.linux import process, safefiles
 from wsgid.records import dataclass, field
 from wsgid.supervisor.backoff import backoff_s, failures_after
 
@@ -37,12 +39,23 @@ class AttachedDaemon:
     Args:
         command: for the shell.
         pidfile: of a smart daemon; empty for another.
+        stays: whether a smart daemon stays in the foreground, so that the master writes the pidfile.
+        stop_signal: ends it.
+        reload_signal: is sent after a reload, in place of a new start; 0 for a new start.
+        directory: in which it runs; empty for the master's.
+        uid, gid: of the command; -1 for those of the application.
         pid: of the process; 0 if it does not run.
         starts: how often it was started.
     """
 
     command: str
     pidfile: str = ""
+    stays: bool = False
+    stop_signal: int = signal.SIGTERM
+    reload_signal: int = 0
+    directory: str = ""
+    uid: int = -1
+    gid: int = -1
     pid: int = 0
     starts: int = 0
     failures: int = 0
@@ -71,6 +84,10 @@ class AttachedDaemons:
     def __post_init__(self) -> None:
         self.daemons = [AttachedDaemon(command) for command in self.settings.attach_daemon]
         self.daemons += [AttachedDaemon(command, pidfile) for pidfile, command in self.settings.smart_attach_daemon]
+        self.daemons += [
+            AttachedDaemon(command, pidfile, stays=True) for pidfile, command in self.settings.smart_attach_daemon2
+        ]
+        self.daemons += [_of_keys(dict(pairs)) for pairs in self.settings.attach_daemon2]
         left = dict(self.held)
         now_s = time.monotonic()
         for daemon in self.daemons:
@@ -144,9 +161,11 @@ class AttachedDaemons:
 
     def _renew(self, now_s: float) -> None:
         for daemon in self.daemons:
-            if daemon.pid and not daemon.pidfile and daemon.kill_at_s == inf:
+            if daemon.pid and daemon.reload_signal:
+                _signal(daemon.pid, daemon.reload_signal)
+            elif daemon.pid and not daemon.pidfile and daemon.kill_at_s == inf:
                 log.info("daemon %r (pid %d) ends, to run the new code", daemon.command, daemon.pid)
-                _signal(daemon.pid, signal.SIGTERM)
+                _signal(daemon.pid, daemon.stop_signal)
                 daemon.kill_at_s = now_s + END_S
 
     def _look_after_smart(self, daemon: AttachedDaemon, now_s: float) -> None:
@@ -156,6 +175,9 @@ class AttachedDaemons:
         if daemon.pid:
             log.info("daemon %r runs, with the pid %d of %s", daemon.command, daemon.pid, daemon.pidfile)
             daemon.started_s = now_s
+        elif now_s >= daemon.not_before_s and daemon.stays:
+            daemon.pid = self._start(daemon, now_s)
+            _write_pidfile(daemon)
         elif now_s >= daemon.not_before_s and not daemon.launcher_pid:
             daemon.launcher_pid = self._start(daemon, now_s)
             daemon.not_before_s = max(daemon.not_before_s, now_s + _LOOK_S)
@@ -166,12 +188,12 @@ class AttachedDaemons:
 
         daemon.started_s = now_s
         daemon.starts += 1
-        user = _User.of(self.settings)
+        user = _User.of(self.settings, daemon)
         try:
             started = subprocess.Popen(
                 ["/bin/sh", "-c", daemon.command],
                 stdin=subprocess.DEVNULL,
-                cwd=self.directory,
+                cwd=daemon.directory or self.directory,
                 env={**os.environ, **dict(self.settings.env)},
                 start_new_session=True,
                 user=user.uid,
@@ -196,9 +218,12 @@ class AttachedDaemons:
         Args:
             is_hurried: whether to kill at once; asked again and again.
         """
-        pids = [pid for daemon in self.daemons for pid in (daemon.pid, daemon.launcher_pid) if pid]
-        for pid in pids:
-            _signal(pid, signal.SIGTERM)
+        signals = {
+            pid: daemon.stop_signal for daemon in self.daemons for pid in (daemon.pid, daemon.launcher_pid) if pid
+        }
+        pids = list(signals)
+        for pid, signo in signals.items():
+            _signal(pid, signo)
         until_s = time.monotonic() + END_S
         while any(map(_lives, pids)) and time.monotonic() < until_s and not is_hurried():
             time.sleep(_TICK_S)
@@ -207,6 +232,32 @@ class AttachedDaemons:
             log.warning("the daemon with pid %d has not ended within %g s: it is killed", pid, END_S)
             _signal(pid, signal.SIGKILL)
         _reap()
+        for daemon in self.daemons:
+            if daemon.stays and daemon.pid and not _lives(daemon.pid):
+                with suppress(OSError):
+                    os.unlink(daemon.pidfile)
+
+
+def _of_keys(keys: Mapping[str, str]) -> AttachedDaemon:
+    pidfile = keys.get("pidfile", "")
+    return AttachedDaemon(
+        keys["command"],
+        pidfile,
+        stays=bool(pidfile) and "daemonize" in keys,
+        stop_signal=int(keys.get("stopsignal", signal.SIGTERM)),
+        reload_signal=int(keys.get("reloadsignal", 0)),
+        directory=keys.get("chdir", ""),
+        uid=int(keys.get("uid", -1)),
+        gid=int(keys.get("gid", -1)),
+    )
+
+
+def _write_pidfile(daemon: AttachedDaemon) -> None:
+    if daemon.pid:
+        try:
+            safefiles.replace(daemon.pidfile, b"%d\n" % daemon.pid, 0o644)
+        except OSError as error:
+            log.error("the pidfile %s of daemon %r cannot be written: %s", daemon.pidfile, daemon.command, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,21 +269,23 @@ class _User:
     groups: Sequence[int] | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> "_User":
+    def of(cls, settings: Settings, daemon: AttachedDaemon) -> "_User":
         if os.geteuid() != 0:
             return cls()
-        gid = settings.gid if settings.gid >= 0 else None
-        if settings.uid < 0:
+        uid = daemon.uid if daemon.uid >= 0 else settings.uid
+        gid: int | None = daemon.gid if daemon.gid >= 0 else settings.gid
+        gid = None if gid is None or gid < 0 else gid
+        if uid < 0:
             return cls(None, gid, None if gid is None else [])
         try:
-            account = pwd.getpwuid(settings.uid)
+            account = pwd.getpwuid(uid)
         except KeyError:
-            return cls(settings.uid, gid, [])
+            return cls(uid, gid, [])
         gid = account.pw_gid if gid is None else gid
-        return cls(settings.uid, gid, os.getgrouplist(account.pw_name, gid))
+        return cls(uid, gid, os.getgrouplist(account.pw_name, gid))
 
 
-def _signal(pid: int, signo: signal.Signals) -> None:
+def _signal(pid: int, signo: int) -> None:
     """Signal a session of ours, or a smart daemon, which has a session of its own."""
     for send, target in ((os.killpg, pid), (os.kill, pid)):
         try:

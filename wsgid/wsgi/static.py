@@ -16,7 +16,7 @@ import posix
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from email.utils import formatdate, parsedate_to_datetime
 from typing import Any, NamedTuple
 
@@ -40,6 +40,7 @@ class StaticMaps:
         safe: further directories into which symbolic links may lead.
         hidden: whether to send files under names that begin with a dot.
         rules: how files are sent.
+        docroot: whether DOCUMENT_ROOT of the request names one more directory, for all paths.
     """
 
     def __init__(
@@ -49,8 +50,10 @@ class StaticMaps:
         safe: Sequence[str],
         hidden: bool = False,
         rules: StaticRules | None = None,
+        docroot: bool = False,
     ) -> None:
         self._application = application
+        self._docroot = docroot
         self._hidden = hidden
         self._rules = rules or StaticRules()
         self._maps = [(prefix.rstrip("/"), os.path.abspath(place)) for prefix, place in maps]
@@ -60,26 +63,31 @@ class StaticMaps:
         path: str = environ.get("PATH_INFO", "")
         if environ.get("REQUEST_METHOD") in _METHODS and not path.endswith(self._rules.skipped):
             for prefix, place in self._maps:
-                found = self._find(place, path, prefix) if path.startswith(prefix) else None
+                found = self._find(place, path, prefix, self._roots) if path.startswith(prefix) else None
+                if found is not None:
+                    return self._send(found, environ, start_response)
+            root: str = environ.get("DOCUMENT_ROOT", "") if self._docroot else ""
+            if root:
+                found = self._find(root, path, "", self._roots | {os.path.realpath(root)})
                 if found is not None:
                     return self._send(found, environ, start_response)
         return self._application(environ, start_response)
 
-    def _find(self, place: str, path: str, prefix: str) -> "_Found | None":
+    def _find(self, place: str, path: str, prefix: str, roots: Set[str]) -> "_Found | None":
         """Return the file for a path, open; None if there is no file that may be sent."""
         rest = path[len(prefix) :]
         if not rest:  # --static-map /favicon.ico=FILE
-            return self._open(os.fsencode(place), path)
+            return self._open(os.fsencode(place), path, roots)
         name = self._name(rest)
         if name is None:
             return None
         whole = os.fsencode(place) + b"/" + name
         if not name.endswith(b"/") and name:
-            found = self._open(whole, path)
+            found = self._open(whole, path, roots)
             if found is not None:
                 return found
         for index in self._rules.index:
-            found = self._open(whole.rstrip(b"/") + b"/" + index, f"{path.rstrip('/')}/{index.decode()}")
+            found = self._open(whole.rstrip(b"/") + b"/" + index, f"{path.rstrip('/')}/{index.decode()}", roots)
             if found is not None:
                 return found
         return None
@@ -102,7 +110,7 @@ class StaticMaps:
         except UnicodeEncodeError:
             return None
 
-    def _open(self, name: bytes, path: str) -> "_Found | None":
+    def _open(self, name: bytes, path: str, roots: Set[str]) -> "_Found | None":
         """Open a file, if it may be sent.
 
         Raises:
@@ -114,27 +122,28 @@ class StaticMaps:
             return None
         try:
             real = os.readlink(f"/proc/self/fd/{fd}")
-            if stat.S_ISREG(os.fstat(fd).st_mode) and self._may_be_sent(real):
-                return _Found(fd, name, real, path)
+            if stat.S_ISREG(os.fstat(fd).st_mode) and self._may_be_sent(real, roots):
+                return _Found(fd, name, real, path, roots)
         except OSError as error:  # the file's real place is unknown, so it is not sent
             posix.close(fd)
             raise ApplicationError(f"--static-map needs /proc to see where a file lies: {error.strerror}") from error
         posix.close(fd)
         return None
 
-    def _may_be_sent(self, path: str) -> bool:
+    def _may_be_sent(self, path: str, roots: Set[str]) -> bool:
         """Whether a file lies inside of the directories, and is not hidden there.
 
         Args:
             path: the file's real place; a link with a harmless name may lead to it.
+            roots: real paths of the directories.
         """
-        if path in self._roots:  # --static-map names this very file
+        if path in roots:  # --static-map names this very file
             return True
         while path != "/":
             path, name = os.path.split(path)
             if self._is_hidden(name):
                 return False
-            if path in self._roots:
+            if path in roots:
                 return True
         return False
 
@@ -145,7 +154,7 @@ class StaticMaps:
         """Send a file, or its compressed variant."""
         fd, coding = found.fd, ""
         for name, ending in self._rules.codings(found.real, environ):
-            variant = self._open(found.name + ending.encode(), found.path)
+            variant = self._open(found.name + ending.encode(), found.path, found.roots)
             if variant is not None:
                 posix.close(fd)
                 fd, coding = variant.fd, name
@@ -175,12 +184,14 @@ class _Found(NamedTuple):
         name: its path as it was opened.
         real: its real path.
         path: of the request; for an index file, with its name.
+        roots: in which its variants may lie.
     """
 
     fd: int
     name: bytes
     real: str
     path: str
+    roots: Set[str]
 
 
 def _respond(

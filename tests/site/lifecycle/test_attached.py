@@ -119,6 +119,44 @@ def test_a_smart_daemon_is_found_by_its_pidfile(start: Start, tmp_path: Path) ->
     server.assert_nothing_left()
 
 
+def test_the_master_writes_the_pidfile_of_a_smart_daemon_that_stays_in_the_foreground(
+    start: Start, tmp_path: Path
+) -> None:
+    daemon = f"daemon.pid,5 {command(tmp_path)}"
+    server = start("--socket", "app.sock", "--smart-attach-daemon2", daemon, "app:application", app=APP).wait_ready(1)
+    (first,) = server.wait_for(r"daemon '.*' is started, pid (\d+)")
+    eventually(lambda: notes(tmp_path) == ["started"], "the daemon runs")
+    eventually(lambda: (tmp_path / "daemon.pid").read_text() == f"{first[1]}\n", "its pidfile is there")
+    server.send_signal(Signals.SIGHUP)
+    server.wait_for(r"worker \d+ \(generation 0, .* exited with code 0")
+    assert notes(tmp_path) == ["started"]
+    os.kill(int(first[1]), Signals.SIGKILL)
+    second = server.wait_for(r"daemon '.*' is started, pid (\d+)", 2)[1]
+    eventually(lambda: (tmp_path / "daemon.pid").read_text() == f"{second[1]}\n", "its pidfile is new")
+    eventually(lambda: notes(tmp_path) == ["started", "started"], "the daemon runs again")
+    assert server.stop() == 0
+    assert notes(tmp_path) == ["started", "started", "ended"] and not (tmp_path / "daemon.pid").exists()
+    server.assert_nothing_left()
+
+
+def test_the_keys_of_attach_daemon2_choose_signals_and_directory(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    shell = "trap 'echo hup >> notes' HUP; trap 'echo int >> notes; exit' INT; echo started >> notes; "
+    shell += "while :; do sleep 0.1; done"
+    (tmp_path / "uwsgi.ini").write_text(
+        "[uwsgi]\nmodule = app\nsocket = app.sock\n"
+        f'attach-daemon2 = cmd="{shell}",chdir=elsewhere,stopsignal=2,reloadsignal=1\n'
+    )
+    server = start("uwsgi.ini", app=APP).wait_ready(1)
+    eventually(lambda: notes(tmp_path / "elsewhere") == ["started"], "the daemon runs")
+    server.send_signal(Signals.SIGHUP)
+    eventually(lambda: notes(tmp_path / "elsewhere") == ["started", "hup"], "the daemon knows of the reload")
+    server.wait_for(r"worker \d+ \(generation 0, .* exited with code 0")
+    assert server.stop() == 0
+    assert notes(tmp_path / "elsewhere") == ["started", "hup", "int"]
+    server.assert_nothing_left()
+
+
 @another_user.as_root
 def test_a_daemon_runs_as_the_user_of_the_application(start: Start, tmp_path: Path) -> None:
     open_to_all(tmp_path)

@@ -110,17 +110,19 @@ TWO_APPS = """
         def application(environ, start_response):
             start_response("200 OK", [("Content-Type", "text/plain")])
             here = environ["SCRIPT_NAME"], environ["PATH_INFO"]
-            limits = sys.flags.optimize, resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            kinds = resource.RLIMIT_NOFILE, resource.RLIMIT_AS
+            limits = sys.flags.optimize, *(resource.getrlimit(kind)[0] for kind in kinds)
             return [" ".join(map(str, (name, *here, *limits))).encode()]
         return application
     shop, blog = said("shop"), said("blog")
 """
 
 
-def test_mounts_optimize_max_fd_and_protocol_of_a_file(start: Start, tmp_path: Path) -> None:
+def test_mounts_optimize_limits_and_protocol_of_a_file(start: Start, tmp_path: Path) -> None:
     (tmp_path / "u.ini").write_text(
         "[uwsgi]\nsocket = 127.0.0.1:0\nprotocol = http\nmount = /=app:blog\nmount = /shop=app:shop\n"
-        "manage-script-name = true\noptimize = 2\nmax-fd = 2000\nvhost = true\nlog-maxsize = 10\nreload-on-as = 1\n"
+        "manage-script-name = true\noptimize = 2\nmax-fd = 2000\nlimit-as = 4000\n"
+        "vhost = true\nlog-maxsize = 10\nreload-on-as = 1\n"
     )
     server = start("u.ini", app=TWO_APPS).wait_ready(1)
     (address,) = server.tcp_addresses()
@@ -129,10 +131,18 @@ def test_mounts_optimize_max_fd_and_protocol_of_a_file(start: Start, tmp_path: P
         raw = client.exchange(address, f"GET {path} HTTP/1.0\r\nHost: inside\r\n\r\n".encode())
         return client.parse(raw).body.decode()
 
-    assert body("/shop/cart") == "shop /shop /cart 2 2000"
-    assert body("/shopping") == "blog  /shopping 2 2000"
+    assert body("/shop/cart") == f"shop /shop /cart 2 2000 {4000 << 20}"
+    assert body("/shopping") == f"blog  /shopping 2 2000 {4000 << 20}"
     assert server.stop() == 0
     server.assert_nothing_left()
+
+
+def test_a_limit_of_address_space_that_the_kernel_refuses_ends_the_start(start: Start) -> None:
+    limited = ["prlimit", "--as=2000000000:2000000000", "setpriv", "--inh-caps=-sys_resource"]
+    limited += ["--bounding-set=-sys_resource"]
+    server = start("--socket", "app.sock", "--limit-as", "4000", "app:blog", app=TWO_APPS, prefix=limited)
+    assert server.wait() == 2
+    server.wait_for("--limit-as 4000 cannot be set: .*; raise LimitAS= of the unit, or ulimit -v")
 
 
 def test_a_limit_that_the_kernel_refuses_is_logged_and_the_site_serves(start: Start) -> None:

@@ -273,3 +273,14 @@ def test_a_directory_that_is_not_there_is_a_507_too(start: Start, tmp_path: Path
     assert over_http(server.directory, b"x" * 5000).status == 507
     server.wait_for("a request body cannot be kept in the temporary directory")
     server.stop()
+
+
+@pytest.mark.parametrize("options", [[], ["--post-buffering", "100k"]])
+def test_a_body_above_limit_post_never_reaches_the_application(start: Start, options: list[str]) -> None:
+    server = serve(start, "--limit-post", "1k", *options)
+    for way, refusal in ((over_uwsgi, 413), (over_http, 413), (in_chunks, 411)):
+        answer = way(server.directory, os.urandom(1025))
+        assert (answer.status, answer.body.split()[0]) == (refusal, str(refusal).encode())
+    assert said(over_uwsgi(server.directory, b"x" * 1024), b"x" * 1024)
+    assert said(over_http(server.directory, b""), b"")
+    assert server.stop() == 0

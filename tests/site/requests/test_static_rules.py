@@ -23,6 +23,8 @@ module = app
 static-map = /static=files
 static-map = /favicon.ico=files/icon.bin
 static-map = /here=elsewhere
+static-map2 = /docs=whole
+check-static-docroot = true
 check-static = public
 static-index = index.html
 static-skip-ext = .php
@@ -43,6 +45,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (place / "types").write_text("image/x-test tst\n")
     for name in ("files", "elsewhere", "public/docs"):
         (place / name).mkdir(parents=True)
+    for name in ("whole/docs", "docroot/deep"):
+        (place / name).mkdir(parents=True)
+        (place / name / "page.txt").write_text(name)
+    (place / "docroot" / "out.txt").symlink_to("../app.py")
     (place / "files" / "style.css").write_text("plain")
     (place / "files" / "style.css.gz").write_bytes(gzip.compress(b"zipped", mtime=0))
     (place / "files" / "style.css.br").write_bytes(b"brotli")
@@ -150,3 +156,15 @@ def test_a_missing_file_of_types_stops_the_start(tmp_path: Path) -> None:
         assert server.wait() == 3
     finally:
         server.end()
+
+
+def test_the_prefix_of_static_map2_is_a_part_of_the_files_path(site: Path) -> None:
+    assert ask(site, "/docs/page.txt")[0] == b"whole/docs"
+
+
+def test_nginx_may_name_the_directory_in_document_root(site: Path) -> None:
+    root = str(site / "docroot")
+    assert ask(site, "/deep/page.txt", DOCUMENT_ROOT=root)[0] == b"docroot/deep"
+    for path in ("/out.txt", "/deep/none", "/../app.py"):
+        assert ask(site, path, DOCUMENT_ROOT=root)[0] == b"the application"
+    assert ask(site, "/deep/page.txt")[0] == b"the application"
