@@ -233,7 +233,8 @@ def _daemon(text: str) -> tuple[tuple[str, str], ...]:
     for pair in re.findall(r'(?:[^,"\\]|\\.|"(?:[^"\\]|\\.)*")+', text):
         key, equals, value = pair.partition("=")
         if not equals or key not in _DAEMON_KEYS:
-            raise ValueError(f"command=COMMAND and {', '.join(dict.fromkeys(_DAEMON_KEYS.values()))}, not {key!r}")
+            known = ", ".join(dict.fromkeys(_DAEMON_KEYS.values()))
+            raise ValueError(f"KEY=VALUE,KEY=VALUE with some of the keys {known}, not {key!r}")
         found[_DAEMON_KEYS[key]] = re.sub(r"\\(.)", r"\1", value[1:-1] if value[:1] == '"' == value[-1:] else value)
     if not found.get("command"):
         raise ValueError("a command, such as command=celery -A site worker,stopsignal=15")

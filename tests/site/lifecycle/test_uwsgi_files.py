@@ -271,7 +271,7 @@ def test_relative_paths_are_those_of_uwsgi(tmp_path: Path, monkeypatch: pytest.M
         ("smart-attach-daemon = x", "expected a pidfile and a command, such as /run/memcached.pid memcached -d"),
         ("smart-attach-daemon2 = x", "expected a pidfile and a command"),
         ("attach-daemon2 = pidfile=/x", "expected a command, such as command=celery -A site worker"),
-        ("attach-daemon2 = cmd=a,touch=/x", "expected command=COMMAND and command, pidfile"),
+        ("attach-daemon2 = cmd=a,touch=/x", "notifypid, not 'touch'"),
         ("attach-daemon2 = cmd=a,stopsignal=TERM", "expected the number of a signal, such as 15 for TERM"),
         ("cron = 59 2 -1 -1 -1 run", "use a task queue such as Celery, or a systemd timer"),
         ("spooler = /tmp", "use a task queue such as Celery"),
@@ -416,7 +416,7 @@ def test_uwsgis_own_variables_are_options_too(tmp_path: Path) -> None:
 
 
 def test_what_is_refused_may_be_switched_off(tmp_path: Path) -> None:
-    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = a:b\ncheck-static-docroot = false\ncheap = 0\nexit = no\n")
+    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = a:b\nhonour-range = false\ncheap = 0\nexit = no\n")
     assert len(read(str(tmp_path / "uwsgi.ini")).notes) == 3
 
 
