@@ -343,3 +343,48 @@ assert (app.hooks.worker_number(), app.hooks.worker_slot()) == (-1, -1) and app.
         "such as app.connect\n"
     )
     assert (tmp_path / "notes").read_text() == "import -1\n"
+
+
+METRICS = """
+    from prometheus_client import CollectorRegistry, Counter, generate_latest, multiprocess, values
+    from wsgid import hooks
+
+    values.ValueClass = values.MultiProcessValue(process_identifier=hooks.worker_slot)
+    HITS = Counter("hits", "Requests.")
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        if environ["PATH_INFO"] == "/metrics":
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)
+            return [generate_latest(registry)]
+        HITS.inc()
+        return [b"fine"]
+"""
+
+
+def test_the_files_of_prometheus_client_have_the_numbers_of_slots_and_count_over_workers_and_reloads(
+    start: Start, tmp_path: Path
+) -> None:
+    """As docs/hooks.md has it, with the real package: a worker that comes later goes on with the file of its slot."""
+    place = tmp_path / "metrics"
+    place.mkdir()
+    server = start(
+        "--socket", "a.sock", "--workers", "2", "app", app=METRICS, environ={"PROMETHEUS_MULTIPROC_DIR": str(place)}
+    ).wait_ready(2)
+
+    def ask(path: str) -> str:
+        return client.get(tmp_path / "a.sock", path).body.decode()
+
+    for _ in range(20):
+        ask("/")
+    for generation in range(2):
+        server.send_signal(Signals.SIGHUP)
+        server.wait_for(rf"worker \d+ \(generation {generation}, .* exited with code 0", 2)
+    for _ in range(5):
+        ask("/")
+    assert "hits_total 25.0" in ask("/metrics")
+    names = {path.name for path in place.iterdir()}
+    assert names <= {f"counter_{slot}.db" for slot in range(-1, 4)} and len(names) <= 5
+    assert server.stop() == 0
+    server.assert_nothing_left()
