@@ -20,6 +20,8 @@ from wsgid.errors import ConfigError
 _OTHER_VARIABLES = ("WSGID_PURE", "WSGID_HANDOVER", "WSGID_DEV_PORT")  # compiled.py, supervisor/upgrade.py, dev.py
 _OF_KUBERNETES = re.compile("WSGID_(.*_)?(PORT|SERVICE)(_.*)?")  # for a service called wsgid or wsgid-x
 _WITH_VARIABLES = ("log_format", "log_date")  # their values have variables of their own
+_NAMES = ("application", "wsgi_file", "callable")  # a name of Python has no blank, so it ends there
+_NAME_AND_COMMENT = r"\s[;#]"
 _COMMAND_LINE_ONLY = ("check", "migrate", "ini", "config", "set_placeholder")
 
 
@@ -220,7 +222,9 @@ def _without_comment(option: Option, entry: Entry, said: Said) -> str:
             f"{entry.place}: the text after {stripped!r} is taken for a comment; uWSGI's ini has no comments "
             "after a value: put the comment on a line of its own"
         )
-    elif re.search(r"\s[;#](\s|$)", text) and option.name != "log_format":
+    elif re.search(_NAME_AND_COMMENT if option.name in _NAMES else r"\s[;#](\s|$)", text) and (
+        option.name != "log_format"
+    ):
         said.warnings.append(
             f"{entry.place}: {entry.key} = {text!r}: all of it is the value, as in uWSGI, which has "
             "no comments there: put a comment on a line of its own"

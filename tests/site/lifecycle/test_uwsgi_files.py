@@ -351,6 +351,12 @@ def test_an_error_of_a_line_an_include_and_a_missing_application_are_told_at_onc
     ]
 
 
+def test_a_comment_close_behind_the_application_is_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = app:app ;the file, the name\nsocket = a#b ;c\ngevent = 9\n")
+    (warning,) = read(str(tmp_path / "uwsgi.ini")).warnings
+    assert "uwsgi.ini:2: module = 'app:app ;the file, the name': all of it is the value, as in uWSGI" in warning
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
