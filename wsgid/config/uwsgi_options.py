@@ -193,6 +193,7 @@ TABLE: tuple[Row, ...] = (
     Row("shutdown-sockets rsyslog-packet-size rsyslog-split-messages", N, "nothing to do here"),
     Row("start-time", N, "a variable that nothing uses"),
     Row("add-header", N, "the connection to nginx is always closed", when="connection: *close"),
+    Row("add-header", N, "connections of --http are kept anyway (--http-keepalive)", when="connection: *keep-alive"),
     # HTTP.
     Row("https2 httprouter http-to-https", R, _NGINX_HTTP),
     Row("http-socket-modifier* https-socket-modifier*", N, "there is one application"),
@@ -277,6 +278,12 @@ TABLE: tuple[Row, ...] = (
     ),
     Row("daemons-honour-stdin", R, _SIDE),
     Row("cron* unique-cron* legion-cron timer rbtimer signal-timer signal-rbtimer", R, _JOBS),
+    Row(
+        "mule",
+        R,
+        "write attach-daemon = python FILE, if the file does not need the module uwsgi; otherwise use a task queue",
+        when=r".*\.py",
+    ),
     Row("spooler mule mules farm", R, _JOBS),
     Row("legion*", R, "use keepalived, or what your orchestrator has for it"),
     Row(

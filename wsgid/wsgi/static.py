@@ -76,13 +76,11 @@ class StaticMaps:
     def _find(self, place: str, path: str, prefix: str, roots: Set[str]) -> "_Found | None":
         """Return the file for a path, open; None if there is no file that may be sent."""
         rest = path[len(prefix) :]
-        if not rest:  # --static-map /favicon.ico=FILE
-            return self._open(os.fsencode(place), path, roots)
-        name = self._name(rest)
+        name = self._name(rest) if rest else b""
         if name is None:
             return None
-        whole = os.fsencode(place) + b"/" + name
-        if not name.endswith(b"/") and name:
+        whole = os.fsencode(place) + b"/" * bool(rest) + name  # without rest: --static-map /favicon.ico=FILE
+        if not whole.endswith(b"/"):
             found = self._open(whole, path, roots)
             if found is not None:
                 return found

@@ -24,6 +24,7 @@ static-map = /static=files
 static-map = /favicon.ico=files/icon.bin
 static-map = /here=elsewhere
 static-map2 = /docs=whole
+static-map = /manual=public/docs
 check-static-docroot = true
 check-static = public
 static-index = index.html
@@ -156,6 +157,13 @@ def test_a_missing_file_of_types_stops_the_start(tmp_path: Path) -> None:
         assert server.wait() == 3
     finally:
         server.end()
+
+
+def test_an_index_file_is_sent_for_the_directory_itself(site: Path) -> None:
+    """As in uWSGI 2.0.31, which needs no slash behind the prefix."""
+    for path in ("/manual", "/manual/"):
+        assert ask(site, path)[0] == b"index"
+    assert ask(site, "/here")[0] == b"the application"
 
 
 def test_the_prefix_of_static_map2_is_a_part_of_the_files_path(site: Path) -> None:
