@@ -136,6 +136,17 @@ _DIFFERENCES: tuple[tuple[Callable[[Settings, Mapping[str, str]], bool], str], .
         "files whose names begin with a dot are not sent: --static-hidden sends them",
     ),
     (
+        lambda settings, words: bool(settings.static_map or settings.check_static or settings.check_static_docroot),
+        "a file without a known type is application/octet-stream, which browsers save and do not show: mimefile adds "
+        "types",
+    ),
+    (
+        lambda settings, words: any(
+            "maxsize=" in words.get(name, "") for name in ("logger", "req-logger", "logger-req")
+        ),
+        "the log is not rotated at maxsize: let logrotate(8) do it, and touch-logreopen or USR1 reopen the log",
+    ),
+    (
         lambda settings, words: (
             bool(settings.http or settings.socket_protocol == "http") and "*" not in settings.forwarded_allow_ips
         ),

@@ -528,6 +528,8 @@ def test_every_option_means_the_same_from_each_source(tmp_path_factory: pytest.T
     flags = [option.flag] if option.name != "application" else ["--module"]
     line = [f"{flags[0]}={text}" for text in texts] if option.kind is not values.FLAG else flags
     escaped = [text.replace("%", "%%") for text in texts]
+    if option.name == "py_autoreload":
+        escaped = ["1"]  # a number of seconds in uWSGI, where `true` is 0
     (place / "site.ini").write_text("[uwsgi]\n" + "".join(f"{option.key} = {text}\n" for text in escaped))
     (place / "site.toml").write_text(f"{option.name} = {json.dumps(texts if option.repeatable else texts[0])}\n")
     from_line = settings_of([*other, *line])

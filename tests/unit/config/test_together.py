@@ -86,6 +86,8 @@ def test_who_has_chosen_how_lines_look_is_told_that_there_are_none(tmp_path: Pat
         (["uid = 1", "gid = 1"], "the master keeps its own user"),
         (["uid = 1", "gid = 1"], "gain no rights by a set-user-ID bit"),
         (["static-map = /s=/srv"], "names begin with a dot are not sent"),
+        (["static-map = /s=/srv"], "a file without a known type is application/octet-stream"),
+        (["logger = file:logfile=/tmp/a.log,maxsize=100"], "the log is not rotated at maxsize"),
         (["http = :80"], "uWSGI takes X-Forwarded-Proto from everybody"),
     ],
 )
