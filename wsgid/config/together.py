@@ -110,12 +110,12 @@ _DIFFERENCES: tuple[tuple[Callable[[Settings, Mapping[str, str]], bool], str], .
     ),
     (
         lambda settings, words: not (settings.access_log or settings.disable_logging),
-        "no line is logged for each request, as nginx has one: --access-log writes them, or req-logger in the file",
+        "no line is logged for each request: --access-log writes them, or req-logger in the file",
     ),
     (
         lambda settings, words: bool(settings.daemonize) and settings.umask < 0,
         "the umask stays as it is, while uWSGI's daemonize sets it to 0: set umask = 000 if other users have to write "
-        "to files that the application makes; the socket gets the mode 666",
+        "to files that the application makes",
     ),
     (
         lambda settings, words: settings.uid > 0 and settings.gid < 0,

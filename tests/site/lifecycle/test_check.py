@@ -47,7 +47,7 @@ def test_the_report_shows_each_setting_with_its_source(tmp_path: Path) -> None:
         "put the comment on a line of its own",
         "uwsgi.ini:2: master: there always is one",
         "TERM stops wsgid, and HUP reloads the application; in uWSGI TERM reloads, unless die-on-term is set",
-        "no line is logged for each request, as nginx has one: --access-log writes them, or req-logger in the file",
+        "no line is logged for each request: --access-log writes them, or req-logger in the file",
         "the options are right, and the application can be imported",
     ]
     assert done.stderr == "imported\n"  # what the application prints is not part of the report
