@@ -13,6 +13,7 @@ Rules
 """
 
 import os
+import pwd
 import selectors
 import signal
 import sys
@@ -128,9 +129,19 @@ def _set_up_process(settings: Settings) -> LogFiles:
     _limit_address_space(settings.limit_as)
     process.begin_titles_with(settings.procname_prefix)
     process.set_title(f"master [{settings.application_name}]")
-    files = LogFiles.open(settings.log_path, log_files.paths(settings.logger, settings.access_log))
+    files = LogFiles.open(settings.log_path, log_files.paths(settings.logger, settings.access_log), _group(settings))
     log.set_up(settings.log_level, settings.log_json, settings.logger, files.fds)
     return files
+
+
+def _group(settings: Settings) -> int:
+    """Return the group with which the application runs; -1 for the master's."""
+    if settings.gid >= 0 or settings.uid < 0:
+        return settings.gid
+    try:
+        return pwd.getpwuid(settings.uid).pw_gid
+    except KeyError:
+        return -1
 
 
 def _limit_open_files(count: int) -> None:

@@ -2,12 +2,15 @@
 
 Rules
 * Only the master opens them, because the workers may not have the right. The descriptors are sent with Boot and Reopen.
+* The application's group may read a new file that the master makes as root. uWSGI opens these files as --uid.
 * After a rotation the new file takes the number of the old descriptor (dup2(2)). Writers need not know of the rotation.
 * If a file cannot be reopened, the old file stays in use.
 """
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from wsgid import log
 from wsgid.errors import ConfigError
@@ -40,26 +43,29 @@ class LogFiles:
     Args:
         logto: the path of --logto; empty if there is none, or if this process does not open it.
         fds: path -> descriptor, for the other files.
+        gid: the application's group, for new files; -1 for the master's.
     """
 
-    def __init__(self, logto: str = "", fds: Mapping[str, int] | None = None) -> None:
+    def __init__(self, logto: str = "", fds: Mapping[str, int] | None = None, gid: int = -1) -> None:
         self._logto = logto
+        self._gid = gid
         self.fds = dict(fds or {})
 
     @classmethod
-    def open(cls, logto: str, paths: Sequence[str]) -> "LogFiles":
+    def open(cls, logto: str, paths: Sequence[str], gid: int = -1) -> "LogFiles":
         """Open all log files. Called in the master.
 
         Args:
             logto: the path of --logto, or empty.
             paths: of the other files.
+            gid: the application's group, or -1.
 
         Raises:
             ConfigError: a file cannot be opened.
         """
         if logto:
             log.write_to(logto)
-        return cls(logto, {path: _open(path) for path in paths})
+        return cls(logto, {path: _open(path, gid) for path in paths}, gid)
 
     def held(self) -> dict[str, int]:
         """Return what is sent with Reopen: path -> descriptor."""
@@ -73,7 +79,7 @@ class LogFiles:
                 if path == STREAMS:
                     log.write_to(self._logto)
                 else:
-                    self.replace([path], [_open(path)])
+                    self.replace([path], [_open(path, self._gid)])
             except ConfigError as error:
                 troubles.append(str(error))
             except OSError as error:
@@ -117,8 +123,13 @@ def check(paths: Sequence[str]) -> None:
             )
 
 
-def _open(path: str) -> int:
+def _open(path: str, gid: int = -1) -> int:
     try:
-        return safefiles.open_to_append(path)
+        fd = safefiles.open_to_append(path)
+        there = os.fstat(fd)
+        if gid >= 0 and os.geteuid() == 0 and stat.S_ISREG(there.st_mode) and (there.st_size, there.st_gid) == (0, 0):
+            with suppress(OSError):  # a container may have taken this right from root
+                os.fchown(fd, -1, gid)  # a file that logrotate has made keeps the group that logrotate gave it
+        return fd
     except OSError as error:
         raise ConfigError(f"the log file {path} cannot be written: {error.strerror}; choose another file") from error

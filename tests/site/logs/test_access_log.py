@@ -4,9 +4,11 @@ import errno
 import json
 import multiprocessing
 import os
+import pwd
 import re
 import select
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,9 +18,9 @@ from signal import Signals
 import pytest
 
 from tests.conftest import Start
-from tests.support import client
+from tests.support import another_user, client
 from tests.support.load import Kind, Load, Plan
-from tests.support.server import Server, eventually
+from tests.support.server import Server, eventually, open_to_all
 from wsgid.log.stream import WAITING_MAX_BYTES, LineStream
 
 pytestmark = pytest.mark.hot
@@ -434,3 +436,32 @@ def test_a_reader_that_is_gone_is_no_error() -> None:
     stream.put(["a", "b"])
     assert (stream.dropped, stream.reason) == (2, "Broken pipe")
     os.close(write_fd)
+
+
+@another_user.as_root
+def test_the_group_of_the_application_may_read_new_log_files_also_after_a_rotation(
+    start: Start, tmp_path: Path
+) -> None:
+    nobody = pwd.getpwnam("nobody")
+    (tmp_path / "mine.log").touch()
+    os.chown(tmp_path / "mine.log", 0, 4)  # as logrotate has made it
+    open_to_all(tmp_path)
+    server = start(
+        *("--socket", "a.sock", "--uid", "nobody", "--access-log", "access.log", "--logger", "file:mine.log"),
+        *("--logger", "stdio", "app:application"),
+        app=APP,
+        prefix=another_user.prefix(),
+    ).wait_ready(1)
+
+    def rights(name: str) -> tuple[int, int, int]:
+        there = (tmp_path / name).stat()
+        return there.st_uid, there.st_gid, stat.S_IMODE(there.st_mode)
+
+    assert rights("access.log") == (0, nobody.pw_gid, 0o640)
+    assert rights("mine.log")[1] == 4
+    (tmp_path / "access.log").rename(tmp_path / "access.log.1")
+    server.send_signal(Signals.SIGUSR1)
+    eventually(lambda: (tmp_path / "access.log").exists(), "the log is opened anew")
+    eventually(lambda: rights("access.log") == (0, nobody.pw_gid, 0o640), "it has the group, too")
+    assert server.stop() == 0
+    server.assert_nothing_left()
