@@ -254,7 +254,7 @@ class NoSuchCache(CacheError, LookupError):
 
 
 class NoSuchKey(CacheError, LookupError):
-    """The key is not there, and nothing says what to begin with."""
+    """incr was called with `initial=None` for a key that is not there."""
 
 
 class ValueTooLarge(CacheError, ValueError):
@@ -266,7 +266,7 @@ class NotANumber(CacheError, TypeError):
 
 
 class CacheFull(CacheError):
-    """There is no room, although the least used values have gone. Other processes still read old pages."""
+    """There is no room, although the least used values were removed. Other processes still read old pages."""
 
 
 class CacheUnavailable(CacheError):

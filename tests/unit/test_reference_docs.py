@@ -52,7 +52,7 @@ def test_the_messages_of_the_log_are_found_in_all_forms() -> None:
 def test_the_api_has_what_an_application_may_import() -> None:
     text = reference_docs.api()
     assert "## `wsgid.offload`" in text and "* `timeout_s`: how long a caller waits" in text
-    assert "## `wsgid.errors.RequestTimeout`" in text
+    assert "## `wsgid.errors.RequestTimeout`" in text and "## `wsgid.errors.LockNotAcquired`" in text
     assert "\n* `get(key, default=None)`: Return" in text and "\n* `release()`: Give" in text  # methods, also compiled
     assert "lmdb_store.py" not in text  # the modules of a package are not for applications
 

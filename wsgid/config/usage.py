@@ -16,7 +16,7 @@ _EPILOG = """example: wsgid --socket app.sock --workers 4 app:application
 
 Every option can also be an environment variable (WSGID_WORKERS=4), a key in a TOML file (--config), or a key in an
 ini file of uWSGI (--ini), under uWSGI's names. The command line wins over the environment, and the environment over
-files. uWSGI's own flags are understood, too: --check says what becomes of them."""
+files. uWSGI's own flags work, too: --check says what each of them does here."""
 _EPILOG_ALL = (
     _EPILOG
     + """

@@ -41,10 +41,11 @@ _SIDE = "start it as a service of its own: a systemd unit, or a container"
 _JOBS = "use a task queue such as Celery, or a systemd timer"
 _SANDBOX = "use the systemd unit for it (systemd.exec(5), systemd.resource-control(5))"
 _HOOKS = (
-    "use ExecStartPre= or ExecStopPost= of the systemd unit, the entrypoint of a container, or --import for Python code"
+    "use ExecStartPre= or ExecStopPost= of the systemd unit, the entrypoint of a container, or wsgid.hooks for "
+    "Python code"
 )
 _ROUTES = "let nginx decide: location, rewrite, add_header"
-_NO_API = "wsgid has nothing of the kind; use Redis or the database"
+_NO_API = "wsgid has nothing of the kind; use wsgid.cache, Redis or the database"
 _OTHER_LOADERS = "name a WSGI callable: module = MODULE:CALLABLE"
 _LOG_ROUTES = (
     "there is one log for the server and one for the requests: name them with logger and req-logger, and let the "
@@ -122,7 +123,7 @@ TABLE: tuple[Row, ...] = (
     ),
     Row("log-reopen", N, "USR1 reopens the log, or --touch-logreopen"),
     Row("log-truncate", N, "the log is appended to"),
-    Row("logfile-chown logfile-chmod", N, "the log belongs to the master's user; logrotate's create says otherwise"),
+    Row("logfile-chown logfile-chmod", N, "the log belongs to the master's user; logrotate's create changes that"),
     Row("log-micros", N, "use %(micros) in --log-format"),
     Row("log-zero log-big log-sendfile log-ioerror", N, "use --access-log, which has a line for every request"),
     Row(
@@ -169,7 +170,7 @@ TABLE: tuple[Row, ...] = (
     Row("websocket* websockets*", N, "these belong to uWSGI's own websockets"),
     Row("max-apps", N, "nothing limits the number of applications"),
     Row("vhost vhost-host", N, "the application serves all hosts"),
-    Row("no-default-app", R, "a path that no mount has goes to the first application: let nginx answer it"),
+    Row("no-default-app", R, "a path without a mount goes to the first application: let nginx answer such paths"),
     Row("ignore-script-name", N, "an application of mount finds its prefix in SCRIPT_NAME with manage-script-name"),
     Row(
         "touch-logrotate log-maxsize log-backupname",
@@ -187,7 +188,7 @@ TABLE: tuple[Row, ...] = (
     Row("log-filter log-drain", N, "the log has all lines"),
     Row("show-config", N, "--check shows it"),
     Row("notfound-log", N, "the log always has it"),
-    Row("binary-path", N, "wsgid finds itself"),
+    Row("binary-path", N, "wsgid knows its own path"),
     Row("py-auto-reload-ignore", N, "py-autoreload looks at the modules of the application"),
     Row("allowed-modifiers", N, "wsgid takes only modifiers of WSGI"),
     Row("shutdown-sockets rsyslog-packet-size rsyslog-split-messages", N, "nothing to do here"),
@@ -226,7 +227,7 @@ TABLE: tuple[Row, ...] = (
     Row(
         "route* final-route*",
         N,
-        "requests are not logged, unless --access-log is given, and this decides nothing else",
+        "requests are logged with --access-log only, and this line does nothing else",
         when=r"(.*\s)?(donotlog|log|logvar|continue|last):.*",
     ),
     Row(

@@ -164,7 +164,7 @@ complete -c wsgidctl -n '_shtab_wsgidctl_using top' -l pidfile -xka "(__fish_com
 complete -c wsgidctl -n '_shtab_wsgidctl_using top' -l user -x -d 'the user who runs the server, by name or number (default: root, or the present user)'
 complete -c wsgidctl -n '_shtab_wsgidctl_using top' -l json -d 'print one JSON object'
 complete -c wsgidctl -n '_shtab_wsgidctl_using top' -l interval -x -d 'seconds between two updates (default: 1)'
-complete -c wsgidctl -n '_shtab_wsgidctl_using top' -l once -d 'print one frame, and exit'
+complete -c wsgidctl -n '_shtab_wsgidctl_using top' -l once -d 'print the view once, and exit'
 complete -c wsgidctl -n '_shtab_wsgidctl_using; and test $_shtab_wsgidctl_npos -eq 0' -a dashboard -d 'show the running server on a page in the browser, live, with the last hour; Ctrl-C quits'
 complete -c wsgidctl -n '_shtab_wsgidctl_using dashboard' -s h -l help -d 'show this help message and exit'
 complete -c wsgidctl -n '_shtab_wsgidctl_using dashboard' -l control -xka "(__fish_complete_path (commandline -ct))" -d 'the server'"'"'s control socket (default: the one in the working directory)'

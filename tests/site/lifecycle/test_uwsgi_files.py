@@ -278,7 +278,7 @@ def test_relative_paths_are_those_of_uwsgi(tmp_path: Path, monkeypatch: pytest.M
         ("mules = 2", "use a task queue such as Celery"),
         ("mule = work.py", "write attach-daemon = python FILE"),
         ("cache-store = /x", "use cache2 = name=NAME,items=N,blocksize=BYTES"),
-        ("queue = 100", "wsgid has nothing of the kind; use Redis"),
+        ("queue = 100", "wsgid has nothing of the kind; use wsgid.cache"),
         ("legion = x", "use keepalived"),
         ("route = ^/x http:127.0.0.1:80", "let nginx decide"),
         ("route-if = equal:${HTTPS};off redirect-permanent:https://x/", "return 301 https://$host$request_uri;"),

@@ -36,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help=f"seconds between two updates (default: {INTERVAL_S:g})",
     )
-    parser.add_argument("--once", action="store_true", help="print one frame, and exit")
+    parser.add_argument("--once", action="store_true", help="print the view once, and exit")
 
 
 def _seconds(text: str) -> float:
