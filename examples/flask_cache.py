@@ -24,7 +24,7 @@ def render_report() -> str:
 
 @application.get("/")
 def report() -> str:
-    """Fresh for 10 s. After that one worker makes the next report, and all others send the old one."""
+    """The report is fresh for 10 s. After that, one worker makes the next report, and all others send the old one."""
     text: str = pages.get_or_make("report", render_report, ttl_s=10, stale_s=60)
     return text
 

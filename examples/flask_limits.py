@@ -16,7 +16,7 @@ reports = limits.Concurrency(2, name="reports")
 
 
 def visitor() -> str:
-    """Whose limit it is."""
+    """Return the key of the limit: the visitor."""
     return request.headers.get("X-Api-Key") or request.remote_addr or ""
 
 

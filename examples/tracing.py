@@ -34,7 +34,7 @@ def start_tracing() -> None:
 
 @hooks.on_worker_stop
 def flush_spans() -> None:
-    """Send what has not been sent yet: a worker that leaves takes no spans with it."""
+    """Send the spans that have not been sent yet, when the worker leaves."""
     trace.get_tracer_provider().force_flush(5_000)  # type: ignore[attr-defined]  # milliseconds; it is the SDK's provider
 
 

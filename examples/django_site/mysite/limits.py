@@ -14,7 +14,7 @@ writes = limits.WindowCount(30, seconds=60, name="writes")
 
 
 class Limits:
-    """Limits each visitor, and the forms of each visitor more."""
+    """Limits the requests of each visitor, and more strictly the forms of each visitor."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response
@@ -27,7 +27,7 @@ class Limits:
         return self._get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """A view may have limits of its own: Rejected is the answer, and no error."""
+        """Answer a Rejected that a limit of a view has raised."""
         if not isinstance(error, limits.Rejected):
             return None
         return HttpResponse("too many requests\n", status=429, headers=dict(error.answer_headers))

@@ -11,7 +11,7 @@ from redis import BlockingConnectionPool
 
 
 class WorkerPool(BlockingConnectionPool):
-    """A request that finds all connections in use waits for one; redis-py's usual pool would raise an error."""
+    """A pool in which requests wait if all connections are in use. redis-py's usual pool would raise an error."""
 
     made: ClassVar[dict[str, "WorkerPool"]] = {}  # by the address of the server
 

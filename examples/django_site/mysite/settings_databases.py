@@ -12,7 +12,7 @@ Rules
   before nginx gives up (uwsgi_read_timeout).
 """
 
-# Django would import these two with the first request, which would hold up the worker meanwhile.
+# Without these lines, Django would import both with the first request, and hold up the worker meanwhile.
 import psycopg_pool  # noqa: F401
 import redis  # noqa: F401
 
@@ -20,7 +20,7 @@ from mysite.settings import *  # noqa: F403
 from mysite.settings import os
 
 POOL_MAX = int(os.environ.get("DJANGO_POOL_MAX", "10"))
-POOL_WAIT_S = 10  # of a request for a connection, before it is answered with an error
+POOL_WAIT_S = 10  # seconds that a request waits for a connection, before it gets an error
 
 DATABASES = {
     "default": {
@@ -29,14 +29,14 @@ DATABASES = {
         "NAME": os.environ.get("DJANGO_DB_NAME", "postgres"),
         "USER": os.environ.get("DJANGO_DB_USER", "postgres"),
         "PASSWORD": os.environ.get("DJANGO_DB_PASSWORD", ""),
-        # A connection is tried before a request gets it: a restart of PostgreSQL costs no request an error, but those
+        # A connection is tried before a request gets it. So after a restart of PostgreSQL, only those requests fail
         # whose query was just running.  The price is one round trip.
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             # Arguments of psycopg_pool.ConnectionPool.  True instead would mean its defaults: four connections.
             "pool": {"min_size": 2, "max_size": POOL_MAX, "timeout": POOL_WAIT_S},
             "connect_timeout": 5,  # seconds
-            # A query whose request was ended goes on in PostgreSQL until this ends it.  0 for a long migration.
+            # When wsgid ends a request, its query goes on in PostgreSQL. This ends the query. 0 for a long migration.
             "options": f"-c statement_timeout={os.environ.get('DJANGO_STATEMENT_TIMEOUT', '10s')}",
         },
     }
@@ -55,5 +55,5 @@ CACHES = {
     }
 }
 
-# Who may lose no session when Redis does takes backends.cached_db, which writes them to PostgreSQL, too.
+# If sessions must survive a loss of Redis, use backends.cached_db, which writes them to PostgreSQL, too.
 SESSION_ENGINE = "django.contrib.sessions.backends.cache"

@@ -1,4 +1,4 @@
-"""What the server imports: mysite.wsgi:application."""
+"""The WSGI application that the server imports: mysite.wsgi:application."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""One view for each thing that a site wants of its server."""
+"""One view for each feature that a site needs from its server."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ NoteForm = modelform_factory(Note, fields=["title"])
 
 
 def index(request: HttpRequest) -> HttpResponse:
-    """A session: how often this browser was here."""
+    """Count the visits of this browser, in a session."""
     visits = request.session.get("visits", 0) + 1
     request.session["visits"] = visits
     return render(request, "notes/index.html", {"visits": visits, "pid": os.getpid(), "notes": Note.objects.all()[:20]})
@@ -27,7 +27,7 @@ def index(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def write(request: HttpRequest) -> HttpResponse:
-    """A note from the form of the first page, to the database."""
+    """Write a note from the form of the first page into the database."""
     form = NoteForm(request.POST)
     if form.is_valid():
         form.save()
@@ -40,7 +40,7 @@ def private(request: HttpRequest) -> HttpResponse:
 
 
 def upload(request: HttpRequest) -> HttpResponse:
-    """A form with a file: a large one is in a temporary file, never as a whole in memory."""
+    """Take a form with a file. A large file is written to a temporary file, and never held in memory as a whole."""
     if request.method != "POST" or "file" not in request.FILES:
         return render(request, "notes/upload.html")
     file, digest = request.FILES["file"], hashlib.sha256()
@@ -50,7 +50,7 @@ def upload(request: HttpRequest) -> HttpResponse:
 
 
 def stream(request: HttpRequest) -> StreamingHttpResponse:
-    """One line every 0.2 s."""
+    """Send one line every 0.2 s."""
 
     def lines() -> Iterator[str]:
         for number in range(5):
@@ -59,7 +59,7 @@ def stream(request: HttpRequest) -> StreamingHttpResponse:
             yield f"line {number}\n"
 
     response = StreamingHttpResponse(lines(), content_type=PLAIN)
-    response["X-Accel-Buffering"] = "no"  # nginx collects a response before it passes it on, unless it is told not to
+    response["X-Accel-Buffering"] = "no"  # without this header, nginx collects a response before it passes it on
     return response
 
 
@@ -73,22 +73,22 @@ def latest_etag(request: HttpRequest) -> str:
 
 @condition(etag_func=latest_etag, last_modified_func=last_change)
 def latest(request: HttpRequest) -> HttpResponse:
-    """The newest note, or 304 to whoever has it already."""
+    """Send the newest note, or 304 to a client that already has it."""
     note = Note.objects.first()
     return HttpResponse(f"{note.title}\n\n{note.text}\n" if note else "no note yet\n", content_type=PLAIN)
 
 
 def download(request: HttpRequest) -> FileResponse:
-    """A file, here this one; Django closes it when it is sent."""
+    """Send a file, here this one. Django closes the file when it is sent."""
     return FileResponse(open(__file__, "rb"), as_attachment=True, filename="views.py")
 
 
 def greet(request: HttpRequest, name: str) -> HttpResponse:
-    """A path beyond ASCII, on both sides of the slash."""
+    """Answer at a path with characters beyond ASCII, before and after the slash."""
     return HttpResponse(f"Grüße, {name}! This is {request.path}\n", content_type=PLAIN)
 
 
 def headers(request: HttpRequest) -> JsonResponse:
-    """What came with the request, and how much of it: to try long cookies."""
+    """Show the headers of the request and their size, to try long cookies."""
     size = sum(len(name) + len(value) for name, value in request.headers.items())
     return JsonResponse({"count": len(request.headers), "size": size, "headers": dict(request.headers)})
