@@ -246,9 +246,7 @@ def _forget_if_torn(path: str, uid: int, gid: int) -> None:
         before = Path(marker).read_text().strip()
     except FileNotFoundError:
         if os.path.lexists(path) and os.lstat(path).st_size:
-            raise ConfigError(
-                f"{path} is there, and was made by no --cache: remove it, or choose another path"
-            ) from None
+            raise ConfigError(f"{path} was not made by --cache: remove it, or choose another path") from None
         before = ""
     if before == present:
         return

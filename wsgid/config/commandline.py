@@ -241,9 +241,7 @@ def _with_files(argv: Sequence[str], within: tuple[str, ...] = ()) -> list[str]:
             expanded and expanded[-1].startswith("-") and _takes(expanded[-1]) is _Takes.VALUE
         ):
             if argument in within:
-                raise ConfigError(
-                    f"the arguments in {argument} go round in a circle: {' -> '.join((*within, argument))}"
-                )
+                raise ConfigError(f"the argument files include each other: {' -> '.join((*within, argument))}")
             expanded += _with_files(_arguments_in(argument[1:]), (*within, argument))
         else:
             expanded.append(argument)

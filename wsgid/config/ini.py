@@ -127,7 +127,7 @@ class _Reader:
         identity = (os.path.realpath(path), section)
         if identity in [(os.path.realpath(opened), part) for opened, part in self._open] or len(self._open) > 50:
             raise ConfigError(
-                f"{_place(by)}{by.key} = {name!r} goes round in a circle: "
+                f"{_place(by)}{by.key} = {name!r} includes itself: "
                 f"{' -> '.join([*(opened for opened, _ in self._open), path])}"
             )
         text = self._text(path, section if colon else "", by)

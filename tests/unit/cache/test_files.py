@@ -130,7 +130,7 @@ def test_a_file_is_kept_within_a_boot_and_after_a_flush(tmp_path: Path, monkeypa
 def test_a_file_of_somebody_else_is_no_cache(tmp_path: Path) -> None:
     path = tmp_path / "pages.cache"
     path.symlink_to("/etc/passwd")
-    with pytest.raises(ConfigError, match="was made by no --cache"):
+    with pytest.raises(ConfigError, match="was not made by --cache"):
         prepared(Place("pages", SIZE_BYTES, str(path)))
     path.unlink()
     prepared(Place("pages", SIZE_BYTES, str(path)))

@@ -282,7 +282,7 @@ def test_prints_are_kept(tmp_path: Path) -> None:
     [
         ("a = %(a)", "main.ini:2: a: %(a) refers to itself: a -> a"),
         ("a = %(b)\nb = %(a)", "refers to itself: b -> a -> b"),
-        ("ini = main.ini", "main.ini:2: ini = 'main.ini' goes round in a circle: main.ini -> main.ini"),
+        ("ini = main.ini", "main.ini:2: ini = 'main.ini' includes itself: main.ini -> main.ini"),
         ("ini = none.ini", "main.ini:2: none.ini cannot be read: No such file or directory"),
         ("ini =", "main.ini:2: ini = '' names no file"),
         ("ini = x.yaml", "x.yaml is no ini: write the options into an ini"),

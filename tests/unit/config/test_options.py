@@ -759,7 +759,7 @@ def test_an_option_that_has_taken_the_application_as_its_value_is_named(flag: st
 
 def test_arguments_in_files_that_name_each_other_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "args").write_text(f"--workers\n2\n@{tmp_path}/args\n")
-    with pytest.raises(ConfigError, match="go round in a circle"):
+    with pytest.raises(ConfigError, match="the argument files include each other"):
         from_command_line([f"@{tmp_path}/args"])
 
 
