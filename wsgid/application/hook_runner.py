@@ -263,7 +263,7 @@ def _say_cut(running: Any, described: str) -> None:
     """Log where a hook is, and end it."""
     frame = running.gr_frame
     log.error(
-        "the hook %s has not ended within the mercy time, and is cut; its stack:",
+        "the hook %s has not ended within the mercy time, and is cut; the stack:",
         described,
         extra={"traceback": "".join(traceback.format_stack(frame)).rstrip()} if frame else None,
     )

@@ -39,7 +39,7 @@ def watch(
     def on_overdue(_signo: int, frame: FrameType | None) -> None:
         place = frame if greenlet.getcurrent() is importing else importing.gr_frame
         log.error(
-            "%s takes longer than %g s (--boot-timeout); its stack:",
+            "%s takes longer than %g s (--boot-timeout); the stack:",
             what,
             limit_s,
             extra={"traceback": "".join(traceback.format_stack(place)).rstrip()},

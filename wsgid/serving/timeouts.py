@@ -55,7 +55,7 @@ class Timeouts:
         for serving in deadlines.due(now_s):
             serving.deadline_s = now_s + AGAIN_S
             self._line[Word.TIMED_OUT] += 1
-            log.error("harakiri: %s; its stack:", serving.described(), extra={"traceback": _stack(serving.gr_frame)})
+            log.error("harakiri: %s; the stack:", serving.described(), extra={"traceback": _stack(serving.gr_frame)})
             _end(serving, "the request took longer than it may (--harakiri)")
 
     def _move_deadlines(self, greenlets: Iterable[RequestGreenlet], now_s: float) -> None:

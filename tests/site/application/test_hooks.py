@@ -112,7 +112,7 @@ def test_a_start_hook_that_takes_too_long_is_named_with_its_stack(start: Start, 
     app = f"{PLAIN}\n    @hooks.on_worker_start\n    def connect():\n        {how}\n"
     server = start("--socket", "app.sock", "--boot-timeout", "1", "app:application", app=HELPERS + app)
     assert server.wait() == 3
-    server.wait_for(r"the hook app.connect \(on_worker_start\) takes longer than 1 s \(--boot-timeout\); its stack:")
+    server.wait_for(r"the hook app.connect \(on_worker_start\) takes longer than 1 s \(--boot-timeout\); the stack:")
     server.wait_for(r'app.py", line \d+, in connect')
     server.assert_nothing_left()
 
@@ -178,7 +178,7 @@ def test_a_stop_hook_has_the_rest_of_the_mercy_time(start: Start) -> None:
     )
     server = serve(start, app, "--worker-reload-mercy", "1.5")
     assert server.stop() == 0
-    server.wait_for(r"the hook app.hangs \(on_worker_stop\) has not ended within the mercy time, and is cut; its stack")
+    server.wait_for(r"the hook app.hangs \(on_worker_stop\) has not ended within the mercy time, and is cut; the stack")
     server.wait_for(r'app.py", line \d+, in hangs')
     server.wait_for(r"no time was left for the hook app.last \(on_worker_stop\)")
     assert not notes(server, "last")

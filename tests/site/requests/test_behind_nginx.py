@@ -410,7 +410,7 @@ def test_an_overdue_request_is_a_504_and_its_neighbours_are_answered(site: Site,
         culprit = pool.submit(requests.get, f"{nginx.url}{path}")
         assert [future.result().text for future in innocents] == ["fine"] * 32
         assert culprit.result().status_code == 504
-    server.wait_for(rf"GET {path}, \d+\.\d s old; its stack:")
+    server.wait_for(rf"GET {path}, \d+\.\d s old; the stack:")
     assert "exited" not in server.log and "killed" not in server.log
 
 

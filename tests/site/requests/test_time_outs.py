@@ -90,7 +90,7 @@ def test_a_request_that_sleeps_too_long_gets_a_504_and_its_neighbours_live(start
     server = serve(start, "--harakiri", "4")
     raw, others = among(server, "/sleep", "60")
     assert client.parse(raw).status == 504 and others == [200] * 32
-    server.wait_for(r"harakiri: GET /sleep, \d+\.\d s old; its stack:")
+    server.wait_for(r"harakiri: GET /sleep, \d+\.\d s old; the stack:")
     server.wait_for(r'app.py", line \d+, in application')
 
 
