@@ -5,8 +5,6 @@ Applications find `wsgid.offload`, `wsgid.hooks` and `wsgid.limits` here. They a
 master imports no gevent.
 """
 
-from typing import TYPE_CHECKING, Any
-
 from wsgid import compiled
 
 __version__ = "0.2.0"
@@ -14,12 +12,13 @@ __all__ = ["__version__", "hooks", "limits", "offload"]
 
 compiled.choose()
 
+TYPE_CHECKING = False  # as in typing, which takes as long to import as a tenth of `wsgid --version`
 if TYPE_CHECKING:
     from wsgid import hooks, limits
     from wsgid.application.offloading import offload
 else:
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         import importlib
 
         if name in ("hooks", "limits"):

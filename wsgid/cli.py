@@ -3,8 +3,11 @@
 Rules
 * Every failure before the first worker is one sentence and an exit code (errors.ExitCode), never a traceback.
 * `wsgid --version` imports nothing of the server: scripts ask for the version often.
+* The garbage collector is off until the server runs: imports make no garbage, and it would look again and again at all
+  that is new (5 % of the time).
 """
 
+import gc
 import sys
 
 from wsgid import __version__, compiled
@@ -15,6 +18,7 @@ def main() -> int:
     if sys.argv[1:] == ["--version"]:  # beside other arguments, it is an option like all others
         print(f"wsgid {__version__} ({compiled.described()})")
         return 0
+    gc.disable()
     from wsgid import command
 
     return command.run()

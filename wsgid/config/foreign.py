@@ -10,9 +10,8 @@ Rules
 
 from collections.abc import Iterable
 
-from wsgid.config import uwsgi_options, uwsgi_words
+from wsgid.config import uwsgi_words
 from wsgid.config.options import Given, by_key, nearest
-from wsgid.config.uwsgi_options import Verdict
 from wsgid.errors import ConfigError
 from wsgid.records import dataclass, field
 
@@ -51,12 +50,14 @@ def take(said: Said, place: str, name: str, value: str, is_placeholder: bool = F
     Raises:
         ConfigError: wsgid does not have this option.
     """
+    from wsgid.config import uwsgi_options  # many rows, which most sites never need
+
     key = name.lstrip("-").removeprefix("UWSGI_").lower().replace("_", "-") if "UWSGI_" in name else name.lstrip("-")
     row = uwsgi_options.find(key, value, is_placeholder)
     if row is None:
         return False
     said.words[key] = value
-    if row.verdict is Verdict.NEEDLESS:
+    if row.verdict is uwsgi_options.Verdict.NEEDLESS:
         said.notes.append(f"{place}{name}: {row.text}")
     elif value.lower() in FALSE:
         said.notes.append(f"{place}{name} is off, as it is here")

@@ -1,5 +1,6 @@
-"""The patch for gevent: gevent asks for plugins only if a package may have one."""
+"""The patch for gevent: gevent asks for plugins only if there may be one, and imports late what it rarely needs."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -82,3 +83,35 @@ def test_another_finder_may_know_more_packages(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
     assert gevent_patch._may_have_plugins()
+
+
+FAILING = """
+import sys
+from wsgid.application import gevent_patch
+gevent_patch.patch()
+import gevent
+from gevent.hub import get_hub
+get_hub()
+print(*{"pprint", "inspect", "dataclasses"} & set(sys.modules))
+gevent.spawn(lambda: 1 / 0).join()
+print("pprint" in sys.modules, gevent.config.format_context.__module__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("environ", "loaded", "function"),
+    [
+        ({}, set(), "wsgid.application.gevent_patch"),
+        ({"GEVENT_FORMAT_CONTEXT": "pprint.pformat"}, {"pprint"}, "pprint"),
+    ],
+)
+def test_a_hub_imports_what_describes_failed_greenlets_when_one_fails(
+    environ: dict[str, str], loaded: set[str], function: str
+) -> None:
+    command = [sys.executable, "-c", FAILING]
+    run = subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, check=True)
+    first, last = run.stdout.splitlines()
+    assert set(first.split()) & {"pprint"} == loaded
+    assert bool(first) is bool(loaded)
+    assert last == f"True {function}"
+    assert "ZeroDivisionError" in run.stderr and "failed with ZeroDivisionError" in run.stderr

@@ -75,6 +75,8 @@ def test_a_file_is_loaded_by_path_whatever_its_name(place: Path) -> None:
         ("import sys; sys.exit(7)", "site_app", "cannot be imported: SystemExit: 7"),
         ("def make(): raise KeyError('x')", "site_app:make()", "cannot be imported: KeyError: 'x'"),
         ("", "site app:(", "names no application"),
+        ("", "site_app:class", "names no application"),
+        ("def make(): return len", "site_app:[make][0]()", "names no application"),
         ("def make(x): return len", "site_app:make(open('/etc/passwd'))", "MODULE:FACTORY() with literal arguments"),
         ("def make(**x): return len", "site_app:make(**{'a': 1})", "names no application"),
         (
