@@ -7,6 +7,9 @@ cdef class UwsgiHead:
     cdef readonly dict variables
     cdef readonly object content_length
     cdef readonly Py_ssize_t size_bytes
+    cdef public Py_ssize_t received
+    cdef public bytes rest
+    cdef public bytes header
 
 
 @cython.locals(known=dict, variables=dict, size_bytes=Py_ssize_t)

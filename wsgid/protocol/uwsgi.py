@@ -45,15 +45,21 @@ _MANAGE_PATH_INFO = Modifier.MANAGE_PATH_INFO  # reading a member through its cl
 
 
 class UwsgiHead:
-    """One decoded packet. The body starts at buffer[size_bytes:] and has content_length bytes."""
+    """One decoded packet. The body starts at buffer[size_bytes:] and has content_length bytes.
 
-    __slots__ = ("modifier", "variables", "content_length", "size_bytes")
+    What is needed after the application has answered is kept here, and not on the stack: how many variables there were
+    before more were added, the bytes behind the packet, and its first bytes.
+    """
+
+    __slots__ = ("modifier", "variables", "content_length", "size_bytes", "received", "rest", "header")
 
     def __init__(self, modifier: Modifier, variables: dict[str, Any], content_length: int, size_bytes: int) -> None:
         self.modifier = modifier
         self.variables = variables
         self.content_length = content_length
         self.size_bytes = size_bytes
+        self.received = 0
+        self.rest = self.header = b""
 
 
 def decode(buffer: bytes, max_vars: int, base: dict[str, Any] | None = None) -> UwsgiHead | None:

@@ -6,12 +6,6 @@ There are two sources with the same behaviour: this module, and variables.pyx, w
 from typing import Any
 
 
-def roomy(base: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of `base`. Copies of the returned dict have room for a request's variables, in the compiled
-    form."""
-    return base.copy()
-
-
 def walk(buffer: bytes, start: int, end: int, variables: dict[str, Any]) -> list[tuple[str, str]]:
     """Decode the variables of a packet: (u16 LE size, name, u16 LE size, value)*.
 

@@ -17,7 +17,6 @@ cdef extern from "Python.h":
     int PyUnicode_1BYTE_KIND
     PyObject* PyDict_SetDefault(dict, str, str) except NULL
     Py_ssize_t PyDict_GET_SIZE(dict)
-    dict _PyDict_NewPresized(Py_ssize_t)
 
 # Names of earlier requests, found by their size and three of their bytes. A known name costs a comparison and no
 # memory. Names that the operator chooses are interned too, because lookups of interned names are faster. HTTP_* names
@@ -27,7 +26,6 @@ cdef enum:
     CACHE_SIZE = 1024
     CACHED_SIZE = 128  # the longest value that is cached: longer values seldom come twice
     CACHED_NAME_SIZE = 64  # clients choose names, too: long names would fill the cache with megabytes
-    ROOM = 40  # variables: enough for what nginx, a browser and the environ add, so that the dict need not grow
 cdef list _names = [""] * CACHE_SIZE
 cdef list _values = [""] * CACHE_SIZE  # likewise, found by size and name: GET, HTTP/1.1, the user agent
 
@@ -66,14 +64,6 @@ cdef str _value_of(const unsigned char* first, Py_ssize_t size, str name):
     cdef str made = PyUnicode_DecodeLatin1(<const char*>first, size, NULL)
     if size <= CACHED_SIZE:
         _values[place] = made
-    return made
-
-
-def roomy(dict base not None):
-    # dict.copy keeps the size of the table, and so costs little.
-    cdef dict made = _PyDict_NewPresized(ROOM)
-    for name, value in base.items():  # dict.update would take over the small table
-        made[name] = value
     return made
 
 

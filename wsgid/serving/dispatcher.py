@@ -13,6 +13,7 @@ Rules
 """
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -25,7 +26,6 @@ from wsgid.ipc.messages import Spawn
 from wsgid.ipc.scoreboard import Word
 from wsgid.linux import forked_child
 from wsgid.protocol.forwarded import Trusted
-from wsgid.protocol.variables import roomy
 from wsgid.serving import tls_connection
 from wsgid.serving.acceptor import Acceptor
 from wsgid.serving.access_log import AccessLog
@@ -33,7 +33,7 @@ from wsgid.serving.cleanup import Cleanup
 from wsgid.serving.completion import Completion
 from wsgid.serving.connection import Connection
 from wsgid.serving.deadlines import Deadlines
-from wsgid.serving.greenlets import GreenletPool, RequestGreenlet
+from wsgid.serving.greenlets import GreenletPool, RequestGreenlet, RequestServer
 from wsgid.serving.http_connection import HttpConnection
 from wsgid.serving.http_requests import HttpRequests
 from wsgid.serving.lingering_close import LingeringClose
@@ -44,12 +44,12 @@ from wsgid.serving.tally import Tally
 from wsgid.serving.upgrades import Upgrades
 from wsgid.serving.uwsgi_requests import UwsgiRequests
 from wsgid.sockets.listen_spec import ListenSocket
-from wsgid.wsgi.environ import base_environ
+from wsgid.wsgi.environ import base_environ, roomy
 from wsgid.wsgi.filewrapper import FileWrapper
 from wsgid.wsgi.types import Application
 
 
-class Dispatcher:
+class Dispatcher(RequestServer):
     """The listeners of a worker, and the greenlets that serve its connections.
 
     Args:
@@ -86,7 +86,7 @@ class Dispatcher:
         self._completion = completion = Completion(tally)
         if permits is not None:
             permits.watch(completion)
-        self._pool = pool = GreenletPool(hub, self._serve, (HttpRequests, AcceptSocket), self._cleanup.add)
+        self._pool = pool = GreenletPool(hub, self, (HttpRequests, AcceptSocket), self._cleanup.add)
         self.deadlines = Deadlines(settings.harakiri or math.inf, lambda: pool.greenlets)
         base = base_environ(log.ErrorStream(), settings.workers > 1, FileWrapper)
         base = roomy({**base, "wsgid.harakiri": self.deadlines.set_harakiri, "wsgid.worker": order.seat})
@@ -173,7 +173,7 @@ class Dispatcher:
 
     # --- run by a greenlet ---
 
-    def _serve(self, source: AcceptSocket | HttpRequests, me: RequestGreenlet) -> None:
+    def serve(self, source: AcceptSocket | HttpRequests, me: RequestGreenlet) -> None:
         """Serve one connection after the other: those of a listener, or those that were parked."""
         if isinstance(source, HttpRequests):
             while not self._pool.is_spent(me) and (exchange := self._http.next_ready()):
@@ -187,21 +187,33 @@ class Dispatcher:
         parked = False
         try:
             if connection.http:
-                parked = self._http.serve(exchange or self._http.begin(connection), me)
+                parked = self._serve_http(connection, exchange, me)
             else:
                 self._uwsgi.serve(connection, me)
-        except ClientDisconnected:
+        except BaseException:
+            self._break_off(connection, me)
+        self._end(connection, parked, me)
+
+    def _serve_http(self, connection: Connection, exchange: HttpConnection | None, me: RequestGreenlet) -> bool:
+        return self._http.serve(exchange or self._http.begin(connection), me)
+
+    def _break_off(self, connection: Connection, me: RequestGreenlet) -> None:
+        """Called while an exception that was raised outside of the application call is handled."""
+        if isinstance(sys.exc_info()[1], ClientDisconnected):
             self._tally.count(Word.DISCONNECTED)
-        except BaseException:  # the application has left a time-out or a kill behind; no caller could handle it
+            return
+        try:  # the application has left a time-out or a kill behind; no caller could handle it
             log.error("a connection was cut by an exception outside of its application call", exc_info=True)
             self._completion.run_at_end(me)
+        finally:
             me.environ = None
             me.spend()
             connection.cut()
-        finally:
-            if not parked:
-                self._close(connection, me)
-            self._release()
+
+    def _end(self, connection: Connection, parked: bool, me: RequestGreenlet) -> None:
+        if not parked:
+            self._close(connection, me)
+        self._release()
 
     def _close(self, connection: Connection, me: RequestGreenlet) -> None:
         try:

@@ -3,10 +3,14 @@
 cdef object _THE_END
 
 
+cdef class RequestServer:
+    cdef serve(self, source, me)
+
+
 cdef class GreenletPool:
     cdef readonly set greenlets
     cdef object _hub
-    cdef object _serve
+    cdef RequestServer _server
     cdef object _kinds
     cdef object _ended
     cdef set _spent
@@ -16,4 +20,6 @@ cdef class GreenletPool:
 
     cdef run(self, source)
     cdef bint is_spent(self, me) except -1
+    cdef _next(self, me)
+    cdef _end(self, me)
     cdef _wait(self, me)

@@ -29,7 +29,12 @@ cdef class UwsgiRequests:
     cdef double _harakiri_s
     cdef double _wary_until_s
 
-    @cython.locals(started_s=double, head=UwsgiHead)
+    @cython.locals(head=UwsgiHead, body=Body, served=Served, environ=dict)
     cdef serve(self, Connection connection, me)
-    @cython.locals(body=Body, environ=dict, served=Served, record=RequestRecord, variables=Py_ssize_t, took_s=double)
-    cdef _respond(self, Connection connection, UwsgiHead head, bytes first, bytes header, me)
+    @cython.locals(started_s=double, head=UwsgiHead, buffer=bytes)
+    cdef UwsgiHead _receive(self, Connection connection, me)
+    @cython.locals(body=Body)
+    cdef Body _begin(self, UwsgiHead head, Connection connection, me)
+    cdef Served _upgrade(self, UwsgiHead head, Body body, Connection connection, me)
+    @cython.locals(record=RequestRecord, took_s=double)
+    cdef _end(self, Served served, UwsgiHead head, Body body, Connection connection, me)

@@ -3,6 +3,8 @@
 Rules
 * One connection has one request: nginx never keeps uwsgi connections open.
 * A head has to arrive within --socket-timeout. Sending it slowly does not extend this time.
+* The C stack of a request that waits in its application is memory. So `serve` calls the application itself, and what
+  comes before and after it is done in other functions.
 """
 
 import math
@@ -30,7 +32,7 @@ from wsgid.serving.upgrades import Upgrades
 from wsgid.serving.uwsgi_upgrade import UwsgiUpgrade, is_asked
 from wsgid.wsgi.environ import complete, make_environ
 from wsgid.wsgi.input import Body
-from wsgid.wsgi.response import Outcome, serve
+from wsgid.wsgi.response import Outcome, Served, serve
 from wsgid.wsgi.types import Application
 
 WARY_S = 5.0  # how long the successor of a dead worker checks whether clients still wait
@@ -95,32 +97,49 @@ class UwsgiRequests:
             ClientDisconnected: the client has left.
             BaseException: whatever was thrown into this greenlet outside of its application call.
         """
+        head = self._receive(connection, me)
+        if head is None:
+            return
+        environ = head.variables
+        body = self._begin(head, connection, me)
+        if "HTTP_UPGRADE" in environ and is_asked(environ):
+            served = self._upgrade(head, body, connection, me)
+        else:
+            if self._access_log is None:
+                head = None  # it would take memory as long as the request lasts
+            served = serve(self._application, environ, connection)
+        self._end(served, head, body, connection, me)
+
+    def _receive(self, connection: Connection, me: RequestGreenlet) -> UwsgiHead | None:
+        """Return the packet; None if the connection has no request, and is closed."""
         started_s = me.started_s = monotonic()
         self._acceptor.is_slice_over(started_s)
         try:
             buffer = connection.begin()
             if not buffer:  # a probe, or another server that checks whether this one is alive
                 connection.close()
-                return
+                return None
             head = decode(buffer, self._max_vars, self._base)
             if head is None:
                 buffer, head = self._read_on(connection, buffer)
         except PeerError as error:
             self._refusals.refuse(connection, error)
-            return
+            return None
         if head.modifier is _PING:
             connection.send(PONG)
             connection.close()
-            return
+            return None
         if started_s < self._wary_until_s and connection.is_abandoned():
             # The request that killed the previous worker may be in the backlog many times, from clients that have given
             # up meanwhile.
             raise ClientDisconnected("the client has left before its request was looked at")
         me.deadline_s = started_s + self._harakiri_s
-        first = buffer[head.size_bytes :] if len(buffer) > head.size_bytes else b""
-        header = buffer[:HEADER_SIZE_BYTES] if self._access_log is not None else b""
-        buffer = b""  # the packet would take memory as long as the request lasts
-        self._respond(connection, head, first, header, me)
+        # Only these parts are kept: the packet would take memory as long as the request lasts.
+        if len(buffer) > head.size_bytes:
+            head.rest = buffer[head.size_bytes :]
+        if self._access_log is not None:
+            head.header = buffer[:HEADER_SIZE_BYTES]
+        return head
 
     def _read_on(self, connection: Connection, buffer: bytes) -> tuple[bytes, UwsgiHead]:
         """Read the rest of a head that did not arrive at once. The time-out holds for the whole head.
@@ -140,17 +159,16 @@ class UwsgiRequests:
                 if head is not None:
                     return buffer, head
 
-    def _respond(
-        self, connection: Connection, head: UwsgiHead, first: bytes, header: bytes, me: RequestGreenlet
-    ) -> None:
-        variables = len(head.variables)
+    def _begin(self, head: UwsgiHead, connection: Connection, me: RequestGreenlet) -> Body:
+        """Make the environ of the variables. Returns the body."""
+        head.received = len(head.variables)
         missing = complete(head.variables)
         if missing:
             self._say_once(
                 "variables",
                 f"requests arrive without {', '.join(missing)}: add `include uwsgi_params;` to nginx's location",
             )
-        body = Body(first, head.content_length, connection)
+        body = Body(head.rest, head.content_length, connection)
         stamp = head.variables.get(STAMP)
         if stamp is not None:
             self._completion.note_front(stamp, me)
@@ -158,23 +176,28 @@ class UwsgiRequests:
             "HTTP_X_FORWARDED_PROTO" in head.variables or "HTTP_X_FORWARDED_SSL" in head.variables
         ):
             take_balancers_scheme(head.variables)
-        environ = me.environ = make_environ(head.variables, body.stream)
-        if "HTTP_UPGRADE" in environ and is_asked(environ):
-            upgrade = UwsgiUpgrade(connection, body.stream, first[head.content_length :])
-            served = self._upgrades.serve(self._application, environ, connection, upgrade, me)
-        else:
-            served = serve(self._application, environ, connection)
+        me.environ = make_environ(head.variables, body.stream)
+        return body
+
+    def _upgrade(self, head: UwsgiHead, body: Body, connection: Connection, me: RequestGreenlet) -> Served:
+        upgrade = UwsgiUpgrade(connection, body.stream, head.rest[head.content_length :])
+        return self._upgrades.serve(self._application, head.variables, connection, upgrade, me)
+
+    def _end(
+        self, served: Served, head: UwsgiHead | None, body: Body, connection: Connection, me: RequestGreenlet
+    ) -> None:
+        """The application has answered: count the request, write it to the log, and end the connection."""
         took_s = self._completion.finish(served, me, connection)
-        if self._access_log is not None:
+        if self._access_log is not None and head is not None:
             record = RequestRecord(
-                environ,
+                head.variables,
                 served,
                 me.started_s,
                 took_s,
                 head.content_length,
                 head.size_bytes - HEADER_SIZE_BYTES,
-                header,
-                variables - len(self._base),
+                head.header,
+                head.received - len(self._base),
             )
             self._access_log.note(record)
         outcome = served.outcome

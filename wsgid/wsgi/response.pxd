@@ -32,9 +32,14 @@ cdef class _Response:
     cdef object _length
     cdef bint _bodiless
     cdef object _framing
+    cdef object _iterable
+    cdef object _outcome
 
     cpdef write(self, block)
 
+    cdef answer(self, iterable)
+    cdef handle(self)
+    cdef Served end(self)
     cdef send_body(self, iterable)
     cdef finish(self)
     cdef fail(self, error)

@@ -9,9 +9,11 @@ Rules
   and take a 1xx for the final status. So neither is ever sent.
 * The body has as many bytes as Content-Length says: more bytes are cut off, fewer bytes tear the response.
 * The application's values are checked strictly: the head in head.py, the blocks here.
+* What the application waits in keeps the C stack below it: `serve` is short, and the rest is done before or after it.
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from types import TracebackType
@@ -132,6 +134,8 @@ class _Response:
         "_length",
         "_bodiless",
         "_framing",
+        "_iterable",
+        "_outcome",
     )
 
     def __init__(self, environ: dict[str, Any], transport: Transport, framing: Framing | None) -> None:
@@ -146,6 +150,8 @@ class _Response:
         self._method = environ["REQUEST_METHOD"]  # now: the application may change its environ
         self._path = environ["PATH_INFO"]
         self._length: int | None = None
+        self._iterable: Any = None  # what the application has returned
+        self._outcome = _COMPLETE
 
     # --- called by the application ---
 
@@ -178,6 +184,28 @@ class _Response:
         self._put(block if type(block) is bytes else _as_bytes(block), False)
 
     # --- called by the server ---
+
+    def answer(self, iterable: Any) -> None:
+        """Send everything that the application has returned. Raises as `send_body` and `finish` do."""
+        self._iterable = iterable
+        self.send_body(iterable)
+        self._outcome = self.finish()
+
+    def handle(self) -> None:
+        """Called while the exception that the application, or sending its answer, has raised is handled."""
+        error = sys.exc_info()[1]
+        if isinstance(error, ClientDisconnected):  # in the response or in the request body: nobody needs an answer
+            self._outcome = Outcome.DISCONNECTED
+            # Whether the iterable has not come to its end.
+            self.interrupted = self._iterable is not None and type(self._iterable) is not list
+        elif error is not None:
+            self._outcome = self.fail(error)
+
+    def end(self) -> Served:
+        """Close what the application has returned, and return the result."""
+        if type(self._iterable) is not list:
+            self.close(self._iterable)
+        return Served(self._outcome, self.code, self.sent_bytes, self.head_bytes, self.headers, self.interrupted)
 
     def send_body(self, iterable: Iterable[bytes]) -> None:
         """Send everything that the application has returned.
@@ -451,18 +479,8 @@ def serve(
         framing: of the response; None for nginx's uwsgi_pass, where the connection ends the response.
     """
     response = _Response(environ, transport, framing)
-    iterable = None
     try:
-        iterable = application(environ, response.start_response)
-        response.send_body(iterable)
-        outcome = response.finish()
-    except ClientDisconnected:  # in the response or in the request body: nobody needs an answer
-        outcome = Outcome.DISCONNECTED
-        response.interrupted = iterable is not None and type(iterable) is not list  # it has not come to its end
-    except BaseException as error:  # SystemExit and time-outs too: the end of a request must not end the worker
-        outcome = response.fail(error)
-    if type(iterable) is not list:
-        response.close(iterable)
-    return Served(
-        outcome, response.code, response.sent_bytes, response.head_bytes, response.headers, response.interrupted
-    )
+        response.answer(application(environ, response.start_response))
+    except BaseException:  # SystemExit and time-outs too: the end of a request must not end the worker
+        response.handle()
+    return response.end()

@@ -9,7 +9,7 @@ from wsgiref import validate
 import pytest
 
 from wsgid.protocol.uwsgi import decode, encode
-from wsgid.wsgi.environ import base_environ, complete, make_environ
+from wsgid.wsgi.environ import base_environ, complete, make_environ, roomy
 from wsgid.wsgi.filewrapper import FileWrapper
 
 pytestmark = pytest.mark.hot
@@ -179,3 +179,14 @@ def test_a_missing_path_is_decoded_from_the_uri(uri: str, path: str, query: str)
 def test_an_empty_path_stays() -> None:
     """Modifier 30 leaves an empty path for a request of SCRIPT_NAME itself."""
     assert environ_of(PATH_INFO="", SCRIPT_NAME="/p")["PATH_INFO"] == ""
+
+
+@pytest.mark.parametrize("count", range(8, 14))
+def test_the_environ_of_a_usual_request_is_made_in_one_piece(count: int) -> None:
+    """The table of the constant part has room, and is of the kind for str keys, which takes a third less."""
+    base: dict[str, object] = {f"wsgi.{number}": number for number in range(count)}
+    environ = roomy(base).copy()
+    assert environ == base and list(environ) == list(base)
+    before_bytes = sys.getsizeof(environ)
+    environ.update({f"HTTP_{number}": "" for number in range(28)})
+    assert sys.getsizeof(environ) == before_bytes == sys.getsizeof(dict.fromkeys(map(str, range(40))))
