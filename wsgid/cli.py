@@ -3,8 +3,8 @@
 Rules
 * Every failure before the first worker is one sentence and an exit code (errors.ExitCode), never a traceback.
 * `wsgid --version` imports nothing of the server: scripts ask for the version often.
-* The garbage collector is off until the server runs: imports make no garbage, and it would look again and again at all
-  that is new (5 % of the time).
+* The garbage collector is off during the imports: they make no garbage, and it would look again and again at all that
+  is new (5 % of their time). Not so in the template: what remains there until the fork would be in all workers.
 """
 
 import gc
@@ -21,4 +21,5 @@ def main() -> int:
     gc.disable()
     from wsgid import command
 
+    gc.enable()
     return command.run()

@@ -12,7 +12,6 @@ Rules
   consequences, the fleet or an Again is told. A Net is under all parts of a turn.
 """
 
-import gc
 import os
 import pwd
 import selectors
@@ -91,8 +90,6 @@ def run(configuration: Configuration, start: Start) -> ExitCode:
         upgrade.arrive(os.environ)
         is_up = True
         signals.release()
-        gc.freeze()  # what is here by now stays
-        gc.enable()  # cli.py has disabled it
         try:
             return master.run()
         finally:

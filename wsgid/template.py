@@ -52,7 +52,6 @@ _poll = monkey.get_original("select", "poll")
 
 def main() -> ExitCode:
     """Be a spare, then a template: the program that the master executes. Returns the exit code."""
-    gc.enable()  # interpreter.py has disabled it
     channel = Channel(int(sys.argv[1]))
     stdio.install()
     # Signals of the terminal reach the whole process group. The master decides what they mean.

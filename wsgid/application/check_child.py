@@ -8,7 +8,6 @@ from wsgid.application import gevent_patch
 
 gevent_patch.patch()
 
-import gc
 import json
 import os
 import sys
@@ -23,7 +22,6 @@ from wsgid.errors import ApplicationImportError, ExitCode
 
 def main() -> ExitCode:
     """Import the application. Returns the exit code."""
-    gc.enable()  # interpreter.py has disabled it
     settings = options.from_dict(json.load(sys.stdin))
     log.speak_as("check")
     late_import.watch(lambda error: log.error("%s", error), settings.boot_timeout)

@@ -8,8 +8,6 @@ Rules
   where such a script puts them.  Otherwise its own sys.path counts, so that a reload sees new installations.
 * The entries are passed as arguments, not in PYTHONPATH, because programs of the application would inherit PYTHONPATH.
 * The new process gets the same interpreter options (-O, -E, -s, -W, -X ...) as this process.
-* The garbage collector is off during the imports of wsgid: they make no garbage, and it would look again and again at
-  all that is new (3 % of the time).
 """
 
 import os
@@ -18,11 +16,9 @@ from contextlib import suppress
 
 import wsgid
 
-# This does what python -m does, except for the path.  It imports nothing that -m would not import. The program enables
-# the garbage collector again, when its imports are done.
+# This does what python -m does, except for the path.  It imports nothing that -m would not import.
 _PROGRAM = """\
-import gc, importlib.util, runpy, sys
-gc.disable()
+import importlib.util, runpy, sys
 _, module, origin, count, *rest = sys.argv
 path, sys.argv[:] = rest[:int(count)], [module, *rest[int(count):]]
 found = importlib.util.find_spec("wsgid")

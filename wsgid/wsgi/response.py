@@ -203,8 +203,9 @@ class _Response:
 
     def end(self) -> Served:
         """Close what the application has returned, and return the result."""
-        if type(self._iterable) is not list:
-            self.close(self._iterable)
+        iterable, self._iterable = self._iterable, None  # it may have start_response, which would be a cycle
+        if type(iterable) is not list:
+            self.close(iterable)
         return Served(self._outcome, self.code, self.sent_bytes, self.head_bytes, self.headers, self.interrupted)
 
     def send_body(self, iterable: Iterable[bytes]) -> None:

@@ -185,6 +185,7 @@ def test_the_master_program_imports_neither_the_application_nor_gevent_for_a_che
     (tmp_path / "app.py").write_text(APP)
     code = (
         "import sys; sys.argv[1:] = ['--check', '-s', 'a', 'app:application']\nfrom wsgid import cli\n"
-        "assert cli.main() == 0 and not {'gevent', 'app'} & set(sys.modules)"
+        "assert cli.main() == 0 and not {'gevent', 'app'} & set(sys.modules)\n"
+        "import gc; assert gc.isenabled()"  # it is off during the imports
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
