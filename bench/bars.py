@@ -88,7 +88,7 @@ BARS: tuple[Bar, ...] = (
     Bar("crowd-100k", Metric.IN_FLIGHT_BYTES, 9 * 1024),
     Bar("crowd-1m", Metric.WAITING_CPU, 5.0),
     Bar("crowd-1m", Metric.P99_MS, 50.0),
-    Bar("in-flight", Metric.IN_FLIGHT_BYTES, 12 * 1024),
+    Bar("in-flight", Metric.IN_FLIGHT_BYTES, 10 * 1024),
     Bar("idle", Metric.FRESH_WORKER_MIB, 8.0),
 )
 
