@@ -7,7 +7,8 @@ Rules
   reads answers that are meant for another.  Datagram sockets are harmless: each datagram is complete.
 * The check runs when the hub is quiet and its idle threads have ended. The resolver's threads are started again on use.
 * A Python thread of the operating system is seen once it runs its first line: CPython shows no frame of it before.
-* Threads of C libraries (OpenBLAS, jemalloc) are not reported: these libraries handle a fork themselves.
+* Threads of C libraries (OpenBLAS, jemalloc) are not reported: these libraries handle a fork themselves. Neither are
+  those of Python libraries that start them again in the child (os.register_at_fork), as OpenTelemetry's SDK does.
 """
 
 import os
@@ -24,6 +25,8 @@ from wsgid.linux import process
 
 NAMED_MAX = 10
 _REMEDY = "in the worker, on first use or in wsgid.hooks.on_worker_start (docs/hooks.md); or use --lazy-apps"
+
+_STARTED_AGAIN = ("OtelBatchSpanRecordProcessor", "OtelBatchLogRecordProcessor", "OtelPeriodicExportingMetricReader")
 
 _thread_ident = monkey.get_original("_thread", "get_ident")
 
@@ -80,7 +83,9 @@ def _threads(greenlets: list[Any]) -> list[str]:
     green = [
         whereabouts.of_thread(thread, greenlets)
         for thread in threading.enumerate()
-        if thread is not threading.main_thread() and not whereabouts.is_dummy(thread)
+        if thread is not threading.main_thread()
+        and not whereabouts.is_dummy(thread)
+        and thread.name not in _STARTED_AGAIN
     ]
     return green + [
         whereabouts.of_native(frame) for ident, frame in sys._current_frames().items() if ident != _thread_ident()
