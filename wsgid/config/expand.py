@@ -89,18 +89,10 @@ def _hash(text: str) -> str:
 
 
 def substitute_magic(text: str, magic: Mapping[str, str]) -> tuple[str, list[str]]:
-    """Replace the magic variables in a file's text. Returns the text, and letters that are no magic variables: these
-    stay in the text, where uWSGI would drop them."""
-    unknown: list[str] = []
-
-    def replacement(match: re.Match[str]) -> str:
-        if match[1] in magic:
-            return magic[match[1]]
-        if match[1].isalnum():
-            unknown.append(match[1])
-        return match[0]
-
-    return _MAGIC.sub(replacement, text), unknown
+    """Replace the magic variables in a file's text. Returns the text, and the characters that stand for nothing: uWSGI
+    drops them with their % (magic_sub of core/utils.c)."""
+    unknown = [character for character in _MAGIC.findall(text) if character not in magic]
+    return _MAGIC.sub(lambda match: magic.get(match[1], ""), text), unknown
 
 
 def references(text: str) -> set[str]:

@@ -150,8 +150,8 @@ class _Reader:
             line, unknown = expand.substitute_magic(line, {**self._magic, **mine})
             if unknown and not line.lstrip(_BLANKS).startswith((";", "#")):
                 self._ini.warnings.append(
-                    f"{path}:{number}: %{unknown[0]} stands for nothing and stays as it is, where uWSGI drops it: "
-                    f"write %%{unknown[0]} for one that reaches the option"
+                    f"{path}:{number}: %{unknown[0]} stands for nothing and is dropped, as in uWSGI: write "
+                    f"%%{unknown[0]} for one that reaches the option"
                 )
             lines.append(line)
         return "\n".join(lines)
