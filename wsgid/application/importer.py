@@ -151,6 +151,7 @@ def _with_files(application: Application, settings: Settings) -> Application:
             settings.mimefile,
             settings.static_index,
             settings.static_skip_ext,
+            settings.static_charset,
         )
     except OSError as error:
         raise ApplicationImportError(f"--mimefile {error.filename}: {error.strerror}; correct the path") from None

@@ -552,6 +552,14 @@ class Settings:
         G.HTTP,
         uwsgi=("static-safe",),
     )
+    static_charset: str = option(
+        "utf-8",
+        values.CHARSET,
+        "NAME",
+        "The charset in the Content-Type of text files of --static-map and the like, or 'none' to leave it to the file, "
+        "as uWSGI and nginx do. A site of uWSGI has 'none', unless it says otherwise.",
+        G.HTTP,
+    )
     static_hidden: bool = option(
         False,
         values.FLAG,

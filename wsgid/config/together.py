@@ -31,6 +31,7 @@ def adjusted(given: Mapping[str, list[Given]], words: Mapping[str, str]) -> dict
         if not result.keys() & {"logto", "daemonize"}:
             _give_all_to_the_log(result)
         _open_the_socket_of_a_daemon(result)
+        _leave_the_charset_to_the_files(result)
     return result
 
 
@@ -39,6 +40,13 @@ def _open_the_socket_of_a_daemon(given: dict[str, list[Given]]) -> None:
     site that names no mode. Here the umask stays, and the socket alone gets the mode."""
     if "daemonize" in given and not given.keys() & {"umask", "chmod_socket"}:
         given["chmod_socket"] = [replace(given["daemonize"][-1], option=by_key()["chmod-socket"], texts=("666",))]
+
+
+def _leave_the_charset_to_the_files(given: dict[str, list[Given]]) -> None:
+    """uWSGI names no charset for text files. So a page in another charset says so itself, with `<meta charset>`."""
+    sources = [given[name][-1] for name in ("static_map", "check_static", "check_static_docroot") if name in given]
+    if sources and "static_charset" not in given:
+        given["static_charset"] = [replace(sources[0], option=by_key()["static-charset"], texts=("none",))]
 
 
 def _give_all_to_the_log(given: dict[str, list[Given]]) -> None:

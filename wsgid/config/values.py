@@ -316,6 +316,12 @@ def _level(text: str) -> str:
     return text
 
 
+def _charset(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:+-]*", text):
+        raise ValueError("the name of a charset, such as utf-8, or none")
+    return "" if text.lower() == "none" else text
+
+
 def _logger(text: str) -> str:
     return str(destination.parse(text))
 
@@ -390,6 +396,7 @@ MOUNT = ValueKind("/prefix=application", _mount, _show_mount)
 OPTIMIZE = ValueKind("0, 1 or 2", _optimize, is_number=True)
 PROTOCOL = ValueKind("uwsgi or http", _protocol)
 LEVEL = ValueKind("debug, info, warning, error", _level)
+CHARSET = ValueKind("charset or `none`", _charset, lambda value: value or "none")
 LOGGER = ValueKind("stdio, file:, syslog: or rsyslog:", _logger)
 LOG_FORMAT = ValueKind("preset or text", _log_format)
 LIMIT_REQ = ValueKind("words: key=, rate= and others", _limit_req)

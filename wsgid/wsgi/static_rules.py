@@ -56,6 +56,7 @@ class StaticRules:
         mime_files: paths of files such as /etc/mime.types.
         index: names of files that are sent for a directory.
         skipped: endings of paths that always go to the application.
+        charset: of text files; empty for none, so that the file itself says it (`<meta charset>`).
 
     Raises:
         OSError: a file with types cannot be read.
@@ -68,7 +69,9 @@ class StaticRules:
         mime_files: Sequence[str] = (),
         index: Sequence[str] = (),
         skipped: Sequence[str] = (),
+        charset: str = "utf-8",
     ) -> None:
+        self._charset = charset
         self._expires = [
             Expiry(Subject(subject), _pattern(subject, text), after_s, from_mtime)
             for subject, text, after_s, from_mtime in expires
@@ -94,8 +97,8 @@ class StaticRules:
         kind, encoding = self._types.guess_type(path)
         if encoding:  # the file itself is compressed; the client has not asked for a content coding
             return _COMPRESSED.get(encoding, _DEFAULT_TYPE)
-        if kind and kind.startswith("text/"):
-            return f"{kind}; charset=utf-8"
+        if kind and self._charset and kind.startswith("text/"):
+            return f"{kind}; charset={self._charset}"
         return kind or _DEFAULT_TYPE
 
     def expiry(self, said: dict[Subject, str], modified_s: float, now_s: float) -> list[tuple[str, str]]:

@@ -72,6 +72,19 @@ def test_hidden_files_are_sent_only_with_the_option(start: Start, tmp_path: Path
     assert get(server, "/static/.well-known/security.txt").body == b"file"
 
 
+@pytest.mark.parametrize(
+    ("charset", "kind"), [("none", "text/html"), ("windows-1251", "text/html; charset=windows-1251")]
+)
+def test_the_charset_of_text_files_is_the_operator_s(start: Start, tmp_path: Path, charset: str, kind: str) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "page.html").write_bytes('<meta charset="windows-1251">страница'.encode("windows-1251"))
+    (tmp_path / "files" / "data.json").write_text("{}")
+    options = ("--static-map", "/static=files", "--static-charset", charset)
+    server = start("--socket", "app.sock", *options, "app:application", app=APP).wait_ready(1)
+    assert get(server, "/static/page.html").header("Content-Type") == kind
+    assert get(server, "/static/data.json").header("Content-Type") == "application/json"
+
+
 def test_a_file_is_sent_with_its_type_and_validators(server: Server) -> None:
     answer = get(server, "/static/css/site.css")
     assert (answer.status, answer.body) == (200, b"body {}")

@@ -231,6 +231,8 @@ def test_every_option() -> None:
             "--static-safe",
             "/d",
             "--static-hidden",
+            "--static-charset",
+            "latin-1",
             "--check-static",
             "public",
             "--static-index",
@@ -364,6 +366,7 @@ def test_every_option() -> None:
         static_map=(("/static", "dir"),),
         static_safe=("/d",),
         static_hidden=True,
+        static_charset="latin-1",
         check_static=("public",),
         static_index=("index.html",),
         static_skip_ext=(".php",),
@@ -467,6 +470,7 @@ def text_of(option: Option) -> st.SearchStrategy[str]:
         values.GROUP: st.just("0"),
         values.OWNER: st.sampled_from(["root:0", ":0", "0", "0:0"]),
         values.LEVEL: st.sampled_from(["debug", "error"]),
+        values.CHARSET: st.sampled_from(["utf-8", "windows-1251", "none"]),
         values.MODE: st.integers(0, 0o777).map("{:03o}".format),
         values.WORKERS: st.one_of(st.just("auto"), numbers),
         values.SIZE: st.sampled_from(["1", "64k", "2G"]),
@@ -523,6 +527,8 @@ def test_every_option_means_the_same_from_each_source(tmp_path_factory: pytest.T
     other = [] if option.name in ("application", "wsgi_file", "paste") else NEEDED
     if option.name == "dev":
         other = [*other, "--socket", "app.sock"]  # otherwise --dev looks for a free port, which may change
+    if option.name in ("static_map", "check_static", "check_static_docroot"):
+        other = [*other, "--static-charset", "utf-8"]  # a site of uWSGI leaves the charset to its files
     if option.name == "daemonize":
         other = [*other, "--umask", "022"]  # without a umask, uWSGI's daemonize opens the socket to everybody
     flags = [option.flag] if option.name != "application" else ["--module"]
@@ -575,6 +581,7 @@ def test_the_environment_and_files_know_every_option(tmp_path: Path) -> None:
                     values.MODE: "660",
                     values.ENVIRONMENT: "A=B",
                     values.LEVEL: "info",
+                    values.CHARSET: "utf-8",
                     values.STATIC_MAP: "/a=b",
                     values.MOUNT: "/a=b:c",
                     values.EXPIRES: "x 60",

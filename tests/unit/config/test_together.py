@@ -68,6 +68,15 @@ def test_everybody_may_connect_to_the_socket_of_a_daemon_as_in_uwsgi(
     assert merge.read(shlex.split("--socket a.sock --daemonize /tmp/u.log a:b"), {}).settings.chmod_socket is None
 
 
+@pytest.mark.parametrize("line", ["static-map = /s=/srv", "static-map2 = /s=/srv", "check-static = /srv"])
+def test_a_site_of_uwsgi_leaves_the_charset_to_its_files(tmp_path: Path, line: str) -> None:
+    """uWSGI 2.0.31 sends `Content-Type: text/html`. A charset there would count more than the page's <meta charset>."""
+    assert of_file(tmp_path, line).settings.static_charset == ""
+    assert of_file(tmp_path, line, "static-charset = gbk").settings.static_charset == "gbk"
+    assert of_file(tmp_path, "socket = u.sock").settings.static_charset == "utf-8"
+    assert merge.read(shlex.split("--static-map /s=/srv a:b"), {}).settings.static_charset == "utf-8"
+
+
 @pytest.mark.parametrize("name", ["log-format = %(uri)", "log-x-forwarded-for = true", "memory-report = true"])
 def test_who_has_chosen_how_lines_look_is_told_that_there_are_none(tmp_path: Path, name: str) -> None:
     (warning,) = of_file(tmp_path, "gevent = 9", name).warnings
