@@ -16,7 +16,7 @@ from typing import Any
 from wsgid.config import values
 from wsgid.config.values import ValueKind
 from wsgid.errors import ConfigError
-from wsgid.protocol.forwarded import USUAL_HEADERS
+from wsgid.protocol.forwarded import LOCAL_PEERS, USUAL_HEADERS
 from wsgid.records import asdict, dataclass, field, fields
 
 
@@ -408,7 +408,7 @@ class Settings:
         uwsgi=("http-enable-proxy-protocol", "enable-proxy-protocol"),
     )
     forwarded_allow_ips: str = option(
-        "127.0.0.1,::1,unix",
+        LOCAL_PEERS,
         values.PEERS,
         "LIST",
         "The trusted peers on --http and --https: their --forwarded-headers and PROXY headers count. Name "
@@ -556,8 +556,8 @@ class Settings:
         "utf-8",
         values.CHARSET,
         "NAME",
-        "The charset in the Content-Type of text files of --static-map and the like, or 'none' to leave it to the file, "
-        "as uWSGI and nginx do. A site of uWSGI has 'none', unless it says otherwise.",
+        "The charset in the type of text files of --static-map and the like, or 'none' to leave it to the file, as "
+        "uWSGI and nginx do. A site of uWSGI has 'none', unless it says otherwise.",
         G.HTTP,
     )
     static_hidden: bool = option(

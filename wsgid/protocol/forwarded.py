@@ -19,6 +19,7 @@ from typing import Any
 
 UNIX = "unix"  # all peers of unix sockets: they have no address
 ANYBODY = "*"
+LOCAL_PEERS = "127.0.0.1,::1,unix"  # the default
 
 FORWARDED = "forwarded"
 HEADERS = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", FORWARDED)

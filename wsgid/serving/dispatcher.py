@@ -95,7 +95,7 @@ class Dispatcher(RequestServer):
         self._upgrades = Upgrades(settings, tally, self._leave_place, self._take_place)
         ends = (acceptor, completion, refusals, lingering, access_log, self._upgrades)
         self._uwsgi = UwsgiRequests(settings, application, base, *ends, say_once, order.wary)
-        self._http = HttpRequests(settings, application, base, hub, trusted, pool, *ends)
+        self._http = HttpRequests(settings, application, base, hub, trusted, pool, *ends, say_once)
 
     @property
     def greenlets(self) -> set[RequestGreenlet]:

@@ -27,6 +27,8 @@ cdef class HttpRequests:
     cdef object _lingering
     cdef AccessLog _access_log
     cdef object _upgrades
+    cdef object _say_once
+    cdef bint _looks_for_proxies
     cdef double _harakiri_s
     cdef object _limits
     cdef Py_ssize_t _requests_max
@@ -51,4 +53,5 @@ cdef class HttpRequests:
     cdef bint serve(self, HttpConnection exchange, me) except -1
     @cython.locals(served=Served, environ=dict, record=RequestRecord, started_s=double, took_s=double)
     cdef bint _answer(self, HttpConnection exchange, HttpHead head, me) except -1
+    cdef _name_the_proxy(self, peer)
     cdef bint _settle(self, HttpConnection exchange, Served served) except -1

@@ -12,13 +12,14 @@ Rules
 
 import math
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from wsgid.config.options import Settings
 from wsgid.errors import PeerError
 from wsgid.log.request_record import RequestRecord
 from wsgid.protocol import forwarded
-from wsgid.protocol.forwarded import Trusted
+from wsgid.protocol.forwarded import LOCAL_PEERS, Trusted
 from wsgid.protocol.http import Decoder, HttpHead, Limits
 from wsgid.protocol.uwsgi import HEADER_SIZE_BYTES
 from wsgid.serving import turns
@@ -63,6 +64,7 @@ class HttpRequests:
         refusals, lingering: other ends of a connection.
         access_log: gets every request; None without an access log.
         upgrades: serves requests with an Upgrade.
+        say_once: takes a key and a sentence that the operator has to be told once.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class HttpRequests:
         lingering: LingeringClose,
         access_log: AccessLog | None,
         upgrades: Upgrades,
+        say_once: Callable[[str, str], None],
     ) -> None:
         self._application = application
         self._base = base
@@ -90,6 +93,11 @@ class HttpRequests:
         self._lingering = lingering
         self._access_log = access_log
         self._upgrades = upgrades
+        self._say_once = say_once
+        # Who has named the trusted peers knows what the others may say.
+        self._looks_for_proxies = (
+            settings.forwarded_allow_ips == LOCAL_PEERS and "HTTP_X_FORWARDED_PROTO" in trusted.headers
+        )
         self._harakiri_s = settings.harakiri or math.inf
         self._limits = Limits(settings.http_line_size, settings.max_vars, settings.http_head_size)
         self._requests_max = settings.http_keepalive_requests if settings.http_keepalive else 1
@@ -242,6 +250,8 @@ class HttpRequests:
             stamp = head.variables.get(STAMP)
             if stamp is not None:
                 self._completion.note_front(stamp, me)
+        elif self._looks_for_proxies and "HTTP_X_FORWARDED_PROTO" in head.variables:
+            self._name_the_proxy(head.variables["REMOTE_ADDR"])
         length = head.content_length
         body = ChunkedBody(exchange) if length < 0 else Body(b"", length, exchange)
         environ = me.environ = make_environ(head.variables, body.stream)
@@ -257,6 +267,16 @@ class HttpRequests:
             )
             self._access_log.note(record)
         return self._settle(exchange, served)
+
+    def _name_the_proxy(self, peer: str) -> None:
+        """Behind a load balancer that nobody has named, each link of an application begins with http://, and a redirect
+        to https:// never ends."""
+        self._looks_for_proxies = False
+        self._say_once(
+            "proxy",
+            f"requests from {peer} have X-Forwarded-Proto, which does not count: if this is your load balancer, name "
+            "its network in --forwarded-allow-ips",
+        )
 
     def _settle(self, exchange: HttpConnection, served: Served) -> bool:
         """Finish a response. Returns whether the connection stays open."""

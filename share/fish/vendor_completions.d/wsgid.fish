@@ -114,7 +114,7 @@ complete -c wsgid -n _shtab_wsgid_using -l static-gzip -x -d 'Send FILE.br or FI
 complete -c wsgid -n _shtab_wsgid_using -l static-gzip-all -d 'Send FILE.br or FILE.gz, if there is one, instead of any FILE.'
 complete -c wsgid -n _shtab_wsgid_using -l mimefile -xka "(__fish_complete_path (commandline -ct))" -d 'Read types of files from here, as from /etc/mime.types. May be repeated.'
 complete -c wsgid -n _shtab_wsgid_using -l static-safe -x -d 'Allow symbolic links of a --static-map to lead into this directory, too. May be repeated.'
-complete -c wsgid -n _shtab_wsgid_using -l static-charset -x -d 'The charset in the Content-Type of text files of --static-map and the like, or '"'"'none'"'"' to leave it to the file, as uWSGI and nginx do. A site of uWSGI has '"'"'none'"'"', unless it says otherwise (default: utf-8).'
+complete -c wsgid -n _shtab_wsgid_using -l static-charset -x -d 'The charset in the type of text files of --static-map and the like, or '"'"'none'"'"' to leave it to the file, as uWSGI and nginx do. A site of uWSGI has '"'"'none'"'"', unless it says otherwise (default: utf-8).'
 complete -c wsgid -n _shtab_wsgid_using -l static-hidden -d 'Let a --static-map also send files under names that begin with a dot, such as .env and .git. Without this option, only .well-known is sent.'
 complete -c wsgid -n _shtab_wsgid_using -l workers -s p -l processes -x -d 'The number of worker processes, or '"'"'auto'"'"' for one per processor (default: 1).'
 complete -c wsgid -n _shtab_wsgid_using -l workers-min -x -d 'Let workers come and go with the load: at least N of them, and at most --workers (default: always --workers).'

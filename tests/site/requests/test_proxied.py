@@ -272,6 +272,26 @@ def test_headers_from_other_peers_change_nothing(start: Start, listed: str) -> N
         assert (said["REMOTE_ADDR"], said["wsgi.url_scheme"], said["HTTP_HOST"]) == ("127.0.0.1", "http", "inside")
         assert {"HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED"} & set(said)
         assert ask(unix, *headers)["REMOTE_ADDR"] == ""
+    assert server.stop() == 0 and "does not count" not in server.log  # the operator has said who is trusted
+
+
+def test_a_load_balancer_that_nobody_has_named_is_named_once(start: Start) -> None:
+    """Otherwise each redirect to https:// leads to the next one, and nobody knows why."""
+    server = start("--http", "127.0.0.1:0", "--workers", "2", "app:application", app=APP).wait_ready(2)
+    (address,) = server.tcp_addresses()
+
+    def from_127_0_0_2(*headers: str) -> dict[str, str]:
+        with socket.create_connection(address, timeout=30, source_address=("127.0.0.2", 0)) as balancer:
+            balancer.sendall(REQUEST + "".join(f"{header}\r\n" for header in headers).encode() + b"\r\n")
+            return environ(client.read_all(balancer))
+
+    from_127_0_0_2("X-Forwarded-For: 192.0.2.1")
+    for _ in range(8):
+        said = from_127_0_0_2(*FORWARDED)
+        assert (said["REMOTE_ADDR"], said["wsgi.url_scheme"]) == ("127.0.0.2", "http")
+    ask(address, *FORWARDED)
+    server.wait_for(r"WARNING: requests from 127\.0\.0\.2 have X-Forwarded-Proto, which does not count: .*allow-ips")
+    assert server.stop() == 0 and server.log.count("which does not count") == 1
 
 
 def test_every_peer_may_be_trusted(start: Start) -> None:
