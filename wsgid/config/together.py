@@ -155,13 +155,20 @@ _DIFFERENCES: tuple[tuple[Callable[[Settings, Mapping[str, str]], bool], str], .
         "the log is not rotated at maxsize: let logrotate(8) do it, and touch-logreopen or USR1 reopen the log",
     ),
     (
-        lambda settings, words: (
-            bool(settings.http or settings.socket_protocol == "http") and "*" not in settings.forwarded_allow_ips
-        ),
+        lambda settings, words: _speaks_http(settings) and "*" not in settings.forwarded_allow_ips,
         "over HTTP, X-Forwarded-For and X-Forwarded-Proto count if they come from --forwarded-allow-ips; uWSGI takes "
         "X-Forwarded-Proto from everybody: name your load balancer's address there",
     ),
+    (
+        lambda settings, words: _speaks_http(settings),
+        "over HTTP, a request that RFC 9112 forbids gets a 400, such as one with raw UTF-8 in its path; and PATH_INFO "
+        "has /../ if the client has sent it, where uWSGI resolves it",
+    ),
 )
+
+
+def _speaks_http(settings: Settings) -> bool:
+    return bool(settings.http or settings.https or settings.socket_protocol == "http")
 
 
 def _requests_at_once(words: Mapping[str, str]) -> int:

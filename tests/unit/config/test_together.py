@@ -98,6 +98,8 @@ def test_who_has_chosen_how_lines_look_is_told_that_there_are_none(tmp_path: Pat
         (["static-map = /s=/srv"], "a file without a known type is application/octet-stream"),
         (["logger = file:logfile=/tmp/a.log,maxsize=100"], "the log is not rotated at maxsize"),
         (["http = :80"], "uWSGI takes X-Forwarded-Proto from everybody"),
+        (["http-socket = :80"], "a request that RFC 9112 forbids gets a 400"),
+        (["socket = :80", "protocol = http"], "PATH_INFO has /../ if the client has sent it"),
     ],
 )
 def test_check_says_what_works_in_another_way_than_in_uwsgi(tmp_path: Path, lines: list[str], says: str) -> None:
