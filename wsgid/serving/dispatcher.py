@@ -192,7 +192,8 @@ class Dispatcher(RequestServer):
                 self._uwsgi.serve(connection, me)
         except BaseException:
             self._break_off(connection, me)
-        self._end(connection, parked, me)
+        finally:
+            self._end(connection, parked, me)
 
     def _serve_http(self, connection: Connection, exchange: HttpConnection | None, me: RequestGreenlet) -> bool:
         return self._http.serve(exchange or self._http.begin(connection), me)
