@@ -36,10 +36,11 @@ from wsgid.ipc import messages
 from wsgid.ipc.channel import Channel
 from wsgid.ipc.locks import Locks
 from wsgid.ipc.scoreboard import Lines
-from wsgid.linux import forked_child, process, signals, syscall_errors
+from wsgid.linux import forked_child, gaps, process, signals, syscall_errors
 from wsgid.log import files as log_files
 from wsgid.log import stdio
 from wsgid.log.files import LogFiles
+from wsgid.protocol import forwarded
 from wsgid.serving import access_log
 from wsgid.sockets import certificates
 from wsgid.sockets.listen_spec import ListenSocket
@@ -59,6 +60,7 @@ def main() -> ExitCode:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # until now they were blocked (process.spawn)
     process.begin_titles_with(sys.argv[2])
     process.set_title("spare, for the next template")
+    gaps.close()  # once: the spares that this process and its children fork have no gaps either
     while (received := _receive(channel)) is not None:
         message, fds = received
         match message:
@@ -104,6 +106,7 @@ def _boot(boot: messages.Boot, fds: list[int], channel: Channel) -> ExitCode:
     log.speak_as(f"template {boot.generation}")
     log.set_up(settings.log_level, settings.log_json, settings.logger, files.fds)
     access_log.prepare(settings)
+    forwarded.trusted(settings.forwarded_allow_ips, settings.forwarded_headers)
     process.set_title(f"template, generation {boot.generation}")
     late_import.watch(functools.partial(_report, channel), settings.boot_timeout)
     try:

@@ -15,7 +15,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 from types import FrameType
@@ -43,6 +42,7 @@ from wsgid.linux import forked_child, signals
 from wsgid.linux.filewatch import Watch
 from wsgid.log import stdio
 from wsgid.log.files import LogFiles
+from wsgid.log.stack_text import stack_text
 from wsgid.serving import access_log, cleanup, limited
 from wsgid.serving.clock import CLOCK
 from wsgid.serving.collector import CollectorCount
@@ -468,7 +468,7 @@ def _run_atexit(limit_s: int) -> None:
         log.error(
             "functions that are registered with atexit have not ended within %d s and are cut; one is here:",
             limit_s,
-            extra={"traceback": "".join(traceback.format_stack(frame)).rstrip()},
+            extra={"traceback": stack_text(frame)},
         )
         forked_child.flush()
         os._exit(ExitCode.OK)

@@ -21,7 +21,7 @@ from wsgid.application.uwsgi_api.watch import UWSGI_WATCH
 from wsgid.cache import places
 from wsgid.config.options import Settings
 from wsgid.errors import ApplicationImportError, CacheError, ConfigError
-from wsgid.linux import forked_child, memory, privileges
+from wsgid.linux import forked_child, gaps, memory, privileges
 from wsgid.log import stdio
 from wsgid.wsgi.types import Application
 
@@ -68,6 +68,7 @@ def prepare(settings: Settings) -> Callable[[], Application]:
     DRIVER_WATCH.tell()
     del started
     gc.collect()
+    gaps.close()
     gc.freeze()  # otherwise the collector would write to pages that the workers share, and so copy them
     return lambda: loaded
 

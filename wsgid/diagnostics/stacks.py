@@ -18,6 +18,7 @@ import greenlet
 from gevent import monkey
 from gevent.hub import get_hub
 
+from wsgid.log.stack_text import forgetting_sources
 from wsgid.serving import stutter
 from wsgid.serving.greenlets import RequestGreenlet
 
@@ -151,12 +152,13 @@ def _places(frame: FrameType | None) -> tuple[_Place, ...]:
 
 
 def _frames(places: Iterable[_Place]) -> list[dict[str, Any]]:
-    return [
-        {
-            "file": code.co_filename,
-            "line": line,
-            "function": code.co_qualname,
-            "source": linecache.getline(code.co_filename, line).strip(),
-        }
-        for code, line in places
-    ]
+    with forgetting_sources():
+        return [
+            {
+                "file": code.co_filename,
+                "line": line,
+                "function": code.co_qualname,
+                "source": linecache.getline(code.co_filename, line).strip(),
+            }
+            for code, line in places
+        ]

@@ -9,6 +9,7 @@ request_format.py  --log-format: from a text to a function that renders the line
 stream.py          writes whole lines to a descriptor, without waiting
 stdio.py           standard input, output and error of all processes
 rate_limit.py      limits how often a sentence is logged
+stack_text.py      Python stacks with their source lines
 """
 
 from wsgid.log.server_log import ErrorStream, debug, error, info, set_up, speak_as, use, warning, write_to

@@ -13,7 +13,7 @@ Rules
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
@@ -64,6 +64,12 @@ class Trusted:
             return True
         found = _parse_address(address)
         return found is not None and any(found in network for network in self._networks)
+
+
+@cache
+def trusted(text: str, headers: str) -> Trusted:
+    """Return what is trusted; the same object for the same texts. The template asks first, so the workers share it."""
+    return Trusted(text, headers)
 
 
 def parse_headers(text: str) -> frozenset[str]:

@@ -25,7 +25,7 @@ from wsgid.errors import ClientDisconnected
 from wsgid.ipc.messages import Spawn
 from wsgid.ipc.scoreboard import Word
 from wsgid.linux import forked_child
-from wsgid.protocol.forwarded import Trusted
+from wsgid.protocol import forwarded
 from wsgid.serving import tls_connection
 from wsgid.serving.acceptor import Acceptor
 from wsgid.serving.access_log import AccessLog
@@ -77,7 +77,7 @@ class Dispatcher(RequestServer):
         permits: RequestPermits | None = None,
     ) -> None:
         hub = get_hub()
-        trusted = Trusted(settings.forwarded_allow_ips, settings.forwarded_headers)
+        trusted = forwarded.trusted(settings.forwarded_allow_ips, settings.forwarded_headers)
         wrapping = partial(tls_connection.wrapping, settings=settings, trusted=trusted)
         lingering = LingeringClose(settings)
         self._on_empty = on_empty

@@ -12,7 +12,6 @@ Rules
 """
 
 import time
-import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -22,6 +21,7 @@ from wsgid import log
 from wsgid.config.options import Settings
 from wsgid.errors import RequestTimeout
 from wsgid.ipc.scoreboard import Word
+from wsgid.log.stack_text import stack_text
 from wsgid.serving.clock import CLOCK
 from wsgid.serving.deadlines import Deadlines
 from wsgid.serving.greenlets import RequestGreenlet
@@ -55,7 +55,9 @@ class Timeouts:
         for serving in deadlines.due(now_s):
             serving.deadline_s = now_s + AGAIN_S
             self._line[Word.TIMED_OUT] += 1
-            log.error("harakiri: %s; the stack:", serving.described(), extra={"traceback": _stack(serving.gr_frame)})
+            log.error(
+                "harakiri: %s; the stack:", serving.described(), extra={"traceback": stack_text(serving.gr_frame)}
+            )
             _end(serving, "the request took longer than it may (--harakiri)")
 
     def _move_deadlines(self, greenlets: Iterable[RequestGreenlet], now_s: float) -> None:
@@ -90,7 +92,7 @@ class Timeouts:
                 "the event loop has been held up for %.1f s%s; the stack:",
                 held_s,
                 request,
-                extra={"traceback": _stack(frame)},
+                extra={"traceback": stack_text(frame)},
             )
         if overdue and holder not in self._spared and not _is_between_requests(holder):
             self._line[Word.TIMED_OUT] += 1
@@ -107,7 +109,3 @@ def _end(serving: RequestGreenlet, why: str) -> None:
 def _is_between_requests(holder: object) -> bool:
     """Whether this greenlet runs code of wsgid, and no application."""
     return isinstance(holder, RequestGreenlet) and holder.environ is None
-
-
-def _stack(frame: Any) -> str:
-    return "".join(traceback.format_stack(frame)).rstrip()

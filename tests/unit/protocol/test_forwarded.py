@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsgid.protocol import forwarded
 from wsgid.protocol.forwarded import Trusted, apply, take_balancers_scheme
 
 LISTED = "127.0.0.1, 10.0.0.0/8 ,2001:db8::/32"
@@ -310,3 +311,9 @@ def test_nginx_passes_on_the_scheme_of_a_balancer_before_it(variables: dict[str,
     seen = {"REQUEST_SCHEME": "http", **variables}
     take_balancers_scheme(seen)
     assert seen["REQUEST_SCHEME"] == scheme and "HTTPS" not in seen
+
+
+def test_the_texts_of_the_operator_are_parsed_once() -> None:
+    """By the template, for all workers."""
+    assert forwarded.trusted("127.0.0.1", "forwarded") is forwarded.trusted("127.0.0.1", "forwarded")
+    assert forwarded.trusted("127.0.0.1", "forwarded") is not forwarded.trusted("127.0.0.1", "x-forwarded-for")
