@@ -567,3 +567,23 @@ def test_a_worker_holds_no_channel_but_its_own(start: Start) -> None:
     for pid in server.worker_pids():
         links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
         assert len(channels & {link.removeprefix("socket:[").removesuffix("]") for link in links}) == 1
+
+
+GAPS = """
+    kept = [bytearray() for _ in range(20_000)]
+    pages = {id(each) >> 12 for each in kept}
+    del kept[::2]
+    def application(environ, start_response):
+        new = [bytearray() for _ in range(500)]
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [str(sum(id(each) >> 12 in pages for each in new)).encode()]
+"""
+
+
+def test_objects_of_a_worker_lie_in_pages_of_their_own(start: Start) -> None:
+    """Not in the gaps that the import has left: each would copy a page that the workers share."""
+    server = serve(start, workers=1, app=GAPS)
+    assert int(client.get(server.directory / "app.sock", "/").body) < 10
+    server.stop()
+    server = serve(start, "--lazy-apps", workers=1, app=GAPS)
+    assert int(client.get(server.directory / "app.sock", "/").body) > 400  # nothing is shared there
