@@ -219,7 +219,9 @@ def test_an_import_that_takes_too_long_logs_its_stack(start: Start, app: str, op
     eventually(lambda: psutil.Process(pid).status() == state, "the import takes its time")
     os.kill(pid, Signals.SIGXCPU)
     assert server.wait() == 3
-    server.wait_for(rf"{process} ERROR: the import of the application takes longer than 60 s \(--boot-timeout\); it is")
+    server.wait_for(
+        rf"{process} ERROR: the import of the application takes longer than 60 s \(--boot-timeout\); the stack:"
+    )
     server.wait_for(r'app.py", line \d, in wait_for_the_database')
     server.wait_for(f"{process}: the import of the application did not end in 60 s: raise --boot-timeout")
     server.assert_nothing_left()

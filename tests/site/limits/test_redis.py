@@ -238,7 +238,9 @@ def test_the_master_that_a_sentinel_names(process: Any) -> None:
 
 
 def test_a_cluster(process: Any) -> None:
-    node = process("cluster-enabled yes\ncluster-config-file nodes-PORT.conf\n")
+    # Without cluster-port, the port of the nodes is the port of the clients plus 10,000: there may be no such port.
+    bus = free_port("127.0.0.1")
+    node = process(f"cluster-enabled yes\ncluster-config-file nodes-PORT.conf\ncluster-port {bus}\n")
     asked: Any = redis.Redis(port=node, decode_responses=True)
     asked.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
     eventually(lambda: "cluster_state:ok" in str(asked.execute_command("CLUSTER", "INFO")), "the cluster serves")

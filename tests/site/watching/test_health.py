@@ -132,7 +132,9 @@ def test_a_server_whose_loops_stand_still_is_alive_and_not_ready(start: Start) -
         eventually(lambda: said(server, "/readyz") == stands_still, "the server is not ready")
         assert said(server, "/healthz")[0] == 200
         assert b"\nwsgid_workers_held_up 1\n" in ask(server, "/metrics").body
-        (server.directory / "gate").write_text("go on")
+        os.close(
+            os.open(server.directory / "gate", os.O_WRONLY)
+        )  # the application waits for a writer, and reads nothing
         eventually(lambda: said(server, "/readyz")[0] == 200, "the server is ready again")
         assert b"\nwsgid_workers_held_up 0\n" in ask(server, "/metrics").body
 
