@@ -88,6 +88,7 @@ def write(found: dict[str, Table], verdicts: list[Verdict], how: str) -> None:
 def _conditions() -> list[str]:
     versions = [f"{package} {version(package)}" for package in PACKAGES]
     return [
+        f"commit {_said(['git', '-C', str(RESULTS.parent), 'rev-parse', '--short', 'HEAD'])}",
         f"{_processor()}, {len(os.sched_getaffinity(0))} cores, Linux {platform.release()}",
         *(
             f"{name}: {_said([sys.executable, '-m', 'wsgid', '--version'], PEERS[name].environ)}"
