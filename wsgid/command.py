@@ -7,6 +7,7 @@ Rules
 
 import os
 import sys
+from collections.abc import Callable
 
 from wsgid import log
 from wsgid.config import dev, merge
@@ -50,7 +51,7 @@ def _run() -> ExitCode:
     if "--migrate" in sys.argv[1:]:
         from wsgid.config import migrate
 
-        return migrate.run(sys.argv[1:], os.environ)
+        return _print(lambda: migrate.run(sys.argv[1:], os.environ))
     restarted = upgrade.is_due(os.environ)
     configuration = merge.read(sys.argv[1:], os.environ, restarted)
     settings = configuration.settings
@@ -61,7 +62,7 @@ def _run() -> ExitCode:
     if settings.check:
         from wsgid.config import check
 
-        return check.run(configuration)
+        return _print(lambda: check.run(configuration))
     dev.begin(settings, os.environ)
     _say_remarks(configuration)
     from wsgid import master  # not for --check
@@ -75,6 +76,17 @@ def _run() -> ExitCode:
     if settings.chdir:
         os.chdir(settings.chdir)
     return master.run(configuration, start)
+
+
+def _print(run: Callable[[], ExitCode]) -> ExitCode:
+    """Run something that writes to standard output. The reader may leave early, as head(1) does: that is no error."""
+    try:
+        code = run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise the interpreter would complain at its end
+        return ExitCode.FAILURE
+    return code
 
 
 def _say_remarks(configuration: Configuration) -> None:

@@ -122,6 +122,26 @@ def test_a_wrong_option_is_a_usage_error(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("what", ["--check", "--migrate"])
+def test_a_reader_that_leaves_early_is_no_error(what: str, tmp_path: Path) -> None:
+    """As in `wsgid --check uwsgi.ini | head -1`."""
+    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = app\nsocket = app.sock\ngevent = 10\n")
+    (tmp_path / "app.py").write_text("def application(environ, start_response): pass\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "wsgid", what, "uwsgi.ini"],
+            cwd=tmp_path,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        os.close(writer)
+    assert done.returncode == 1 and "Broken pipe" not in done.stderr, done.stderr
+
+
 def test_a_running_server_does_not_notice(start: Start, tmp_path: Path) -> None:
     options = ["--socket", "app.sock", "--pidfile", "pid", "--logto", "log", "app:application"]
     server = start(*options, app=APP)
