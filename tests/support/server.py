@@ -134,6 +134,12 @@ class Server:
         return self._lines
 
     @property
+    def unfinished(self) -> str:
+        """What the server has written since the last line break."""
+        with self._changed:
+            return self._rest.decode(errors="backslashreplace")
+
+    @property
     def log(self) -> str:
         return "\n".join(self.lines)
 

@@ -195,6 +195,8 @@ def test_lines_that_are_never_read_are_dropped_and_counted(tmp_path: Path) -> No
 def test_a_part_of_a_line_does_not_hold_up_the_lines_of_other_processes(start: Start) -> None:
     server = start("--socket", "app.sock", "app:application", app=APP).wait_ready(1)
     assert ask(server.directory, "/part").status == 200
+    # While another process writes, the text waits: log/stream.py.
+    eventually(lambda: server.unfinished == "a part of a line", "the part is there")
     os.kill(server.pid, Signals.SIGTTIN)
     server.wait_for("^a part of a line.* wsgid master INFO: SIGTTIN: 2 workers from now on")
     server.wait_ready(2)
