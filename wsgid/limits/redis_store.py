@@ -240,7 +240,7 @@ class LimitRedis:
             self.release(permit)
         else:
             limiter = permit.limiter
-            self._run(_UNDO, [_key(permit)], [limiter.kind, limiter.interval_ns // _NS_PER_US, ""])
+            self._run(_UNDO, [_key(permit)], [int(limiter.kind), limiter.interval_ns // _NS_PER_US, ""])
         self._table.count(permit.limiter, LimitCount.UNDONE, 1)
 
     # --- leases ---
@@ -345,7 +345,8 @@ def _arguments(permit: Permit) -> list[int]:
         Kind.WINDOW: (limiter.count, limiter.window_ms, 0),
         Kind.CONCURRENCY: (limiter.count, limiter.burst, limiter.unit_ns // _NS_PER_US),
     }[Kind(limiter.kind)]
-    return [limiter.kind, *numbers, int(limiter.dry_run)]
+    # Plain numbers: redis-py would send the repr of an IntEnum.
+    return [int(limiter.kind), *numbers, int(limiter.dry_run)]
 
 
 def _or_zero(answer: Any) -> Any:

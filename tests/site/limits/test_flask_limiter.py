@@ -22,6 +22,8 @@ from wsgid.limits.counters import Counters
 from wsgid.limits.home import HOME, private_table
 from wsgid.limits.storage import SharedStorage
 
+pytestmark = pytest.mark.hot
+
 LIMITED = """
     from flask import Flask
     from flask_limiter import Limiter

@@ -24,6 +24,8 @@ from wsgid.limits.home import HOME, private_table
 from wsgid.limits.permit import Ruling
 from wsgid.limits.redis_store import LimitRedis
 
+pytestmark = pytest.mark.hot
+
 APP = """
     import os, time
     from wsgid import limits

@@ -12,6 +12,8 @@ from tests.support.ctl import said
 from tests.support.http_client import request
 from tests.support.server import Server, eventually
 
+pytestmark = pytest.mark.hot
+
 APP = """
     import os, time, json
     import gevent
