@@ -3,7 +3,8 @@
 Rules
 * `base_environ` makes the part that is the same for all requests, once.
 * The peer cannot replace `wsgi.*` keys: the decoder starts from the constant part, and keeps its values.
-* A client cannot choose the scheme: headers arrive as HTTP_*, and none of those keys is used for it.
+* No key HTTP_* is read here, so no header of a client chooses the scheme. What a load balancer says of it has become
+  REQUEST_SCHEME before (protocol/forwarded.py, docs/decisions/041).
 * Keys that PEP 3333 demands, and that nginx leaves out or empty, are filled in. The worker then tells the operator.
 """
 
