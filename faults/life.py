@@ -180,9 +180,8 @@ def reload(life: Life) -> None:
 
 def reload_without_a_spare(life: Life) -> None:
     """Reload after a file was touched, with a new template: no spare is there, so the template has to be executed."""
-    for child in psutil.Process(life.server.pid).children():
-        if " ".join(child.cmdline()).startswith("wsgid: spare"):
-            child.kill()
+    for pid in life.server.spare_pids():
+        os.kill(pid, Signals.SIGKILL)
     renewed(life, lambda: _touch(life.directory / "touched"))
 
 

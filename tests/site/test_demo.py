@@ -15,6 +15,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
+from tests.support.processes import kill_tree, still_runs
 from tests.support.server import eventually
 from tools.nginx import EXAMPLES
 
@@ -70,9 +71,7 @@ def demo(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Demo]:
     yield start
     for process in started:
         if process.poll() is None:  # the test has failed
-            top = psutil.Process(process.pid)
-            for running in [*top.children(recursive=True), top]:
-                running.kill()
+            kill_tree(process.pid)
         process.wait()
 
 
@@ -94,7 +93,7 @@ def assert_ends(process: "subprocess.Popen[str]", directory: Path, signo: signal
     process.send_signal(signo)
     assert process.wait(20) == 0
     assert (directory / "said").read_text().endswith("The demo is over.\n")
-    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in started)
+    assert not any(still_runs(child) for child in started)
     assert [path.name for path in directory.iterdir()] == ["said"]
 
 

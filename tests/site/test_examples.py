@@ -16,6 +16,7 @@ import psutil
 import pytest
 from flask import Flask
 
+from tests.support.processes import still_runs
 from tools.nginx import EXAMPLES, Nginx, NginxError, example
 
 ROOT = EXAMPLES.parent
@@ -98,7 +99,7 @@ def test_stop_ends_the_process_group_and_frees_the_port() -> None:
     processes = processes_of(nginx)
     assert len(processes) == 2  # nginx's master and its worker
     nginx.stop()
-    assert not any(process.is_running() for process in processes)
+    assert not any(still_runs(process) for process in processes)
     assert not is_listening(nginx.port)
     nginx.stop()
 
@@ -111,7 +112,7 @@ def test_workers_end_even_if_their_master_was_killed() -> None:
         master.kill()
     deadline = time.monotonic() + 5
     # the new parent still has to reap the worker
-    while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
+    while still_runs(worker):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert not is_listening(nginx.port)

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 import psutil
 
 from tests.support.client import TcpAddress
+from tests.support.processes import command_lines, unix_sockets
 
 PATIENCE_S = 20.0  # how long a test waits for an event before it fails; no test passes because of this time
 MARK = "TEST_MARK_OF_WSGID"  # not WSGID_...: that would be an option
@@ -49,14 +50,6 @@ def eventually(question: Callable[[], T], event: str) -> T:
         assert time.monotonic() < deadline_s, f"never: {event}"
         time.sleep(0.005)
     return answer
-
-
-def unix_sockets(process: psutil.Process, path: Path) -> int:
-    """How many sockets with this name a process has: its listener, and the connections that the listener has accepted.
-
-    psutil documents `laddr` as the path for these sockets; types-psutil knows only the pair of host and port.
-    """
-    return sum(str(connection.laddr) == str(path) for connection in process.net_connections("unix"))
 
 
 class Server:
@@ -178,20 +171,13 @@ class Server:
         return self._pids("wsgid: spare")
 
     def _pids(self, title: str) -> list[int]:
-        found = []
         # a new worker is at first a child of its parent
-        for child in psutil.Process(self.pid).children(recursive=True):
-            try:
-                if child.status() != psutil.STATUS_ZOMBIE and " ".join(child.cmdline()).startswith(title):
-                    found.append(child.pid)
-            except psutil.NoSuchProcess:
-                continue
-        return found
+        return [pid for pid, shown in command_lines(self.pid, recursive=True).items() if shown.startswith(title)]
 
     def in_flight(self) -> int:
         """How many connections the workers have on app.sock: the sockets with this name, without the listeners."""
         pids = self.worker_pids()
-        return sum(unix_sockets(psutil.Process(pid), self.directory / "app.sock") for pid in pids) - len(pids)
+        return sum(unix_sockets(pid, self.directory / "app.sock") for pid in pids) - len(pids)
 
     def send_signal(self, signo: Signals) -> None:
         self._process.send_signal(signo)

@@ -2,10 +2,9 @@
 
 from signal import Signals
 
-import psutil
-
 from tests.conftest import Start
 from tests.support import client
+from tests.support.processes import command_lines
 from tests.support.server import Server, eventually
 
 APP = """
@@ -46,10 +45,7 @@ def test_a_subprocess_whose_pipe_is_never_read_blocks_its_own_request_alone(star
     server = serve(start, "--harakiri", "1")
     with client.connect(server.directory / "app.sock") as connection:
         connection.sendall(client.packet("/pipe"))
-        eventually(
-            lambda: [child for pid in server.worker_pids() for child in psutil.Process(pid).children()],
-            "the child runs",
-        )
+        eventually(lambda: [child for pid in server.worker_pids() for child in command_lines(pid)], "the child runs")
         assert [ask(server) for _ in range(20)] == [200] * 20
         assert client.parse(client.read_all(connection)).status == 504
     assert server.stop() == 0

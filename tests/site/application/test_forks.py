@@ -14,7 +14,8 @@ import pytest
 
 from tests.conftest import Start
 from tests.support import client
-from tests.support.server import Server, eventually, unix_sockets
+from tests.support.processes import unix_sockets
+from tests.support.server import Server, eventually
 
 pytestmark = pytest.mark.hot
 
@@ -222,7 +223,7 @@ def test_a_child_serves_no_request_and_keeps_no_port(start: Start, tmp_path: Pat
         (tmp_path / "go").touch()
         assert slow[0].result() == "slow" and slow[1].result().endswith(b"\r\nslow")
     assert not [connection for connection in child.net_connections("tcp") if connection.laddr.port == port]
-    assert unix_sockets(child, tmp_path / "app.sock") == 0
+    assert unix_sockets(child.pid, tmp_path / "app.sock") == 0
     assert not [file for file in child.open_files() if "wsgid" in file.path]
 
     server.send_signal(Signals.SIGHUP)
@@ -398,7 +399,7 @@ def test_a_child_of_the_import_has_no_socket_of_wsgid_and_lives_on(
     eventually((tmp_path / f"child-{child.pid}").exists, "the child runs")
     named = "worker 0" if options else "template"
     assert child.cmdline()[0].startswith(f"wsgid: child of {named}")
-    assert unix_sockets(child, tmp_path / "app.sock") == 0
+    assert unix_sockets(child.pid, tmp_path / "app.sock") == 0
     assert server.stop() == 0
     assert [process.pid for process in server.survivors()] == [child.pid] and "ERROR" not in server.log
     child.terminate()

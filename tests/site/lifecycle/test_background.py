@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import Start
 from tests.support import client
+from tests.support.processes import command_lines, still_runs
 from tests.support.server import Server, eventually
 
 APP = """
@@ -100,7 +101,7 @@ def test_the_foreground_ends_when_the_application_serves(start: Start, tmp_path:
     assert os.readlink(f"/proc/{daemon.pid}/fd/0") == "/dev/null"
     assert re.search(r"worker 0 \(generation 0, pid \d+\) is ready", (tmp_path / "log").read_text())
     daemon.terminate()
-    eventually(lambda: not daemon.is_running(), "the daemon has stopped")
+    eventually(lambda: not still_runs(daemon), "the daemon has stopped")
     server.assert_nothing_left()
 
 
@@ -151,10 +152,7 @@ def test_titles_begin_with_the_prefix(start: Start, tmp_path: Path) -> None:
     server = serve(start, "--procname-prefix-spaced", "shop")
     expected = ["shop wsgid: spare", "shop wsgid: template", "shop wsgid: worker 0"]
     eventually(
-        lambda: (
-            expected
-            == sorted(child.cmdline()[0].split(",")[0].strip() for child in psutil.Process(server.pid).children())
-        ),
+        lambda: expected == sorted(shown.split(",")[0] for shown in command_lines(server.pid).values()),
         "all processes have their titles",
     )
     assert psutil.Process(server.pid).cmdline()[0].startswith("shop wsgid: master [app:application]")
@@ -212,4 +210,4 @@ def test_the_daemon_holds_no_stream_of_the_shell_that_has_started_it(tmp_path: P
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     daemon = psutil.Process(int(daemon_pid.read_text()))
     daemon.terminate()
-    eventually(lambda: not daemon.is_running(), "the daemon has stopped")
+    eventually(lambda: not still_runs(daemon), "the daemon has stopped")

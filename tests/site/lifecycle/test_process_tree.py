@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import Start
 from tests.support import another_user, client
+from tests.support.processes import open_files
 from tests.support.server import PATIENCE_S, Server, eventually, open_to_all
 
 HELLO = """
@@ -565,8 +566,8 @@ def test_a_worker_holds_no_channel_but_its_own(start: Start) -> None:
     lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
     channels = {line[6] for line in lines if line[4] == "0005"}  # SOCK_SEQPACKET, by inode: proc(5)
     for pid in server.worker_pids():
-        links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
-        assert len(channels & {link.removeprefix("socket:[").removesuffix("]") for link in links}) == 1
+        inodes = {target.removeprefix("socket:[").removesuffix("]") for target in open_files(pid).values()}
+        assert len(channels & inodes) == 1
 
 
 GAPS = """

@@ -23,6 +23,7 @@ import pytest
 from tests.conftest import Start
 from tests.support import client
 from tests.support.ctl import wsgidctl
+from tests.support.processes import command_lines
 from tests.support.server import PATIENCE_S, Server, eventually, open_to_all
 from wsgid.ipc import messages
 from wsgid.ipc.channel import Channel, pair
@@ -82,11 +83,11 @@ def away(python: Path) -> Iterator[None]:
 
 def end_spare(server: Server) -> None:
     """End the spare. Otherwise the spare becomes the next template, and no refused call is needed."""
-    for child in psutil.Process(server.pid).children():
-        shown = " ".join(child.cmdline())
+    for pid, shown in command_lines(server.pid).items():
         if "wsgid.template" in shown or shown.startswith("wsgid: spare"):
-            child.kill()
-            child.wait(PATIENCE_S)
+            spare = psutil.Process(pid)
+            spare.kill()
+            spare.wait(PATIENCE_S)
 
 
 def by_signal(server: Server) -> None:

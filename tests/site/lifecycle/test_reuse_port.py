@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.conftest import Start
 from tests.support import client, pid_app
 from tests.support.load import BROKEN, Load, Plan, Way
+from tests.support.processes import open_files
 from tests.support.server import Server, eventually
 from wsgid.supervisor.reuse_port import deal
 
@@ -34,13 +35,7 @@ def listeners(pid: int, address: tuple[str, int]) -> set[str]:
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
         if (fields := line.split()) and fields[3] == "0A" and int(fields[1].partition(":")[2], 16) == address[1]
     }
-    held = set()
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            held.add(os.readlink(entry).removeprefix("socket:[").removesuffix("]"))
-        except FileNotFoundError:
-            continue
-    return there & held
+    return there & {target.removeprefix("socket:[").removesuffix("]") for target in open_files(pid).values()}
 
 
 def shares(server: Server, address: tuple[str, int]) -> list[set[str]]:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import Start
 from tests.support import another_user, client
+from tests.support.processes import open_files
 from tests.support.server import Server, eventually, open_to_all
 from wsgid.linux import safefiles
 
@@ -187,7 +188,7 @@ def test_inherited_descriptors_that_no_option_names_are_closed(start: Start, tmp
             "--socket", f"fd://{named.fileno()}", "app:application", app=APP, pass_fds=(secret_fd, named.fileno())
         ).wait_ready(1)
         for pid in (server.pid, *server.worker_pids(), *server.template_pids()):
-            assert str(tmp_path) not in [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+            assert str(tmp_path) not in open_files(pid).values()
         assert client.get(tmp_path / "app.sock").body == b"fine"
         assert server.stop() == 0
     os.close(secret_fd)

@@ -1,21 +1,19 @@
 """--limit-store: limits over several machines. Two masters stand for two machines; the Redis is a real one."""
 
-import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import redis
 
 from tests.conftest import Start
 from tests.support import ROOT, client
 from tests.support.ctl import said
+from tests.support.processes import kill_tree
 from tests.support.server import Server, eventually
 from tools.databases import Redis
 from tools.nginx import free_port
@@ -109,8 +107,7 @@ def test_permits_of_a_machine_that_dies_end_with_their_lease(start: Start, store
     two = serve(start, "two", store, "--limit-lease", "1")
     connection = sleeping(one, "one")
     assert statuses(two, "two", 1, "/held") == [429]
-    for process in [*psutil.Process(one.pid).children(recursive=True), psutil.Process(one.pid)]:
-        os.kill(process.pid, signal.SIGKILL)
+    kill_tree(one.pid)
     eventually(lambda: statuses(two, "two", 1, "/held") == [200], "the lease has ended")
     connection.close()
     (one.directory / "one.sock").unlink()

@@ -14,6 +14,7 @@ import requests
 
 from tests.conftest import Start
 from tests.support import client
+from tests.support.processes import open_files
 from tests.support.server import Server, eventually
 from tools.nginx import Nginx
 
@@ -194,9 +195,8 @@ def open_bodies(server: Server) -> list[str]:
     """The temporary files that the workers hold. These files have no names."""
     found = []
     for pid in server.worker_pids():
-        for fd in Path(f"/proc/{pid}/fd").iterdir():
-            target = os.readlink(fd) if fd.is_symlink() else ""
-            if target.endswith("(deleted)") and "memfd:" not in target and int(fd.name) > 2:  # pytest's own descriptors
+        for fd, target in open_files(pid).items():
+            if target.endswith("(deleted)") and "memfd:" not in target and fd > 2:  # pytest's own descriptors
                 found.append(target)
     return found
 

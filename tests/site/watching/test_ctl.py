@@ -20,6 +20,7 @@ from tests.conftest import Start
 from tests.support import DOCS, client
 from tests.support.busy_site import APP, send, serve
 from tests.support.ctl import PROGRAM, refusal, said, wsgidctl
+from tests.support.processes import open_files
 from tests.support.server import eventually, open_to_all
 from wsgid.admin import fifo
 from wsgid.ctl import tables
@@ -464,11 +465,10 @@ def test_nothing_runs_in_a_worker_before_the_first_question(start: Start, tmp_pa
     """The file for a worker's stacks is empty."""
     server = serve(start)
     [pid] = server.worker_pids()
-    held = Path(f"/proc/{pid}/fd")
-    [link] = eventually(
-        lambda: [link for link in held.iterdir() if "wsgid-dump" in os.readlink(link)], "it has the file"
+    [fd] = eventually(
+        lambda: [fd for fd, target in open_files(pid).items() if "wsgid-dump" in target], "it has the file"
     )
-    assert link.stat().st_size == 0
+    assert Path(f"/proc/{pid}/fd/{fd}").stat().st_size == 0
 
 
 # --- texts ---

@@ -7,12 +7,11 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
-import psutil
-
 from faults.measure import scoreboard_of
 from tests.conftest import Start
 from tests.support import client
-from tests.support.server import Server, eventually, unix_sockets
+from tests.support.processes import unix_sockets
+from tests.support.server import Server, eventually
 from wsgid.admin import server as admin
 from wsgid.ipc.scoreboard import COUNTERS, DURATION_BOUNDS_US, LINE_BYTES, DeathCause, Scoreboard, Word, create
 
@@ -119,7 +118,7 @@ def test_each_endpoint_has_places_of_its_own(start: Start) -> None:
 
 def server_connections(server: Server) -> int:
     """How many connections the master has on its control socket: the sockets of that name, without the listener."""
-    return unix_sockets(psutil.Process(server.pid), server.directory / "app.ctl") - 1
+    return unix_sockets(server.pid, server.directory / "app.ctl") - 1
 
 
 def closed(connection: socket.socket) -> bool:

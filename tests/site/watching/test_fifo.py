@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import Start
 from tests.support import client
+from tests.support.processes import open_files
 from tests.support.server import Server, eventually
 from wsgid.admin.fifo import Fifo
 
@@ -44,8 +45,8 @@ def test_the_fifo_is_the_owners_alone_and_is_gone_at_the_end(start: Start, tmp_p
     for name in ("fifo", "second"):
         mode = (tmp_path / name).stat().st_mode
         assert stat.S_ISFIFO(mode) and stat.S_IMODE(mode) == 0o600
-        [fd] = [fd for fd in Path(f"/proc/{server.pid}/fd").iterdir() if os.readlink(fd) == str(tmp_path / name)]
-        flags = re.search(r"flags:\s+(\d+)", Path(f"/proc/{server.pid}/fdinfo/{fd.name}").read_text())
+        [fd] = [fd for fd, target in open_files(server.pid).items() if target == str(tmp_path / name)]
+        flags = re.search(r"flags:\s+(\d+)", Path(f"/proc/{server.pid}/fdinfo/{fd}").read_text())
         # otherwise the end of each writer would wake the master
         assert flags and int(flags[1], 8) & os.O_ACCMODE == os.O_RDWR
     echo(tmp_path, "q", "second")

@@ -16,6 +16,7 @@ from tests.conftest import Start
 from tests.support import client
 from tests.support.busy_site import send
 from tests.support.ctl import refusal, said, wsgidctl
+from tests.support.processes import open_files
 from tests.support.server import Server, eventually
 from wsgid.config.options import Settings
 from wsgid.ctl.commands.stacks import ALL_THERE_IS
@@ -241,8 +242,7 @@ def test_the_master_keeps_no_descriptor_of_dead_workers(start: Start, tmp_path: 
     for number in range(1, 4):
         assert said(tmp_path, "reload")["generation"] == number
     eventually(lambda: len(server.worker_pids()) == 1, "the old workers have left")
-    held = [os.readlink(link) for link in Path(f"/proc/{server.pid}/fd").iterdir()]
-    assert sum("wsgid-dump" in path for path in held) == 1
+    assert sum("wsgid-dump" in path for path in open_files(server.pid).values()) == 1
     eventually(lambda: psutil.Process(server.pid).num_fds() <= before + 2, "channels are closed")
 
 
