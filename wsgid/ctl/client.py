@@ -17,6 +17,7 @@ import struct
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -271,12 +272,14 @@ def _in_directory(directory: Path) -> Path:
 def _sockets_in(directory: Path) -> list[Path]:
     found = []
     try:
-        for path in sorted(directory.glob(f"*{SUFFIX}")):
-            if stat.S_ISSOCK(path.lstat().st_mode):
-                found.append(path)
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # a server has just removed its socket
+                    if entry.name.endswith(SUFFIX) and stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
+                        found.append(directory / entry.name)
     except OSError as error:
         raise CtlError(f"{directory} cannot be read: {error.strerror}") from None
-    return found
+    return sorted(found)
 
 
 def _listener_of(path: Path) -> int | None:

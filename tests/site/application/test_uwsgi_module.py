@@ -15,7 +15,7 @@ APP = """
     import json, os, time
     import uwsgi
     import uwsgidecorators
-    from uwsgidecorators import cron, lock, postfork, rbtimer, thread, timer
+    from uwsgidecorators import cron, harakiri, lock, postfork, rbtimer, thread, timer
 
     def note(text):
         with open("notes", "a") as notes:
@@ -63,6 +63,10 @@ APP = """
         time.sleep(0.2)
         note(f"out {time.monotonic()}")
 
+    @harakiri(1)
+    def hurried(seconds):
+        time.sleep(seconds)
+
     def application(environ, start_response):
         path = environ["PATH_INFO"]
         answer = "done"
@@ -71,6 +75,7 @@ APP = """
                 "opt": {key: str(value) for key, value in uwsgi.opt.items()},
                 "version": [uwsgi.version.decode(), uwsgi.version_info[:2]],
                 "numproc": uwsgi.numproc,
+                "other": [uwsgi.mule_id(), uwsgi.i_am_the_spooler(), uwsgi.signal_registered(3)],
                 "id": uwsgi.worker_id() == environ["wsgid.worker"] + 1,
                 "has": [hasattr(uwsgi, name) for name in ("lock", "websocket_recv", "spool")],
             })
@@ -80,6 +85,11 @@ APP = """
         elif path == "/harakiri":
             uwsgi.set_user_harakiri(1)
             time.sleep(60)
+        elif path == "/hurried":
+            hurried(60)
+        elif path == "/relaxed":
+            hurried(0)
+            time.sleep(1.2)  # longer than the decorator grants: its limit is over
         elif path == "/locked":
             careful()
         elif path == "/leak":
@@ -127,11 +137,12 @@ def test_what_sites_use_of_uwsgi_works(start: Start, tmp_path: Path) -> None:
     assert facts["opt"]["workers"] == facts["opt"]["processes"] == "b'2'" and facts["opt"]["master"] == "True"
     assert facts["opt"]["harakiri"] == "b'30'" and facts["opt"]["module"] == "b'app:application'"
     assert facts["version"] == ["2.0.31", [2, 0]] and facts["numproc"] == 2 and facts["id"]
-    assert facts["has"] == [True, False, False]
+    assert facts["has"] == [True, False, False] and facts["other"] == [0, False, False]
 
     assert client.get(address, "/logvar").body == b"me"
     eventually(lambda: "GET me -\n" in (tmp_path / "access.log").read_text(), "the line has the variable")
     assert client.get(address, "/harakiri").status == 504
+    assert client.get(address, "/hurried").status == 504 and client.get(address, "/relaxed").status == 200
     client.get(address, "/title")
     server.wait_for("INFO: a line of the application")
     eventually(lambda: notes(server, "thread"), "the thread has run")

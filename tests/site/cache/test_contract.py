@@ -95,7 +95,10 @@ def test_many_at_once(cache: Cache) -> None:
     found = cache.get_many([*(f"k{number}" for number in range(600)), "missing"])
     assert found == {f"k{number}": number for number in range(600)}
     assert cache.delete_many(["k1", "k2", "missing"]) == 2
-    assert cache.get_many(["k1", "k3"]) == {"k3": 3}
+    assert cache.get_many(["k1", "k3"]) == {"k3": 3} and cache.get_many([]) == {}
+    large = {f"large{number}": bytes([number]) * 100_000 for number in range(3)}
+    cache.set_many({**large, "small": 1}, 60)
+    assert cache.get_many([*large, "missing", "small"]) == {**large, "small": 1}
     with pytest.raises(TypeError, match="give a list"):
         cache.get_many("k1")
 
@@ -401,10 +404,13 @@ def test_a_hot_value_is_the_same_object_until_it_is_written_again(make_cache: Ma
 
 def test_no_more_values_are_kept_than_asked_for(make_cache: MakeCache) -> None:
     hot = make_cache(local=3)
+    hot.set("first", 0)
+    kept = hot._local._values  # type: ignore[union-attr]
+    eventually(lambda: hot.get("first") == 0 and kept, "values are kept")  # Redis has to be listened to first
     for number in range(10):
         hot.set(f"k{number}", number)
         assert hot.get(f"k{number}") == number
-    assert len(hot._local._values) <= 3  # type: ignore[union-attr]
+    assert 1 <= len(kept) <= 3
 
 
 def test_a_value_of_the_process_expires_too(make_cache: MakeCache) -> None:

@@ -177,6 +177,24 @@ def test_only_calls_in_flight_wait_for_a_redis_that_hangs_and_all_comes_back(own
     assert cache.get("key") == 1
 
 
+def test_no_value_of_the_process_outlives_a_flush_of_redis(own_redis: Redis) -> None:
+    hot = Cache("f", path=f"unix://{own_redis.socket_path}?db=0", local=10)
+    hot.set("key", [1])
+    eventually(lambda: hot.get("key") is hot.get("key"), "the value is kept")
+    redis.Redis(unix_socket_path=str(own_redis.socket_path)).flushdb()
+    eventually(lambda: hot.get("key") is None, "the value is gone")
+    hot.set("key", [2])
+    eventually(lambda: hot.get("key") == [2] and hot.get("key") is hot.get("key"), "the new value is kept again")
+
+
+def test_clear_deletes_more_keys_than_one_command_takes(own_redis: Redis) -> None:
+    cache, other = (Cache(name, path=f"unix://{own_redis.socket_path}?db=0") for name in ("many", "other"))
+    cache.set_many({f"k{number}": number for number in range(2500)})
+    other.set("key", 1)
+    cache.clear()
+    assert cache.get_many(f"k{number}" for number in range(2500)) == {} and other.get("key") == 1
+
+
 def test_a_restarted_redis_costs_no_error(own_redis: Redis) -> None:
     cache = Cache("restarted", path=url(own_redis, fail="closed", timeout="5"))
     cache.set("key", 1)

@@ -8,7 +8,7 @@ import pytest
 
 from wsgid.cache import Cache
 from wsgid.cache.board import Count, Head
-from wsgid.errors import CacheError, ValueTooLarge
+from wsgid.errors import CacheError, CacheFull, ValueTooLarge
 
 SIZE_BYTES = 2 << 20
 
@@ -82,6 +82,23 @@ def test_what_is_too_large_is_refused_and_changes_nothing(cache: Cache) -> None:
             write("key", b"x" * (SIZE_BYTES // 2))
     assert cache.get("key") == "old"
     assert counts(cache)[Count.FULL] == 3
+
+
+def test_while_a_reader_stands_still_a_write_is_refused_and_then_all_is_as_before(cache: Cache) -> None:
+    """LMDB keeps the pages of a snapshot as long as a reader holds it: for example, a worker that was stopped."""
+    cache.set("key", "old")
+    opened = cache._store.opened
+    with (
+        opened.environment.begin(db=opened.files.data) as reader,
+        pytest.raises(CacheFull, match="no room for a value"),
+    ):
+        assert reader.get(b"nothing") is None
+        for number in range(1000):
+            cache.set(f"k{number}", bytes([number % 251]) * 10_000)
+    assert counts(cache)[Count.FULL] == 1
+    for number in range(1000):
+        cache.set(f"k{number}", bytes([number % 251]) * 10_000)
+        assert cache.get(f"k{number}") == bytes([number % 251]) * 10_000
 
 
 def test_locks_are_not_thrown_out_and_forgotten_ones_do_not_pile_up(cache: Cache) -> None:

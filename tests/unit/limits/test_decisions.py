@@ -160,6 +160,34 @@ def test_combined_limits_spend_together_or_not_at_all(requests: Sequence[tuple[s
                 permits.release()
 
 
+def test_permits_that_were_given_together_are_used_as_one() -> None:
+    home()
+    held, count = limits.Concurrency(1, burst=1, delay=2), limits.WindowCount(2, 60)
+    both = limits.combine(held, count)
+    with both.acquire("k") as permits:
+        assert permits.delay_s == 0 and dict(permits.headers())["RateLimit-Remaining"] == "1"
+        second = both.acquire("k", wait=False)
+        assert second and second.delay_s == 2  # the longest of all: the window has none
+        second.undo()
+        assert both.peek("k") and count.peek("k")
+    rejected = [both.acquire("k"), both.peek("k"), both.acquire("k")]
+    assert [bool(permits) for permits in rejected] == [True, False, False]
+    assert isinstance(rejected[1], Rejected) and isinstance(rejected[2], Rejected)
+    assert rejected[1].retry_after == rejected[2].retry_after == 60
+
+
+def test_a_combination_takes_one_key_for_all_or_one_for_each() -> None:
+    home()
+    by_user, by_path = limits.WindowCount(1, 60, name="user"), limits.WindowCount(1, 60, name="path")
+    both = limits.combine(by_user, by_path)
+    assert both.acquire("ann", "/a") and not both.acquire("ann", "/b") and both.acquire("bob", "/b")
+    for keys in ((), ("ann", "/a", "more")):
+        with pytest.raises(
+            TypeError, match=f"with 2 limits takes one key for all, or one for each: it got {len(keys)}"
+        ):
+            both.acquire(*keys)
+
+
 # --- undo ---
 
 
@@ -329,6 +357,8 @@ def test_a_word_that_no_decision_has_stored_locks_nobody_out() -> None:
         lambda: limits.Concurrency(0),
         lambda: limits.Concurrency(1, -1),
         lambda: limits.Concurrency(1, delay=0),
+        lambda: limits.RequestRate("1/1000d"),
+        lambda: limits.RequestRate("2000000000r/s"),
         lambda: limits.combine(),
         lambda: limits.combine(*[limits.Concurrency(1, name="same")] * 2),
     ],

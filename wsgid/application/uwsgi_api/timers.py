@@ -83,17 +83,28 @@ def add_rb_timer(number: int, seconds: float, iterations: int = 0) -> None:
 def add_cron(number: int, minute: int, hour: int, day: int, month: int, weekday: int) -> None:
     """Raise the signal at these times. -1 means any, and -N means every N; Sunday is 0 and 7."""
     wanted = (minute, hour, day, month, weekday)
-    last: list[tuple[int, ...]] = [()]
+    seen = [0]
 
     def is_due() -> bool:
-        now = time.localtime()
-        this_minute = tuple(now[:5])
-        if last[0] == this_minute:  # the clock was put back, or beats are a little early
-            return False
-        last[0] = this_minute
-        return is_cron_due(wanted, now)
+        before, seen[0] = seen[0], int(time.time() // _MINUTE_S)
+        minutes = new_minutes(before, seen[0])
+        return any(is_cron_due(wanted, time.localtime(minute * _MINUTE_S)) for minute in minutes)
 
     _every(number, _MINUTE_S, is_due)
+
+
+def new_minutes(before: int, now: int) -> range:
+    """Return the minutes that a look at the crons has to judge. They are counted from the epoch.
+
+    A look that comes at the edge of a minute may be a little early or late. So two looks may fall into one minute, and none
+    into the next one: the look after them judges both. A clock that was put forward or back skips and repeats minutes,
+    and these are not made up for.
+
+    Args:
+        before: the minute of the last look; 0 before the first look.
+        now: the present minute.
+    """
+    return range(before + 1 if now == before + 2 else now, now + 1) if now != before else range(0)
 
 
 def is_cron_due(wanted: tuple[int, ...], now: time.struct_time) -> bool:
