@@ -150,9 +150,9 @@ class AccessLog:
         self._tell_at_s = _monotonic() + TELL_S
 
     def _fail(self) -> None:
-        if not self._has_failed:  # once for each worker, because otherwise each request would log it
+        if not self._has_failed:  # once for each worker: otherwise each request could log it
             self._has_failed = True
-            log.error("a line of the access log could not be made; later ones are not logged", exc_info=True)
+            log.error("a line of the access log could not be made; this is said once", exc_info=True)
 
 
 def _wants_all(settings: Settings) -> bool:

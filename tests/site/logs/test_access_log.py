@@ -28,6 +28,10 @@ pytestmark = pytest.mark.hot
 APP = """
     import os, time
 
+    class Broken:
+        def __bool__(self):
+            raise ZeroDivisionError("no name")
+
     def application(environ, start_response):
         path = environ["PATH_INFO"]
         if path == "/fail":
@@ -44,6 +48,8 @@ APP = """
             end = time.monotonic() + float(environ["QUERY_STRING"])
             while time.monotonic() < end:
                 pass
+        if path == "/broken":
+            environ["REMOTE_USER"] = Broken()
         if path == "/wait":
             environ["wsgi.input"].read()
         status = "404 Not Found" if path == "/none" else "200 OK"
@@ -104,6 +110,16 @@ def test_which_requests_are_logged(start: Start, options: tuple[str, ...], logge
     client.get(server.directory / "app.sock", "/sleep", REQUEST_URI="/slow")
     assert server.stop() == 0
     assert [line.removeprefix("line: ") for line in server.lines if line.startswith("line: ")] == logged
+
+
+def test_a_line_that_cannot_be_made_costs_no_visitor_and_no_other_line(start: Start, tmp_path: Path) -> None:
+    """The application has put an object into the environ whose methods fail."""
+    server = serve(start, "--access-log", "log", "--log-format", "%(user) %(uri)")
+    for path in ("/broken", "/1", "/broken", "/2"):
+        assert client.get(tmp_path / "app.sock", path).status == 200
+    assert lines_of(tmp_path / "log", 2) == ["- /1", "- /2"]
+    assert server.stop() == 0
+    assert server.log.count("a line of the access log could not be made") == server.log.count("ZeroDivisionError: no name") == 1
 
 
 def test_statuses_are_logged_without_any_other_option(start: Start) -> None:

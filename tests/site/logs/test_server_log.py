@@ -1,5 +1,6 @@
 """The server log: its levels, its forms, its destinations. tests/site/logs/test_access_log.py tests the access log."""
 
+import io
 import json
 import logging
 import re
@@ -127,6 +128,22 @@ def test_a_level_takes_effect_after_it_was_asked_for(
     set_up("warning", False, (), {})
     log.info("three")
     assert capsys.readouterr().err.splitlines()[0].endswith("DEBUG: two")
+
+
+def test_a_message_whose_values_do_not_fit_is_logged_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    log.warning("%d workers", "many")
+    assert capsys.readouterr().err.endswith("'%d workers' cannot be formatted\n")
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_wsgi_errors_never_fail(monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
+    """The application may have removed or closed sys.stderr. PEP 3333 wants write, writelines and flush."""
+    errors, closed = server_log.ErrorStream(), io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed if is_there else None)
+    assert errors.writable() and errors.write("text") == 4
+    errors.writelines(["a", "b"])
+    errors.flush()
 
 
 def test_a_log_that_cannot_be_written_makes_no_caller_fail(

@@ -330,6 +330,13 @@ def test_after_the_handshake_a_visitor_may_take_its_time(start: Start, authority
         assert client.read_all(connected).startswith(b"HTTP/1.1 200 ")
 
 
+def test_a_head_that_does_not_come_is_answered_within_tls(site: Site, authority: Authority) -> None:
+    with connect(site.https, authority.context()) as connected:
+        connected.sendall(b"GET / HTTP/1.1\r\nHost: local")
+        answer = client.read_all(connected)  # up to close_notify
+    assert answer.startswith(b"HTTP/1.1 408 ") and b"Connection: close" in answer
+
+
 def test_nginx_that_does_not_go_on_with_its_handshake_is_left(site: Site) -> None:
     with client.connect(site.uwsgi) as silent, client.connect(site.uwsgi) as slow:
         slow.sendall(hello()[:50])

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+from argparse import Namespace
 from pathlib import Path
 from signal import Signals
 
@@ -24,7 +25,8 @@ from tests.support.processes import open_files
 from tests.support.server import eventually, open_to_all
 from wsgid.admin import fifo
 from wsgid.ctl import tables
-from wsgid.ctl.commands import memory, requests, settings, status, top_screen
+from wsgid.ctl.client import Server
+from wsgid.ctl.commands import memory, requests, settings, status, stop, top_screen
 from wsgid.ctl.main import SUBCOMMANDS
 from wsgid.ctl.troubles import troubles
 from wsgid.supervisor.slots import SlotState
@@ -371,6 +373,24 @@ def test_stop_waits_until_the_server_is_gone(start: Start, tmp_path: Path) -> No
     server.assert_nothing_left()
 
 
+def test_stop_waits_for_the_socket_where_the_process_cannot_be_waited_for(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As from another pid namespace, where SO_PEERCRED says 0, and before Linux 5.3, which has no pidfd_open(2)."""
+
+    def refuse(pid: int) -> int:
+        raise OSError(38, "Function not implemented")
+
+    server = serve(start)
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    with send(server, "/spin", "1"):
+        assert stop.run(Server(tmp_path / "app.ctl"), Namespace(now=False, no_wait=False, json=True)) == 0
+    said_ = json.loads(capsys.readouterr().out)
+    assert said_.pop("took_s") > 0 and said_ == {"pid": server.pid, "done": True}
+    assert not (tmp_path / "app.ctl").exists()
+    assert server.wait() == 0
+
+
 def test_workers_are_set_or_changed_within_their_bounds(start: Start, tmp_path: Path) -> None:
     server = serve(start)
     assert wsgidctl(tmp_path, "workers", "+1").stdout == "2 workers from now on, instead of 1\n"
@@ -383,6 +403,7 @@ def test_workers_are_set_or_changed_within_their_bounds(start: Start, tmp_path: 
     assert "from 1 to 256" in refusal(tmp_path, "workers", "257")
     assert "is no number such as" in refusal(tmp_path, "workers", "many", code=2)
     assert said(tmp_path, "status")["wanted"] == 1
+    assert said(tmp_path, "workers", "2") == {"before": 1, "workers": 2}
 
 
 def test_the_log_is_reopened(start: Start, tmp_path: Path) -> None:
@@ -393,6 +414,7 @@ def test_the_log_is_reopened(start: Start, tmp_path: Path) -> None:
     (tmp_path / "log").rename(tmp_path / "log.1")
     assert wsgidctl(tmp_path, "log-reopen").returncode == 0
     assert "reopened" in (tmp_path / "log").read_text()
+    assert said(tmp_path, "log-reopen") == {}
 
 
 def test_without_a_log_file_there_is_none_to_reopen(start: Start, tmp_path: Path) -> None:

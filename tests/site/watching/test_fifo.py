@@ -198,6 +198,7 @@ def test_no_regular_file_and_no_fifo_of_another_server_is_taken(start: Start, tm
     third = start("--socket", "c.sock", "--master-fifo", "regular", "app:application").wait_ready(1)
     third.wait_for(r"--master-fifo: \S+/regular is no FIFO: move it away")
     assert third.stop() == 0 and (tmp_path / "regular").read_text() == "precious"
+
     echo(tmp_path, "q")
     assert first.wait() == 0
 
@@ -209,3 +210,12 @@ def test_a_fifo_that_was_replaced_is_not_removed(start: Start, tmp_path: Path) -
     assert server.stop() == 0
     assert (tmp_path / "fifo").read_text() == "mine"
     assert re.search("wsgid stops with code 0", server.log)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_fifo_of_another_user_is_not_taken(start: Start, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "foreign")
+    os.chown(tmp_path / "foreign", 4321, -1)
+    server = start("--socket", "d.sock", "--master-fifo", "foreign", "app:application", app=APP).wait_ready(1)
+    server.wait_for(r"--master-fifo: \S+/foreign belongs to user 4321: move it away")
+    assert server.stop() == 0 and (tmp_path / "foreign").exists()

@@ -40,7 +40,8 @@ def test_the_present_time_is_a_time() -> None:
 
 @given(first_s=st.floats(0, 1e6), late_s=st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_each_minute_is_judged_once_however_late_the_looks_are(first_s: float, late_s: list[float]) -> None:
-    before, judged = 0, []
+    before = 0
+    judged: list[int] = []
     for beat, late in enumerate(late_s):
         now = int((1e9 + first_s + beat * 60 + late) // 60)
         judged += new_minutes(before, now)

@@ -14,11 +14,7 @@ def run(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
     def fail(*_: object) -> int:
         raise error
 
-    monkeypatch.setitem(
-        main.SUBCOMMANDS,
-        "status",
-        SimpleNamespace(HELP="", arguments=lambda parser: None, run=fail),  # type: ignore[arg-type]
-    )
+    monkeypatch.setitem(main.SUBCOMMANDS, "status", SimpleNamespace(HELP="", arguments=lambda parser: None, run=fail))
     monkeypatch.setattr(client, "find", lambda *_: client.Server.__new__(client.Server))
     monkeypatch.setattr("sys.argv", ["wsgidctl", "status"])
     return main.main()

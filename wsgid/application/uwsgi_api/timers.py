@@ -96,9 +96,9 @@ def add_cron(number: int, minute: int, hour: int, day: int, month: int, weekday:
 def new_minutes(before: int, now: int) -> range:
     """Return the minutes that a look at the crons has to judge. They are counted from the epoch.
 
-    A look that comes at the edge of a minute may be a little early or late. So two looks may fall into one minute, and none
-    into the next one: the look after them judges both. A clock that was put forward or back skips and repeats minutes,
-    and these are not made up for.
+    A look that comes at the edge of a minute may be a little early or late. So two looks may fall into one minute, and
+    none into the next one: the look after them judges both. A clock that was put forward or back skips and repeats
+    minutes, and these are not made up for.
 
     Args:
         before: the minute of the last look; 0 before the first look.
