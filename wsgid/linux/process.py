@@ -204,6 +204,18 @@ def cpu_us(pid: int) -> int:
         return 0
 
 
+def real_uid(pid: int) -> int:
+    """Return the number of the user who runs a process; -1 if the process is gone (proc(5), status).
+
+    The owner of /proc/PID is another one: root, if the process may not be dumped.
+    """
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith(b"Uid:"))
+    except (OSError, StopIteration):
+        return -1
+
+
 def status_in_words(status: int) -> str:
     """Return a wait status in the operator's words, for example 'exited with code 3' or 'was killed by SIGKILL'."""
     if os.WIFSIGNALED(status):

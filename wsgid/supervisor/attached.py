@@ -12,6 +12,7 @@ Rules
   started by an earlier server.
 """
 
+import errno
 import os
 import pwd
 import signal
@@ -23,13 +24,20 @@ from pathlib import Path
 
 from wsgid import log
 from wsgid.config.options import Settings
+from wsgid.errors import WsgidError
 from wsgid.linux import process, safefiles
 from wsgid.records import dataclass, field
 from wsgid.supervisor.backoff import backoff_s, failures_after
+from wsgid.supervisor.once import Once
 
 END_S = 10.0  # between SIGTERM and SIGKILL
 _LOOK_S = 1.0  # how often the pidfile of a smart daemon is read
 _TICK_S = 0.05
+_PID_MAX_BYTES = 32
+
+
+class PidfileRefused(WsgidError):
+    """A pidfile may not name this process."""
 
 
 @dataclass(slots=True)
@@ -80,6 +88,7 @@ class AttachedDaemons:
     held: Mapping[str, int] = field(default_factory=dict)
     daemons: list[AttachedDaemon] = field(init=False)
     _generation: int = -1
+    _once: Once = field(default_factory=Once)
 
     def __post_init__(self) -> None:
         self.daemons = [AttachedDaemon(command) for command in self.settings.attach_daemon]
@@ -171,7 +180,13 @@ class AttachedDaemons:
     def _look_after_smart(self, daemon: AttachedDaemon, now_s: float) -> None:
         if daemon.pid and _lives(daemon.pid):
             return
-        daemon.pid = _pid_in(daemon.pidfile)
+        try:
+            daemon.pid = _pid_in(daemon.pidfile)
+        except PidfileRefused as error:  # another start could be one too many
+            daemon.pid, daemon.not_before_s = 0, now_s + _LOOK_S
+            if self._once.is_new(str(error)):
+                log.error("daemon %r: %s", daemon.command, error)
+            return
         if daemon.pid:
             log.info("daemon %r runs, with the pid %d of %s", daemon.command, daemon.pid, daemon.pidfile)
             daemon.started_s = now_s
@@ -306,12 +321,28 @@ def _lives(pid: int) -> bool:
 
 
 def _pid_in(pidfile: str) -> int:
-    """Return the pid of a live process that a pidfile names; 0 if there is none."""
+    """Return the pid of a live process that a pidfile names; 0 if there is none.
+
+    Raises:
+        PidfileRefused: the file is a link, or names a process of another user than the file's owner, who is not root.
+            The master ends this process in the end, so an application could otherwise have root kill any process.
+    """
     try:
-        pid = int(Path(pidfile).read_text(encoding="ascii").split()[0])
-    except (OSError, ValueError, IndexError):
+        with open(os.open(pidfile, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            owner = os.fstat(file.fileno()).st_uid
+            pid = int(file.read(_PID_MAX_BYTES).split()[0])
+    except (OSError, ValueError, IndexError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ELOOP:
+            raise PidfileRefused(f"the pidfile {pidfile} is a link, and is not used: name the file itself") from None
         return 0
-    return pid if pid > 1 and _lives(pid) else 0
+    if pid <= 1 or not _lives(pid):
+        return 0
+    uid = process.real_uid(pid)
+    if owner not in (0, uid) and uid >= 0:
+        raise PidfileRefused(
+            f"the pidfile {pidfile} of user {owner} names process {pid} of user {uid}, and is not used: remove it"
+        )
+    return pid
 
 
 def _reap() -> None:

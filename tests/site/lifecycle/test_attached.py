@@ -3,9 +3,13 @@
 import os
 import pwd
 import re
+import subprocess
 import sys
 from pathlib import Path
 from signal import Signals
+from textwrap import dedent
+
+import pytest
 
 from tests.conftest import Start
 from tests.support import another_user, client
@@ -154,6 +158,36 @@ def test_the_keys_of_attach_daemon2_choose_signals_and_directory(start: Start, t
     server.wait_for(r"worker \d+ \(generation 0, .* exited with code 0")
     assert server.stop() == 0
     assert notes(tmp_path / "elsewhere") == ["started", "hup", "int"]
+    server.assert_nothing_left()
+
+
+@another_user.as_root
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_pidfile_of_the_application_cannot_name_a_process_of_root(
+    start: Start, tmp_path: Path, is_link: bool
+) -> None:
+    """The master, which is root, ends the process that a pidfile names."""
+    (tmp_path / "app.py").write_text(dedent(APP))
+    with subprocess.Popen(["sleep", "1000"]) as victim:
+        try:
+            (tmp_path / "real.pid").write_text(f"{victim.pid}\n")
+            if is_link:
+                (tmp_path / "daemon.pid").symlink_to("real.pid")
+            else:
+                (tmp_path / "real.pid").rename(tmp_path / "daemon.pid")
+                os.chown(tmp_path / "daemon.pid", 4321, -1)
+            daemon = ("--smart-attach-daemon", f"daemon.pid {command(tmp_path)}")
+            server = start("--socket", "app.sock", *daemon, "app:application").wait_ready(1)
+            server.wait_for(
+                r"daemon '.*': the pidfile \S+/daemon.pid is a link, and is not used: name the file itself"
+                if is_link
+                else rf"the pidfile \S+/daemon.pid of user 4321 names process {victim.pid} of user 0, and is not used: "
+            )
+            assert client.get(tmp_path / "app.sock").body == b"fine"
+            assert server.stop() == 0
+            assert victim.poll() is None and notes(tmp_path) == []  # nor was the daemon started beside another one
+        finally:
+            victim.kill()
     server.assert_nothing_left()
 
 

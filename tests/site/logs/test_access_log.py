@@ -119,7 +119,8 @@ def test_a_line_that_cannot_be_made_costs_no_visitor_and_no_other_line(start: St
         assert client.get(tmp_path / "app.sock", path).status == 200
     assert lines_of(tmp_path / "log", 2) == ["- /1", "- /2"]
     assert server.stop() == 0
-    assert server.log.count("a line of the access log could not be made") == server.log.count("ZeroDivisionError: no name") == 1
+    assert server.log.count("a line of the access log could not be made") == 1
+    assert "ZeroDivisionError: no name" in server.log
 
 
 def test_statuses_are_logged_without_any_other_option(start: Start) -> None:
