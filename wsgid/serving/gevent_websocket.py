@@ -8,14 +8,13 @@ Rules
 """
 
 import base64
-import binascii
 import hashlib
 import logging
 import sys
 from types import SimpleNamespace
 from typing import Any
 
-from wsgid.errors import ApplicationError
+from wsgid.errors import BadRequest
 from wsgid.serving.client_socket import ClientSocket
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
@@ -85,15 +84,15 @@ def _answer(environ: dict[str, Any]) -> bytes:
     """Return the head that accepts the WebSocket.
 
     Raises:
-        ApplicationError: the request is no handshake of RFC 6455. The client gets a 500.
+        BadRequest: the request is no handshake of RFC 6455, 4.2.1.
     """
     key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "").strip()
     try:
         size_bytes = len(base64.b64decode(key, validate=True))
-    except binascii.Error:
+    except ValueError:  # no base64, or no ASCII
         size_bytes = 0
     if size_bytes != 16 or environ.get("HTTP_SEC_WEBSOCKET_VERSION") != "13":
-        raise ApplicationError("the application uses wsgi.websocket, but the client's handshake is not RFC 6455's")
+        raise BadRequest("the client asks for a WebSocket, but its handshake is not that of RFC 6455")
     accept = base64.b64encode(hashlib.sha1((key + _GUID).encode("latin-1"), usedforsecurity=False).digest())
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -227,6 +227,36 @@ def test_a_request_has_the_socket_if_it_asks_for_another_protocol(start: Start) 
     server.assert_nothing_left()
 
 
+GEVENT_WEBSOCKET = """
+    import geventwebsocket
+
+    def application(environ, start_response):
+        ws = environ.get("wsgi.websocket")
+        if ws is None:
+            start_response("200 OK", [])
+            return [b"plain"]
+        ws.environ = {"who": "me"}  # attributes are those of the real object
+        while (text := ws.receive()) is not None:
+            ws.send(text.upper() + ws.environ["who"])
+        return []
+"""
+
+
+def test_gevent_websockets_object_shakes_hands_when_it_is_used(start: Start) -> None:
+    listen = ("--socket", "app.sock", "--http", "127.0.0.1:0")
+    server = start(*listen, "app:application", app=GEVENT_WEBSOCKET).wait_ready(1)
+    [(host, port)] = server.tcp_addresses()
+    connected = Client(f"ws://{host}:{port}/")
+    for text in ("one", "two" * 50_000):
+        connected.send(text)
+        assert connected.receive(20) == text.upper() + "me"
+    connected.close()
+    for version, key in (("12", "x" * 22 + "=="), ("13", "short"), ("13", "\xe4" * 22 + "=="), ("13", "")):
+        handshake = {"HTTP_SEC_WEBSOCKET_VERSION": version, "HTTP_SEC_WEBSOCKET_KEY": key}
+        assert client.get(server.directory / "app.sock", **UPGRADE, **handshake).status == 400
+    assert server.stop() == 0
+
+
 def test_an_upgraded_connection_holds_no_place_and_has_no_harakiri(start: Start) -> None:
     server = serve(start, "--gevent", "2", "--websockets", "3", "--harakiri", "1")
     address = server.directory / "app.sock"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsgid.config import merge, usage, values
@@ -502,7 +502,10 @@ def text_of(option: Option) -> st.SearchStrategy[str]:
         values.SECONDS_OR_NONE: st.decimals("0.001", 999_999, places=3).map(str),
     }
     plain = values.TEXT, values.PATH, values.DIRECTORIES, values.REQUEST_LOG
-    return kinds.get(option.kind, words if option.kind in plain else numbers)
+    texts = kinds.get(option.kind, words if option.kind in plain else numbers)
+    if option.bare is not None:  # in an ini, `option = 1` and `option = true` are the option without a value
+        texts = texts.filter(lambda text: text.lower() not in ("1", "true"))
+    return texts
 
 
 OPTIONS = [
@@ -519,9 +522,12 @@ def settings_of(argv: list[str], **environ: str) -> Settings | str:
         return re.sub("; [^;]* has taken the application .*", "", str(error).partition("expected")[2])
 
 
-@given(st.data())
-def test_every_option_means_the_same_from_each_source(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
-    option = data.draw(st.sampled_from(OPTIONS))
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+@given(data=st.data())
+@settings(max_examples=3)
+def test_every_option_means_the_same_from_each_source(
+    tmp_path_factory: pytest.TempPathFactory, option: Option, data: Any
+) -> None:
     texts = data.draw(st.lists(text_of(option), min_size=1, max_size=3 if option.repeatable else 1))
     place = tmp_path_factory.mktemp("options")
     other = [] if option.name in ("application", "wsgi_file", "paste") else NEEDED
@@ -556,9 +562,10 @@ def without_files(settings: Settings | str) -> Settings | str:
     return settings if isinstance(settings, str) else from_dict({**settings.as_dict(), "ini": (), "config": ""})
 
 
-@given(st.data())
-def test_the_shown_text_of_a_value_is_read_as_the_same_value(data: Any) -> None:
-    option = data.draw(st.sampled_from(OPTIONS))
+@pytest.mark.parametrize("option", {option.kind: option for option in OPTIONS}.values(), ids=lambda option: option.name)
+@given(data=st.data())
+@settings(max_examples=20)
+def test_the_shown_text_of_a_value_is_read_as_the_same_value(option: Option, data: Any) -> None:
     try:
         value = option.kind.parse(data.draw(text_of(option)))
     except ValueError:
