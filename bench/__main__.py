@@ -113,6 +113,8 @@ def bench(options: Options) -> dict[str, Table]:
     found: dict[str, Table] = {}
     with tempfile.TemporaryDirectory(prefix="wsgid-bench-") as directory:
         socket = Path(directory) / "server.sock"
+        with open(socket.with_name(apps.FILE), "wb") as file:
+            file.truncate(apps.FILE_BYTES)
         port = free_port(HOST)
         with front(socket, port, min(hard, DESCRIPTORS)) as nginx, Databases() as databases:
             surroundings = Surroundings(nginx, socket, port, databases)

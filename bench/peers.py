@@ -15,12 +15,31 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from tools.nginx import ensure_nginx
+
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
 HOST = "127.0.0.1"
 GEVENT_PLACES = 1000
 CROWD = 10_000  # requests
 THREADS = 100  # of a worker
+NGINX = """\
+daemon off;
+pid nginx.pid;
+error_log nginx.log;
+{user}
+worker_processes 1;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    sendfile on;
+    keepalive_requests 100000000;
+    server {{
+        listen 127.0.0.1:{port};
+        location /http {{ alias {directory}; }}
+    }}
+}}
+"""
 BACKLOG = 4096  # the kernel's own limit on most machines (net.core.somaxconn)
 
 
@@ -70,9 +89,7 @@ class Peer:
 
 def _wsgid(launch: Launch) -> list[str]:
     return [
-        sys.executable,
-        "-m",
-        "wsgid",
+        str(BIN / "wsgid"),
         "--socket",
         str(launch.socket),
         "--workers",
@@ -96,10 +113,9 @@ def _wsgid_access_log_combined(launch: Launch) -> list[str]:
 
 def _wsgid_http(launch: Launch) -> list[str]:
     address = f"{HOST}:{launch.port}" if launch.port else str(launch.socket)
+    kept = ["--http-idle", str(launch.places), "--http-keepalive", "3600"] if launch.waiting >= CROWD else []
     return [
-        sys.executable,
-        "-m",
-        "wsgid",
+        str(BIN / "wsgid"),
         "--http",
         address,
         "--workers",
@@ -108,8 +124,22 @@ def _wsgid_http(launch: Launch) -> list[str]:
         str(launch.places),
         "--harakiri",
         str(launch.harakiri_s),
+        *kept,
         launch.application,
     ]
+
+
+def _wsgid_static(launch: Launch) -> list[str]:
+    return [*_wsgid_http(launch), "--static-map", f"/http={launch.socket.parent}"]
+
+
+def _nginx(launch: Launch) -> list[str]:
+    """One worker that sends files itself, with sendfile(2)."""
+    directory = launch.socket.parent
+    configuration = directory / "nginx.conf"
+    user = "user root;" if os.geteuid() == 0 else ""  # nginx's own user could not enter the directory
+    configuration.write_text(NGINX.format(user=user, port=launch.port, directory=directory))
+    return [ensure_nginx(), "-p", str(directory), "-e", "nginx.log", "-c", str(configuration)]
 
 
 def _uwsgi(launch: Launch) -> list[str]:
@@ -151,6 +181,7 @@ def _uwsgi_gevent(launch: Launch) -> list[str]:
 def _gunicorn(launch: Launch, *worker: str) -> list[str]:
     """No control socket: gunicorn would make it in the home directory."""
     address = f"{HOST}:{launch.port}" if launch.port else f"unix:{launch.socket}"
+    kept = ["--keep-alive", "3600"] if launch.waiting >= CROWD else []
     return [
         str(BIN / "gunicorn"),
         "--bind",
@@ -163,6 +194,7 @@ def _gunicorn(launch: Launch, *worker: str) -> list[str]:
         "--backlog",
         str(BACKLOG),
         "--no-control-socket",
+        *kept,
         launch.application,
     ]
 
@@ -234,6 +266,8 @@ PEERS: dict[str, Peer] = {
         Peer("bjoern", Protocol.HTTP, _one_process("bjoern")),
         Peer("fastwsgi", Protocol.HTTP, _one_process("fastwsgi")),
         Peer("pywsgi", Protocol.HTTP, _one_process("pywsgi")),
+        Peer("wsgid-static", Protocol.HTTP, _wsgid_static),
+        Peer("nginx", Protocol.HTTP, _nginx),
         Peer("floor", Protocol.UWSGI, _floor),
     )
 }

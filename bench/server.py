@@ -9,11 +9,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from pathlib import Path
 from typing import IO
 
+from bench import cost
 from bench.peers import HOST, Launch, Peer
 from tools import child
 from tools.nginx import Nginx
@@ -21,7 +22,7 @@ from tools.nginx import Nginx
 ROOT = Path(__file__).resolve().parent.parent
 START_DEADLINE_S = 20.0
 ANSWER_DEADLINE_S = 10.0
-POLL_S = 0.02
+POLL_S = 0.005
 
 
 class ServerError(Exception):
@@ -57,10 +58,25 @@ class Route(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Server:
+    """A peer that has answered.
+
+    Args:
+        pid: of its first process.
+        socket: the path on which it listens.
+        port: of the loopback, which gets the load.
+        path: of the request.
+        command: what was executed.
+        up_s: the time from exec to the first right answer.
+        up_cpu_s: the processor time of all its processes up to then.
+    """
+
     pid: int
     socket: Path
-    port: int  # the port of the loopback that gets the load
+    port: int
     path: str
+    command: tuple[str, ...] = ()
+    up_s: float = 0.0
+    up_cpu_s: float = 0.0
 
     @property
     def url(self) -> str:
@@ -89,16 +105,17 @@ def running(peer: Peer, launch: Launch, nginx: Nginx | None, request: Request, r
     """Run a peer. nginx may be None on the route STRAIGHT."""
     launch.socket.unlink(missing_ok=True)
     with tempfile.TemporaryFile() as log:
+        started_s = time.monotonic()
         process = _start(peer, launch, log)
         try:
             location = "/kept" if route is Route.NGINX_KEPT else f"/{peer.protocol.value}"
             port = nginx.port if nginx and route is not Route.STRAIGHT else launch.port
-            server = Server(process.pid, launch.socket, port, location + request.page)
+            server = Server(process.pid, launch.socket, port, location + request.page, tuple(peer.command(launch)))
             try:
                 _wait_until_up(process, server, request)
             except ServerError as error:
                 raise ServerError(f"{error}; its log ends with: {_last_words(log.fileno())}") from None
-            yield server
+            yield replace(server, up_s=time.monotonic() - started_s, up_cpu_s=cost.cpu_s(server.pid))
         finally:
             child.end(process, signal.SIGTERM)
 

@@ -4,18 +4,24 @@ from dataclasses import dataclass, field
 
 from bench import apps
 from bench.load import Measure, load, one_at_a_time
-from bench.memory import idle_worker, in_flight
+from bench.memory import idle_worker, in_flight, quiet, site
 from bench.profiled import profiled
 from bench.server import Request, Route
+from bench.starting import started
 from bench.waiting import waiting
 
 SERVERS = ("wsgid", "uwsgi-sync", "uwsgi-gevent", "gunicorn-uwsgi", "gunicorn-http", "granian")
 ALL = (*SERVERS, "wsgid-pure", "floor")
 LOGGING = ("wsgid", "wsgid-access-log", "wsgid-access-log-combined")
 OVER_HTTP = ("wsgid-http", "gunicorn-http", "granian", "uwsgi-http", "bjoern", "fastwsgi", "pywsgi")
+KEEPING = ("wsgid-http", "gunicorn-http", "granian", "bjoern", "fastwsgi", "pywsgi")
+SENDING = ("wsgid-http", "wsgid-static", "nginx", "gunicorn-http")
+STARTING = ("wsgid", "uwsgi-sync", "uwsgi-gevent", "gunicorn-http", "granian")
+SITES = ("wsgid", "uwsgi-gevent", "gunicorn-http", "granian")
 WEIGHED = ("wsgid", "uwsgi-gevent")
 WITH_DATABASE = ("wsgid", "uwsgi-gevent", "gunicorn-http", "gunicorn-gthread")
 ONE_AT_A_TIME = {"uwsgi-sync": "a worker has one request at a time"}
+THREAD_EACH = {"granian": "it would need 15,000 threads"}
 ONE_CONNECTION = {"uwsgi-http": "a worker has one connection, until it ends"}
 
 
@@ -134,6 +140,16 @@ SHAPES: dict[str, Shape] = {
             load(4),
             Request(b"1048576", apps.MB),
         ),
+        Shape(
+            "file",
+            "A file of 50 MB over HTTP without nginx, 1 connection, 1 worker",
+            "bench.apps:file",
+            1,
+            load(1),
+            Request(bytes(apps.FILE_BYTES), page="/file"),
+            peers=SENDING,
+            route=Route.STRAIGHT,
+        ),
         Shape("work", "5 ms of work, 16 connections, 4 workers", "bench.apps:work", 4, load(16)),
         *(_with_query(*site, query_ms) for site in (DJANGO, FLASK) for query_ms in (5, 50)),
         Shape(
@@ -174,6 +190,26 @@ SHAPES: dict[str, Shape] = {
             peers=WEIGHED,
             waiting=5000,
         ),
+        Shape(
+            "quiet",
+            "Memory: 5,000 quiet HTTP connections to one worker",
+            "bench.apps:hello",
+            1,
+            quiet(5000),
+            peers=KEEPING,
+            route=Route.STRAIGHT,
+            waiting=15_000,
+            cannot=THREAD_EACH,
+        ),
+        Shape(
+            "site",
+            "Memory: the site of examples/django_site, 4 workers, fresh and after 900 requests",
+            "bench.site_app:application",
+            4,
+            site(900),
+            peers=SITES,
+        ),
+        Shape("start", "Start: Hello, 1 worker", "bench.apps:hello", 1, started(), peers=STARTING),
         Shape(
             "idle",
             "Memory: an idle worker with Flask beside three siblings, fresh and after 2,000 requests to all",
