@@ -1,6 +1,7 @@
 """Fixtures: real servers. Each server is ended after its test, and the fixture looks for processes that are left."""
 
 import importlib.util
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ from wsgid import compiled
 Start = Callable[..., Server]
 
 profiles.load()
+# pytest rewrites the tests before it compiles them. The result is kept for the other processes and runs, also where
+# PYTHONDONTWRITEBYTECODE is set: that is four seconds of processor time for each of the ten processes of `make test`.
+sys.dont_write_bytecode = False
 
 
 def pytest_report_header() -> str:

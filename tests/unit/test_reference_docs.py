@@ -12,10 +12,9 @@ from wsgid.errors import ExitCode
 from wsgid.master import SIGNAL_ORDERS
 
 
-@pytest.mark.parametrize("path", list(reference_docs.documents()), ids=lambda path: path.stem)
-def test_a_page_is_what_the_program_would_write(path: object) -> None:
-    written = reference_docs.documents()
-    assert {page: page.read_text() for page in written}[path] == written[path], f"run {reference_docs.COMMAND}"  # type: ignore[index]
+def test_each_page_is_what_the_program_would_write() -> None:
+    for page, written in reference_docs.documents().items():
+        assert page.read_text() == written, f"run {reference_docs.COMMAND}"
 
 
 def test_a_page_without_a_place_for_its_text_is_an_error() -> None:
