@@ -1,5 +1,5 @@
 # The types with which connection.py is compiled.
-from wsgid.serving.syscalls cimport close, monotonic, recv, send
+from wsgid.serving.syscalls cimport close, monotonic, recv, recv_packet, send
 from wsgid.serving.turns cimport give_way
 from wsgid.wsgi.response cimport Transport
 
@@ -14,9 +14,11 @@ cdef class Connection(Transport):
     cdef double _timeout_s
 
     cdef bytes _begun
+    cdef bytes _behind
 
     cpdef bint has_begun(self) except -1
     cpdef bytes begin(self)
+    cpdef bytes behind(self)
     cpdef bytes take(self)
     cpdef bytes recv(self, size_bytes=*)
     cpdef send(self, bytes first, bytes second=*)

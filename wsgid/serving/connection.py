@@ -21,7 +21,7 @@ from gevent.hub import get_hub
 from wsgid.errors import ClientDisconnected
 from wsgid.protocol.forwarded import unmapped
 from wsgid.serving.clock import CLOCK, Patience
-from wsgid.serving.syscalls import NOTHING, RECV_BYTES, SEND_MAX_BYTES, close, monotonic, poll, recv, send
+from wsgid.serving.syscalls import NOTHING, RECV_BYTES, SEND_MAX_BYTES, close, monotonic, poll, recv, recv_packet, send
 from wsgid.serving.turns import give_way
 from wsgid.wsgi.response import Transport
 
@@ -43,7 +43,7 @@ class Connection(Transport):
         http: whether the peer speaks HTTP instead of uwsgi.
     """
 
-    __slots__ = ("fd", "http", "watcher", "has_waited", "read_wait_s", "send_wait_s", "_timeout_s", "_begun")
+    __slots__ = ("fd", "http", "watcher", "has_waited", "read_wait_s", "send_wait_s", "_timeout_s", "_begun", "_behind")
 
     def __init__(self, fd: int, timeout_s: float, http: bool = False) -> None:
         self.fd = fd
@@ -53,23 +53,41 @@ class Connection(Transport):
         self.read_wait_s = self.send_wait_s = 0.0  # since Completion has last looked
         self._timeout_s = timeout_s
         self._begun: bytes | None = None
+        self._behind = b""  # what arrived together with `_begun`, behind the packet
 
     # --- reading ---
 
     def has_begun(self) -> bool:
         """Whether bytes or end-of-file have arrived. Then the next `begin` returns at once."""
-        self._begun = recv(self.fd, _TAKE_BYTES if self.http else RECV_BYTES)
-        return self._begun is not None
+        if self.http:
+            self._begun = recv(self.fd, _TAKE_BYTES)
+            return self._begun is not None
+        parts = recv_packet(self.fd)
+        if parts is None:
+            return False
+        self._begun, self._behind = parts
+        return True
 
     def begin(self) -> bytes:
-        """Return the first bytes, as `recv` does."""
+        """Return the first bytes, as `recv` does. If there is a whole packet, the bytes behind it are left to
+        `behind`."""
+        if self._begun is None:
+            give_way()
+            while not self.has_begun():
+                self._wait(READ)
         begun, self._begun = self._begun, None
-        return self.recv(RECV_BYTES) if begun is None else begun
+        assert begun is not None
+        return begun
+
+    def behind(self) -> bytes:
+        """Return the bytes that arrived together with those of `begin`, behind the packet."""
+        behind, self._behind = self._behind, b""
+        return behind
 
     def take(self) -> bytes | None:
         """Return bytes that have arrived: None if there are none, empty at end-of-file. Never waits."""
         begun, self._begun = self._begun, None
-        return recv(self.fd, _TAKE_BYTES) if begun is None else begun
+        return recv(self.fd, _TAKE_BYTES) if begun is None else begun + self.behind()
 
     def recv(self, size_bytes: int = RECV_BYTES) -> bytes:
         """Wait for bytes, and return at most `size_bytes`; empty at end-of-file.

@@ -17,6 +17,8 @@ from typing import Any
 
 from gevent.monkey import get_original
 
+from wsgid.protocol.uwsgi import HEADER_SIZE_BYTES
+
 NOTHING = -1  # no file descriptor
 RECV_BYTES = 64 * 1024  # malloc takes this from its heap; it would map and unmap 128 KiB each time (mallopt(3))
 # Of one call. While a fast reader empties the kernel's buffer, the kernel goes on copying, and nobody else has the
@@ -81,6 +83,27 @@ def recv(fd: int, size_bytes: int = RECV_BYTES) -> bytes | None:
         return None
     except ConnectionResetError:
         return b""
+
+
+def recv_packet(fd: int) -> tuple[bytes, bytes] | None:
+    """Return bytes that have arrived, as `recv` does, in two parts: those of the uwsgi packet, and those behind it. If
+    the packet is incomplete, or no packet, all bytes may be in the first part.
+
+    The bytes behind it are the body, or its beginning. In the compiled form they are copied once.
+
+    Args:
+        fd: of a socket.
+
+    Raises:
+        OSError: as `recv`.
+    """
+    block = recv(fd)
+    if block is None:
+        return None
+    if len(block) < HEADER_SIZE_BYTES:
+        return block, b""
+    end = HEADER_SIZE_BYTES + block[1] + (block[2] << 8)
+    return block[:end], block[end:]
 
 
 def send(fd: int, block: bytes | memoryview) -> int:

@@ -3,7 +3,7 @@
 import os
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport EAGAIN, ECONNRESET, errno
 from libc.time cimport time
@@ -28,6 +28,7 @@ RECV_BYTES = 256 * 1024  # more than a unix socket holds by default
 SEND_MAX_BYTES = 1 << 20
 cdef enum:
     _SEND_MAX_BYTES = 1 << 20
+    _HEADER_BYTES = 4  # of a uwsgi packet
 
 # One buffer for the process: between recv(2) and the copy of the bytes, nothing else can run.
 cdef char _buffer[256 * 1024]
@@ -66,11 +67,33 @@ cpdef recv(int fd, size_t size_bytes=256 * 1024):
     return PyBytes_FromStringAndSize(_buffer, size)
 
 
+cpdef tuple recv_packet(int fd):
+    cdef ssize_t size = c_recv(fd, _buffer, sizeof(_buffer), MSG_DONTWAIT)
+    if size < 0:
+        if errno == EAGAIN:
+            return None
+        if errno == ECONNRESET:
+            return b"", b""
+        PyErr_SetFromErrno(OSError)
+    cdef ssize_t end = size
+    if size >= _HEADER_BYTES:  # u8 modifier1, u16 LE datasize, u8 modifier2: see uwsgi.py
+        end = min(size, _HEADER_BYTES + <unsigned char>_buffer[1] + (<unsigned char>_buffer[2] << 8))
+    return PyBytes_FromStringAndSize(_buffer, end), PyBytes_FromStringAndSize(_buffer + end, size - end)
+
+
 cpdef Py_ssize_t send(int fd, block) except -1:
+    if type(block) is bytes:
+        return _send(fd, PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block))
     cdef Py_buffer view
     PyObject_GetBuffer(block, &view, PyBUF_SIMPLE)
-    cdef ssize_t size = c_send(fd, view.buf, min(view.len, <Py_ssize_t>_SEND_MAX_BYTES), MSG_DONTWAIT | MSG_NOSIGNAL)
-    PyBuffer_Release(&view)
+    try:
+        return _send(fd, view.buf, view.len)
+    finally:
+        PyBuffer_Release(&view)
+
+
+cdef Py_ssize_t _send(int fd, const void* first, Py_ssize_t size_bytes) except -1:
+    cdef ssize_t size = c_send(fd, first, min(size_bytes, <Py_ssize_t>_SEND_MAX_BYTES), MSG_DONTWAIT | MSG_NOSIGNAL)
     if size < 0:
         if errno == EAGAIN:
             return 0

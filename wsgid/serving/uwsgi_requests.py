@@ -135,8 +135,7 @@ class UwsgiRequests:
             raise ClientDisconnected("the client has left before its request was looked at")
         me.deadline_s = started_s + self._harakiri_s
         # Only these parts are kept: the packet would take memory as long as the request lasts.
-        if len(buffer) > head.size_bytes:
-            head.rest = buffer[head.size_bytes :]
+        head.rest = buffer[head.size_bytes :] if len(buffer) > head.size_bytes else connection.behind()
         if self._access_log is not None:
             head.header = buffer[:HEADER_SIZE_BYTES]
         return head

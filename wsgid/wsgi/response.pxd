@@ -4,6 +4,10 @@ cimport cython
 from wsgid.wsgi.head cimport render_head
 
 
+cdef object _SILENT, _STARTED, _STREAMING, _FULL, _CLOSED, _TORN, _GONE
+cdef object _COMPLETE
+
+
 cdef class Transport:
     cpdef send(self, bytes first, bytes second=*)
     cpdef give_way(self)
@@ -48,6 +52,7 @@ cdef class _Response:
 
     @cython.locals(head=bytes, sent=bytes, framed=bytes)
     cdef bint _put(self, bytes block, bint alone) except -1
+    cdef bytes _framed(self, bytes block)
     @cython.locals(room=Py_ssize_t)
     cdef bytes _fitting(self, bytes block)
     cdef bint _settle(self, Py_ssize_t excess_bytes) except -1

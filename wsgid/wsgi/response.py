@@ -307,6 +307,10 @@ class _Response:
         """
         if not block:
             return True
+        if self.stage is _STREAMING and self._length is None and self._framing is None:  # a further block of a stream
+            self._send(block)
+            self.sent_bytes += len(block)
+            return True
         if self._framing is not None and self._framing.taken:
             return False
         head = b""
@@ -318,15 +322,18 @@ class _Response:
         elif self.stage is not _STREAMING:
             return self._refuse()
         sent = block if self._length is None else self._fitting(block)
-        framed = sent
-        if self._framing is not None and self._framing.chunked:
-            framed = b"%x\r\n%b\r\n" % (len(sent), sent)  # RFC 9112, 7.1
+        framed = sent if self._framing is None else self._framed(sent)
         if head:
             self._send(head, framed)
         else:
             self._send(framed)
         self.sent_bytes += len(sent)
         return self._length is None or self._settle(len(block) - len(sent))
+
+    def _framed(self, block: bytes) -> bytes:
+        """Return a block as the peer has to get it: as a chunk, if the response is sent in chunks (RFC 9112, 7.1)."""
+        assert self._framing is not None
+        return b"%x\r\n%b\r\n" % (len(block), block) if self._framing.chunked else block
 
     def _fitting(self, block: bytes) -> bytes:
         """Return the part of a block for which the Content-Length has room."""
