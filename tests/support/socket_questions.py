@@ -73,7 +73,7 @@ class _Client:
 
 
 def system_calls(steps: list[Step]) -> list[Any]:
-    """Calls of recv, send and poll, with all arguments except the descriptor; or actions of the client."""
+    """Calls of recv, recv_packet, send and poll, with all arguments except the descriptor; or actions of the client."""
     with _pair() as (ours, fd):
         client = _Client(ours)
         try:

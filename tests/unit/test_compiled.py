@@ -295,6 +295,7 @@ by_client = st.one_of(
     st.lists(
         by_client
         | st.tuples(st.just("recv"), st.integers(1, 50))
+        | st.tuples(st.just("recv_packet"))
         | st.tuples(st.just("send"), blocks)
         | st.tuples(st.just("poll"), st.sampled_from([select.POLLIN, select.POLLOUT, 0])),
         max_size=12,

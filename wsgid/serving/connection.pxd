@@ -7,18 +7,16 @@ from wsgid.wsgi.response cimport Transport
 cdef class Connection(Transport):
     cdef readonly int fd
     cdef readonly bint http
-    cdef public object watcher
     cdef public bint has_waited
-    cdef public double read_wait_s
-    cdef public double send_wait_s
-    cdef double _timeout_s
+    cdef public float read_wait_s  # a double would take 8 bytes; these are exact enough for a time-out and for statistics
+    cdef public float send_wait_s
+    cdef float _timeout_s
+    cdef public object watcher
 
-    cdef bytes _begun
-    cdef bytes _behind
+    cdef tuple _begun
 
     cpdef bint has_begun(self) except -1
-    cpdef bytes begin(self)
-    cpdef bytes behind(self)
+    cpdef tuple begin(self)
     cpdef bytes take(self)
     cpdef bytes recv(self, size_bytes=*)
     cpdef send(self, bytes first, bytes second=*)

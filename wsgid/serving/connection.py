@@ -43,7 +43,7 @@ class Connection(Transport):
         http: whether the peer speaks HTTP instead of uwsgi.
     """
 
-    __slots__ = ("fd", "http", "watcher", "has_waited", "read_wait_s", "send_wait_s", "_timeout_s", "_begun", "_behind")
+    __slots__ = ("fd", "http", "watcher", "has_waited", "read_wait_s", "send_wait_s", "_timeout_s", "_begun")
 
     def __init__(self, fd: int, timeout_s: float, http: bool = False) -> None:
         self.fd = fd
@@ -52,25 +52,21 @@ class Connection(Transport):
         self.has_waited = False
         self.read_wait_s = self.send_wait_s = 0.0  # since Completion has last looked
         self._timeout_s = timeout_s
-        self._begun: bytes | None = None
-        self._behind = b""  # what arrived together with `_begun`, behind the packet
+        self._begun: tuple[bytes, bytes] | None = None
 
     # --- reading ---
 
     def has_begun(self) -> bool:
         """Whether bytes or end-of-file have arrived. Then the next `begin` returns at once."""
         if self.http:
-            self._begun = recv(self.fd, _TAKE_BYTES)
-            return self._begun is not None
-        parts = recv_packet(self.fd)
-        if parts is None:
-            return False
-        self._begun, self._behind = parts
-        return True
+            block = recv(self.fd, _TAKE_BYTES)
+            self._begun = None if block is None else (block, b"")
+        else:
+            self._begun = recv_packet(self.fd)
+        return self._begun is not None
 
-    def begin(self) -> bytes:
-        """Return the first bytes, as `recv` does. If there is a whole packet, the bytes behind it are left to
-        `behind`."""
+    def begin(self) -> tuple[bytes, bytes]:
+        """Wait for the first bytes, as `recv` does. Return them in two parts, as `recv_packet` does."""
         if self._begun is None:
             give_way()
             while not self.has_begun():
@@ -79,15 +75,10 @@ class Connection(Transport):
         assert begun is not None
         return begun
 
-    def behind(self) -> bytes:
-        """Return the bytes that arrived together with those of `begin`, behind the packet."""
-        behind, self._behind = self._behind, b""
-        return behind
-
     def take(self) -> bytes | None:
         """Return bytes that have arrived: None if there are none, empty at end-of-file. Never waits."""
         begun, self._begun = self._begun, None
-        return recv(self.fd, _TAKE_BYTES) if begun is None else begun + self.behind()
+        return recv(self.fd, _TAKE_BYTES) if begun is None else begun[0] + begun[1]
 
     def recv(self, size_bytes: int = RECV_BYTES) -> bytes:
         """Wait for bytes, and return at most `size_bytes`; empty at end-of-file.

@@ -27,6 +27,7 @@ cdef class Dispatcher(RequestServer):
     cdef serve(self, source, me)
     cdef _serve_one(self, Connection connection, exchange, me)
     cdef bint _serve_http(self, Connection connection, exchange, me) except -1
+    cdef _end_broken(self, Connection connection, me)
     cdef _break_off(self, Connection connection, me)
     cdef _end(self, Connection connection, bint parked, me)
     cdef _close(self, Connection connection, me)

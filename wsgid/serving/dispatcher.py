@@ -191,12 +191,20 @@ class Dispatcher(RequestServer):
             else:
                 self._uwsgi.serve(connection, me)
         except BaseException:
-            self._break_off(connection, me)
-        finally:
-            self._end(connection, parked, me)
+            self._end_broken(connection, me)
+            return
+        self._end(connection, parked, me)
 
     def _serve_http(self, connection: Connection, exchange: HttpConnection | None, me: RequestGreenlet) -> bool:
         return self._http.serve(exchange or self._http.begin(connection), me)
+
+    def _end_broken(self, connection: Connection, me: RequestGreenlet) -> None:
+        """As `_break_off`. In a function of its own, because a `finally` takes more of the C stack while a request
+        waits."""
+        try:
+            self._break_off(connection, me)
+        finally:
+            self._end(connection, False, me)
 
     def _break_off(self, connection: Connection, me: RequestGreenlet) -> None:
         """Called while an exception that was raised outside of the application call is handled."""

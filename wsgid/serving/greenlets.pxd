@@ -1,6 +1,7 @@
 # The types with which greenlets.py is compiled.
 
 cdef object _THE_END
+cdef set _spent
 
 
 cdef class RequestServer:
@@ -13,7 +14,6 @@ cdef class GreenletPool:
     cdef RequestServer _server
     cdef object _kinds
     cdef object _ended
-    cdef set _spent
     cdef list _idle
     cdef Py_ssize_t _unused
     cdef double _trim_at_s

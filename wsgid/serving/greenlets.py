@@ -23,20 +23,32 @@ TRIM_S = 10.0  # how often idle greenlets are ended
 _SHOWN_MAX_CHARS = 500
 _THE_END = object()  # an idle greenlet gets this instead of work
 
+# The spent greenlets of this process. Asking whether the set is empty costs nothing. A slot of each greenlet would be
+# memory for each request that waits.
+_spent: set["RequestGreenlet"] = set()
+
 
 class RequestGreenlet(greenlet.greenlet):
     """A greenlet for requests; while it serves one, it has the facts of the request."""
 
-    __slots__ = ("environ", "started_s", "deadline_s", "all_spent")
+    __slots__ = ("environ", "started_s", "allowed_s")
 
     environ: dict[str, Any] | None  # None while it is idle, or still reads the head
     started_s: float
-    deadline_s: float  # by --harakiri
-    all_spent: set["RequestGreenlet"]  # of this worker; a set, because asking whether it is empty costs nothing
+    allowed_s: float  # how long the request may take; requests share this object, unless one has a time of its own
 
     def spend(self) -> None:
         """Serve no other request: the application was interrupted at an unknown point."""
-        self.all_spent.add(self)
+        _spent.add(self)
+
+    @property
+    def deadline_s(self) -> float:
+        """When the request has taken as long as it may (--harakiri)."""
+        return self.started_s + self.allowed_s
+
+    @deadline_s.setter
+    def deadline_s(self, deadline_s: float) -> None:
+        self.allowed_s = deadline_s - self.started_s
 
     @property
     def request(self) -> float | None:
@@ -93,7 +105,6 @@ class GreenletPool:
         self._server = server
         self._kinds = kinds
         self._ended = ended
-        self._spent: set[RequestGreenlet] = set()
         self._idle: list[RequestGreenlet] = []
         self._unused = 0  # how many of them were idle all the time since the last trim
         self._trim_at_s = 0.0
@@ -110,7 +121,7 @@ class GreenletPool:
 
     def is_spent(self, me: RequestGreenlet) -> bool:
         """Whether this greenlet ends with its request."""
-        return bool(self._spent) and me in self._spent
+        return bool(_spent) and me in _spent
 
     def trim(self, now_s: float) -> None:
         """End half of the greenlets that were idle all the time since the last trim, so that the memory of a crowd
@@ -127,7 +138,6 @@ class GreenletPool:
     def _new(self) -> RequestGreenlet:
         made = RequestGreenlet(self, self._hub)
         made.environ = None
-        made.all_spent = self._spent
         self.greenlets.add(made)
         return made
 
@@ -144,7 +154,7 @@ class GreenletPool:
 
     def _end(self, me: RequestGreenlet) -> None:
         self.greenlets.discard(me)
-        self._spent.discard(me)
+        _spent.discard(me)
         self._ended(me)
 
     def _wait(self, me: RequestGreenlet) -> Any:

@@ -29,7 +29,7 @@ cdef class HttpRequests:
     cdef object _upgrades
     cdef object _say_once
     cdef bint _looks_for_proxies
-    cdef double _harakiri_s
+    cdef object _harakiri_s
     cdef object _limits
     cdef Py_ssize_t _requests_max
     cdef object _body_rate

@@ -244,7 +244,7 @@ class HttpRequests:
             self._completion.note_turn(started_s - exchange.ready_s)
             exchange.ready_s = 0.0
         self._acceptor.is_slice_over(started_s)
-        me.deadline_s = started_s + self._harakiri_s
+        me.allowed_s = self._harakiri_s
         if exchange.is_trusted:
             forwarded.apply(head.variables, self._trusted)
             stamp = head.variables.get(STAMP)

@@ -49,7 +49,7 @@ class RequestPermits:
     def client_left(self) -> bool:
         """Whether the client of the present request has left. False if that is unknown."""
         answer = self._answers.get(greenlet.getcurrent())  # type: ignore[call-overload]
-        transport = getattr(getattr(answer, "__self__", None), "transport", None)
+        transport = getattr(answer, "transport", None)
         # As nginx does in a delay of limit_req, take the end of the client's stream for its leave: on TCP there is no
         # other sign (poll(2), POLLRDHUP).
         return transport is not None and bool(poll(transport.fd, select.POLLRDHUP))

@@ -102,7 +102,7 @@ class TlsConnection(ProxyConnection):
 
     # --- reading ---
 
-    def begin(self) -> bytes:
+    def begin(self) -> tuple[bytes, bytes]:
         """Return the first decrypted bytes.
 
         Raises:
@@ -111,7 +111,7 @@ class TlsConnection(ProxyConnection):
         """
         late = HeadTimeout(f"no TLS handshake and first byte within {self._opening_s:g} s (--http-head-timeout)")
         with Patience(self._opening_s, late):
-            return self.recv()
+            return self.recv(), b""
 
     def recv(self, size_bytes: int = RECV_BYTES) -> bytes:
         give_way()

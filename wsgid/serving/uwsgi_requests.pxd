@@ -26,15 +26,16 @@ cdef class UwsgiRequests:
     cdef bint _reads_scheme
     cdef Py_ssize_t _max_vars
     cdef double _timeout_s
-    cdef double _harakiri_s
+    cdef object _harakiri_s
     cdef double _wary_until_s
 
     @cython.locals(head=UwsgiHead, body=Body, served=Served, environ=dict)
     cdef serve(self, Connection connection, me)
-    @cython.locals(started_s=double, head=UwsgiHead, buffer=bytes)
+    @cython.locals(started_s=double, head=UwsgiHead, buffer=bytes, rest=bytes)
     cdef UwsgiHead _receive(self, Connection connection, me)
     @cython.locals(body=Body)
     cdef Body _begin(self, UwsgiHead head, Connection connection, me)
-    cdef Served _upgrade(self, UwsgiHead head, Body body, Connection connection, me)
+    cdef bint _asks_for_upgrade(self, dict environ) except -1
+    cdef Served _upgrade(self, UwsgiHead head, Connection connection, me)
     @cython.locals(record=RequestRecord, took_s=double)
     cdef _end(self, Served served, UwsgiHead head, Body body, Connection connection, me)

@@ -102,8 +102,8 @@ class UwsgiRequests:
             return
         environ = head.variables
         body = self._begin(head, connection, me)
-        if "HTTP_UPGRADE" in environ and is_asked(environ):
-            served = self._upgrade(head, body, connection, me)
+        if "HTTP_UPGRADE" in environ and self._asks_for_upgrade(environ):
+            served = self._upgrade(head, connection, me)
         else:
             if self._access_log is None:
                 head = None  # it would take memory as long as the request lasts
@@ -115,7 +115,7 @@ class UwsgiRequests:
         started_s = me.started_s = monotonic()
         self._acceptor.is_slice_over(started_s)
         try:
-            buffer = connection.begin()
+            buffer, rest = connection.begin()
             if not buffer:  # a probe, or another server that checks whether this one is alive
                 connection.close()
                 return None
@@ -133,9 +133,9 @@ class UwsgiRequests:
             # The request that killed the previous worker may be in the backlog many times, from clients that have given
             # up meanwhile.
             raise ClientDisconnected("the client has left before its request was looked at")
-        me.deadline_s = started_s + self._harakiri_s
+        me.allowed_s = self._harakiri_s
         # Only these parts are kept: the packet would take memory as long as the request lasts.
-        head.rest = buffer[head.size_bytes :] if len(buffer) > head.size_bytes else connection.behind()
+        head.rest = buffer[head.size_bytes :] if len(buffer) > head.size_bytes else rest
         if self._access_log is not None:
             head.header = buffer[:HEADER_SIZE_BYTES]
         return head
@@ -158,8 +158,9 @@ class UwsgiRequests:
                 if head is not None:
                     return buffer, head
 
-    def _begin(self, head: UwsgiHead, connection: Connection, me: RequestGreenlet) -> Body:
-        """Make the environ of the variables. Returns the body."""
+    def _begin(self, head: UwsgiHead, connection: Connection, me: RequestGreenlet) -> Body | None:
+        """Make the environ of the variables. Returns the body; None if it has arrived, because it would take memory as
+        long as the request lasts."""
         head.received = len(head.variables)
         missing = complete(head.variables)
         if missing:
@@ -176,14 +177,17 @@ class UwsgiRequests:
         ):
             take_balancers_scheme(head.variables)
         me.environ = make_environ(head.variables, body.stream)
-        return body
+        return body if body.unread_bytes else None
 
-    def _upgrade(self, head: UwsgiHead, body: Body, connection: Connection, me: RequestGreenlet) -> Served:
-        upgrade = UwsgiUpgrade(connection, body.stream, head.rest[head.content_length :])
+    def _asks_for_upgrade(self, environ: dict[str, Any]) -> bool:
+        return is_asked(environ)
+
+    def _upgrade(self, head: UwsgiHead, connection: Connection, me: RequestGreenlet) -> Served:
+        upgrade = UwsgiUpgrade(connection, head.variables["wsgi.input"], head.rest[head.content_length :])
         return self._upgrades.serve(self._application, head.variables, connection, upgrade, me)
 
     def _end(
-        self, served: Served, head: UwsgiHead | None, body: Body, connection: Connection, me: RequestGreenlet
+        self, served: Served, head: UwsgiHead | None, body: Body | None, connection: Connection, me: RequestGreenlet
     ) -> None:
         """The application has answered: count the request, write it to the log, and end the connection."""
         took_s = self._completion.finish(served, me, connection)
@@ -202,7 +206,7 @@ class UwsgiRequests:
         outcome = served.outcome
         if outcome is _TORN:
             connection.cut()
-        elif body.unread_bytes and outcome is not _DISCONNECTED:
+        elif body is not None and body.unread_bytes and outcome is not _DISCONNECTED:
             self._lingering.close(connection)
         else:
             connection.close()

@@ -24,17 +24,17 @@ cdef class Served:
 
 cdef class _Response:
     cdef object stage
-    cdef int code
+    cdef int code  # four of them together: apart, each would take 8 bytes
+    cdef int headers
+    cdef bint interrupted
+    cdef bint _bodiless
     cdef Py_ssize_t sent_bytes
     cdef Py_ssize_t head_bytes
-    cdef Py_ssize_t headers
-    cdef bint interrupted
     cdef readonly Transport transport
     cdef object _method
     cdef object _path
     cdef str _head
     cdef object _length
-    cdef bint _bodiless
     cdef object _framing
     cdef object _iterable
     cdef object _outcome
@@ -64,6 +64,9 @@ cdef class _Response:
 
 
 cdef bytes _as_bytes(object block)
+
+
+cdef _Response _made(dict environ, Transport transport, object framing)
 
 
 @cython.locals(response=_Response)
