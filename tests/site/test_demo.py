@@ -93,7 +93,7 @@ def assert_ends(process: "subprocess.Popen[str]", directory: Path, signo: signal
     process.send_signal(signo)
     assert process.wait(20) == 0
     assert (directory / "said").read_text().endswith("The demo is over.\n")
-    assert not any(still_runs(child) for child in started)
+    eventually(lambda: not any(map(still_runs, started)), "all its processes are reaped")
     assert [path.name for path in directory.iterdir()] == ["said"]
 
 

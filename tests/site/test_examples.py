@@ -5,7 +5,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from flask import Flask
 
 from tests.support.processes import still_runs
+from tests.support.server import eventually
 from tools.nginx import EXAMPLES, Nginx, NginxError, example
 
 ROOT = EXAMPLES.parent
@@ -42,7 +42,7 @@ def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     before = psutil.Process().children(recursive=True)
     yield
     assert list(tmp_path.glob("wsgid-nginx-*")) == []
-    assert set(psutil.Process().children(recursive=True)) <= set(before)
+    eventually(lambda: set(psutil.Process().children(recursive=True)) <= set(before), "all processes are gone")
 
 
 def test_there_are_configurations_to_copy() -> None:
@@ -64,10 +64,8 @@ def test_nginx_asks_the_given_socket_and_no_other(name: str, tmp_path: Path) -> 
         error.value.close()
         assert error.value.code == 502
         assert f"connect() to unix:{address} failed" in nginx.error_log()
-        deadline = time.monotonic() + 5
-        while '"GET / HTTP/1.1" 502' not in nginx.access_log():  # nginx writes the line after the response
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        # nginx writes the line after the response
+        eventually(lambda: '"GET / HTTP/1.1" 502' in nginx.access_log(), "the line of the request")
 
 
 def test_django_static_files_come_from_nginx(tmp_path: Path) -> None:
@@ -110,11 +108,7 @@ def test_workers_end_even_if_their_master_was_killed() -> None:
         urlopen(nginx.url).close()
         master, worker = processes_of(nginx)
         master.kill()
-    deadline = time.monotonic() + 5
-    # the new parent still has to reap the worker
-    while still_runs(worker):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    eventually(lambda: not still_runs(worker), "the new parent has reaped the worker")
     assert not is_listening(nginx.port)
 
 

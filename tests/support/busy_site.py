@@ -26,9 +26,9 @@ APP = """
 
 
 def serve(start: Start, *options: str, workers: int = 1, app: str = APP) -> Server:
-    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application", app=app).wait_ready(
-        workers
-    )
+    """A server. What holds its event loop is not ended, however long a test takes on a busy machine."""
+    always = ("--socket", "app.sock", "--workers", str(workers), "--hub-timeout", "600")
+    return start(*always, *options, "app:application", app=app).wait_ready(workers)
 
 
 def send(server: Server, path: str, query: str = "") -> socket.socket:

@@ -1,6 +1,7 @@
 """A uwsgi client that writes the bytes itself, also bytes that nginx would never send."""
 
 import socket
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,12 +58,15 @@ def connect(address: Address, timeout_s: float = 20.0) -> socket.socket:
     if isinstance(address, tuple):
         return socket.create_connection(address, timeout_s)
     connected = socket.socket(socket.AF_UNIX)
-    connected.settimeout(timeout_s)
+    # With a time-out of Python's, connect does not wait for a place in the backlog: EAGAIN (connect(2)). With this
+    # time-out of the kernel's, it waits (socket(7), SO_SNDTIMEO).
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", round(timeout_s), 0))
     try:
         connected.connect(str(address))
     except OSError:
         connected.close()
         raise
+    connected.settimeout(timeout_s)
     return connected
 
 

@@ -28,11 +28,14 @@ def put(key: str, value: str, ttl_s: str = "60") -> None:
     values.set(key, value, float(ttl_s))
 
 
-def make(key: str, takes_s: str = "0") -> int:
-    """Return the pid of the worker that has made the value."""
+def make(key: str, takes_s: str = "0", gate: str = "") -> int:
+    """Return the pid of the worker that has made the value. Making lasts until the file `gate` exists, if it is
+    named."""
 
     def made() -> int:
         time.sleep(float(takes_s))
+        while gate and not os.path.exists(gate):
+            time.sleep(0.01)
         return os.getpid()
 
     return values.get_or_make(key, made, 60)  # type: ignore[no-any-return]
@@ -90,13 +93,10 @@ def unknown() -> str:
         return str(error)
 
 
-def beat() -> int:
-    """Sleep in turns of 1 ms, and return how many turns 0.2 s had."""
-    until_s, turns = time.monotonic() + 0.2, 0
-    while time.monotonic() < until_s:
+def beat() -> None:
+    """Wait for some turns of the event loop."""
+    for _ in range(20):
         time.sleep(0.001)
-        turns += 1
-    return turns
 
 
 CALLS: dict[str, Callable[..., Any]] = {

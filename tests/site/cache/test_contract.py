@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.site.cache.conftest import MakeCache
+from tests.site.cache.conftest import Later, MakeCache
 from tests.support.server import eventually
 from wsgid.cache import Cache
 from wsgid.errors import LockNotAcquired, NoSuchKey, NotANumber
@@ -125,29 +125,34 @@ def test_clear_deletes_all_values_and_no_lock(cache: Cache) -> None:
 # --- time ---
 
 
-def test_a_value_expires(cache: Cache) -> None:
-    cache.set("short", 1, SOON_S)
-    cache.set("long", 1, 60)
+def test_a_value_expires(cache: Cache, later: Later) -> None:
+    cache.set("short", 1, 600)
+    cache.set("long", 1, 6000)
     cache.set("ever", 1)
-    assert (cache.ttl("short") or 0) <= SOON_S  # on a busy machine it may be over already
-    assert 59 < (cache.ttl("long") or 0) <= 60
+    assert 500 < (cache.ttl("short") or 0) <= 600
+    assert 5900 < (cache.ttl("long") or 0) <= 6000
     assert cache.ttl("ever") == math.inf
-    time.sleep(SOON_S * 1.5)
+    later(500)
+    assert 0 < (cache.ttl("short") or 0) <= 100
+    assert (cache.get("short"), "short" in cache) == (1, True)
+    later(100)
     assert (cache.get("short"), cache.ttl("short"), "short" in cache) == (None, None, False)
     assert not cache.replace("short", 1) and not cache.touch("short", 1) and not cache.delete("short")
     assert cache.add("short", 2)
     assert "long" in cache
 
 
-def test_touch_changes_the_time_and_not_the_value(cache: Cache) -> None:
+def test_touch_changes_the_time_and_not_the_value(cache: Cache, later: Later) -> None:
     cache.set("key", [1], 60)
     assert cache.touch("key", 6000)
     assert (cache.ttl("key") or 0) > 60
     assert cache.touch("key")
     assert cache.ttl("key") == math.inf
     assert cache.get("key") == [1]
-    assert cache.touch("key", SOON_S)
-    time.sleep(SOON_S * 1.5)
+    assert cache.touch("key", 600)
+    later(500)
+    assert cache.get("key") == [1]
+    later(100)
     assert cache.get("key") is None
 
 
@@ -180,13 +185,14 @@ def test_incr_is_exact_up_to_64_bits(cache: Cache) -> None:
     assert cache.incr("n") == 2**63 - 1
 
 
-def test_incr_keeps_the_time_of_a_number_that_is_there(cache: Cache) -> None:
-    cache.incr("n", ttl_s=60)
+def test_incr_keeps_the_time_of_a_number_that_is_there(cache: Cache, later: Later) -> None:
+    cache.incr("n", ttl_s=600)
     cache.incr("n", ttl_s=6000)
-    assert 59 < (cache.ttl("n") or 0) <= 60
-    cache.set("soon", 5, SOON_S)
-    time.sleep(SOON_S * 1.5)
-    assert cache.incr("soon") == 1
+    assert 500 < (cache.ttl("n") or 0) <= 600
+    later(500)
+    assert cache.incr("n", ttl_s=6000) == 3
+    later(100)
+    assert cache.incr("n") == 1
 
 
 def test_incr_wants_a_number(cache: Cache) -> None:
@@ -293,9 +299,11 @@ def test_of_all_who_want_a_value_one_makes_it(cache: Cache) -> None:
     assert len(calls) == 1
 
 
-def test_while_a_value_is_made_the_others_get_the_stale_one(cache: Cache) -> None:
-    cache.set("key", "old", SOON_S, stale_s=60)
-    time.sleep(SOON_S * 1.5)
+def test_while_a_value_is_made_the_others_get_the_stale_one(cache: Cache, later: Later) -> None:
+    cache.set("key", "old", 600, stale_s=6000)
+    later(500)
+    assert cache.get("key") == "old"
+    later(100)
     assert cache.get("key") is None
     inside: list[str] = []
 
@@ -310,11 +318,14 @@ def test_while_a_value_is_made_the_others_get_the_stale_one(cache: Cache) -> Non
     assert cache.get("key") == "new"
 
 
-def test_none_has_a_time_of_its_own(cache: Cache) -> None:
+def test_none_has_a_time_of_its_own(cache: Cache, later: Later) -> None:
     calls, make = calls_of(lambda: None)
-    assert cache.get_or_make("long", make, SOON_S, negative_ttl_s=60) is None
-    assert cache.get_or_make("short", make, 60, negative_ttl_s=SOON_S) is None
-    time.sleep(SOON_S * 1.5)
+    assert cache.get_or_make("long", make, 600, negative_ttl_s=6000) is None
+    assert cache.get_or_make("short", make, 6000, negative_ttl_s=600) is None
+    later(500)
+    assert cache.get_or_make("short", make, 60) is None
+    assert len(calls) == 2
+    later(100)
     assert cache.get_or_make("long", make, 60) is None
     assert len(calls) == 2
     assert cache.get_or_make("short", make, 60) is None
@@ -413,11 +424,13 @@ def test_no_more_values_are_kept_than_asked_for(make_cache: MakeCache) -> None:
     assert 1 <= len(kept) <= 3
 
 
-def test_a_value_of_the_process_expires_too(make_cache: MakeCache) -> None:
+def test_a_value_of_the_process_expires_too(make_cache: MakeCache, later: Later) -> None:
     hot = make_cache(local=10)
-    hot.set("key", 1, SOON_S)
-    assert hot.get("key") in (1, None)  # on a busy machine its time may be over already
-    time.sleep(SOON_S * 1.5)
+    hot.set("key", 1, 600)
+    assert hot.get("key") == 1
+    later(500)
+    assert hot.get("key") == 1
+    later(100)
     assert hot.get("key") is None
 
 

@@ -35,7 +35,7 @@ LIMITED = """
     )
 
     @application.route("/")
-    @limiter.limit("7 per minute")
+    @limiter.limit("7 per year")
     def page():
         return "ok"
 """
@@ -43,6 +43,7 @@ LIMITED = """
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_flask_limiter_holds_over_all_workers(start: Start, strategy: str) -> None:
+    """In a year: the windows of one strategy begin by the clock, and a minute may end during the test."""
     app = LIMITED.replace("STRATEGY", strategy)
     server = start("--socket", "app.sock", "--workers", "3", "app:application", app=app).wait_ready(3)
     answers = [client.get(server.directory / "app.sock") for _ in range(12)]

@@ -90,7 +90,7 @@ def sleeping(server: Server, name: str) -> Any:
 
 
 def test_a_permit_is_renewed_as_long_as_its_request_runs(start: Start, store: str, running: Redis) -> None:
-    server = serve(start, "one", store, "--limit-lease", "0.5")
+    server = serve(start, "one", store, "--limit-lease", "2")
     connection = sleeping(server, "one")
     asked: Any = redis.Redis(unix_socket_path=str(running.socket_path))
     [key] = asked.keys("wsgid:limit:*")
@@ -103,8 +103,8 @@ def test_a_permit_is_renewed_as_long_as_its_request_runs(start: Start, store: st
 
 
 def test_permits_of_a_machine_that_dies_end_with_their_lease(start: Start, store: str) -> None:
-    one = serve(start, "one", store, "--limit-lease", "1")
-    two = serve(start, "two", store, "--limit-lease", "1")
+    one = serve(start, "one", store, "--limit-lease", "3")
+    two = serve(start, "two", store, "--limit-lease", "3")
     connection = sleeping(one, "one")
     assert statuses(two, "two", 1, "/held") == [429]
     kill_tree(one.pid)

@@ -30,6 +30,7 @@ APP = """
 
     local = Local()
     lock = threading.RLock()
+    together = []
 
     class Cycle:
         def __init__(self):
@@ -66,7 +67,9 @@ APP = """
             lock.release()
         elif path == "/cycles":
             local.cycle = Cycle()
-            gevent.sleep(0.5)
+            together.append(here)
+            while len(together) < int(environ["QUERY_STRING"]):  # each needs a greenlet of its own
+                gevent.sleep(0.01)
 
         # These go on after their request.
         elif path == "/forgotten":
@@ -121,7 +124,8 @@ APP = """
 """
 
 
-ARGUMENTS = ("--socket", "app.sock", "--http", "http.sock", "--hub-timeout", "0.5")
+# A request that waits for a processor holds the event loop, too: on a busy machine for longer than half a second.
+ARGUMENTS = ("--socket", "app.sock", "--http", "http.sock", "--hub-timeout", "2")
 
 
 def serve(start: Start, *options: str) -> Server:
@@ -308,7 +312,7 @@ def test_cycles_of_greenlets_that_were_let_go_are_collected(start: Start) -> Non
     server = serve(start)
     connections = [client.connect(address(server)) for _ in range(8)]
     for connected in connections:
-        connected.sendall(client.packet("/cycles"))
+        connected.sendall(client.packet("/cycles", QUERY_STRING="8"))
     for connected in connections:
         client.read_all(connected)
         connected.close()
@@ -317,7 +321,7 @@ def test_cycles_of_greenlets_that_were_let_go_are_collected(start: Start) -> Non
 
 def test_cycles_of_a_greenlet_that_was_interrupted_are_collected(start: Start) -> None:
     server = serve(start)
-    assert client.get(address(server), "/cycles").status == 200
+    assert client.get(address(server), "/cycles", QUERY_STRING="1").status == 200
     assert client.get(address(server), "/harakiri").status == 504
     server.wait_for("a cycle was collected")
 

@@ -334,10 +334,11 @@ def test_limits_have_their_statuses(start: Start) -> None:
 
 def test_a_thousand_slow_clients_delay_no_other_client_and_get_a_408(start: Start) -> None:
     server = serve(start, "--gevent", "50", "--http-idle", "2000", "--http-head-timeout", "4")
-    slow = [client.connect(server.directory / "http.sock") for _ in range(1000)]
+    slow = []
     try:
-        for connection in slow:
-            connection.sendall(b"GET / HTTP/1.1\r\nHost: ")
+        for _ in range(1000):
+            slow.append(client.connect(server.directory / "http.sock"))
+            slow[-1].sendall(b"GET / HTTP/1.1\r\nHost: ")
         with connected(server) as connection:
             connection.sendall(request("/fast"))
             assert Reader(connection).response().body == b"/fast"

@@ -15,7 +15,7 @@ import requests
 from tests.conftest import Start
 from tests.support import pid_app
 from tests.support.load import Kind, Load, Plan, Way
-from tests.support.server import Server
+from tests.support.server import Server, eventually
 from tools import apt
 
 pytestmark = pytest.mark.alone
@@ -183,7 +183,8 @@ def reload(server: Server) -> None:
 
 
 def test_wrk_meets_no_error_while_the_server_is_reloaded(server: Server, url: str) -> None:
-    command = [apt.ensure("wrk", "wrk"), "--threads", "1", "--connections", "20", "--duration", "60s", url]
+    command = [apt.ensure("wrk", "wrk"), "--threads", "1", "--connections", "20", "--duration", "600s"]
+    command += ["--timeout", "20s", url]  # otherwise an answer that takes 2 s is an error
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as wrk:
         reload(server)
         wrk.send_signal(Signals.SIGINT)  # now wrk prints its counts
@@ -205,22 +206,26 @@ def test_sessions_meet_no_error_while_the_server_is_reloaded(
     server: Server, url: str, client: Callable[[], requests.Session | httpx.Client]
 ) -> None:
     ended: list[bool] = []
+    met: list[set[str]] = [set() for _ in range(4)]
 
-    def visit() -> set[str]:
-        answers = set()
+    def visit(answers: set[str]) -> None:
         with client() as session:
             while not ended:
                 answer = session.get(url)
                 assert answer.status_code == 200
                 answers.add(answer.text)
                 assert session.post(f"{url}/upload", data={"a": "b"}).status_code == 200
-        return answers
 
-    with ThreadPoolExecutor(4) as pool:
-        visits = [pool.submit(visit) for _ in range(4)]
-        reload(server)
-        ended.append(True)
-        assert all(len(visit.result()) > 1 for visit in visits)  # each session has met an old worker and a new worker
+    with ThreadPoolExecutor(len(met)) as pool:
+        visits = [pool.submit(visit, answers) for answers in met]
+        try:
+            eventually(lambda: all(met), "each session has met an old worker")
+            reload(server)
+            eventually(lambda: all(len(answers) > 1 for answers in met), "each session has met a new worker")
+        finally:
+            ended.append(True)
+        for visit_ in visits:
+            visit_.result()
 
 
 @pytest.mark.parametrize("way", Way)

@@ -96,7 +96,7 @@ def test_a_websocket_over_tls(start: Start, tmp_path: Path) -> None:
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
     context = ssl.create_default_context()
     authority.configure_trust(context)
-    server = serve(start, "--https", "127.0.0.1:0,server.pem,server.pem", "--socket-timeout", "0.3")
+    server = serve(start, "--https", "127.0.0.1:0,server.pem,server.pem", "--socket-timeout", "2")
     [port] = server.wait_for(r"listens on 127.0.0.1:(\d+)")
     protocol = WSConnection(ConnectionType.CLIENT)
     with context.wrap_socket(
@@ -104,7 +104,7 @@ def test_a_websocket_over_tls(start: Start, tmp_path: Path) -> None:
     ) as connected:
         connected.sendall(protocol.send(Request(host="localhost", target="/shout")))
         assert hear(connected, protocol) == "<accepted>"
-        connected.settimeout(0.6)  # longer than --socket-timeout
+        connected.settimeout(2.5)  # longer than --socket-timeout
         with pytest.raises(TimeoutError):
             connected.recv(1)
         connected.settimeout(20)

@@ -96,7 +96,7 @@ def test_a_pid_file_without_a_pid_is_an_error(tmp_path: Path, content: str | Non
 
 
 def test_a_pid_file_of_a_process_that_is_gone_or_no_server_is_an_error(tmp_path: Path) -> None:
-    with subprocess.Popen(["sleep", "30"]) as process:
+    with subprocess.Popen(["sleep", "600"]) as process:
         (tmp_path / "pid").write_text(str(process.pid))
         assert f"process {process.pid} (sleep), which pid names, listens on no *.ctl" in refusal(
             tmp_path, "--pidfile", "pid", "status"
@@ -155,23 +155,25 @@ def test_status_shows_every_worker_the_listeners_and_the_totals(start: Start, tm
         eventually(
             lambda: sum(worker["in_flight"] for worker in said(tmp_path, "status")["workers"]) == 1, "it is in flight"
         )
-        done = wsgidctl(tmp_path, "status")
+        # on a busy machine an event loop may be late, which is a trouble
+        shown = eventually(
+            lambda: text if "!" not in (text := wsgidctl(tmp_path, "status").stdout) else "", "nothing is wrong"
+        )
     assert re.match(
         rf"wsgid \S+ serves app:application: running for \S+, pid {server.pid}, generation 0, "
         r"2 of 2 workers ready\nPython \S+ of \S+\ntemplate 0 \(pid \d+\) is ready\n",
-        done.stdout,
+        shown,
     )
     for name in status.COLUMNS:
-        assert name in done.stdout
+        assert name in shown
     for slot, pid in enumerate(server.worker_pids()):
         assert re.search(
             rf"^ +\d  ready +{pid} +0 +\S+s +\d +[01]/1000 +\d +\d+ ms +\d+ % +\S+s +\d+\.\d MiB  -$",
-            done.stdout,
+            shown,
             re.MULTILINE,
-        ), (slot, done.stdout)
-    assert re.search(rf"^{tmp_path}/app.sock +\S+ +\S+$", done.stdout, re.MULTILINE)
-    assert "since the start: 2 requests, 1 with a 5xx, 0 timed out, 0 rejected" in done.stdout
-    assert "!" not in done.stdout
+        ), (slot, shown)
+    assert re.search(rf"^{tmp_path}/app.sock +\S+ +\S+$", shown, re.MULTILINE)
+    assert "since the start: 2 requests, 1 with a 5xx, 0 timed out, 0 rejected" in shown
 
 
 def test_status_counts_restarts_by_their_cause(start: Start, tmp_path: Path) -> None:
@@ -185,18 +187,19 @@ def test_status_counts_restarts_by_their_cause(start: Start, tmp_path: Path) -> 
 
 def test_a_worker_whose_event_loop_stands_still_is_named_first(start: Start, tmp_path: Path) -> None:
     server = serve(start)
-    with send(server, "/spin", "8"):
+    with send(server, "/spin", "600"):
         server.wait_for("its event loop has not run")
         first = wsgidctl(tmp_path, "status").stdout.splitlines()[0]
     assert re.fullmatch(r"! worker 0's event loop has not run for \d+\.\d s: see wsgidctl stacks --worker 0", first)
 
 
 def test_status_answers_while_the_template_boots_and_while_the_server_drains(start: Start, tmp_path: Path) -> None:
-    slow = "import time; time.sleep(3)\n" + textwrap.dedent(APP)
+    slow = "import os, time\nwhile not os.path.exists('gate'): time.sleep(0.01)\n" + textwrap.dedent(APP)
     server = start("--socket", "app.sock", "app:application", app=slow)
     server.wait_for("listens on")
     found = eventually(lambda: wsgidctl(tmp_path, "status").stdout, "the master answers")
     assert "no worker serves" in found and re.search(r"template 0 \(pid \d+\) imports the application", found)
+    (tmp_path / "gate").touch()
     server.wait_ready(1)
     with send(server, "/sleep"):
         eventually(lambda: server.in_flight() == 1, "the request is in flight")
@@ -413,7 +416,7 @@ def test_the_log_is_reopened(start: Start, tmp_path: Path) -> None:
     )
     (tmp_path / "log").rename(tmp_path / "log.1")
     assert wsgidctl(tmp_path, "log-reopen").returncode == 0
-    assert "reopened" in (tmp_path / "log").read_text()
+    eventually(lambda: "reopened" in (tmp_path / "log").read_text(), "the new file has the line")
     assert said(tmp_path, "log-reopen") == {}
 
 
@@ -446,12 +449,11 @@ def test_every_subcommand_names_a_missing_server_and_has_json_and_help(tmp_path:
 
 def test_a_reader_that_leaves_is_no_failure_to_explain(start: Start, tmp_path: Path) -> None:
     serve(start)
-    with subprocess.Popen(
-        [PROGRAM, "settings"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stdout and process.stderr
-        process.stdout.close()
-        assert process.stderr.read() == b"" and process.wait() == 1
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([PROGRAM, "settings"], cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.stderr, done.returncode) == (b"", 1)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from signal import Signals
 from typing import Any
 
 import pytest
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -125,10 +126,15 @@ def press(browser: WebDriver, keys: str) -> None:
 def choose(browser: WebDriver, selector: str, label: str) -> None:
     """Click the button with this text."""
 
-    def found() -> list[WebElement]:
-        return [each for each in browser.find_elements(By.CSS_SELECTOR, selector) if each.text == label]
+    def clicked() -> bool:
+        try:
+            found = [each for each in browser.find_elements(By.CSS_SELECTOR, selector) if each.text == label]
+            found[0].click() if found else None
+        except StaleElementReferenceException:  # the page has just drawn this part anew
+            return False
+        return bool(found)
 
-    eventually(found, f"{selector} {label}")[0].click()
+    eventually(clicked, f"{selector} {label}")
 
 
 def test_charts_move_under_load(browser: WebDriver, server: Server, url: str) -> None:

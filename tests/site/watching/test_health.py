@@ -68,7 +68,7 @@ def said(server: Server, path: str) -> tuple[int, str]:
 def test_a_server_that_serves_is_alive_and_ready(start: Start) -> None:
     server = serve(start, workers=2)
     assert said(server, "/healthz")[0] == 200
-    assert said(server, "/readyz") == (200, "2 of 2 workers ready\n")
+    eventually(lambda: said(server, "/readyz") == (200, "2 of 2 workers ready\n"), "no event loop is late")
 
 
 def test_a_server_whose_application_is_not_imported_yet_is_alive_and_not_ready(start: Start, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_server_whose_loops_stand_still_is_alive_and_not_ready(start: Start) -
             os.open(server.directory / "gate", os.O_WRONLY)
         )  # the application waits for a writer, and reads nothing
         eventually(lambda: said(server, "/readyz")[0] == 200, "the server is ready again")
-        assert b"\nwsgid_workers_held_up 0\n" in ask(server, "/metrics").body
+        eventually(lambda: b"\nwsgid_workers_held_up 0\n" in ask(server, "/metrics").body, "the metric says so")
 
 
 def test_a_failed_reload_is_shown_until_a_reload_succeeds(start: Start) -> None:

@@ -28,11 +28,14 @@ APP = """
     def application(environ, start_response):
         path = environ["PATH_INFO"]
         if path == "/sleep":
-            time.sleep(30)
+            environ["wsgid.harakiri"](0.5)
+            time.sleep(600)
         if path == "/short":
             time.sleep(0.06)
         if path == "/block":
             block(5)
+        if path == "/hold":
+            block(600)
         if path == "/boom":
             raise RuntimeError("boom")
         if path == "/torn":
@@ -104,7 +107,7 @@ def requests(found: Scrape) -> tuple[float, float, float]:
 
 
 def test_each_request_is_counted_by_its_end(start: Start) -> None:
-    server = serve(start, "--harakiri", "1", workers=2)
+    server = serve(start, workers=2)
     for path, times in {"/": 5, "/no": 3, "/away": 2, "/boom": 2, "/torn": 1}.items():
         for _ in range(times):
             get(server, path)
@@ -198,14 +201,14 @@ def test_what_was_counted_in_a_vacant_slot_stays_in_sight_through_an_upgrade(sta
 
 
 def test_a_scrape_asks_no_worker_so_no_worker_can_hold_it_up(start: Start) -> None:
-    server = serve(start, workers=2)
+    server = serve(start, "--hub-timeout", "600", workers=2)
     get(server)
     # The answer has come before the worker has freed the place.
     eventually(lambda: scrape(server).sum("wsgid_requests_in_flight") == 0, "the request is over")
     stopped, _blocked = server.worker_pids()
     os.kill(stopped, Signals.SIGSTOP)
     with client.connect(server.directory / "app.sock") as slow:
-        slow.sendall(client.packet("/block"))
+        slow.sendall(client.packet("/hold"))
         eventually(lambda: scrape(server).sum("wsgid_requests_in_flight") == 1, "the hub is held")
         eventually(lambda: scrape(server).sum("wsgid_heartbeat_age_seconds") > 2, "the heartbeats get old")
         found = scrape(server)

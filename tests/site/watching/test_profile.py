@@ -95,9 +95,9 @@ NOTHING = ["<Handlers.SIG_DFL: 0>", 0.0]
 
 
 def serve(start: Start, *options: str, workers: int = 1) -> Server:
-    return start("--socket", "app.sock", "--workers", str(workers), *options, "app:application", app=APP).wait_ready(
-        workers
-    )
+    """A server that interrupts no request to show its stack: on a busy machine, a sample could be taken within that."""
+    always = ("--socket", "app.sock", "--workers", str(workers), "--hub-warn", "600", "--hub-timeout", "600")
+    return start(*always, *options, "app:application", app=APP).wait_ready(workers)
 
 
 def get(server: Server, path: str, query: str = "") -> Any:
@@ -266,8 +266,8 @@ def test_of_all_workers_those_that_can_are_profiled(start: Start) -> None:
 @pytest.mark.parametrize("name", ["out.svg", "out.json", "out.txt"])
 def test_each_format_is_written_and_a_table_is_printed(start: Start, name: str) -> None:
     server = serve(start)
-    with under_way(server, "-o", name) as running:
-        for _ in range(20):
+    with under_way(server, "--hz", "1000", "-o", name) as running:
+        for _ in range(50):  # a busy kernel drops most samples
             get(server, "/light")
         server.send_signal(Signals.SIGTERM)
         said, errors = running.communicate(timeout=PATIENCE_S)

@@ -146,14 +146,20 @@ def test_one_frame_for_a_pipe(start: Start, tmp_path: Path) -> None:
     server = serve(start)
     with send(server, "/sleep"):
         eventually(lambda: said(tmp_path, "requests")["total"] == 1, "the request runs")
-        done = wsgidctl(tmp_path, "top", "--once", "--interval", "0.2")
-    assert "\x1b" not in done.stdout
+        row = r"^ *0 +ready +0 +\S+s +0\.0 +1/1000 +\d+ ms +\d+ % +\d+ % +\d+\.\d MiB +0 *$"
+        # on a busy machine an event loop may be late: then it is shown as held up
+        shown = eventually(
+            lambda: (
+                text
+                if re.search(row, text := wsgidctl(tmp_path, "top", "--once", "--interval", "0.2").stdout, re.MULTILINE)
+                else ""
+            ),
+            "the worker is shown",
+        )
+    assert "\x1b" not in shown
     for columns in (top_screen.WORKER_COLUMNS, top_screen.REQUEST_COLUMNS):
-        assert re.search(r" *" + r" +".join(map(re.escape, columns)), done.stdout)
-    assert re.search(
-        r"^ *0 +ready +0 +\S+s +0\.0 +1/1000 +\d+ ms +\d+ % +\d+ % +\d+\.\d MiB +0 *$", done.stdout, re.MULTILINE
-    )
-    assert re.search(r"^\d\.\ds +0 +GET +/sleep +127.0.0.1", done.stdout, re.MULTILINE)
+        assert re.search(r" *" + r" +".join(map(re.escape, columns)), shown)
+    assert re.search(r"^\d+\.\ds +0 +GET +/sleep +127.0.0.1", shown, re.MULTILINE)
     assert "use `top --once`" in refusal(tmp_path, "top")
 
 
@@ -163,12 +169,13 @@ def test_json_is_an_object_for_each_interval(start: Start, tmp_path: Path) -> No
         [PROGRAM, "top", "--json", "--interval", "0.2"], cwd=tmp_path, text=True, stdout=subprocess.PIPE
     ) as top:
         assert top.stdout
-        first = json.loads(top.stdout.readline())
+        lines = top.stdout
+        first = json.loads(lines.readline())
         for _ in range(5):
             client.get(tmp_path / "app.sock")
-        rates = [json.loads(top.stdout.readline())["per_s"]["requests"] for _ in range(3)]
+        eventually(lambda: json.loads(lines.readline())["per_s"]["requests"], "the requests are counted")
         top.terminate()
-    assert first["per_s"]["requests"] == 0 and any(rates)
+    assert first["per_s"]["requests"] == 0
     assert said(tmp_path, "top", "--once", "--interval", "0.2")["ready"] == 1
 
 
