@@ -15,6 +15,8 @@ VERSIONED = dedent("""
         if path == "/sleep":
             time.sleep(0.2)
         if path == "/long":
+            while not os.path.exists("gate"):
+                time.sleep(0.01)
             time.sleep(2)
         body = f"{VERSION} {environ['QUERY_STRING']} ".encode()
         if path == "/large":

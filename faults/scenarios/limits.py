@@ -71,7 +71,8 @@ def kill_run(kills: int, period_s: float, workers: int) -> list[Result]:
             time.sleep(random.random() * 2 * period_s)
             victims = server.worker_pids()
             if victims:
-                os.kill(random.choice(victims), Signals.SIGKILL)
+                with suppress(ProcessLookupError):  # it was killed a moment ago, and is reaped now
+                    os.kill(random.choice(victims), Signals.SIGKILL)
         over.set()
         for each in clients:
             each.join()

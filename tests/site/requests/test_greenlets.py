@@ -67,7 +67,7 @@ APP = """
             lock.release()
         elif path == "/cycles":
             local.cycle = Cycle()
-            together.append(here)
+            together.append(path)
             while len(together) < int(environ["QUERY_STRING"]):  # each needs a greenlet of its own
                 gevent.sleep(0.01)
 
