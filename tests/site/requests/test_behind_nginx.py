@@ -407,13 +407,16 @@ def test_an_overdue_request_is_a_504_and_its_neighbours_are_answered(site: Site,
         import time
         from gevent.event import Event
         ended = Event()
+        def spin():
+            while True:
+                pass
         def application(environ, start_response):
             path = environ["PATH_INFO"]
             try:
                 if path == "/sleep":
                     time.sleep(600)
-                while path == "/spin":
-                    pass
+                elif path == "/spin":
+                    spin()
             finally:
                 if path != "/":
                     ended.set()
