@@ -178,7 +178,7 @@ def test_only_calls_in_flight_wait_for_a_redis_that_hangs_and_all_comes_back(own
 
 
 def test_no_value_of_the_process_outlives_a_flush_of_redis(own_redis: Redis) -> None:
-    hot = Cache("f", path=f"unix://{own_redis.socket_path}?db=0", local=10)
+    hot = Cache("f", path=url(own_redis, timeout="10"), local=10)
     hot.set("key", [1])
     eventually(lambda: hot.get("key") is hot.get("key"), "the value is kept")
     redis.Redis(unix_socket_path=str(own_redis.socket_path)).flushdb()
@@ -188,7 +188,7 @@ def test_no_value_of_the_process_outlives_a_flush_of_redis(own_redis: Redis) -> 
 
 
 def test_clear_deletes_more_keys_than_one_command_takes(own_redis: Redis) -> None:
-    cache, other = (Cache(name, path=f"unix://{own_redis.socket_path}?db=0") for name in ("many", "other"))
+    cache, other = (Cache(name, path=url(own_redis, timeout="10")) for name in ("many", "other"))
     cache.set_many({f"k{number}": number for number in range(2500)})
     other.set("key", 1)
     cache.clear()
