@@ -62,6 +62,7 @@ def test_a_reload_and_an_upgrade_keep_the_values(serve: Start) -> None:
     server.wait_generation(1, 2)
     assert set(ask_each(server, "get", key="a").values()) == {"1"}
     server.send_signal(Signals.SIGUSR2)
+    server.wait_for("wsgid starts anew")
     server.wait_generation(2, 2)
     assert set(ask_each(server, "get", key="a").values()) == {"1"}
     assert memory_directory(server) == directory
@@ -80,6 +81,7 @@ def test_an_upgrade_may_change_the_size_of_a_store_that_is_in_use(start: Start, 
         with client.connect(tmp_path / "app.sock") as kept:  # its worker stays until it is answered
             kept.sendall(client.packet("/fill", QUERY_STRING="takes_s=2"))
             server.send_signal(Signals.SIGUSR2)
+            server.wait_for("wsgid starts anew", generation)
             server.wait_generation(generation, 2)
             assert ask(server, "fill", takes_s="0") == 8_000_000
             assert client.parse(client.read_all(kept)).status == 200

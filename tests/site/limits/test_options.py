@@ -161,6 +161,7 @@ def test_limits_stay_through_reload_upgrade_and_deaths(start: Start) -> None:
     assert statuses(server, 1) == [200]
     before = len(server.lines)
     server.send_signal(Signals.SIGUSR2)
+    server.wait_for("wsgid starts anew")
     server.wait_for(r"worker \d .* is ready", 2, before)
     eventually(lambda: len(server.worker_pids()) == 2, "the old workers have left")
     assert statuses(server, 3) == [200, 200, 429]

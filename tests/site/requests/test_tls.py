@@ -444,6 +444,7 @@ def test_an_upgrade_keeps_the_socket_and_may_change_what_is_spoken(start: Start,
     assert ask(address, authority.context()).status == 200
     options.write_text(f"--https\n{with_port.replace('server.', 'other.')}\n")
     server.send_signal(Signals.SIGUSR2)
+    server.wait_for("wsgid starts anew")
     server.wait_for(r"worker \d+ .* exited with code 0")
     assert shown(address) == other
     options.write_text(f"--https\n{with_port.replace('server.', 'missing.')}\n")

@@ -162,6 +162,7 @@ def test_no_count_is_lost_by_a_kill_a_reload_or_an_upgrade(start: Start) -> None
     get(server)
     eventually(lambda: requests(scrape(server)) == (12, 12, 12), "all requests are counted")
     server.send_signal(Signals.SIGUSR2)
+    server.wait_for("wsgid starts anew")
     server.wait_for(r"\(generation 1, .* exited with code 0", 2)
     get(server)
     eventually(lambda: requests(scrape(server)) == (13, 13, 13), "all requests are counted")
@@ -194,6 +195,7 @@ def test_what_was_counted_in_a_vacant_slot_stays_in_sight_through_an_upgrade(sta
         server.wait_for(rf"worker {worker} .* exited with code 0")
     assert scrape(server).sum("uwsgi_worker_respawn_count_total") == 3
     server.send_signal(Signals.SIGUSR2)
+    server.wait_for("wsgid starts anew")
     server.wait_for(r"worker 0 .* exited with code 0")
     found = scrape(server)
     assert found.sum("uwsgi_worker_respawn_count_total") == 4

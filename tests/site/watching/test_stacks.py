@@ -233,6 +233,7 @@ def test_after_an_upgrade_in_place_a_worker_of_the_old_image_shows_its_stack(sta
     with send(server, "/stuck"):
         eventually(lambda: said(tmp_path, "status")["workers"][0]["heartbeat_age_s"] > 1.5, "stuck")
         server.send_signal(Signals.SIGUSR2)
+        server.wait_for("wsgid starts anew")
         server.wait_for(r"worker \d \(generation 1, pid \d+\) is ready")
         found = said(tmp_path, "stacks", "--worker", "0")
         assert "in application" in found["silent"][0]["text"]
