@@ -69,7 +69,8 @@ class Terminal:
         while (code := self.process.poll()) is None:
             assert time.monotonic() < deadline_s, self.output
             self._read()
-        self._read()
+        while select.select([self._ours], [], [], 0.2)[0]:  # a terminal hands over a few KB at a time
+            self._read()
         return code
 
     def is_as_before(self) -> bool:
