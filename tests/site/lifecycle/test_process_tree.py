@@ -603,7 +603,8 @@ GAPS = """
 def test_objects_of_a_worker_lie_in_pages_of_their_own(start: Start) -> None:
     """Not in the gaps that the import has left: each would copy a page that the workers share."""
     server = serve(start, workers=1, app=GAPS)
-    assert int(client.get(server.directory / "app.sock", "/").body) < 10
+    # One page may have some of the last objects of the import. 64 objects fill a page.
+    assert int(client.get(server.directory / "app.sock", "/").body) < 64 + 10
     server.stop()
     server = serve(start, "--lazy-apps", workers=1, app=GAPS)
     assert int(client.get(server.directory / "app.sock", "/").body) > 400  # nothing is shared there
