@@ -8,7 +8,9 @@ becomes a free port on the loopback, and the upstream gets the given address. Al
 temporary directory, which is removed at the end.
 """
 
+import errno
 import os
+import random
 import re
 import shutil
 import signal
@@ -18,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -217,10 +220,14 @@ class Nginx:
 
 
 def free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody has. It lies below the ports that the kernel gives to programs that name none (ip(7),
+    ip_local_port_range). Otherwise another program could get it before the caller uses it."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.sample(range(10_000, max(first, 20_000)), k=1_000):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((host, port))
+            return port
+    raise OSError(errno.EADDRINUSE, f"no port of {host} is free")
 
 
 def _replace(text: str, pattern: str, replacement: Callable[[str], str]) -> str:

@@ -172,7 +172,9 @@ class Server:
     def worker_pids(self) -> list[int]:
         """The workers in the order of their slots. Their pids have another order after the kernel's last pid."""
         shown = command_lines(self.pid, recursive=True)
-        found = [(int(match[1]), pid) for pid, title in shown.items() if (match := re.match(r"wsgid: worker (\d+)", title))]
+        found = [
+            (int(match[1]), pid) for pid, title in shown.items() if (match := re.match(r"wsgid: worker (\d+)", title))
+        ]
         return [pid for _, pid in sorted(found)]
 
     def template_pids(self) -> list[int]:

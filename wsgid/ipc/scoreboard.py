@@ -8,8 +8,8 @@ Rules
 * Each word has exactly one writer: of a live line the worker in the slot, of a past line the master.  When a worker was
   reaped, the master adds its counters to the past line and zeroes the live line. No count is lost.
 * The application can write to the live lines.  So no child gets the past lines, the size of both memfds is sealed (a
-  shorter file would end the master by SIGBUS; memfd_create(2), "File sealing"), and sums are modulo 2^64. This holds for
-  the worker, too: it goes on serving whatever the application has written into its line.
+  shorter file would end the master by SIGBUS; memfd_create(2), "File sealing"), and sums are modulo 2^64. This
+  holds for the worker, too: it goes on serving whatever the application has written into its line.
 * Words are read and written only through memoryview.cast("Q"): one aligned access of 8 bytes, which is atomic.
   struct.pack_into is not: it clears the bytes first, and another process can see that.
 * Times are CLOCK_MONOTONIC nanoseconds. This clock is the same in all processes of the machine.

@@ -160,7 +160,9 @@ def test_a_running_server_does_not_notice(start: Start, tmp_path: Path) -> None:
     checked = check(tmp_path, *options, "--daemonize", "other.log")
     assert checked.returncode == 0 and files() == before
     more = log.read_text().removeprefix(log_before)
-    assert log.stat().st_ino == log_inode and not [line for line in checked.stdout.splitlines() if line and line in more]
+    assert log.stat().st_ino == log_inode and not [
+        line for line in checked.stdout.splitlines() if line and line in more
+    ]
     assert client.get(tmp_path / "app.sock").body == b"fine"
     assert server.stop() == 0
 

@@ -581,7 +581,9 @@ def test_a_worker_holds_no_channel_but_its_own(start: Start) -> None:
     def channels(pid: int) -> int:
         lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
         seqpacket = {line[6] for line in lines if line[4] == "0005"}  # SOCK_SEQPACKET, by inode: proc(5)
-        return sum(target.removeprefix("socket:[").removesuffix("]") in seqpacket for target in open_files(pid).values())
+        return sum(
+            target.removeprefix("socket:[").removesuffix("]") in seqpacket for target in open_files(pid).values()
+        )
 
     workers = server.worker_pids()
     assert len(workers) == 4
