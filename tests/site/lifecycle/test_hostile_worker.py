@@ -113,7 +113,7 @@ def test_a_template_that_sends_a_forbidden_message_is_killed_and_the_workers_ser
 
 
 @pytest.mark.hot
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.lists(st.sampled_from([*attacks.HARMLESS]), max_size=12),
     st.sampled_from([*attacks.FATAL]),
