@@ -10,10 +10,10 @@ import os
 import resource
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
+from tests.support.processes import open_files
 from wsgid.ipc.scoreboard import Scoreboard, Word, layout
 
 KB = 1000
@@ -23,7 +23,8 @@ MB = 1000 * KB
 def scoreboard_of(pid: int) -> Scoreboard:
     """The scoreboard of a master, through the descriptor that the master has open."""
     links = {
-        os.readlink(link).removeprefix("/memfd:").partition(" ")[0]: link for link in Path(f"/proc/{pid}/fd").iterdir()
+        target.removeprefix("/memfd:").partition(" ")[0]: f"/proc/{pid}/fd/{fd}"
+        for fd, target in open_files(pid).items()
     }
     fds = [os.open(links[f"wsgid-scoreboard-{name}-{layout()}"], os.O_RDWR) for name in ("live", "past")]
     try:

@@ -218,10 +218,11 @@ class Nginx:
 
 def free_port(host: str) -> int:
     """A port that belongs to this process until its end: nobody else gets this port who asks for any free port. A
-    server that is told the number can bind it nevertheless: both sockets have SO_REUSEADDR, and this one does not
-    listen (ip(7), socket(7))."""
+    server that is told the number can bind it nevertheless: its socket has SO_REUSEADDR or SO_REUSEPORT, as this one,
+    which does not listen (socket(7))."""
     reserving = socket.socket()
     reserving.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserving.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     reserving.bind((host, 0))
     port: int = reserving.getsockname()[1]
     reserving.detach()  # nobody closes it

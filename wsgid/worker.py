@@ -37,7 +37,7 @@ from wsgid.ipc import messages, stackdump
 from wsgid.ipc.channel import Channel
 from wsgid.ipc.locks import Locks
 from wsgid.ipc.messages import OnDrain
-from wsgid.ipc.scoreboard import Word
+from wsgid.ipc.scoreboard import Word, add
 from wsgid.linux import forked_child, signals
 from wsgid.linux.filewatch import Watch
 from wsgid.log import stdio
@@ -223,7 +223,7 @@ class Worker:
         CLOCK.look()
         self._line[Word.HELD_US] = int(CLOCK.held_s * 1e6)  # before the heartbeat: the master reads both
         self._line[Word.LAG_US] = int(late_s * 1e6)
-        self._line[Word.HUB_LATE_US] += int(max(late_s, self._stutter.beat(late_s)) * 1e6)
+        add(self._line, Word.HUB_LATE_US, int(max(late_s, self._stutter.beat(late_s)) * 1e6))
         self._line[Word.HEARTBEAT_NS] = now_ns
         self._rounds.beat()
 

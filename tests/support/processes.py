@@ -5,6 +5,7 @@ looks at a running server never fails because a process of that server ends at t
 """
 
 import os
+from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,10 +15,42 @@ import psutil
 def command_lines(pid: int, *, recursive: bool = False) -> dict[int, str]:
     """The command line of each child of a process, by pid, or of each descendant. Zombies are left out."""
     found = {}
-    for child in psutil.Process(pid).children(recursive=recursive):
+    for child in _descendants(pid) if recursive else [made.pid for made in psutil.Process(pid).children()]:
         with suppress(psutil.NoSuchProcess):  # ZombieProcess is a NoSuchProcess
-            if child.status() != psutil.STATUS_ZOMBIE:
-                found[child.pid] = " ".join(child.cmdline()).strip()
+            process = psutil.Process(child)
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found[child] = " ".join(process.cmdline()).strip()
+    return found
+
+
+def _descendants(pid: int) -> list[int]:
+    """All descendants of a process.
+
+    psutil leaves out a process whose parent ends at this moment, as the parent of each new worker does.
+    """
+    parents = _parents()
+    found = _below(pid, parents)
+    if parents.keys() >= {*parents.values()} - {0}:
+        return found
+    return list(dict.fromkeys(found + _below(pid, _parents())))  # a parent was gone before its own entry was read
+
+
+def _below(pid: int, parents: dict[int, int]) -> list[int]:
+    children = defaultdict(list)
+    for child, parent in parents.items():
+        children[parent].append(child)
+    found = [pid]
+    for parent in found:
+        found += [child for child in children[parent] if child not in found]
+    return found[1:]
+
+
+def _parents() -> dict[int, int]:
+    """The parent of each process of this machine, by pid."""
+    found = {}
+    for pid in psutil.pids():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found[pid] = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
     return found
 
 

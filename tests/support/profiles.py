@@ -4,18 +4,20 @@
     ci      the same examples each time, so that a failure comes from the change; prints a line that repeats the failure
     long    200 times as many: HYPOTHESIS_PROFILE=long python -m pytest tests/unit/test_compiled.py
 
-The profile is ci if the environment has CI. There are no deadlines, because a busy machine makes examples slow.
+The profile is ci if the environment has CI. There are no deadlines, and no health check of the time that examples take,
+because a busy machine makes examples slow.
 """
 
 import os
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 USUAL = 100
 
-settings.register_profile("local", deadline=None, max_examples=USUAL)
-settings.register_profile("ci", deadline=None, max_examples=USUAL, derandomize=True, database=None, print_blob=True)
-settings.register_profile("long", deadline=None, max_examples=200 * USUAL)
+_untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=USUAL)
+settings.register_profile("local", _untimed)
+settings.register_profile("ci", _untimed, derandomize=True, database=None, print_blob=True)
+settings.register_profile("long", _untimed, max_examples=200 * USUAL)
 
 
 def load() -> None:

@@ -52,6 +52,12 @@ def eventually(question: Callable[[], T], event: str) -> T:
     return answer
 
 
+def halt(pid: int) -> None:
+    """Stop a process with SIGSTOP, and wait until it stands still: kill(2) may return before that."""
+    os.kill(pid, Signals.SIGSTOP)
+    eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, f"process {pid} stands still")
+
+
 class Server:
     """A master in its own directory.
 
@@ -143,6 +149,8 @@ class Server:
             return [match for line in self._lines[since:] if (match := re.search(pattern, line))]
 
         with self._changed:
+            if self._reader.is_alive():
+                self._take_in()  # what the server has written before the test asks, also if the thread is late
             ended = self._changed.wait_for(lambda: len(found()) >= count or not self._reader.is_alive(), PATIENCE_S)
             assert ended and len(found()) >= count, f"no {count} x {pattern!r} in the log:\n" + "\n".join(self._lines)
         return found()
@@ -162,7 +170,12 @@ class Server:
         return [(match[1], int(match[2])) for match in found if match]
 
     def worker_pids(self) -> list[int]:
-        return self._pids("wsgid: worker")
+        """The workers in the order of their slots. Their pids have another order after the kernel's last pid."""
+        shown = command_lines(self.pid, recursive=True)
+        found = [
+            (int(match[1]), pid) for pid, title in shown.items() if (match := re.match(r"wsgid: worker (\d+)", title))
+        ]
+        return [pid for _, pid in sorted(found)]
 
     def template_pids(self) -> list[int]:
         return self._pids("wsgid: template")

@@ -13,7 +13,7 @@ import greenlet
 from gevent import monkey
 from gevent.hub import get_hub
 
-from wsgid.ipc.scoreboard import Word
+from wsgid.ipc.scoreboard import Word, add
 
 _thread_ident = monkey.get_original("_thread", "get_ident")
 
@@ -48,7 +48,7 @@ class Home:
     def count(self, word: Word) -> None:
         """Add one to this counter."""
         if os.getpid() == self._pid:
-            self._line[word] += 1
+            add(self._line, word)
 
     def show(self) -> None:
         """Show how many calls run and wait now. Called by the worker's round."""

@@ -8,7 +8,8 @@ Rules
 * Each word has exactly one writer: of a live line the worker in the slot, of a past line the master.  When a worker was
   reaped, the master adds its counters to the past line and zeroes the live line. No count is lost.
 * The application can write to the live lines.  So no child gets the past lines, the size of both memfds is sealed (a
-  shorter file would end the master by SIGBUS; memfd_create(2), "File sealing"), and sums are modulo 2^64.
+  shorter file would end the master by SIGBUS; memfd_create(2), "File sealing"), and sums are modulo 2^64. This
+  holds for the worker, too: it goes on serving whatever the application has written into its line.
 * Words are read and written only through memoryview.cast("Q"): one aligned access of 8 bytes, which is atomic.
   struct.pack_into is not: it clears the bytes first, and another process can see that.
 * Times are CLOCK_MONOTONIC nanoseconds. This clock is the same in all processes of the machine.
@@ -25,7 +26,7 @@ _WORD_BYTES = 8
 _WORDS_PER_LINE = LINE_BYTES // _WORD_BYTES
 SLOTS_MAX = 512  # the shared memory is made once, for so many slots
 SIZE_BYTES = SLOTS_MAX * LINE_BYTES
-_WORD_MAX = (1 << 64) - 1
+WORD_MAX = (1 << 64) - 1
 
 # The upper bounds of the histogram of durations. One bucket more holds the longer durations.
 DURATION_BOUNDS_US = (
@@ -113,6 +114,11 @@ class DeathCause(Enum):
     LEFT = "left"  # the worker left by itself, and the master had not asked for it
 
 
+def add(line: memoryview, word: int, count: int = 1) -> None:
+    """Add to a counter of a line."""
+    line[word] = (line[word] + count) & WORD_MAX
+
+
 class Lines:
     """One memfd, as one process sees it.
 
@@ -158,7 +164,7 @@ class Scoreboard:
 
     def total(self, slot: int, counter: int) -> int:
         """Return the count of all workers of a slot, dead or alive."""
-        return (self.line(slot)[counter] + self.past(slot)[counter]) & _WORD_MAX
+        return (self.line(slot)[counter] + self.past(slot)[counter]) & WORD_MAX
 
     def in_flight(self) -> int:
         """Return the number of requests that all workers have now."""

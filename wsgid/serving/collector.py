@@ -11,7 +11,7 @@ import gc
 import time
 from typing import Any
 
-from wsgid.ipc.scoreboard import Word
+from wsgid.ipc.scoreboard import Word, add
 
 _FULL = 2  # the oldest generation
 _COLLECTIONS, _FULL_COLLECTIONS = int(Word.COLLECTIONS), int(Word.FULL_COLLECTIONS)
@@ -50,9 +50,9 @@ class CollectorCount:
         pause_us = (_now_ns() - self._began_ns) // 1000
         self._began_ns = 0
         line = self._line
-        line[_COLLECTIONS] += 1
-        line[_PAUSE_US] += pause_us
+        add(line, _COLLECTIONS)
+        add(line, _PAUSE_US, pause_us)
         if info["generation"] == _FULL:
-            line[_FULL_COLLECTIONS] += 1
+            add(line, _FULL_COLLECTIONS)
         if pause_us > line[_LONGEST_US]:
             line[_LONGEST_US] = pause_us

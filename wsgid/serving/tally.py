@@ -2,13 +2,14 @@
 
 Rules
 * Only this worker writes the line, so counting needs no lock.
+* Sums are modulo 2^64, as in C, because the application can write to the line.
 * The indexes of the words are taken once, here: Word is an Enum, and looking a member up for each request costs too
   much.
 """
 
 from bisect import bisect_left
 
-from wsgid.ipc.scoreboard import DURATION_BOUNDS_US, Word
+from wsgid.ipc.scoreboard import DURATION_BOUNDS_US, WORD_MAX, Word
 from wsgid.wsgi.response import Outcome, Served
 
 # Looking a member up through its class costs several times as much, on Python 3.11.
@@ -21,6 +22,7 @@ _UPGRADED = 101
 _FIRST_BOUND_US = DURATION_BOUNDS_US[0]
 _FRONTED, _FRONT_US, _WAITING_US = int(Word.FRONTED), int(Word.FRONT_US), int(Word.WAITING_US)
 _READING_US, _SENDING_US = int(Word.READING_US), int(Word.SENDING_US)
+_WORD_MAX = WORD_MAX
 
 
 class Tally:
@@ -35,7 +37,7 @@ class Tally:
 
     def count(self, word: Word) -> None:
         """Add one to this counter."""
-        self._line[word] += 1
+        self._line[word] = (self._line[word] + 1) & _WORD_MAX
 
     def show(self, word: Word, value: int) -> None:
         """Show this present value."""
@@ -49,29 +51,31 @@ class Tally:
         """Count an answer, by its outcome, status, size and duration. The life of an upgraded connection is no
         duration."""
         line = self._line
-        line[_REQUESTS] += 1
-        line[_SENT_BYTES] += served.sent_bytes
+        line[_REQUESTS] = (line[_REQUESTS] + 1) & _WORD_MAX
+        line[_SENT_BYTES] = (line[_SENT_BYTES] + served.sent_bytes) & _WORD_MAX
         if served.status == _UPGRADED:
             duration_us = 0
-        line[_BUSY_US] += duration_us
+        line[_BUSY_US] = (line[_BUSY_US] + duration_us) & _WORD_MAX
         line[_AVERAGE_US] = (line[_AVERAGE_US] + duration_us) >> 1
         # Most requests are in the first bucket, and bisect costs more than the rest of this function.
-        line[_DURATIONS + (bisect_left(DURATION_BOUNDS_US, duration_us) if duration_us > _FIRST_BOUND_US else 0)] += 1
+        bucket = _DURATIONS + (bisect_left(DURATION_BOUNDS_US, duration_us) if duration_us > _FIRST_BOUND_US else 0)
+        line[bucket] = (line[bucket] + 1) & _WORD_MAX
         if served.status:
-            line[_STATUS_0XX + served.status // 100] += 1
+            kind = _STATUS_0XX + served.status // 100
+            line[kind] = (line[kind] + 1) & _WORD_MAX
         if served.outcome is not _COMPLETE:
             self.count(_COUNTED[served.outcome])
 
     def record_front(self, front_us: int) -> None:
         """Count a request that says when it reached the server in front: how long ago that was."""
-        self._line[_FRONTED] += 1
-        self._line[_FRONT_US] += front_us
+        self._line[_FRONTED] = (self._line[_FRONTED] + 1) & _WORD_MAX
+        self._line[_FRONT_US] = (self._line[_FRONT_US] + front_us) & _WORD_MAX
 
     def record_turn(self, waited_us: int) -> None:
         """Count how long a request waited in this worker for its turn."""
-        self._line[_WAITING_US] += waited_us
+        self._line[_WAITING_US] = (self._line[_WAITING_US] + waited_us) & _WORD_MAX
 
     def record_waits(self, read_us: int, send_us: int) -> None:
         """Count how long a request waited for its client: for bytes, and until the client took bytes."""
-        self._line[_READING_US] += read_us
-        self._line[_SENDING_US] += send_us
+        self._line[_READING_US] = (self._line[_READING_US] + read_us) & _WORD_MAX
+        self._line[_SENDING_US] = (self._line[_SENDING_US] + send_us) & _WORD_MAX

@@ -20,7 +20,7 @@ import greenlet
 from wsgid import log
 from wsgid.config.options import Settings
 from wsgid.errors import RequestTimeout
-from wsgid.ipc.scoreboard import Word
+from wsgid.ipc.scoreboard import Word, add
 from wsgid.log.stack_text import stack_text
 from wsgid.serving.clock import CLOCK
 from wsgid.serving.deadlines import Deadlines
@@ -54,7 +54,7 @@ class Timeouts:
             self._move_deadlines(deadlines.greenlets(), now_s)
         for serving in deadlines.due(now_s):
             serving.deadline_s = now_s + AGAIN_S
-            self._line[Word.TIMED_OUT] += 1
+            add(self._line, Word.TIMED_OUT)
             log.error(
                 "harakiri: %s; the stack:", serving.described(), extra={"traceback": stack_text(serving.gr_frame)}
             )
@@ -95,7 +95,7 @@ class Timeouts:
                 extra={"traceback": stack_text(frame)},
             )
         if overdue and holder not in self._spared and not _is_between_requests(holder):
-            self._line[Word.TIMED_OUT] += 1
+            add(self._line, Word.TIMED_OUT)
             if isinstance(holder, RequestGreenlet):
                 holder.spend()
             raise RequestTimeout(f"it held up the event loop for {held_s:.1f} s, longer than --hub-timeout")

@@ -8,7 +8,7 @@ from tests.support.processes import command_lines
 from tests.support.server import Server, eventually
 
 APP = """
-    import os, resource, subprocess, sys
+    import os, resource, subprocess, sys, time
     def application(environ, start_response):
         path = environ["PATH_INFO"]
         answer = b"done"
@@ -16,13 +16,16 @@ APP = """
             # The output of this program is not read, and is more than a pipe holds.
             code = "import sys; sys.stdout.write('x' * 500_000)"
             child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+            while not os.path.exists("seen"):
+                time.sleep(0.01)
+            environ["wsgid.harakiri"](1)
             child.wait()
         elif path == "/limit":
             name, value = environ["QUERY_STRING"].split("=")
             _, hard = resource.getrlimit(getattr(resource, name))
             resource.setrlimit(getattr(resource, name), (int(value), hard))
         elif path == "/spin":
-            for _ in range(60_000_000):
+            while time.process_time() < 1.1:
                 pass
         elif path == "/allocate":
             bytearray(1 << 40)
@@ -42,10 +45,11 @@ def ask(server: Server, path: str = "/", query: str = "", **more: str) -> int:
 
 
 def test_a_subprocess_whose_pipe_is_never_read_blocks_its_own_request_alone(start: Start) -> None:
-    server = serve(start, "--harakiri", "1")
+    server = serve(start)
     with client.connect(server.directory / "app.sock") as connection:
         connection.sendall(client.packet("/pipe"))
         eventually(lambda: [child for pid in server.worker_pids() for child in command_lines(pid)], "the child runs")
+        (server.directory / "seen").touch()
         assert [ask(server) for _ in range(20)] == [200] * 20
         assert client.parse(client.read_all(connection)).status == 504
     assert server.stop() == 0

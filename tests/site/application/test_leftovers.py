@@ -27,6 +27,7 @@ APP = """
         Path("done").touch()
 
     def block():
+        Path("begun").touch()
         while not Path("go").exists():
             monkey.get_original("time", "sleep")(0.005)
         Path("done").touch()
@@ -45,7 +46,7 @@ APP = """
         "greenlet": lambda: gevent.spawn(work),
         "later": lambda: gevent.spawn_later(0.01, work),
         "child": lambda: gevent.spawn(spawn_more),
-        "pool": lambda: (Path("begun").touch(), gevent.get_hub().threadpool.spawn(block)),
+        "pool": lambda: gevent.get_hub().threadpool.spawn(block),
         "process": lambda: processes.Process(target=work, name="resizer").start(),
         "daemonic": lambda: processes.Process(target=work, daemon=True).start(),
         "loop": lambda: gevent.spawn(loop),

@@ -172,10 +172,8 @@ def test_a_lock_has_one_greenlet_of_all_workers_and_ends_with_its_request(start:
     for connected in asking:
         assert client.parse(client.read_all(connected)).body == b"done"
         connected.close()
-    spans = sorted(
-        (float(begin.split()[1]), float(end.split()[1]))
-        for begin, end in zip(sorted(notes(server, "in")), sorted(notes(server, "out")), strict=True)
-    )
+    begins, ends = (sorted(float(line.split()[1]) for line in notes(server, word)) for word in ("in", "out"))
+    spans = list(zip(begins, ends, strict=True))
     assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
     for _ in range(2):
         assert client.get(address, "/leak").body == b"True"

@@ -38,7 +38,9 @@ class Flavour(str):
 
 
 @given(value=CLOSED)
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 def test_a_value_comes_back_with_its_type(cache: Cache, value: Any) -> None:
     cache.set("key", value)
     found = cache.get("key", "nothing")

@@ -43,6 +43,11 @@ def notes(place: Path, name: str = "notes") -> list[str]:
     return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def pid_in(path: Path) -> str:
+    """The pid in a pidfile; empty as long as there is none."""
+    return path.read_text().strip() if path.exists() else ""
+
+
 def command(place: Path, name: str = "notes") -> str:
     (place / "daemon.py").write_text(DAEMON)
     return f"exec {sys.executable} daemon.py {name}"
@@ -130,13 +135,13 @@ def test_the_master_writes_the_pidfile_of_a_smart_daemon_that_stays_in_the_foreg
     server = start("--socket", "app.sock", "--smart-attach-daemon2", daemon, "app:application", app=APP).wait_ready(1)
     (first,) = server.wait_for(r"daemon '.*' is started, pid (\d+)")
     eventually(lambda: notes(tmp_path) == ["started"], "the daemon runs")
-    eventually(lambda: (tmp_path / "daemon.pid").read_text() == f"{first[1]}\n", "its pidfile is there")
+    eventually(lambda: pid_in(tmp_path / "daemon.pid") == first[1], "its pidfile is there")
     server.send_signal(Signals.SIGHUP)
     server.wait_for(r"worker \d+ \(generation 0, .* exited with code 0")
     assert notes(tmp_path) == ["started"]
     os.kill(int(first[1]), Signals.SIGKILL)
     second = server.wait_for(r"daemon '.*' is started, pid (\d+)", 2)[1]
-    eventually(lambda: (tmp_path / "daemon.pid").read_text() == f"{second[1]}\n", "its pidfile is new")
+    eventually(lambda: pid_in(tmp_path / "daemon.pid") == second[1], "its pidfile is new")
     eventually(lambda: notes(tmp_path) == ["started", "started"], "the daemon runs again")
     assert server.stop() == 0
     assert notes(tmp_path) == ["started", "started", "ended"] and not (tmp_path / "daemon.pid").exists()

@@ -56,7 +56,7 @@ def test_without_an_application_the_one_of_the_directory_is_served_and_reloaded(
 def test_a_port_that_is_taken_is_left_alone_and_an_upgrade_keeps_the_port(start: Start) -> None:
     first = start("--dev", app=APP).wait_ready(1)
     second = start("--dev", "app:application").wait_ready(1)
-    assert port_of(first) < port_of(second)
+    assert port_of(first) != port_of(second)  # another program may have ended between, so the second may be lower
     second.send_signal(Signals.SIGUSR2)
     second.wait_for(rf"listens on 127.0.0.1:{port_of(second)} with", 2)
     second.wait_ready(2)

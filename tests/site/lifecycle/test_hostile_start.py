@@ -142,8 +142,7 @@ def test_a_socket_that_cannot_be_removed_is_logged_and_the_stop_goes_on(start: S
     )
     server.wait_ready(1)
     (server.directory / "closed").touch()
-    while not (server.directory / "closing").exists():
-        pass
+    eventually((server.directory / "closing").exists, "the file system is read-only")
     assert server.stop() == 0
     for name in ("app.sock", "app.ctl"):
         assert f"the socket file {server.directory}/sockets/{name} cannot be removed: Read-only" in server.log
@@ -184,8 +183,7 @@ def test_an_upgrade_goes_on_though_its_pidfile_cannot_be_written(start: Start) -
     server.wait_ready(1)
     (server.directory / "options").write_text("--pidfile=pids/two\n")
     (server.directory / "closed").touch()
-    while not (server.directory / "closing").exists():
-        pass
+    eventually((server.directory / "closing").exists, "the file system is read-only")
     server.send_signal(Signals.SIGUSR2)
     server.wait_ready(2)
     server.wait_for("--pidfile .*pids/two cannot be written: Read-only file system")
@@ -196,8 +194,8 @@ def test_an_upgrade_goes_on_though_its_pidfile_cannot_be_written(start: Start) -
 
 SLOW = """
     import os, time
-    open("importing", "w").write(str(os.getpid()))
     def wait_for_the_database():
+        open("importing", "w").write(str(os.getpid()))
         time.sleep(100)
     wait_for_the_database()
 """
@@ -229,9 +227,9 @@ def test_an_import_that_takes_too_long_logs_its_stack(start: Start, app: str, op
 
 def test_the_master_interrupts_a_slow_import_and_faulthandler_shows_one_that_is_stuck_in_c(start: Start) -> None:
     server = start("--socket", "app.sock", "--boot-timeout", "10", "app:application", app=IN_C)
-    assert server.wait() == 3
     server.wait_for(r"template 0 has not imported the application in 10 s \(--boot-timeout\): it ends now")
     server.wait_for("Fatal Python error: Aborted")
+    assert server.wait() == 3
     server.wait_for(r'app.py", line \d in wait_for_the_database')
     server.wait_for("template 0 was killed by SIGABRT")
     server.assert_nothing_left()

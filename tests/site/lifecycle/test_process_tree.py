@@ -4,7 +4,6 @@ import os
 import resource
 import socket
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from signal import Signals
@@ -16,17 +15,18 @@ import pytest
 from tests.conftest import Start
 from tests.support import another_user, client
 from tests.support.processes import open_files
-from tests.support.server import PATIENCE_S, Server, eventually, open_to_all
+from tests.support.server import Server, eventually, halt, open_to_all
 
 HELLO = """
     import os, time
     def application(environ, start_response):
         if environ["PATH_INFO"] == "/slow":
             time.sleep(float(environ["QUERY_STRING"]))
-        if environ["PATH_INFO"] == "/spin":
-            until = time.monotonic() + float(environ["QUERY_STRING"])
-            while time.monotonic() < until:
-                pass
+        if environ["PATH_INFO"] == "/held":
+            with open("held", "ab") as held:
+                held.write(b"x")
+        while environ["PATH_INFO"] in ("/held", "/gate") and not os.path.exists("go"):
+            time.sleep(0.01)
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [str(os.getpid()).encode()]
 """
@@ -43,11 +43,12 @@ def pid_of(server: Server, path: str = "/", **more: str) -> int:
 
 
 class Slow:
-    """Requests that are in flight. Each request sleeps in the application, and is made by a thread of this object."""
+    """Requests that are in flight. Each request sleeps in the application, and a thread of this object reads its
+    answer."""
 
-    def __init__(self, server: Server, count: int, seconds: str) -> None:
+    def __init__(self, server: Server, count: int, seconds: str, path: str = "/slow") -> None:
         self._pool = ThreadPoolExecutor(count)
-        data = client.packet("/slow", QUERY_STRING=seconds)
+        data = client.packet(path, QUERY_STRING=seconds)
         self.sockets = [client.connect(server.directory / "app.sock") for _ in range(count)]
         for connection in self.sockets:
             connection.sendall(data)
@@ -59,6 +60,20 @@ class Slow:
         for connection in self.sockets:
             connection.close()
         return statuses
+
+
+class Held(Slow):
+    """Requests that are in flight until `go_on`. All of them are in the application when this object has been made."""
+
+    def __init__(self, server: Server, count: int) -> None:
+        super().__init__(server, count, "", "/held")
+        self._directory = server.directory
+        held = server.directory / "held"
+        eventually(lambda: held.exists() and held.stat().st_size == count, f"{count} requests are in flight")
+
+    def go_on(self) -> "Held":
+        (self._directory / "go").touch()
+        return self
 
 
 # --- the tree ---
@@ -303,10 +318,10 @@ def test_a_killed_template_is_replaced_and_no_request_fails(start: Start) -> Non
     server = serve(start)
     before = server.worker_pids()
     (victim,) = server.template_pids()
-    slow = Slow(server, 10, "0.5")
+    held = Held(server, 10)
     os.kill(victim, Signals.SIGKILL)
     server.wait_for("template 0 was killed by SIGKILL")
-    assert slow.statuses() == [200] * 10
+    assert held.go_on().statuses() == [200] * 10
     os.kill(before[0], Signals.SIGKILL)
     server.wait_for(r"worker 0 \(generation 1, pid \d+\) is ready")
     assert before[1] in server.worker_pids()
@@ -314,10 +329,10 @@ def test_a_killed_template_is_replaced_and_no_request_fails(start: Start) -> Non
 
 def test_a_killed_master_leaves_no_orphans_and_loses_nothing(start: Start) -> None:
     server = serve(start)
-    slow = Slow(server, 40, "1")
-    eventually(lambda: server.in_flight() == 40, "all 40 are in flight")
+    held = Held(server, 40)
     server.send_signal(Signals.SIGKILL)
-    assert slow.statuses() == [200] * 40
+    server.wait()
+    assert held.go_on().statuses() == [200] * 40
     eventually(lambda: not server.survivors(), "all workers are gone")
     again = serve(start)  # the address is free
     assert pid_of(again) in again.worker_pids()
@@ -338,7 +353,7 @@ def test_requests_that_their_clients_have_given_up_do_not_kill_the_next_worker_t
     )
     address = server.directory / "app.sock"
     (worker,) = server.worker_pids()
-    os.kill(worker, Signals.SIGSTOP)  # so that all requests wait in the backlog
+    halt(worker)  # so that all requests wait in the backlog
     for _ in range(20):
         with client.connect(address) as connected:
             connected.sendall(client.packet("/poison"))
@@ -382,6 +397,7 @@ def test_a_reload_serves_new_code_without_a_gap(start: Start, tmp_path: Path) ->
         (tmp_path / "app.py").write_text((tmp_path / "app.py").read_text().replace("old", "newer"))
         server.send_signal(Signals.SIGHUP)
         server.wait_for(r"worker \d+ \(generation 0, .* exited with code 0", 2)
+        eventually(lambda: b"newer" in bodies, "the new code has answered")
         stop.set()
         for future in futures:
             future.result()
@@ -461,44 +477,41 @@ def test_a_stop_under_load_loses_nothing_that_was_accepted_by_the_kernel(start: 
 
 def test_the_socket_is_gone_before_the_last_request_is_answered(start: Start) -> None:
     server = serve(start)
-    slow = Slow(server, 1, "3")
-    eventually(lambda: server.in_flight() == 1, "the request is in flight")
+    held = Held(server, 1)
     server.send_signal(Signals.SIGTERM)
     eventually(lambda: not (server.directory / "app.sock").exists(), "the socket is unlinked")
-    assert not slow.answers[0].done()
-    assert slow.statuses() == [200]
+    assert not held.answers[0].done()
+    assert held.go_on().statuses() == [200]
 
 
 def test_a_request_that_outstays_the_mercy_time_is_cut_and_named(start: Start) -> None:
     server = serve(start, "--worker-reload-mercy", "0.5", workers=1)
-    slow = Slow(server, 1, "60")
-    eventually(lambda: server.in_flight() == 1, "the request is in flight")
+    held = Held(server, 1)
     assert server.stop() == 0
-    assert slow.statuses() == [504]
-    server.wait_for(r"worker 0 ERROR: cut after the mercy time: GET /slow, \d\.\d s old")
+    assert held.statuses() == [504]
+    server.wait_for(r"worker 0 ERROR: cut after the mercy time: GET /held, \d+\.\d s old")
     server.assert_nothing_left()
 
 
 @pytest.mark.parametrize("signals", [[Signals.SIGINT, Signals.SIGINT], [Signals.SIGQUIT]])
 def test_a_second_int_or_a_quit_stops_now(start: Start, signals: list[Signals]) -> None:
     server = serve(start)
-    slow = Slow(server, 4, "60")
-    eventually(lambda: server.in_flight() == 4, "the requests are in flight")
+    held = Held(server, 4)
     server.send_signal(signals[0])
     server.wait_for(rf"{signals[0].name}: wsgid stops")
     for signo in signals[1:]:
         server.send_signal(signo)
     assert server.wait() == 0
-    assert slow.statuses() == [0] * 4
+    assert held.statuses() == [0] * 4
     server.assert_nothing_left()
 
 
 def test_the_terminals_interrupt_reaches_all_processes_and_only_the_master_obeys(start: Start) -> None:
     server = serve(start, start_new_session=True)
-    slow = Slow(server, 4, "2")
-    eventually(lambda: server.in_flight() == 4, "the requests are in flight")
+    held = Held(server, 4)
     os.killpg(server.pid, Signals.SIGINT)
-    assert slow.statuses() == [200] * 4
+    server.wait_for("SIGINT: wsgid stops")
+    assert held.go_on().statuses() == [200] * 4
     assert server.wait() == 0
     server.assert_nothing_left()
 
@@ -522,12 +535,14 @@ def test_at_the_limit_a_worker_leaves_connections_in_the_backlog(start: Start) -
         "3",
         workers=1,
         app="""
-        import time
+        import os, time
         here = most = 0
         def application(environ, start_response):
             global here, most
             here += 1
             most = max(most, here)
+            while environ["QUERY_STRING"] == "1" and not os.path.exists("go"):
+                time.sleep(0.01)
             time.sleep(float(environ["QUERY_STRING"] or 0))
             here -= 1
             start_response("200 OK", [])
@@ -537,6 +552,7 @@ def test_at_the_limit_a_worker_leaves_connections_in_the_backlog(start: Start) -
     slow = Slow(server, 3, "1")
     eventually(lambda: server.in_flight() == 3, "three are in flight")
     waiting = Slow(server, 5, "0")
+    (server.directory / "go").touch()
     before_s = sum(psutil.Process(server.worker_pids()[0]).cpu_times()[:2])
     assert slow.statuses() == [200] * 3 and waiting.statuses() == [200] * 5
     spent_s = sum(psutil.Process(server.worker_pids()[0]).cpu_times()[:2]) - before_s
@@ -544,17 +560,15 @@ def test_at_the_limit_a_worker_leaves_connections_in_the_backlog(start: Start) -
     assert client.get(server.directory / "app.sock").body == b"3"
 
 
-def test_hundred_slow_requests_take_the_time_of_one(start: Start) -> None:
-    server = serve(start)
-    started_s = time.monotonic()
-    assert Slow(server, 100, "1").statuses() == [200] * 100
-    assert time.monotonic() - started_s < PATIENCE_S  # one after the other, the requests would take a hundred seconds
+def test_hundred_slow_requests_are_in_the_application_at_the_same_time(start: Start) -> None:
+    assert Held(serve(start), 100).go_on().statuses() == [200] * 100
 
 
 def test_out_of_descriptors_every_request_is_answered_in_the_end(start: Start) -> None:
     server = serve(start, workers=1, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48)))
-    slow = Slow(server, 120, "0.2")
+    slow = Slow(server, 120, "", "/gate")
     server.wait_for("cannot accept connections: Too many open files; they wait in the backlog")
+    (server.directory / "go").touch()
     assert slow.statuses() == [200] * 120
 
 
@@ -562,12 +576,19 @@ def test_a_worker_holds_no_channel_but_its_own(start: Start) -> None:
     """Otherwise the end of a worker would not end its channel, as long as a younger worker lives."""
     server = serve(start, workers=4)
     server.send_signal(Signals.SIGHUP)
-    server.wait_ready(8)
-    lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
-    channels = {line[6] for line in lines if line[4] == "0005"}  # SOCK_SEQPACKET, by inode: proc(5)
-    for pid in server.worker_pids():
-        inodes = {target.removeprefix("socket:[").removesuffix("]") for target in open_files(pid).values()}
-        assert len(channels & inodes) == 1
+    server.wait_for(r"worker \d+ \(generation 0, .* exited with code 0", 4)
+
+    def channels(pid: int) -> int:
+        lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
+        seqpacket = {line[6] for line in lines if line[4] == "0005"}  # SOCK_SEQPACKET, by inode: proc(5)
+        return sum(
+            target.removeprefix("socket:[").removesuffix("]") in seqpacket for target in open_files(pid).values()
+        )
+
+    workers = server.worker_pids()
+    assert len(workers) == 4
+    # The kernel lists sockets bit by bit, so it may leave one out while others of this machine come and go.
+    eventually(lambda: [channels(pid) for pid in workers] == [1] * 4, "each worker holds one channel")
 
 
 GAPS = """
@@ -584,7 +605,8 @@ GAPS = """
 def test_objects_of_a_worker_lie_in_pages_of_their_own(start: Start) -> None:
     """Not in the gaps that the import has left: each would copy a page that the workers share."""
     server = serve(start, workers=1, app=GAPS)
-    assert int(client.get(server.directory / "app.sock", "/").body) < 10
+    # One page may have some of the last objects of the import. 64 objects fill a page.
+    assert int(client.get(server.directory / "app.sock", "/").body) < 64 + 10
     server.stop()
     server = serve(start, "--lazy-apps", workers=1, app=GAPS)
     assert int(client.get(server.directory / "app.sock", "/").body) > 400  # nothing is shared there

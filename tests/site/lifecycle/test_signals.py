@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from signal import Signals
 
 import psutil
@@ -26,9 +27,10 @@ APP = """
 
 LAZY = """
     import os, time
+    slow = os.path.exists("slow")  # before the line below, after which the test removes the file
     with open("imports", "a") as file:
         file.write(f"{os.getpid()}\\n")
-    if os.path.exists("slow"):
+    if slow:
         time.sleep(100)
     def application(environ, start_response):
         start_response("200 OK", [])
@@ -110,20 +112,20 @@ def importing(server: Server, count: int) -> list[int]:
 
 @pytest.mark.parametrize("signo", [Signals.SIGTERM, Signals.SIGINT, Signals.SIGQUIT])
 @pytest.mark.parametrize("options", [["--lazy-apps"], []], ids=["worker", "template"])
-def test_a_stop_waits_for_no_import(start: Start, signo: Signals, options: list[str]) -> None:
+def test_a_stop_waits_for_no_import(start: Start, tmp_path: Path, signo: Signals, options: list[str]) -> None:
+    (tmp_path / "slow").touch()
     server = start("--socket", "app.sock", "--workers", "2", *options, "app:application", app=LAZY)
-    (server.directory / "slow").touch()
     importing(server, 2 if options else 1)
     assert server.stop(signo) == 0
     assert "SIGABRT" not in server.log and (signo is Signals.SIGQUIT or "ERROR" not in server.log)
     server.assert_nothing_left()
 
 
-def test_a_stop_that_reaches_all_processes_at_once_waits_for_no_import(start: Start) -> None:
+def test_a_stop_that_reaches_all_processes_at_once_waits_for_no_import(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "slow").touch()
     server = start(
         "--socket", "app.sock", "--workers", "2", "--lazy-apps", "app:application", app=LAZY, start_new_session=True
     )
-    (server.directory / "slow").touch()
     importing(server, 2)
     os.killpg(server.pid, Signals.SIGTERM)
     assert server.wait() == 0
@@ -143,9 +145,9 @@ def test_a_reload_does_not_wait_for_imports_that_are_outdated(start: Start) -> N
     assert server.stop() == 0
 
 
-def test_a_term_to_a_worker_that_imports_is_no_failure_of_the_application(start: Start) -> None:
+def test_a_term_to_a_worker_that_imports_is_no_failure_of_the_application(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "slow").touch()
     server = start("--socket", "app.sock", "--lazy-apps", "app:application", app=LAZY)
-    (server.directory / "slow").touch()
     first = importing(server, 1)[0]
     (server.directory / "slow").unlink()
     os.kill(first, Signals.SIGTERM)

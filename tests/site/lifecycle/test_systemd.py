@@ -123,9 +123,10 @@ def test_a_second_reload_within_the_first_is_told_too(start: Start, told: System
     (tmp_path / "app.py").write_text(f"open({str(tmp_path / 'gate')!r}).read()")
     server.send_signal(Signals.SIGHUP)
     told.until("RELOADING=1")
-    (tmp_path / "app.py").write_text(textwrap.dedent(APP))
-    server.send_signal(Signals.SIGHUP)
-    told.until("RELOADING=1").until("READY=1")
+    with open(tmp_path / "gate", "w"):  # waits until the import of the first reload stands at the gate
+        (tmp_path / "app.py").write_text(textwrap.dedent(APP))
+        server.send_signal(Signals.SIGHUP)
+        told.until("RELOADING=1").until("READY=1")
     assert told.states == ["READY=1", "RELOADING=1", "RELOADING=1", "READY=1"]
 
 
@@ -187,10 +188,10 @@ def test_only_the_master_has_systemds_variables(start: Start, told: Systemd) -> 
 
 def test_the_watchdog_is_fed_twice_in_its_time_also_after_an_upgrade(start: Start, told: Systemd) -> None:
     server = serve(start, WATCHDOG_USEC="20000")  # much shorter than the master's own tick
-    told.until("READY=1").until("WATCHDOG=1", 300)
+    told.until("READY=1").until("WATCHDOG=1", 50)
     server.send_signal(Signals.SIGUSR2)
     server.wait_for("wsgid starts anew")
-    told.until("READY=1").until("WATCHDOG=1", 300)
+    told.until("READY=1").until("WATCHDOG=1", 50)
 
 
 def test_a_watchdog_of_another_process_is_not_fed(start: Start, told: Systemd) -> None:

@@ -5,7 +5,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from wsgid.cache import Cache
+import pytest
+
+from wsgid.cache import Cache, files
 from wsgid.cache.board import Board
 
 
@@ -50,7 +52,10 @@ def test_a_child_of_a_child_shares_it_too(tmp_path: Path) -> None:
     assert cache.get("n") == 3
 
 
-def test_a_private_store_stays_the_parents_and_a_child_has_an_empty_one() -> None:
+def test_a_private_store_stays_the_parents_and_a_child_has_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "SHARED_MEMORY", str(tmp_path))  # no other test puts a store there
     cache = Cache("private of this test")
     cache.set("a", 1)
 
@@ -61,7 +66,7 @@ def test_a_private_store_stays_the_parents_and_a_child_has_an_empty_one() -> Non
 
     in_child(child)
     assert cache.get("a") == 1
-    assert list(Path("/dev/shm").glob("wsgid-cache-*")) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lock_is_its_owners_and_no_childs(tmp_path: Path) -> None:

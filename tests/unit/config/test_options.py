@@ -30,7 +30,8 @@ def test_the_first_command_of_the_readme() -> None:
     assert settings == Settings(application="app:application", socket=("app.sock",), workers=4)
 
 
-def test_every_option() -> None:
+def test_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})  # with one processor, auto is the default
     settings = from_command_line(
         [
             "-s",
@@ -285,7 +286,7 @@ def test_every_option() -> None:
         cpu_affinity=2,
         chmod_socket=0o660,
         chown_socket=(0, 0),
-        workers=len(os.sched_getaffinity(0)),
+        workers=3,
         gevent=50,
         wsgi_file="site.wsgi",
         callable="site",

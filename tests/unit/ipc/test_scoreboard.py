@@ -51,3 +51,11 @@ def test_counters_of_another_layout_are_not_read(monkeypatch: pytest.MonkeyPatch
     assert not scoreboard.fits(*fds)
     for fd in fds:
         os.close(fd)
+
+
+def test_a_counter_that_the_application_has_filled_goes_on_at_zero() -> None:
+    line = memoryview(bytearray(scoreboard.LINE_BYTES)).cast("Q")
+    line[Word.REQUESTS] = scoreboard.WORD_MAX
+    scoreboard.add(line, Word.REQUESTS)
+    scoreboard.add(line, Word.REQUESTS, 2)
+    assert line[Word.REQUESTS] == 2

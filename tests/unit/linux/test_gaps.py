@@ -47,7 +47,8 @@ def test_later_objects_lie_in_pages_of_their_own() -> None:
     objects, chunks = placed("leave")
     assert objects > 400 and chunks > 400
     objects, chunks = placed("close")
-    assert objects < 10 and chunks < 10
+    # One page may have some of the last earlier objects: where they end depends on the environment's variables.
+    assert objects < 64 + 10 and chunks < 10  # 64 objects fill a page
 
 
 @pytest.mark.parametrize("allocator", ["malloc", "pymalloc_debug"])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import Start
 from tests.support import client
-from tests.support.server import Server, eventually
+from tests.support.server import Server, eventually, halt
 from wsgid.linux import listen_queue
 from wsgid.linux.listen_queue import ListenQueue
 from wsgid.sockets import listener
@@ -137,7 +137,7 @@ def test_connections_that_wait_for_a_stopped_worker_are_counted(start: Start) ->
     [port] = [connection.laddr.port for connection in psutil.Process(server.pid).net_connections("tcp")]
     assert queues(server) == [(0, 40), (0, 40)]
     [worker] = server.worker_pids()
-    os.kill(worker, Signals.SIGSTOP)
+    halt(worker)
     waiting = [client.connect(server.directory / "app.sock") for _ in range(11)]
     waiting += [client.connect(("127.0.0.1", port)) for _ in range(5)]
     eventually(lambda: queues(server) == [(11, 40), (5, 40)], "the connections wait in both queues")

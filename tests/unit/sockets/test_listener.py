@@ -194,11 +194,15 @@ def ask(host: str, port: int, *lines: str) -> bytes:
         return client.parse(client.read_all(connection)).body
 
 
-def free_port() -> int:
-    with socket.socket(socket.AF_INET6) as probe:
-        probe.bind(("::", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port that no other program gets: a socket of the test has it, and does not listen. A server gets it all the
+    same, because both have SO_REUSEADDR (socket(7))."""
+    with socket.socket(socket.AF_INET6) as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        holder.bind(("::", 0))
+        yield holder.getsockname()[1]
 
 
 @pytest.mark.parametrize(
@@ -233,16 +237,14 @@ def test_a_proxy_header_of_a_mapped_address_is_one_of_ipv4(start: Start) -> None
 
 
 @pytest.mark.parametrize("other", ["0.0.0.0", "", "127.0.0.1", "localhost"])
-def test_if_both_addresses_are_named_each_has_its_own_socket(start: Start, other: str) -> None:
-    port = free_port()
+def test_if_both_addresses_are_named_each_has_its_own_socket(start: Start, port: int, other: str) -> None:
     server = start("--http", f"[::]:{port}", "--http", f"{other}:{port}", "app:application", app=ADDRESSES)
     server.wait_ready(1)
     assert ask("127.0.0.1", port) == b"127.0.0.1" and ask("::1", port) == b"::1"
     assert server.stop() == 0
 
 
-def test_an_endpoint_on_all_ipv6_addresses_serves_ipv4_too(start: Start) -> None:
-    port = free_port()
+def test_an_endpoint_on_all_ipv6_addresses_serves_ipv4_too(start: Start, port: int) -> None:
     server = start("--http", "[::]:0", "--metrics", f"[::]:{port}", "app:application", app=ADDRESSES).wait_ready(1)
     for host in ("127.0.0.1", "::1"):
         with socket.create_connection((host, port), 20) as connection:
