@@ -42,7 +42,7 @@ class ClientSocket(socket.socket):  # type: ignore[misc]  # gevent has no types
         self.active_s = monotonic()  # when bytes last went in either direction
         self.told_s = 0.0  # when the client or the application was told that this is the end; 0: not yet
         self._timeout_s = timeout_s
-        self._first = b""
+        self._first = bytearray()  # what has arrived, and the application has not received yet
         self._on_use: Callable[[], bytes] | None = on_use
         self._sent = SentFrames()
         self._sending = Semaphore()  # bytes of different greenlets must not mix
@@ -52,7 +52,7 @@ class ClientSocket(socket.socket):  # type: ignore[misc]  # gevent has no types
     def _used(self) -> None:
         if self._on_use is not None:
             on_use, self._on_use = self._on_use, None
-            self._first = on_use()
+            self._first += on_use()
 
     # --- called by the application ---
 
@@ -94,13 +94,18 @@ class ClientSocket(socket.socket):  # type: ignore[misc]  # gevent has no types
 
     def recv(self, size_bytes: int, flags: int = 0) -> bytes:
         self._used()
-        if self._first:
-            block, self._first = self._first[:size_bytes], self._first[size_bytes:]
-            return block
         give_way()
+        if self._first:
+            return self._take_first(size_bytes, flags)
         received = self._recv(size_bytes, flags)
         self.active_s = monotonic()
         return received
+
+    def _take_first(self, size_bytes: int, flags: int) -> bytes:
+        taken = bytes(self._first[:size_bytes])
+        if not flags & _socket.MSG_PEEK:
+            del self._first[:size_bytes]
+        return taken
 
     def _recv(self, size_bytes: int, flags: int) -> bytes:
         received: bytes = super().recv(size_bytes, flags)
@@ -172,8 +177,8 @@ class TlsClientSocket(ClientSocket):
                 raise OSError(errno.EBADF, "the application has returned, and the socket is closed")
             block = self._connection.take()
             if block is not None:
-                received, self._first = block[:size_bytes], block[size_bytes:]
-                return received
+                self._first += block
+                return self._take_first(size_bytes, flags)
             self._wait(self._read_event)  # gevent's wait: with its timeout, ended by its close
 
 

@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from textwrap import dedent
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -20,6 +21,7 @@ from tests.support.http_client import Reader, request
 from tests.support.server import Server
 from wsgid.protocol.forwarded import Trusted
 from wsgid.protocol.http import Decoder, Limits
+from wsgid.serving.client_socket import TlsClientSocket
 from wsgid.serving.connection import Connection
 from wsgid.serving.http_connection import Arrival, BodyRate, HttpConnection, Leaving
 from wsgid.wsgi.filewrapper import FileWrapper
@@ -188,6 +190,19 @@ def test_reading_what_is_there_has_slices(pair: tuple[Connection, socket.socket]
     connection, peer = pair
     peer.sendall(b"x" * 50_000)
     assert turns_during(lambda: [connection.recv(1) for _ in range(50_000)]) > 0
+
+
+def test_an_upgraded_connection_has_slices_also_for_what_has_been_decrypted_at_once(
+    pair: tuple[Connection, socket.socket],
+) -> None:
+    connection, _peer = pair
+    blocks = [b"x" * 50_000, b""]
+    decrypted: Any = SimpleNamespace(fd=connection.fd, take=lambda: blocks.pop(0))
+    raw = TlsClientSocket(decrypted, 5.0, lambda: b"first")
+    assert raw.recv(3, socket.MSG_PEEK) == raw.recv(3) == b"fir" and raw.recv(100) == b"st"
+    assert turns_during(lambda: [raw.recv(1) for _ in range(50_000)]) > 0
+    assert raw.recv(1) == b""
+    raw.close()
 
 
 def test_a_response_of_many_blocks_has_slices(pair: tuple[Connection, socket.socket]) -> None:
