@@ -21,6 +21,7 @@ SITES = ("wsgid", "uwsgi-gevent", "gunicorn-http", "granian")
 WEIGHED = ("wsgid", "uwsgi-gevent")
 WITH_DATABASE = ("wsgid", "uwsgi-gevent", "gunicorn-http", "gunicorn-gthread")
 ONE_AT_A_TIME = {"uwsgi-sync": "a worker has one request at a time"}
+TOO_LARGE = {"uwsgi-gevent": "at 15 KiB a request, the memory for a million is not there"}
 THREAD_EACH = {"granian": "it would need 15,000 threads"}
 ONE_CONNECTION = {"uwsgi-http": "a worker has one connection, until it ends"}
 
@@ -173,12 +174,13 @@ SHAPES: dict[str, Shape] = {
                 waiting(count),
                 peers=WEIGHED,
                 waiting=15_000,
+                cannot=cannot,
                 group="crowd",
             )
-            for name, count, workers in (
-                ("crowd-10k", 10_000, 1),
-                ("crowd-100k", 100_000, 8),
-                ("crowd-1m", 1_000_000, 72),
+            for name, count, workers, cannot in (
+                ("crowd-10k", 10_000, 1, {}),
+                ("crowd-100k", 100_000, 8, {}),
+                ("crowd-1m", 1_000_000, 72, TOO_LARGE),
             )
         ),
         Shape(

@@ -7,7 +7,11 @@ from tests.support import client
 from tests.support.server import Server
 
 APP = """
-    import os, time
+    import ctypes, os, time
+
+    # A lock that this thread has already: code in C that never returns, keeps Python's lock, and takes no processor.
+    mutex, lock = ctypes.create_string_buffer(64), ctypes.PyDLL(None).pthread_mutex_lock
+
     def application(environ, start_response):
         path = environ["PATH_INFO"]
         if path.startswith("/sleep"):
@@ -17,7 +21,7 @@ APP = """
             while time.monotonic() < until:
                 pass
         elif path == "/stuck":
-            sum(range(10 ** 12))
+            lock(mutex), lock(mutex)
         elif path == "/fail":
             raise ValueError
         start_response("200 OK", [])

@@ -21,6 +21,7 @@ _DESCRIPTORS = "raise the limit of open files (ulimit -n, LimitNOFILE=)"
 _MEMORY = "give this machine, or this service, more memory"
 _RIGHTS = "give this user the right to it"
 _BACK = "put it back"
+_ENDED = "the process at the other end has ended, and its own lines in the log may say why"
 _OTHERS = "look into the kernel's log (dmesg)"
 _REMEDIES = {
     errno.EMFILE: _DESCRIPTORS,
@@ -37,6 +38,8 @@ _REMEDIES = {
     errno.EROFS: "choose a directory that can be written",
     errno.EADDRINUSE: "stop the program that uses it",
     errno.EAGAIN: _PROCESSES,
+    errno.EPIPE: _ENDED,
+    errno.ECONNRESET: _ENDED,
 }
 _REMEDIES_OF = {  # where the call makes a difference
     ("posix_spawn", errno.ENOENT): "let the virtual environment's installation finish, or put it back",

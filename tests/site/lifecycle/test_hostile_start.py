@@ -200,8 +200,10 @@ SLOW = """
     wait_for_the_database()
 """
 BUSY = SLOW.replace("time.sleep(100)", "exec('while True: pass')")
-# runs no signal handler of Python
-IN_C = SLOW.replace("time.sleep(100)", "sum(__import__('itertools').repeat(1, 10**13))")
+# Waits in C for a lock that the thread has already, with Python's lock: no signal handler of Python runs.
+IN_C = SLOW.replace("import os, time", "import ctypes, os; lock = ctypes.PyDLL(None).pthread_mutex_lock").replace(
+    "time.sleep(100)", "mutex = ctypes.create_string_buffer(64); lock(mutex), lock(mutex)"
+)
 
 
 @pytest.mark.parametrize("app", [SLOW, BUSY], ids=["the import waits in the hub", "the import is busy"])
