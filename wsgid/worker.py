@@ -216,7 +216,7 @@ class Worker:
         killed."""
         if self._access_log:
             self._access_log.flush()
-        self._timeouts.on_stall(signo, frame)
+        self._timeouts.on_stall(signo, _interrupted(frame))
 
     def _beat(self, late_s: float) -> None:
         now_ns = time.monotonic_ns()
@@ -459,6 +459,16 @@ def run(
     made.run()
     _run_atexit(max(math.ceil(made.mercy_left_s()), _HARD_STOP_MARGIN_S))
     return ExitCode.OK
+
+
+def _interrupted(frame: FrameType | None) -> FrameType | None:
+    """Return where the worker was interrupted, also if the signal has interrupted its own handler."""
+    interrupted = frame
+    while frame is not None:
+        if frame.f_code is Worker._on_stall.__code__:
+            interrupted = frame.f_back
+        frame = frame.f_back
+    return interrupted
 
 
 def _run_atexit(limit_s: int) -> None:

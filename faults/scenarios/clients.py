@@ -15,14 +15,19 @@ from faults.site import Site, Watched, site, watch
 from tests.support import client
 from tests.support.client import Address, packet
 
+PLACES = 300
+
 
 def clients_that_leave(count: int = 5_000, warm_up: int = 5_000) -> list[Result]:
-    """Clients leave within their head, their body, or the response. Responses are of all kinds."""
-    with site(APP) as left:
+    """Clients leave within their head, their body, or the response. Responses are of all kinds.
+
+    At first all places are taken. On a busy machine, the server still works for more clients that have left than clients
+    are there, and it keeps a greenlet for each of them.
+    """
+    with site(APP, "--gevent", str(PLACES)) as left:
         (left.server.directory / "big").write_bytes(bytes(4 * MB))
         crowd.run(_leavers(left.address, warm_up), 100)
-        # More clients at once than later, because greenlets are kept and used again.
-        crowd.run((crowd.ask(left.address, packet("/sleep", QUERY_STRING="1")) for _ in range(300)), 300)
+        crowd.run((crowd.ask(left.address, packet("/sleep", QUERY_STRING="1")) for _ in range(PLACES)), PLACES)
         before, at_first = left.weigh(), _state(left)
         met = crowd.run(_leavers(left.address, count), 100)
         after, at_last = left.weigh(), _state(left)
@@ -35,7 +40,7 @@ def clients_that_leave(count: int = 5_000, warm_up: int = 5_000) -> list[Result]
         Result(
             "no greenlet more than before",
             f"{at_first['greenlets']} -> {at_last['greenlets']}",
-            at_last["greenlets"] <= at_first["greenlets"],
+            at_last["greenlets"] <= max(at_first["greenlets"], PLACES + 1),  # one more is the hub
         ),
         growth(before, after, 0.05, f"{count:,}"),
         Result(

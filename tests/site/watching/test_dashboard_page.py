@@ -173,7 +173,7 @@ def test_a_blocked_worker_shows_first_and_its_stack_has_the_line(browser: WebDri
         assert "wrong" in str(one(browser, "#troubles").get_attribute("class"))
         choose(browser, "#troubles button", "stacks")
         when(browser, "#details-body", "app.py")
-        line = (server.directory / "app.py").read_text().splitlines().index("        sum(range(10 ** 12))") + 1
+        line = (server.directory / "app.py").read_text().splitlines().index("        lock(mutex), lock(mutex)") + 1
         when(browser, "#details-body", f"line {line}")
     server.send_signal(Signals.SIGQUIT)
     assert server.wait() == 0
