@@ -21,8 +21,8 @@ PLACES = 300
 def clients_that_leave(count: int = 5_000, warm_up: int = 5_000) -> list[Result]:
     """Clients leave within their head, their body, or the response. Responses are of all kinds.
 
-    At first all places are taken. On a busy machine, the server still works for more clients that have left than clients
-    are there, and it keeps a greenlet for each of them.
+    At first all places are taken. On a busy machine, the server still works for clients that have left, and it keeps a
+    greenlet for each of them.
     """
     with site(APP, "--gevent", str(PLACES)) as left:
         (left.server.directory / "big").write_bytes(bytes(4 * MB))
