@@ -8,6 +8,7 @@ Rules
 * Each command is a session of its own with --uid and --gid, so that a signal reaches all its processes. It ends after
   the last worker, whose requests may need it.
 * A smart daemon that stays in the foreground (--smart-attach-daemon2) gets its pidfile from the master.
+* A pidfile that the application can write must not make a master that is root end any process: see _pid_in.
 * Another smart daemon has left its parent. The master gets it back as a child (PR_SET_CHILD_SUBREAPER), unless it was
   started by an earlier server.
 """
