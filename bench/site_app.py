@@ -1,4 +1,4 @@
-"""The site of examples/django_site: its index page, with a template, a session and a database (SQLite, in memory).
+"""The site of examples/django_site: its index page, with a template, a session and a database (SQLite, in a file).
 
 The page differs with each visit, so the answer says only that the page was made.
 """
