@@ -140,7 +140,7 @@ class Worker:
         # Several beats within the shortest limit, so that a healthy hub never looks stalled.
         self._pulse = Pulse(self._hub.loop, min(settings.hub_warn, settings.hub_timeout_s, 1.0) / 4, self._beat)
         self._stutter = Stutter(line, settings.application, settings.hub_warn, self._say_once)
-        self._rounds = Rounds(self._hub.loop, self._look, self._pulse.due_s)
+        self._rounds = Rounds(self._hub.loop, self._look, self._pulse, self._vouch)
         self._collector = CollectorCount(line)
 
     def run(self) -> None:
@@ -227,14 +227,19 @@ class Worker:
         self._line[Word.HEARTBEAT_NS] = now_ns
         self._rounds.beat()
 
-    def _look(self) -> bool:
-        """Look around, and return whether this worker may rest: there is nothing to look after."""
+    def _vouch(self, until_s: float) -> None:
+        """The loop rests until then: it runs, although there will be no heartbeat."""
+        self._line[Word.HEARTBEAT_NS] = int(until_s * 1e9)
+        self._stutter.rest(until_s)
+
+    def _look(self) -> float:
+        """Look around, and return until when there is nothing to look after; -inf if this worker must not rest."""
         CLOCK.look()
         if not self._rounds.is_resting:
             self._stutter.look()
         self._look_around(time.monotonic())
-        is_idle = self._state is State.SERVING and self._modules is None and self._dispatcher.is_idle()
-        return is_idle and self._stutter.rest()
+        may_rest = self._state is State.SERVING and self._modules is None and not self._stutter.is_looking()
+        return self._dispatcher.due_s() if may_rest else -math.inf
 
     def _look_around(self, now_s: float) -> None:
         """End overdue requests, and check whether this worker should be replaced. Requests pay nothing for it."""

@@ -66,7 +66,7 @@ class Operator(Protocol):
 
 WHO = "wsgidctl"
 WORKERS_MAX = SLOTS_MAX // 2  # the other half of the slots is for replacements
-STALE_S = 0.75  # an event loop without a heartbeat for this long may be held up; a heartbeat comes four times a second
+STALE_S = 0.75  # a busy event loop without a heartbeat for this long may be held up; it has four in a second
 LIMIT_MAX = 10_000  # the most entries in an answer
 QUESTION_MAX_CHARS = 8000
 

@@ -6,7 +6,7 @@ from typing import Any
 from wsgid.ctl.client import CtlError, Server
 
 SERVING = ("ready", "stalled", "draining", "stuck", "lost")  # states in which a worker may be able to answer
-_STANDSTILL_S = 1.0  # a heartbeat comes four times a second
+_STANDSTILL_S = 1.0  # a busy event loop has four heartbeats in a second
 
 
 def add_worker_argument(parser: argparse.ArgumentParser) -> None:

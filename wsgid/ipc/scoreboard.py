@@ -51,7 +51,7 @@ class Word(IntEnum):
     """The words of a line, by their places."""
 
     # Present values, in a live line.
-    HEARTBEAT_NS = 0  # when the hub last ran
+    HEARTBEAT_NS = 0  # when the hub last ran, or until when it rests (serving/rounds.py)
     IN_FLIGHT = 1  # connections that hold a place of --gevent
     LAG_US = 2  # how late the last heartbeat of the hub was
     AVERAGE_US = 3  # of the durations; each new duration counts for half, as in uWSGI's avg_rt

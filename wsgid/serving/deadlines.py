@@ -9,6 +9,7 @@ Rules
 * Only an earlier deadline has to be told (`set_harakiri`). A later one is noticed when the request would have been due.
 * A window is an eighth of the usual time, within bounds.  So each request is looked at some eight times in its longest
   life, however many requests wait.
+* Without --harakiri, there is no look at all requests before the first one has asked for a time limit.
 """
 
 import math
@@ -34,6 +35,7 @@ class Deadlines:
     def __init__(self, usual_s: float, greenlets: Callable[[], Collection[RequestGreenlet]]) -> None:
         self.greenlets = greenlets
         self._window_s = min(usual_s, max(WINDOW_MIN_S, min(usual_s / WINDOWS, WINDOW_MAX_S)))
+        self._is_limited = usual_s < math.inf  # whether any request may have a deadline
         self._until_s = -math.inf  # the end of the window
         self._soon: dict[RequestGreenlet, float] = {}  # with the start of the request that was seen
 
@@ -50,11 +52,18 @@ class Deadlines:
         if not isinstance(current, RequestGreenlet):
             raise RuntimeError("wsgid.harakiri has to be called in the greenlet that serves the request")
         current.deadline_s = time.monotonic() + seconds
+        self._is_limited = True
         self._bring_forward(current)
+
+    def due_s(self) -> float:
+        """Return when `due` has to be called (time.monotonic())."""
+        if not self._is_limited:
+            return math.inf
+        return min([self._until_s, *(serving.deadline_s for serving in self._soon)])
 
     def due(self, now_s: float) -> Iterator[RequestGreenlet]:
         """Yield the greenlets whose requests are overdue. The caller gives each of them another deadline."""
-        if now_s >= self._until_s:
+        if self._is_limited and now_s >= self._until_s:
             self._look_at_all(now_s)
         for serving, started_s in list(self._soon.items()):
             if serving.environ is None or serving.started_s != started_s or serving.deadline_s >= self._until_s:

@@ -142,9 +142,9 @@ class Dispatcher(RequestServer):
         self._completion.at_end.insert(0, lambda _: forked_child.end_if_one())
         self._http.give_up()
 
-    def is_idle(self) -> bool:
-        """Whether no request is in flight, and no connection is open."""
-        return not self._acceptor.in_flight and self._http.is_idle()
+    def due_s(self) -> float:
+        """Return until when no time limit ends (time.monotonic())."""
+        return min(self.deadlines.due_s(), self._http.due_s(), self._upgrades.due_s())
 
     def trim(self, now_s: float) -> None:
         """Free what a crowd has left behind. Called now and then."""

@@ -137,6 +137,10 @@ class HttpRequests:
         for exchange in self._parking.expire(now_s):
             self._refusals.refuse_late(exchange)
 
+    def due_s(self) -> float:
+        """Return when a parked connection's time is over; inf if none is parked."""
+        return self._parking.due_s()
+
     def resume_waiting(self) -> None:
         """A place is free: serve waiting connections."""
         if self._ready and not self._serving_ready:

@@ -21,6 +21,7 @@ Rules
 import time
 from collections.abc import Callable
 from itertools import islice
+from math import inf
 from operator import itemgetter
 from typing import Any
 
@@ -92,6 +93,10 @@ class IdleConnections:
         for exchange in late:
             self._forget(exchange)
         return late
+
+    def due_s(self) -> float:
+        """Return when the time of the first connection is over; inf if no connection is kept."""
+        return min(next(iter(parked.values()), inf) for parked in (self._quiet, self._begun))
 
     def delay(self, more_s: float) -> None:
         """Give each connection this many seconds more."""

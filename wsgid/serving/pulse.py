@@ -5,6 +5,7 @@ Rules
   timer would come just in time, and would never make the timer late.
 * Each beat is measured from the start of its timer. A timer that repeats would keep its grid (libev), where two beats
   that are equally late are an interval apart.
+* A loop in which nothing happens need not beat often (rounds.py).
 """
 
 import random
@@ -35,8 +36,20 @@ class Pulse:
         self._timer: Any = None
 
     def start(self) -> None:
-        """Begin to beat."""
-        interval_s = self._mean_s * self._random.uniform(SHORTEST, LONGEST)
+        """Begin to beat, or beat at the usual pace again."""
+        self._plan(self._mean_s * self._random.uniform(SHORTEST, LONGEST))
+
+    def pause(self, until_s: float) -> None:
+        """Do not beat before this time. The beats after it have the usual pace again.
+
+        Args:
+            until_s: of time.monotonic().
+        """
+        self._plan(max(until_s - _monotonic(), 0.0))
+
+    def _plan(self, interval_s: float) -> None:
+        if self._timer is not None:
+            self._timer.close()
         self._timer = self._loop.timer(interval_s)
         self._due_s = _monotonic() + interval_s
         self._timer.start(self._on_time, update=True)  # the loop's own time may be as old as its present turn
@@ -51,6 +64,5 @@ class Pulse:
 
     def _on_time(self) -> None:
         late_s = max(_monotonic() - self._due_s, 0.0)
-        self._timer.close()
         self.start()
         self._beat(late_s)

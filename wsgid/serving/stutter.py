@@ -93,11 +93,17 @@ class Stutter:
             self._witness = Witness(CLOCK, self._main, self._standstill, self._line, self._package, self._shown_s)
             self._witness.start()
 
-    def rest(self) -> bool:
-        """The loop has nothing to do, and `look` is not called for a while. Returns False if the witness looks now, and
-        has to be heard."""
-        self._looked_s = math.inf
-        return self._witness is None
+    def is_looking(self) -> bool:
+        """Whether the witness looks now, and has to be heard."""
+        return self._witness is not None
+
+    def rest(self, until_s: float) -> None:
+        """`look` is not called before this time: the loop rests.
+
+        Args:
+            until_s: of time.monotonic(); the present if the rest has ended.
+        """
+        self._looked_s = until_s
 
     def look(self) -> None:
         """Say what the witness has found. Called every ROUND_S."""

@@ -123,6 +123,11 @@ class Upgrades:
         """The worker leaves: tell the clients, from now on and in each round."""
         self._leaves = True
 
+    def due_s(self) -> float:
+        """Return when `look` may have something to do (time.monotonic())."""
+        answer_s = next((raw.told_s + self._answer_s for raw in self._told), math.inf)
+        return min(answer_s, self._look_at_s if self._open and self._idle_s < math.inf else math.inf)
+
     def look(self, now_s: float) -> None:
         """Tell the end to those who have to end. Called in each round."""
         if not self._open:

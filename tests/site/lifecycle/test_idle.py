@@ -1,4 +1,4 @@
-"""An idle worker: it wakes for its heartbeat only, and is there at once when something happens."""
+"""A worker in which nothing happens wakes for its slow heartbeat only, and is there at once when something happens."""
 
 import re
 import time
@@ -8,19 +8,21 @@ import pytest
 
 from tests.conftest import Start
 from tests.support import client
-from tests.support.server import eventually
-from wsgid.serving import pulse
+from tests.support.server import Server, eventually
+from wsgid.serving.rounds import QUIET_ROUNDS, REST_S
 
-BEAT_S = 0.25  # on average: a quarter of a second, if --hub-warn is not shorter
-WAKE_UPS = 12
+WAKE_UPS = 5
+SETTLES = 2 * QUIET_ROUNDS  # so many wake-ups, or fewer, are before the rest
 
 APP = """
     import os, threading, time
     def application(environ, start_response):
-        if environ["PATH_INFO"] == "/slow":
-            environ["wsgid.harakiri"](0.2)
-            time.sleep(60)
-        start_response("200 OK", [])
+        path = environ["PATH_INFO"]
+        if path.startswith("/harakiri/"):
+            environ["wsgid.harakiri"](float(path.rpartition("/")[2]))
+        if path != "/":
+            time.sleep(600)
+        start_response("200 OK", [("Content-Length", "4")])
         return [b"fine"]
 """
 
@@ -39,14 +41,47 @@ def awaited(pid: int, more: int) -> float:
     return time.monotonic() - began_s
 
 
+def assert_rests(server: Server, settles: int = SETTLES) -> None:
+    """On a busy machine, the same wake-ups take longer."""
+    (worker,) = server.worker_pids()
+    awaited(worker, settles)
+    assert awaited(worker, WAKE_UPS) > (WAKE_UPS - 1) * REST_S * 0.99
+
+
 @pytest.mark.parametrize("options", [(), ("--metrics", "metrics.sock"), ("--access-log", "access.log")])
 def test_an_idle_worker_wakes_for_its_heartbeat_only(start: Start, options: tuple[str, ...]) -> None:
-    """On a busy machine, the same wake-ups take longer."""
     server = start("--socket", "app.sock", *options, "app:application", app=APP).wait_ready(1)
     assert client.get(server.directory / "app.sock").body == b"fine"
-    (worker,) = server.worker_pids()
-    awaited(worker, 5)  # the rest begins with the next round
-    assert awaited(worker, WAKE_UPS) > (WAKE_UPS - 2) * BEAT_S * pulse.SHORTEST
+    assert_rests(server)
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--harakiri", "300"), ("--metrics", "metrics.sock")])
+def test_a_worker_in_which_requests_and_connections_wait_rests_as_well(start: Start, options: tuple[str, ...]) -> None:
+    http = ("--http-socket", "http.sock", "--http-keepalive", "300")
+    server = start("--socket", "app.sock", *http, *options, "app:application", app=APP).wait_ready(1)
+    waiting = []
+    for _ in range(50):
+        waiting.append(client.connect(server.directory / "app.sock"))
+        waiting[-1].sendall(client.packet("/wait"))
+        waiting.append(client.connect(server.directory / "http.sock"))
+        waiting[-1].sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    eventually(lambda: server.in_flight() == 50, "all requests wait in the application")
+    assert_rests(server)
+    assert client.get(server.directory / "app.sock").body == b"fine"
+    for connection in waiting:
+        connection.close()
+
+
+def test_a_worker_that_rests_is_not_held_up_and_its_hub_is_watched(start: Start) -> None:
+    """--hub-timeout is shorter than the rest. A busy worker has a beat each 0.05 s."""
+    app = APP.replace("time.sleep(600)", "[None for _ in iter(int, 1)]")
+    options = ("--hub-timeout", "0.4", "--hub-warn", "0.2")
+    server = start("--socket", "app.sock", *options, "app:application", app=app).wait_ready(1)
+    assert_rests(server, 3 * SETTLES)
+    assert "has not run" not in server.log
+    assert client.get(server.directory / "app.sock", "/spin").status == 504
+    server.wait_for("has been held up for")
     assert server.stop() == 0
 
 
@@ -54,7 +89,22 @@ def test_a_time_out_that_begins_at_rest_is_kept(start: Start) -> None:
     server = start("--socket", "app.sock", "app:application", app=APP).wait_ready(1)
     for number in range(1, 4):
         (worker,) = server.worker_pids()
-        awaited(worker, 3)
-        assert client.get(server.directory / "app.sock", "/slow").status == 504
-        server.wait_for("harakiri: GET /slow", number)
+        awaited(worker, SETTLES)
+        assert client.get(server.directory / "app.sock", "/harakiri/0.2").status == 504
+        server.wait_for("harakiri: GET /harakiri/0.2", number)
     assert "held up" not in server.log and server.stop() == 0
+
+
+def test_a_time_out_that_ends_during_the_rest_is_kept(start: Start) -> None:
+    """It ends before the next slow heartbeat."""
+    server = start("--socket", "app.sock", "app:application", app=APP).wait_ready(1)
+    seconds = 3 * QUIET_ROUNDS * 0.1 + REST_S / 2
+    assert client.get(server.directory / "app.sock", f"/harakiri/{seconds}").status == 504
+    server.wait_for(f"harakiri: GET /harakiri/{seconds}")
+    assert "held up" not in server.log and server.stop() == 0
+
+
+def test_the_time_of_a_parked_connection_ends_during_the_rest(start: Start) -> None:
+    server = start("--http-socket", "http.sock", "--http-keepalive", "3", "app:application", app=APP).wait_ready(1)
+    answer = client.exchange(server.directory / "http.sock", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert answer.endswith(b"fine") and server.stop() == 0

@@ -102,6 +102,8 @@ class _Requests(RuleBasedStateMachine):
             if len(found) % 2:
                 serving.environ = None
         assert len(found) == len(set(found)) and set(found) == due
+        waiting = [found.deadline_s for found in self.greenlets if found.environ is not None]
+        assert min(waiting, default=math.inf) >= self.known.due_s()  # until then, the worker may rest
 
 
 TestRequests = _Requests.TestCase
@@ -124,6 +126,14 @@ def test_all_requests_are_looked_at_some_times_in_the_usual_time_and_not_in_each
     for number in range(int(usual_s / ROUND_S)):
         assert list(known.due(number * ROUND_S)) == []
     assert 1 <= waiting.looks <= WINDOWS + 1
+
+
+def test_without_a_time_limit_nothing_is_looked_at() -> None:
+    waiting = _Counted()
+    known = Deadlines(math.inf, lambda: waiting)
+    for number in range(1000):
+        assert list(known.due(number * ROUND_S)) == [] and known.due_s() == math.inf
+    assert waiting.looks == 0
 
 
 def test_nothing_keeps_a_greenlet_that_has_ended() -> None:

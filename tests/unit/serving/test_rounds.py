@@ -1,4 +1,4 @@
-"""The worker's round: it rests while there is nothing to look after, and the loop is not late meanwhile."""
+"""The worker's round: it rests while nothing happens, and the loop is not late meanwhile."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 
 from wsgid.serving import clock, rounds
 from wsgid.serving.clock import LATE_S, ROUND_S, Clock
-from wsgid.serving.rounds import Rounds
+from wsgid.serving.rounds import QUIET_ROUNDS, REST_S, Rounds
 
 BEAT_S = 0.25
 
@@ -35,6 +35,7 @@ class Loop:
 
     def __init__(self) -> None:
         self.round, self.happened = Watcher(), Watcher()
+        self.iteration = 7
         self._callbacks: list[Callable[[], None]] = []
 
     def timer(self, after: float, repeat: float) -> Watcher:
@@ -58,8 +59,9 @@ class Site:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 100.0
         self.looks = 0
-        self.idle = True
-        self.due_s = self.now_s + BEAT_S
+        self.until_s = math.inf  # there is nothing to look after
+        self.beat_s = self.now_s + BEAT_S
+        self.vouched_s = 0.0
         self.clock = Clock()
         self.loop = Loop()
         self.happened = self.loop.happened
@@ -67,26 +69,63 @@ class Site:
         monkeypatch.setattr(rounds, "_monotonic", lambda: self.now_s)
         monkeypatch.setattr(rounds, "CLOCK", self.clock)
         self.clock.start()
-        self.rounds = Rounds(self.loop, self.look, lambda: self.due_s)
+        pulse: Any = self
+        self.rounds = Rounds(self.loop, self.look, pulse, self.vouch)
         self.rounds.start()
 
-    def look(self) -> bool:
+    # --- the pulse ---
+
+    def start(self) -> None:
+        self.beat_s = self.now_s + BEAT_S
+
+    def pause(self, until_s: float) -> None:
+        self.beat_s = until_s
+
+    def due_s(self) -> float:
+        return self.beat_s
+
+    # --- the worker ---
+
+    def look(self) -> float:
         self.looks += 1
         self.clock.look()
-        return self.idle
+        return self.until_s
+
+    def vouch(self, until_s: float) -> None:
+        self.vouched_s = until_s
+
+    # --- what happens ---
 
     def passes(self, seconds: float) -> None:
         self.now_s += seconds
 
+    def runs(self) -> None:
+        self.loop.iteration += 1
+
     def round_comes(self) -> None:
+        """As libev does it, with the beats that are due before the round."""
         self.passes(ROUND_S)
+        if self.beat_s <= self.now_s:
+            self.start()
+            self.runs()
+            self.rounds.beat()
+        self.runs()
         self.loop.round.fires()
+
+    def comes_to_rest(self) -> None:
+        for _ in range(QUIET_ROUNDS):
+            self.round_comes()
+        assert self.rounds.is_resting
+
+    def event_comes(self) -> None:
+        self.runs()
+        self.happened.fires()
 
     def beat_comes(self) -> None:
         """As the worker does it: the pulse plans the next beat first."""
-        self.now_s = self.due_s
-        self.happened.fires()
-        self.due_s += BEAT_S
+        self.now_s = self.beat_s
+        self.event_comes()
+        self.start()
         self.clock.look()
         self.rounds.beat()
 
@@ -100,63 +139,92 @@ def is_waiting(watcher: Any) -> bool:
     return watcher.callback is not None
 
 
+def is_awake(site: Site) -> bool:
+    return is_waiting(site.loop.round) and not is_waiting(site.happened) and not site.rounds.is_resting
+
+
 def test_a_busy_worker_is_looked_at_in_each_round(site: Site) -> None:
-    site.idle = False
-    for _ in range(3):
+    for _ in range(3 * QUIET_ROUNDS):
+        site.runs()
         site.round_comes()
-    site.rounds.beat()
-    assert site.looks == 3 and is_waiting(site.loop.round) and not is_waiting(site.happened)
+    assert site.looks == 3 * QUIET_ROUNDS and is_awake(site)
 
 
-def test_an_idle_worker_is_looked_at_with_each_beat_only(site: Site) -> None:
-    site.round_comes()
+def test_a_worker_in_which_nothing_happens_is_looked_at_with_each_slow_beat_only(site: Site) -> None:
+    site.comes_to_rest()
     assert not is_waiting(site.loop.round) and is_waiting(site.happened)
-    for _ in range(3):
+    for number in range(1, 4):
+        assert site.beat_s == site.vouched_s == pytest.approx(site.now_s + REST_S)
         site.beat_comes()
         site.loop.run()
-    assert site.looks == 4 and site.clock.held_s == 0 and site.rounds.is_resting
+        assert site.looks == QUIET_ROUNDS + number
+    assert site.clock.held_s == 0 and site.rounds.is_resting
+
+
+def test_what_happens_between_the_rounds_puts_the_rest_off(site: Site) -> None:
+    for _ in range(QUIET_ROUNDS - 1):
+        site.round_comes()
+    site.runs()
+    site.round_comes()
+    assert is_awake(site)
+    site.comes_to_rest()
+
+
+def test_the_rest_ends_when_a_deadline_does(site: Site) -> None:
+    site.until_s = site.now_s + QUIET_ROUNDS * ROUND_S + 0.3
+    site.comes_to_rest()
+    assert site.beat_s == site.until_s
+    site.until_s = site.now_s  # and a look that could do nothing about it is repeated in the time of a round
+    site.beat_comes()
+    site.loop.run()
+    assert site.beat_s == pytest.approx(site.now_s + ROUND_S) and site.rounds.is_resting
+
+
+@pytest.mark.parametrize("until_s", [-math.inf, 100.0])
+def test_a_worker_that_must_not_rest_or_has_something_due_does_not_rest(site: Site, until_s: float) -> None:
+    site.until_s = until_s
+    for _ in range(2 * QUIET_ROUNDS):
+        site.round_comes()
+    assert is_awake(site)
 
 
 def test_what_happens_ends_the_rest_at_once(site: Site) -> None:
-    site.round_comes()
+    site.comes_to_rest()
     site.passes(0.05)
-    site.happened.fires()
-    assert is_waiting(site.loop.round) and not is_waiting(site.happened) and not site.rounds.is_resting
-    site.round_comes()
-    assert site.rounds.is_resting and site.clock.held_s == 0
+    site.event_comes()
+    assert is_awake(site) and site.vouched_s == site.now_s and site.beat_s == site.now_s + BEAT_S
+    site.comes_to_rest()
+    assert site.clock.held_s == 0
 
 
-def test_what_comes_together_with_a_beat_ends_the_rest(site: Site) -> None:
-    site.round_comes()
+def test_a_reason_to_stay_awake_that_comes_together_with_a_beat_ends_the_rest(site: Site) -> None:
+    site.comes_to_rest()
     site.beat_comes()
-    site.idle = False  # a request was accepted in the same turn of the loop
+    site.until_s = -math.inf
     site.loop.run()
-    assert is_waiting(site.loop.round) and not site.rounds.is_resting
+    assert is_awake(site)
 
 
 def test_what_is_about_to_run_ends_the_rest(site: Site) -> None:
-    site.round_comes()
+    site.comes_to_rest()
     site.beat_comes()
     site.loop._callbacks.append(lambda: None)
     site.loop.run()
-    assert is_waiting(site.loop.round)
+    assert is_awake(site)
 
 
 def test_a_loop_that_is_held_up_after_a_rest_is_late(site: Site) -> None:
-    site.round_comes()
+    site.comes_to_rest()
     site.passes(0.05)
-    site.happened.fires()
-    site.idle = False
+    site.event_comes()
     site.passes(ROUND_S + 0.4)
     site.loop.round.fires()
     assert site.clock.held_s == pytest.approx(0.4)
 
 
 def test_a_beat_that_comes_late_is_time_in_which_the_worker_could_not_run(site: Site) -> None:
-    site.round_comes()
-    site.due_s = site.now_s + BEAT_S
-    site.clock.rest(site.due_s)
-    site.now_s = site.due_s + 2 * LATE_S
+    site.comes_to_rest()
+    site.now_s = site.beat_s + 2 * LATE_S
     site.clock.look()
     assert site.clock.held_s == pytest.approx(2 * LATE_S)
 
