@@ -17,7 +17,7 @@ from faults.measure import Weight, cpu_s, in_flight, own_bytes, pss_bytes, score
 from faults.report import Result
 from tests.support.server import Server, eventually
 from tools.nginx import EXAMPLES, Nginx, example
-from wsgid.ipc.scoreboard import Scoreboard
+from wsgid.ipc.scoreboard import Scoreboard, Word
 
 CLIENTS = 64
 PAUSE_S = 0.02  # between two requests of a client: the machine is busy, but has time for other work
@@ -84,9 +84,25 @@ class Site:
         board, slots = self.scoreboard(), range(len(self.server.worker_pids()))
         eventually(lambda: not in_flight(board, slots), "nothing is in flight any more")
 
-    def weigh(self) -> "Weight":
-        """What the workers hold when no request is in flight."""
+    def rest(self) -> None:
+        """Wait until each worker rests, and has given back what was free (serving/rounds.py): it vouches for some time
+        to come, for the second time."""
         self.settle()
+        board = self.scoreboard()
+        for slot in range(len(self.server.worker_pids())):
+            vouched: set[int] = set()
+
+            def rests(slot: int = slot, vouched: set[int] = vouched) -> bool:
+                until_ns = board.line(slot)[Word.HEARTBEAT_NS]
+                if until_ns > time.monotonic_ns():
+                    vouched.add(until_ns)
+                return len(vouched) > 1
+
+            eventually(rests, f"worker {slot} rests")
+
+    def weigh(self) -> "Weight":
+        """What the workers hold at rest, when no request is in flight."""
+        self.rest()
         pids = self.server.worker_pids()
         return Weight(sum(map(own_bytes, pids)), sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids))
 

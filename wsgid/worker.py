@@ -38,7 +38,7 @@ from wsgid.ipc.channel import Channel
 from wsgid.ipc.locks import Locks
 from wsgid.ipc.messages import OnDrain
 from wsgid.ipc.scoreboard import Word, add
-from wsgid.linux import forked_child, signals
+from wsgid.linux import forked_child, memory, signals
 from wsgid.linux.filewatch import Watch
 from wsgid.log import stdio
 from wsgid.log.files import LogFiles
@@ -136,6 +136,7 @@ class Worker:
         self._connections = ConnectionTable(self._report_connections if settings.metrics else None)
         self._questions = Queries(order.slot, lambda: self._dispatcher.greenlets, self._connections)
         self._tell_dropped_at_s = 0.0
+        self._served = 0  # requests, when the worker rested last
         self._modules = Watch(_module_files()) if settings.py_autoreload else None
         # Several beats within the shortest limit, so that a healthy hub never looks stalled.
         self._pulse = Pulse(self._hub.loop, min(settings.hub_warn, settings.hub_timeout_s, 1.0) / 4, self._beat)
@@ -235,11 +236,19 @@ class Worker:
     def _look(self) -> float:
         """Look around, and return until when there is nothing to look after; -inf if this worker must not rest."""
         CLOCK.look()
-        if not self._rounds.is_resting:
+        if self._rounds.is_resting:
+            self._give_back()
+        else:
             self._stutter.look()
         self._look_around(time.monotonic())
         may_rest = self._state is State.SERVING and self._modules is None and not self._stutter.is_looking()
-        return self._dispatcher.due_s() if may_rest else -math.inf
+        return min(self._dispatcher.due_s(), self._connections.due_s()) if may_rest else -math.inf
+
+    def _give_back(self) -> None:
+        """A busy time is over: what it has freed can be used by other processes."""
+        if self._served != self._line[Word.REQUESTS]:
+            self._served = self._line[Word.REQUESTS]
+            memory.give_back_freed()
 
     def _look_around(self, now_s: float) -> None:
         """End overdue requests, and check whether this worker should be replaced. Requests pay nothing for it."""

@@ -69,8 +69,10 @@ def body(first: bytes, pieces: list[bytes], content_length: int, sizes: list[int
     left = list(pieces)
 
     class Peer:
-        def recv(self, size_bytes: int) -> bytes:
-            return left.pop(0)[:size_bytes] if left else b""
+        def recv_into(self, target: memoryview) -> int:
+            block = left.pop(0)[: len(target)] if left else b""
+            target[: len(block)] = block
+            return len(block)
 
     made = Body(first, content_length, Peer())
     answers: list[Any] = []

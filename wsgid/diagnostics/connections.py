@@ -12,11 +12,13 @@ Rules
   request waits for it.  Numbers are tried one by one: a list of /proc/self/fd would take 10 ms at once.
 * A sweep over many descriptors that finds nothing new is followed by a pause of PAUSE times its duration: a crowd that
   sleeps costs next to nothing.
+* A worker that rests (serving/rounds.py) looks once a second, unless the present sweep has found a new connection.
 * As long as there are no more descriptors than before the first request, nothing is looked at.
 * A socket that vanishes while it is looked at is no error.
 """
 
 import _socket
+import math
 import os
 import stat
 import time
@@ -73,7 +75,8 @@ class ConnectionTable:
         self._size = 0  # no descriptor had this number or a higher one
         self._next = self._end = 0  # of the present sweep
         self._checks = False  # whether the present sweep also asks for known connections
-        self._is_new = False  # whether the present sweep has found something new
+        self._is_new = False  # whether the present sweep has found a new socket
+        self._hurries = False  # whether that was a connection: others may follow
         self._began_s = self._sweep_at_s = self._check_at_s = self._report_at_s = 0.0
         self._reported: dict[str, int] = {}
         self._quiet = 0  # how many descriptors there are without connections
@@ -106,9 +109,14 @@ class ConnectionTable:
                 self._sweep_at_s = max(self._sweep_at_s, now_s + PAUSE * (now_s - self._began_s))
             self._tell(now_s)
 
+    def due_s(self) -> float:
+        """Return when `look` has to be called again, if it is called each second anyway: at once (-inf) while there are
+        new connections to find."""
+        return -math.inf if self._hurries and self._next < self._end else math.inf
+
     def _begin(self, now_s: float) -> bool:
         """Begin a sweep. Returns False if there is nothing to find."""
-        self._began_s, self._is_new = now_s, False
+        self._began_s, self._is_new, self._hurries = now_s, False, False
         self._sweep_at_s = now_s + SWEEP_S
         if not self._found and not self._reported and 0 < _count() <= self._quiet:
             return False
@@ -153,11 +161,11 @@ class ConnectionTable:
             self._others[fd] = inode
             return
         try:
-            self._classify(fd, inode, before.since_s if before and before.inode == inode else now_s)
+            self._classify(fd, inode, before.since_s if before and before.inode == inode else now_s, now_s)
         except OSError:  # it is not connected yet, or no longer, or was closed meanwhile
             pass
 
-    def _classify(self, fd: int, inode: int, since_s: float) -> None:
+    def _classify(self, fd: int, inode: int, since_s: float, now_s: float) -> None:
         """Find out what kind of socket this is. Raises OSError if it is a stream socket that is not connected."""
         with peers.copy_of(fd) as copy:
             local = copy.getsockname()
@@ -165,6 +173,7 @@ class ConnectionTable:
                 self._listening[fd] = _comparable(local)
             peer = "" if forks.is_of_listener(local) else peers.peer_of(copy)
         if peer:
+            self._hurries |= since_s == now_s
             self._found[fd] = Connection(inode, peer, local, since_s)
         else:
             self._others[fd] = inode

@@ -6,20 +6,28 @@ import os
 from wsgid.records import dataclass
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_KEPT_BYTES = 512 << 10
+_KEPT_BYTES, _KEPT_AT_REST_BYTES = 4 << 20, 512 << 10
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def keep_freed() -> None:
     """Let malloc(3) keep up to _KEPT_BYTES of free memory at the end of its heap. Does nothing where libc is not glibc.
 
-    The default is 128 KiB. A worker that reads request bodies in blocks of 64 KB would then give the same pages back,
-    and fault them in again, with each request (mallopt(3), M_TRIM_THRESHOLD, M_MMAP_THRESHOLD).
+    The default is 128 KiB, and grows with the blocks that are freed. A worker that reads request bodies of 1 MB would
+    then give the same pages back, and fault them in again, with each request (mallopt(3), M_TRIM_THRESHOLD,
+    M_MMAP_THRESHOLD).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
         mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES // 2)
+
+
+def give_back_freed() -> None:
+    """Give free memory back to the kernel, except _KEPT_AT_REST_BYTES (malloc_trim(3)). Takes some 0.1 ms."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(_KEPT_AT_REST_BYTES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 # The types with which connection.py is compiled.
-from wsgid.serving.syscalls cimport close, monotonic, recv, recv_packet, send
+cimport cython
+
+from wsgid.serving.syscalls cimport close, monotonic, recv, recv_into, recv_packet, send
 from wsgid.serving.turns cimport give_way
 from wsgid.wsgi.response cimport Transport
 
@@ -19,6 +21,8 @@ cdef class Connection(Transport):
     cpdef tuple begin(self)
     cpdef bytes take(self)
     cpdef bytes recv(self, size_bytes=*)
+    @cython.locals(size_bytes=Py_ssize_t)
+    cpdef Py_ssize_t recv_into(self, target) except -1
     cpdef send(self, bytes first, bytes second=*)
     cpdef give_way(self)
     cpdef close(self)

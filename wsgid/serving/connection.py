@@ -21,7 +21,18 @@ from gevent.hub import get_hub
 from wsgid.errors import ClientDisconnected
 from wsgid.protocol.forwarded import unmapped
 from wsgid.serving.clock import CLOCK, Patience
-from wsgid.serving.syscalls import NOTHING, RECV_BYTES, SEND_MAX_BYTES, close, monotonic, poll, recv, recv_packet, send
+from wsgid.serving.syscalls import (
+    NOTHING,
+    RECV_BYTES,
+    SEND_MAX_BYTES,
+    close,
+    monotonic,
+    poll,
+    recv,
+    recv_into,
+    recv_packet,
+    send,
+)
 from wsgid.serving.turns import give_way
 from wsgid.wsgi.response import Transport
 
@@ -90,6 +101,17 @@ class Connection(Transport):
         while (block := recv(self.fd, size_bytes)) is None:
             self._wait(READ)
         return block
+
+    def recv_into(self, target: memoryview) -> int:
+        """Wait for bytes, and put them into `target`. Returns how many; 0 at end-of-file.
+
+        Raises:
+            ClientDisconnected: as `recv`.
+        """
+        give_way()
+        while (size_bytes := recv_into(self.fd, target)) == NOTHING:
+            self._wait(READ)
+        return size_bytes
 
     def drain(self, size_bytes: int, timeout_s: float) -> bool:
         """Read and discard what the peer still sends. Returns whether the peer has finished.

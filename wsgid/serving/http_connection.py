@@ -231,6 +231,12 @@ class HttpConnection:
         self._broken = False
         return block
 
+    def recv_into(self, target: memoryview) -> int:
+        """As `recv`. Returns how many bytes were put into `target`."""
+        block = self.recv(len(target))
+        target[: len(block)] = block
+        return len(block)
+
     def _taken(self, event: HttpHead | bytes | End) -> bytes:
         """Return the bytes of an event; empty at the end of the body."""
         if event is END:

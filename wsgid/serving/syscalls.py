@@ -85,6 +85,25 @@ def recv(fd: int, size_bytes: int = RECV_BYTES) -> bytes | None:
         return b""
 
 
+def recv_into(fd: int, target: memoryview) -> int:
+    """Put bytes that have arrived into `target`. Returns how many, at most RECV_BYTES: 0 at end-of-file, NOTHING if
+    there are none yet.
+
+    Args:
+        fd: of a socket.
+        target: of 1 byte or more.
+
+    Raises:
+        OSError: as `recv`.
+    """
+    try:
+        return posix.readv(fd, (target[:RECV_BYTES],))
+    except BlockingIOError:
+        return NOTHING
+    except ConnectionResetError:
+        return 0
+
+
 def recv_packet(fd: int) -> tuple[bytes, bytes] | None:
     """Return bytes that have arrived, as `recv` does, in two parts: those of the uwsgi packet, and those behind it. If
     the packet is incomplete, or no packet, all bytes may be in the first part.

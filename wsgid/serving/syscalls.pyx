@@ -2,7 +2,7 @@
 
 import os
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport EAGAIN, ECONNRESET, errno
@@ -29,6 +29,7 @@ SEND_MAX_BYTES = 1 << 20
 cdef enum:
     _SEND_MAX_BYTES = 1 << 20
     _HEADER_BYTES = 4  # of a uwsgi packet
+    _BEGIN_BYTES = 72 * 1024  # a packet, and a body of 64 KB; what follows is not copied through a buffer
 
 # One buffer for the process: between recv(2) and the copy of the bytes, nothing else can run.
 cdef char _buffer[256 * 1024]
@@ -67,8 +68,22 @@ cpdef recv(int fd, size_t size_bytes=256 * 1024):
     return PyBytes_FromStringAndSize(_buffer, size)
 
 
+cpdef Py_ssize_t recv_into(int fd, target) except -2:
+    cdef Py_buffer view
+    PyObject_GetBuffer(target, &view, PyBUF_WRITABLE)
+    cdef ssize_t size = c_recv(fd, view.buf, min(view.len, <Py_ssize_t>sizeof(_buffer)), MSG_DONTWAIT)
+    PyBuffer_Release(&view)
+    if size < 0:
+        if errno == EAGAIN:
+            return NOTHING
+        if errno == ECONNRESET:
+            return 0
+        PyErr_SetFromErrno(OSError)
+    return size
+
+
 cpdef tuple recv_packet(int fd):
-    cdef ssize_t size = c_recv(fd, _buffer, sizeof(_buffer), MSG_DONTWAIT)
+    cdef ssize_t size = c_recv(fd, _buffer, _BEGIN_BYTES, MSG_DONTWAIT)
     if size < 0:
         if errno == EAGAIN:
             return None

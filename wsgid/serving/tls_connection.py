@@ -120,6 +120,12 @@ class TlsConnection(ProxyConnection):
             self._wait(READ)
         return block
 
+    def recv_into(self, target: memoryview) -> int:
+        """As `recv`. Returns how many bytes were put into `target`."""
+        block = self.recv(len(target))
+        target[: len(block)] = block
+        return len(block)
+
     def take(self) -> bytes | None:
         """Return everything that one block from the socket contains. The event loop knows nothing of bytes inside
         OpenSSL."""

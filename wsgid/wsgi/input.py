@@ -27,14 +27,14 @@ _AT_ONCE_BYTES = 1 << 20  # io.BufferedReader allocates the requested size befor
 class Peer(Protocol):
     """The sender of the body."""
 
-    def recv(self, size_bytes: int) -> bytes:
-        """Return bytes that have arrived, at most `size_bytes`; empty at end-of-file."""
+    def recv_into(self, target: memoryview) -> int:
+        """Put bytes that have arrived into `target`. Returns how many; 0 at end-of-file."""
 
 
 class _Over:
     """Takes the place of the peer when the request is over."""
 
-    def recv(self, size_bytes: int) -> bytes:
+    def recv_into(self, target: memoryview) -> int:
         raise ClientDisconnected("the request is over, and its body with it: read it before the response ends")
 
 
@@ -96,29 +96,26 @@ class _Wire(io.RawIOBase):
             return size
         if not view or not self.unread_bytes:
             return 0
-        block = self._receive(len(view))
-        view[: len(block)] = block
-        return len(block)
+        return self._receive_into(view[: self.unread_bytes])
 
-    def readall(self) -> bytes:
-        blocks = [self._first.tobytes()]
-        self._first = memoryview(b"")
-        while self.unread_bytes:
-            blocks.append(self._receive(self.unread_bytes))
-        return b"".join(blocks)
-
-    def _receive(self, size_bytes: int) -> bytes:
+    def _receive_into(self, view: memoryview) -> int:
         if self._broken:
             raise ClientDisconnected(f"the request body broke off: {self._progress()}")
         # Broken, until this read has succeeded. If a time-out interrupts the read, bytes that the io classes have
         # gathered may be lost; a later read would skip them.
         self._broken = True
-        block = self.peer.recv(min(size_bytes, self.unread_bytes))
-        if not block:
+        size_bytes = self.peer.recv_into(view)
+        if not size_bytes:
             raise ClientDisconnected(f"the peer closed within the request body: {self._progress()}")
         self._broken = False
-        self.unread_bytes -= len(block)
-        return block
+        self.unread_bytes -= size_bytes
+        return size_bytes
+
+    def most_bytes(self) -> int:
+        """Return how many bytes the stream can still give: exactly before the first read, and at most after it, when
+        some may be in the stream's buffer."""
+        left_bytes = len(self._first) + self.unread_bytes
+        return left_bytes if left_bytes == self.content_length else left_bytes + _BUFFER_BYTES
 
     def _progress(self) -> str:
         return f"{self.content_length - self.unread_bytes} of {counted(self.content_length, 'byte')} came"
@@ -128,7 +125,7 @@ class ChunkedBody:
     """The body of a request without a length: HTTP's chunks, already decoded.
 
     Args:
-        peer: the sender. Its `recv` returns nothing at the end of the body, and raises if the body breaks off.
+        peer: the sender. Its `recv_into` returns 0 at the end of the body, and raises if the body breaks off.
     """
 
     __slots__ = ("stream", "_chunks")
@@ -157,19 +154,24 @@ class _ChunkReader(io.RawIOBase):
             raise ClientDisconnected("the request body broke off")
         view = memoryview(buffer).cast("B")
         self._broken = True  # until this read has succeeded: see _Wire
-        block = self.peer.recv(len(view))
+        size_bytes = self.peer.recv_into(view)
         self._broken = False
-        view[: len(block)] = block
-        return len(block)
+        return size_bytes
 
 
 class _InputStream(io.BufferedReader):
-    """A BufferedReader that never allocates much more than has arrived. An io.BufferedReader would try read(2**40)."""
+    """A BufferedReader that never allocates much more than has arrived. An io.BufferedReader would try read(2**40).
+
+    A read of a certain size goes straight into the bytes that the application gets (Modules/_io/bufferedio.c,
+    _bufferedreader_read_generic). So does a read of all bytes, if their number is known.
+    """
 
     def __init__(self, raw: io.RawIOBase) -> None:
         super().__init__(raw, _BUFFER_BYTES)
 
     def read(self, size: int | None = -1, /) -> bytes:
+        if (size is None or size < 0) and isinstance(self.raw, _Wire):
+            size = self.raw.most_bytes()
         if size is None or size <= _AT_ONCE_BYTES:
             return super().read(size)
         blocks = []

@@ -2,10 +2,13 @@
 
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from faults.measure import own_bytes
 from tests.conftest import Start
 from tests.support import client
 from tests.support.server import Server, eventually
@@ -108,3 +111,23 @@ def test_the_time_of_a_parked_connection_ends_during_the_rest(start: Start) -> N
     server = start("--http-socket", "http.sock", "--http-keepalive", "3", "app:application", app=APP).wait_ready(1)
     answer = client.exchange(server.directory / "http.sock", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert answer.endswith(b"fine") and server.stop() == 0
+
+
+def test_what_uploads_have_left_free_is_given_back_at_rest(start: Start) -> None:
+    """glibc's malloc keeps some MiB while the worker is busy (linux/memory.py)."""
+    app = """
+        import time
+        def application(environ, start_response):
+            body = environ["wsgi.input"].read()
+            time.sleep(0.2)  # so that several bodies are there at the same time
+            start_response("200 OK", [])
+            return [b"%d" % len(body)]
+    """
+    server = start("--socket", "app.sock", "app:application", app=app).wait_ready(1)
+    (worker,) = server.worker_pids()
+    before_bytes = own_bytes(worker)
+    upload = partial(client.get, server.directory / "app.sock", "/", bytes(1 << 20))
+    with ThreadPoolExecutor(8) as pool:
+        assert {made.result().body for made in [pool.submit(upload) for _ in range(32)]} == {b"%d" % (1 << 20)}
+    eventually(lambda: own_bytes(worker) < before_bytes + (3 << 20), "the worker gives back what it has freed")
+    assert server.stop() == 0

@@ -1,6 +1,7 @@
 """wsgi.input behaves as a file does, ends where the body ends, and never presents a part as the whole body."""
 
 import io
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -22,12 +23,13 @@ class Peer:
         self._chunk_sizes = chunk_sizes
         self.calls = 0
 
-    def recv(self, size_bytes: int) -> bytes:
-        assert size_bytes > 0, "asked for nothing, which looks like the end"
+    def recv_into(self, target: memoryview) -> int:
+        assert len(target) > 0, "asked for nothing, which looks like the end"
         self.calls += 1
-        allowed = self._chunk_sizes.pop(0) if self._chunk_sizes else size_bytes
-        block, self.data = self.data[: min(allowed, size_bytes)], self.data[min(allowed, size_bytes) :]
-        return block
+        allowed = self._chunk_sizes.pop(0) if self._chunk_sizes else len(target)
+        size_bytes = min(allowed, len(target), len(self.data))
+        target[:size_bytes], self.data = self.data[:size_bytes], self.data[size_bytes:]
+        return size_bytes
 
 
 def body_of(
@@ -134,6 +136,25 @@ def test_an_absurd_content_length_does_not_allocate_that_much() -> None:
         stream.read(2**59)
 
 
+@pytest.mark.parametrize("size", [None, -1, 1_000_000])
+def test_a_body_is_received_into_the_bytes_that_the_application_gets(size: Any) -> None:
+    body, peer = body_of(b"x" * 1_000_000, first=1000, chunk_sizes=[200_000] * 4)
+    tracemalloc.start()
+    peer.data = memoryview(peer.data)  # type: ignore[assignment]  # a part of it is no copy
+    whole = body.stream.read(size)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert whole == b"x" * 1_000_000 and peak_bytes < 1_100_000
+
+
+@pytest.mark.parametrize("size_bytes", [1 << 20, (1 << 20) + 1, 3_000_000])
+def test_a_large_body_is_whole_also_after_a_part_of_it_was_read(size_bytes: int) -> None:
+    data = bytes(range(256)) * (size_bytes // 256 + 1)
+    body, _ = body_of(data[:size_bytes], first=100)
+    begun = body.stream.read(7) + body.stream.readline()
+    assert begun + body.stream.read() == data[:size_bytes] and body.stream.read() == b""
+
+
 @pytest.mark.parametrize(
     "use",
     [
@@ -155,11 +176,12 @@ def test_after_an_interrupted_read_nothing_is_skipped(error: BaseException) -> N
     answers: list[bytes | BaseException] = [b"lost", error, b"next"]
 
     class Interrupted:
-        def recv(self, size_bytes: int) -> bytes:
+        def recv_into(self, target: memoryview) -> int:
             answer = answers.pop(0)
             if isinstance(answer, BaseException):
                 raise answer
-            return answer
+            target[: len(answer)] = answer
+            return len(answer)
 
     stream = Body(b"", 100, Interrupted()).stream
     with pytest.raises(type(error)):
