@@ -12,7 +12,7 @@ Rules
   request waits for it.  Numbers are tried one by one: a list of /proc/self/fd would take 10 ms at once.
 * A sweep over many descriptors that finds nothing new is followed by a pause of PAUSE times its duration: a crowd that
   sleeps costs next to nothing.
-* A worker that rests (serving/rounds.py) looks once a second, unless the present sweep has found a new connection.
+* A worker that rests (serving/rounds.py) looks every two seconds, unless the present sweep has found a new connection.
 * As long as there are no more descriptors than before the first request, nothing is looked at.
 * A socket that vanishes while it is looked at is no error.
 """
@@ -110,7 +110,7 @@ class ConnectionTable:
             self._tell(now_s)
 
     def due_s(self) -> float:
-        """Return when `look` has to be called again, if it is called each second anyway: at once (-inf) while there are
+        """Return when `look` has to be called again, if a resting worker calls it anyway: at once (-inf) while there are
         new connections to find."""
         return -math.inf if self._hurries and self._next < self._end else math.inf
 

@@ -24,7 +24,7 @@ from typing import Any
 from wsgid.serving.clock import CLOCK, ROUND_S
 from wsgid.serving.pulse import Pulse
 
-REST_S = 1.0
+REST_S = 2.0
 QUIET_ROUNDS = 5
 
 _AT_ONCE_S = 0.002  # the loop's clock, which the beat goes by, may be a little ahead

@@ -14,7 +14,7 @@ from tests.support import client
 from tests.support.server import Server, eventually
 from wsgid.serving.rounds import QUIET_ROUNDS, REST_S
 
-WAKE_UPS = 5
+WAKE_UPS = 3
 SETTLES = 2 * QUIET_ROUNDS  # so many wake-ups, or fewer, are before the rest
 
 APP = """
