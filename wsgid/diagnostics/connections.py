@@ -110,8 +110,8 @@ class ConnectionTable:
             self._tell(now_s)
 
     def due_s(self) -> float:
-        """Return when `look` has to be called again, if a resting worker calls it anyway: at once (-inf) while there are
-        new connections to find."""
+        """Return when `look` has to be called again, beside the calls of a resting worker: at once (-inf) while there
+        are new connections to find."""
         return -math.inf if self._hurries and self._next < self._end else math.inf
 
     def _begin(self, now_s: float) -> bool:
