@@ -131,13 +131,12 @@ def test_a_client_that_sends_a_body_without_pause_lets_the_others_go_on(
 ) -> None:
     """A body takes one or two slices, more would not fit into the kernel: so there are several bodies."""
     turns = 0
-    with site.connect(way) as connection:
-        reader = Reader(connection)
-        for _ in range(BODIES):
+    for _ in range(BODIES):
+        with site.connect(way) as connection:
             connection.sendall(head + piece * size)
             connection.sendall(b"0\r\n\r\n")
             site.go()
-            turns += int(reader.response().body)
+            turns += int(Reader(connection).response().body)
     assert turns > 0
 
 
