@@ -291,7 +291,7 @@ METRICS = (
     Metric(
         "wsgid_heartbeat_age_seconds",
         _G,
-        "How long ago the worker's event loop last ran its heartbeat.",
+        "How long ago the worker's event loop last ran its heartbeat; 0 while the loop rests, with nothing to do.",
         _WORKER,
         _workers(lambda w: w.heartbeat_age_s if w.words[Word.HEARTBEAT_NS] else None),
     ),
