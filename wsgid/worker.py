@@ -241,7 +241,7 @@ class Worker:
         else:
             self._stutter.look()
         self._look_around(time.monotonic())
-        may_rest = self._state is State.SERVING and self._modules is None and not self._stutter.is_looking()
+        may_rest = self._state is not State.EMPTYING and self._modules is None and not self._stutter.is_looking()
         return min(self._dispatcher.due_s(), self._connections.due_s()) if may_rest else -math.inf
 
     def _give_back(self) -> None:

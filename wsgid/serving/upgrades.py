@@ -124,7 +124,9 @@ class Upgrades:
         self._leaves = True
 
     def due_s(self) -> float:
-        """Return when `look` may have something to do (time.monotonic())."""
+        """Return when `look` may have something to do (time.monotonic()); -inf if it has now."""
+        if self._leaves and len(self._told) < len(self._open):
+            return -math.inf
         answer_s = next((raw.told_s + self._answer_s for raw in self._told), math.inf)
         return min(answer_s, self._look_at_s if self._open and self._idle_s < math.inf else math.inf)
 
