@@ -36,7 +36,7 @@ from wsgid.ipc import messages
 from wsgid.ipc.channel import Channel
 from wsgid.ipc.locks import Locks
 from wsgid.ipc.scoreboard import Lines
-from wsgid.linux import forked_child, gaps, process, signals, syscall_errors
+from wsgid.linux import file_pages, forked_child, gaps, process, signals, syscall_errors
 from wsgid.log import files as log_files
 from wsgid.log import stdio
 from wsgid.log.files import LogFiles
@@ -118,6 +118,7 @@ def _boot(boot: messages.Boot, fds: list[int], channel: Channel) -> ExitCode:
         stdio.end(_LAST_WORDS_S)
         os._exit(error.exit_code)  # threads of the import may still run, and Python may be unable to import more
     stdio.settle(_LAST_WORDS_S)
+    file_pages.release()
     channel.send(messages.TemplateReady())
     scoreboard_fd = fds[len(listeners)]
     limits_fd = fds[len(listeners) + 1]
