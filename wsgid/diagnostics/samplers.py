@@ -11,7 +11,6 @@ Rules
 * The handler never waits and never raises.
 """
 
-import random
 import re
 import signal
 import time
@@ -23,6 +22,7 @@ import greenlet
 from gevent.hub import get_hub
 
 from wsgid.diagnostics.profile_stacks import ProfileRefused, Samples
+from wsgid.linux import chance
 from wsgid.serving.greenlets import RequestGreenlet
 
 LABEL_MAX_CHARS = 80
@@ -51,7 +51,6 @@ class CpuSource:
         self._before: Any = None
         self._last_ns = 0
         self._interval_s = 0.0
-        self._random = random.Random().random  # its own generator: the application may have seeded the module's
         self._stopped = False
         self._counting = False
 
@@ -99,7 +98,7 @@ class CpuSource:
             self._counting = False
 
     def _arm(self) -> None:
-        signal.setitimer(signal.ITIMER_PROF, self._interval_s * (0.5 + self._random()), self._interval_s)
+        signal.setitimer(signal.ITIMER_PROF, self._interval_s * (0.5 + chance.fraction()), self._interval_s)
 
     def _root(self, holder: Any) -> str:
         if isinstance(holder, RequestGreenlet):

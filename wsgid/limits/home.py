@@ -6,6 +6,7 @@
 Rules
 * The memory is mapped when a limiter is first used. A site without limits pays nothing.
 * A process that is forked later has its own memory: the row of its parent has one writer.
+* Each worker loads this module. The table is loaded by what uses limits (limiters.py, counters.py), in their import.
 * This module knows no greenlet: the worker says what a request is (serving/permits.py).
 """
 
@@ -13,12 +14,14 @@ import mmap
 import os
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wsgid.limits import locks
 from wsgid.limits.layout import LOCKS, MUTEX_BYTES, SECRET_BYTES, WORD_BYTES, HeadWord, Layout
-from wsgid.limits.permit import Permit
-from wsgid.limits.table import Table
+
+if TYPE_CHECKING:
+    from wsgid.limits.permit import Permit
+    from wsgid.limits.table import Table
 
 KEYS = 65_536  # the default of --limit-keys
 
@@ -26,7 +29,7 @@ KEYS = 65_536  # the default of --limit-keys
 class Requests(Protocol):
     """What a worker knows of its requests."""
 
-    def hold(self, permit: Permit) -> None:
+    def hold(self, permit: "Permit") -> None:
         """Give this permit back when the present request ends; nothing happens outside of a request."""
 
     def client_left(self) -> bool:
@@ -36,7 +39,7 @@ class Requests(Protocol):
 class NoRequests:
     """Where there is no worker."""
 
-    def hold(self, permit: Permit) -> None:
+    def hold(self, permit: "Permit") -> None:
         """Nothing ends by itself here: the permit ends when it is released, or is not referred to any more."""
 
     def client_left(self) -> bool:
@@ -49,12 +52,12 @@ class LimitHome:
     def __init__(self) -> None:
         self.store: Any = None  # makes the decisions: a Table or a LimitRedis; None until a limiter is used
         self.requests: Requests = NoRequests()
-        self._table: Table | None = None  # the counters are here in any case
-        self._make_store: Callable[[Table], Any] | None = None
+        self._table: "Table | None" = None  # the counters are here in any case
+        self._make_store: "Callable[[Table], Any] | None" = None
         self._shared: tuple[int, int, int] | None = None  # descriptor, --limit-keys, slot
 
     def begin(
-        self, fd: int, keys: int, slot: int, requests: Requests, make_store: Callable[[Table], Any] | None = None
+        self, fd: int, keys: int, slot: int, requests: Requests, make_store: "Callable[[Table], Any] | None" = None
     ) -> None:
         """This process is a worker from now on.
 
@@ -76,9 +79,11 @@ class LimitHome:
             self.store = self._make_store(self.table()) if self._make_store else self.table()
         return self.store
 
-    def table(self) -> Table:
+    def table(self) -> "Table":
         """Return the table of this process."""
         if self._table is None:
+            from wsgid.limits.table import Table
+
             if self._shared is None:
                 self._table = private_table()
             else:
@@ -97,13 +102,15 @@ class LimitHome:
         self.requests = NoRequests()
 
 
-def private_table(keys: int = KEYS, clock: Callable[[], int] = time.monotonic_ns) -> Table:
+def private_table(keys: int = KEYS, clock: Callable[[], int] = time.monotonic_ns) -> "Table":
     """Return a table of this process alone.
 
     Args:
         keys: how many keys it can hold in any case.
         clock: returns nanoseconds.
     """
+    from wsgid.limits.table import Table
+
     layout = Layout(keys)
     size_bytes = layout.held + layout.column_bytes  # one row: there is one process
     memory = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

@@ -5,6 +5,8 @@ process.py         start, fork, exec and reap processes; set process titles
 thread_times.py    how long a thread ran, or waited for a processor
 memory.py          the size of a process
 gaps.py            let a forked process have its objects in pages of its own
+file_pages.py      give back the pages of program files that only the start has read
+chance.py          random numbers of the kernel
 signals.py         the pipe into which the C signal handler writes
 syscall_errors.py  a refused system call as one sentence, with the remedy
 privileges.py      become another user, and verify the change

@@ -8,14 +8,16 @@ Rules
 import importlib.util
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsgid.config.options import Settings
 from wsgid.errors import ApplicationImportError
 from wsgid.limits.home import HOME
-from wsgid.limits.table import Table
 from wsgid.serving.permits import RequestPermits
 from wsgid.wsgi.types import Application
+
+if TYPE_CHECKING:
+    from wsgid.limits.table import Table
 
 _API = "wsgid.limits.limiters"  # loaded if the application uses limits
 
@@ -56,7 +58,7 @@ def _store_maker(settings: Settings) -> Callable[[Any], Any] | None:
             "--limit-store needs the package redis: install it into the application's environment (pip install redis)"
         )
 
-    def make(table: Table) -> Any:
+    def make(table: "Table") -> Any:
         from wsgid.limits.redis_store import LimitRedis
 
         return LimitRedis(

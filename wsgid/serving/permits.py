@@ -10,15 +10,17 @@ Rules
 """
 
 import select
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import greenlet
 
-from wsgid.limits.permit import Permit
 from wsgid.serving.completion import Completion
 from wsgid.serving.greenlets import RequestGreenlet
 from wsgid.serving.syscalls import poll
 from wsgid.wsgi.types import Application
+
+if TYPE_CHECKING:
+    from wsgid.limits.permit import Permit
 
 _HELD_MANY = 16
 
@@ -29,14 +31,14 @@ class RequestPermits:
     def __init__(self) -> None:
         self._completion: Completion | None = None
         self._tells = False  # whether the completion tells about the ends of requests
-        self._held: dict[RequestGreenlet, list[Permit]] = {}
+        self._held: "dict[RequestGreenlet, list[Permit]]" = {}
         self._answers: dict[RequestGreenlet, Any] = {}  # the start_response of each request
 
     def watch(self, completion: Completion) -> None:
         """Learn the ends of requests from this completion, as soon as that is necessary."""
         self._completion = completion
 
-    def hold(self, permit: Permit) -> None:
+    def hold(self, permit: "Permit") -> None:
         """Give this permit back when the present request ends."""
         me = greenlet.getcurrent()
         if isinstance(me, RequestGreenlet) and me.environ is not None:

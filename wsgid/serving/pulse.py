@@ -8,10 +8,11 @@ Rules
 * A loop in which nothing happens need not beat often (rounds.py).
 """
 
-import random
 import time
 from collections.abc import Callable
 from typing import Any
+
+from wsgid.linux import chance
 
 SHORTEST, LONGEST = 0.8, 1.2  # of the mean
 
@@ -31,13 +32,12 @@ class Pulse:
         self._loop = loop
         self._mean_s = mean_s
         self._beat = beat
-        self._random = random.Random()  # its own: the application may have seeded the module's
         self._due_s = 0.0
         self._timer: Any = None
 
     def start(self) -> None:
         """Begin to beat, or beat at the usual pace again."""
-        self._plan(self._mean_s * self._random.uniform(SHORTEST, LONGEST))
+        self._plan(self._mean_s * chance.between(SHORTEST, LONGEST))
 
     def pause(self, until_s: float) -> None:
         """Do not beat before this time. The beats after it have the usual pace again.

@@ -5,13 +5,12 @@ Rules
 * Random amounts are added to the limits. Otherwise all workers would reach them in the same moment.
 """
 
-import random
 import time
 
 from wsgid.config.options import Settings
 from wsgid.counted import counted
 from wsgid.ipc.messages import Limit
-from wsgid.linux import memory
+from wsgid.linux import chance, memory
 
 
 class Recycling:
@@ -19,9 +18,9 @@ class Recycling:
 
     def __init__(self, settings: Settings) -> None:
         requests, delta = settings.max_requests, settings.max_requests_delta
-        self._requests = requests + random.randint(0, delta or requests // 10) if requests else 0
+        self._requests = requests + round(chance.between(0, delta or requests // 10)) if requests else 0
         lifetime_s, delta_s = settings.max_worker_lifetime, settings.max_worker_lifetime_delta
-        self._until_s = time.monotonic() + lifetime_s + random.uniform(0, delta_s or lifetime_s / 10)
+        self._until_s = time.monotonic() + lifetime_s + chance.between(0, delta_s or lifetime_s / 10)
         self._lifetime_s = lifetime_s
         self._rss_mb = settings.reload_on_rss
         self._said = False
