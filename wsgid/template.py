@@ -26,7 +26,7 @@ from collections.abc import Callable
 
 from gevent import monkey
 
-from wsgid import log, worker
+from wsgid import log, warm_up, worker
 from wsgid.application import forks, late_import
 from wsgid.application.prepare import prepare
 from wsgid.config import options
@@ -60,6 +60,7 @@ def main() -> ExitCode:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # until now they were blocked (process.spawn)
     process.begin_titles_with(sys.argv[2])
     process.set_title("spare, for the next template")
+    warm_up.run()
     gaps.close()  # once: the spares that this process and its children fork have no gaps either
     while (received := _receive(channel)) is not None:
         message, fds = received

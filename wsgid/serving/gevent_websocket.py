@@ -8,7 +8,6 @@ Rules
 """
 
 import base64
-import hashlib
 import logging
 import sys
 from types import SimpleNamespace
@@ -93,6 +92,8 @@ def _answer(environ: dict[str, Any]) -> bytes:
         size_bytes = 0
     if size_bytes != 16 or environ.get("HTTP_SEC_WEBSOCKET_VERSION") != "13":
         raise BadRequest("the client asks for a WebSocket, but its handshake is not that of RFC 6455")
+    import hashlib  # only here: who has no such connection does not load OpenSSL for hashlib
+
     accept = base64.b64encode(hashlib.sha1((key + _GUID).encode("latin-1"), usedforsecurity=False).digest())
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

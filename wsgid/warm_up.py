@@ -1,0 +1,45 @@
+"""Does once, in a process that has not forked yet, what each template and each worker does when it starts.
+
+    imports -> warm_up.run() -> fork the spare -> template -> fork a worker
+
+Rules
+* What a class or a module prepares at its first use is then prepared in pages that all processes share: the __init__ of a
+  record (wsgid/records.py), a compiled pattern, the instructions that CPython specialises (PEP 659).
+* Nothing here has an effect outside of this process, and nothing depends on the operator's settings.
+"""
+
+from wsgid.config import options
+from wsgid.ipc import messages
+from wsgid.linux.thread_times import ThreadTimes
+from wsgid.log import destination
+from wsgid.protocol import forwarded
+from wsgid.protocol.http import Limits
+from wsgid.serving.http_connection import BodyRate, Leaving
+from wsgid.sockets import listen_spec
+
+_MESSAGES: tuple[messages.Message, ...] = (
+    messages.ForkSpare(),
+    messages.Boot(0, {}, []),
+    messages.Booting(),
+    messages.TemplateReady(),
+    messages.Spawn(0, 0, False, 0),
+    messages.Hello(),
+    messages.Ready(),
+    messages.Dumps(),
+    messages.Lead(True, 0.0),
+    messages.Drain(messages.OnDrain.EMPTY.value, 0.0),
+)
+
+
+def run() -> None:
+    """Do it. Takes 3 ms, which the template and the first worker then save."""
+    settings = options.from_dict(options.Settings().as_dict())
+    for message in _MESSAGES:
+        messages.decode(messages.encode(message))
+    ThreadTimes(0.0, 0.0)
+    Limits(0, 0, 0)
+    BodyRate(0, 0.0)
+    Leaving()
+    destination.parse("stdio")
+    listen_spec.addresses(settings)
+    forwarded.trusted(settings.forwarded_allow_ips, settings.forwarded_headers)
