@@ -33,6 +33,7 @@ FLOORS = (
     "serving",
     "diagnostics",
     "worker",
+    "warm_up",
     "template",
     "supervisor",
     "admin",
@@ -120,6 +121,16 @@ def test_the_master_never_imports_gevent_nor_what_the_workers_run() -> None:
     assert "wsgid.master" in loaded
     assert not forbidden & loaded
     assert not {"argparse", "ast", "asyncio", "dataclasses", "email", "http", "inspect", "ssl", "subprocess"} & loaded
+
+
+def test_a_worker_has_neither_the_table_of_limits_nor_random_unless_the_application_loads_them() -> None:
+    loaded = loaded_by("wsgid.template")
+    assert "wsgid.limits.home" in loaded
+    assert (
+        not {"hashlib", "random", "tempfile", "wsgid.limits.limiters", "wsgid.limits.permit", "wsgid.limits.table"}
+        & loaded
+    )
+    assert "wsgid.limits.table" in loaded_by("wsgid.limits.limiters") & loaded_by("wsgid.limits.counters")
 
 
 def test_dataclasses_are_made_by_records_alone() -> None:

@@ -52,8 +52,8 @@ class LimitHome:
     def __init__(self) -> None:
         self.store: Any = None  # makes the decisions: a Table or a LimitRedis; None until a limiter is used
         self.requests: Requests = NoRequests()
-        self._table: "Table | None" = None  # the counters are here in any case
-        self._make_store: "Callable[[Table], Any] | None" = None
+        self._table: Table | None = None  # the counters are here in any case
+        self._make_store: Callable[[Table], Any] | None = None
         self._shared: tuple[int, int, int] | None = None  # descriptor, --limit-keys, slot
 
     def begin(

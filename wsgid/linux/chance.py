@@ -1,8 +1,8 @@
 """Random numbers of the kernel, for times that should not coincide.
 
 Rules
-* The module random would be imported for a few numbers. It loads hashlib and OpenSSL, and after each fork it writes a new
-  state of 2.5 KB into a page that the processes share.
+* The module random would be imported for a few numbers. It loads hashlib and OpenSSL, and after each fork it writes a
+  new state of 2.5 KB into a page that the processes share.
 * An application that seeds the module random does not change these numbers.
 """
 

@@ -3,18 +3,18 @@
     template: imports -> release() -> its next instructions bring back what they use
 
 Rules
-* The loader and the initialisation of each module read nearly all pages of its file, once. Later a process uses a part of
+* The loader and the initialisation of a module read nearly all pages of its file, once. Later a process uses a part of
   them. Nothing is lost: the pages stay in the kernel's cache of files, and come back by a minor fault.
-* Only mappings of files are given back, that can be read but not written, and of which this process has changed no page:
+* Only private mappings of files are given back that nobody can write to, and of which this process has changed no page:
   MADV_DONTNEED drops changes (madvise(2)), such as those of the loader to addresses.
 """
 
 import ctypes
+import mmap
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 
-_MADV_DONTNEED = 4  # asm-generic/mman-common.h; the mmap module has it, too, but only for its own mappings
 # The heading of a mapping in proc_pid_smaps(5): range, permissions, offset, device, inode (0: no file).
 _HEADING = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ (\d+)", re.MULTILINE)
 _UNCHANGED = re.compile(rb"^Anonymous: +0 kB$", re.MULTILINE)
@@ -27,7 +27,7 @@ def release() -> None:
         madvise = ctypes.PyDLL(None).madvise
         madvise.argtypes, madvise.restype = [ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int], ctypes.c_int
         for start, end in _unchanged(text):
-            madvise(start, end - start, _MADV_DONTNEED)
+            madvise(start, end - start, mmap.MADV_DONTNEED)
 
 
 def _unchanged(smaps: bytes) -> Iterator[tuple[int, int]]:

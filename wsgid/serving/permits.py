@@ -31,7 +31,7 @@ class RequestPermits:
     def __init__(self) -> None:
         self._completion: Completion | None = None
         self._tells = False  # whether the completion tells about the ends of requests
-        self._held: "dict[RequestGreenlet, list[Permit]]" = {}
+        self._held: dict[RequestGreenlet, list[Permit]] = {}
         self._answers: dict[RequestGreenlet, Any] = {}  # the start_response of each request
 
     def watch(self, completion: Completion) -> None:
