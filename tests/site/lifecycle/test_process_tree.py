@@ -102,6 +102,21 @@ def test_the_application_is_imported_once(start: Start, tmp_path: Path) -> None:
     assert (tmp_path / "imports").read_text() == "once "
 
 
+def test_the_template_keeps_no_program_text_that_only_its_start_has_run(start: Start) -> None:
+    """The template has imported all that the worker has, and more: without this, it has more than the worker."""
+
+    def text_bytes(pid: int) -> int:
+        return sum(mapping.rss for mapping in psutil.Process(pid).memory_maps(grouped=False) if mapping.perms == "r-xp")
+
+    server = serve(start, workers=1)
+    pid_of(server)
+    [template], [worker] = server.template_pids(), server.worker_pids()
+    assert text_bytes(template) < text_bytes(worker)
+    os.kill(worker, Signals.SIGKILL)
+    server.wait_ready(2)  # the template still forks
+    assert pid_of(server) != worker
+
+
 def test_lazy_apps_import_in_each_worker(start: Start) -> None:
     app = """
         import os
