@@ -11,18 +11,18 @@ Rules
 
 import ctypes
 import mmap
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 
-# The heading of a mapping in proc_pid_smaps(5): range, permissions, offset, device, inode (0: no file).
-_HEADING = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ (\d+)", re.MULTILINE)
-_UNCHANGED = re.compile(rb"^Anonymous: +0 kB$", re.MULTILINE)
+# proc_pid_smaps(5): a heading (range, permissions, offset, device, inode, path), and lines of which this is the last.
+_LAST_LINE = b"VmFlags:"
+_UNCHANGED = b"Anonymous:             0 kB\n"
+_READ_ONLY = (b"r--p", b"r-xp")
 
 
 def release() -> None:
-    """Give back the pages. Takes 2 ms."""
-    with suppress(OSError), open("/proc/self/smaps", "rb") as file:  # without /proc, all stays as it is
+    """Give back the pages. Takes 3 ms."""
+    with suppress(OSError), open("/proc/self/smaps", "rb", buffering=0) as file:  # without /proc, all stays as it is
         text = file.read()
         madvise = ctypes.PyDLL(None).madvise
         madvise.argtypes, madvise.restype = [ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int], ctypes.c_int
@@ -31,11 +31,12 @@ def release() -> None:
 
 
 def _unchanged(smaps: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of the mappings that are given back."""
-    headings = list(_HEADING.finditer(smaps))
-    ends = [*(heading.start() for heading in headings[1:]), len(smaps)]
-    for heading, end in zip(headings, ends):
-        first, last, permissions, inode = heading.groups()
-        is_private_file = inode != b"0" and permissions in (b"r--p", b"r-xp")
-        if is_private_file and _UNCHANGED.search(smaps, heading.end(), end):
-            yield int(first, 16), int(last, 16)
+    """Yield the ranges of the mappings that are given back. Copies nothing but their headings."""
+    begin = 0
+    while (end := smaps.find(_LAST_LINE, begin)) >= 0:
+        if smaps.find(_UNCHANGED, begin, end) >= 0:
+            place, permissions, _, _, inode, *_ = smaps[begin : smaps.index(b"\n", begin)].split(None, 5)
+            if permissions in _READ_ONLY and inode != b"0":
+                first, _, last = place.partition(b"-")
+                yield int(first, 16), int(last, 16)
+        begin = smaps.find(b"\n", end) + 1 or len(smaps)

@@ -31,29 +31,37 @@ print(*before, *after)
 """
 SMAPS = b"""\
 55d0a000-55d0b000 r--p 00000000 fe:00 10     /usr/bin/python3
-Rss:                   4 kB
+Rss:                    4 kB
 Anonymous:             0 kB
+VmFlags: rd mr mw me
 55d0b000-55d0e000 r-xp 00001000 fe:00 10     /usr/bin/python3
-Rss:                   8 kB
+Rss:                    8 kB
 Anonymous:             4 kB
+VmFlags: rd mr mw me
 55d0e000-55d0f000 r--p 00004000 fe:00 10     /usr/bin/python3
-Rss:                   4 kB
+Rss:                    4 kB
 Anonymous:             4 kB
+VmFlags: rd mr mw me
 55d0f000-55d10000 rw-p 00005000 fe:00 10     /usr/bin/python3
-Rss:                   4 kB
+Rss:                    4 kB
 Anonymous:             0 kB
+VmFlags: rd mr mw me
 7f000000-7f010000 r-xp 00000000 fe:00 11     /usr/lib/libc.so.6
-Rss:                  64 kB
+Rss:                   64 kB
 Anonymous:             0 kB
+VmFlags: rd mr mw me
 7f010000-7f020000 r--p 00000000 00:00 0
-Rss:                   0 kB
+Rss:                    0 kB
 Anonymous:             0 kB
+VmFlags: rd mr mw me
 7f020000-7f030000 r--s 00000000 fe:00 12     /run/shared
-Rss:                  64 kB
+Rss:                   64 kB
 Anonymous:             0 kB
+VmFlags: rd mr mw me
 7ffc0000-7ffc2000 r-xp 00000000 00:00 0      [vdso]
-Rss:                   4 kB
+Rss:                    4 kB
 Anonymous:             0 kB
+VmFlags: rd mr mw me
 """
 
 
