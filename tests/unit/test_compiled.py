@@ -45,6 +45,7 @@ def test_the_workers_run_the_form_that_is_asked_for(start: Start, pure: str, end
             start_response("200 OK", [])
             return [" ".join(module.__file__ for name, module in sorted(sys.modules.items()) if name in hot()).encode()]
 
+        import wsgid.limits.limiters  # which loads the table of limits
         from wsgid.compiled import hot
     """,
     ).wait_ready(1)
