@@ -17,7 +17,7 @@ from wsgid.linux import process
 from wsgid.linux.syscall_errors import REFUSALS, words
 from wsgid.log import stdio
 from wsgid.sockets import listen_spec, listener
-from wsgid.supervisor import daemon, upgrade
+from wsgid.supervisor import ahead, daemon, upgrade
 from wsgid.supervisor.upgrade import Start
 
 
@@ -59,6 +59,8 @@ def _run() -> ExitCode:
         from wsgid.sockets import certificates
 
         certificates.read(settings)
+    if settings.check or settings.daemonize:
+        ahead.end()  # it is not for these
     if settings.check:
         from wsgid.config import check
 

@@ -49,7 +49,7 @@ def command(module: str, *arguments: str, optimize: int = 0) -> list[str]:
         module: for example `wsgid.template`.
         arguments: what the module finds in sys.argv after its name.
     """
-    path = _own_path()
+    path = own_path()
     more = ["-" + "O" * optimize] if optimize > sys.flags.optimize else []
     origin = wsgid.__spec__.origin if wsgid.__spec__ else None
     return [
@@ -78,7 +78,7 @@ def _options() -> list[str]:
     return options
 
 
-def _own_path() -> list[str]:
+def own_path() -> list[str]:
     """Return sys.path without the entry that the interpreter itself has put at the front (sys.flags.safe_path). With -m
     that entry is the working directory, otherwise the directory of the script."""
     path = [entry for entry in sys.path if entry]

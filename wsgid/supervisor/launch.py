@@ -10,14 +10,17 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from wsgid.ipc import channel, messages
+from wsgid.ipc import messages
+from wsgid.ipc.pair import pair
 from wsgid.linux import interpreter, process
 from wsgid.linux.syscall_errors import close, named
+from wsgid.supervisor import ahead
 from wsgid.supervisor.inbox import Inbox
 
 
 def start_template(title_prefix: str, environ: Mapping[str, str], optimize: int = 0) -> tuple[int, Inbox]:
-    """Start a process that waits for Boot. Returns its pid and the master's end of its channel.
+    """Start a process that waits for Boot, or take the one that the command has forked (ahead.py). Returns its pid and
+    the master's end of its channel.
 
     Args:
         title_prefix: of its process title.
@@ -27,8 +30,11 @@ def start_template(title_prefix: str, environ: Mapping[str, str], optimize: int 
     Raises:
         Refused: with the call.
     """
+    taken = ahead.take(environ, title_prefix, optimize)
+    if taken:
+        return taken[0], Inbox(taken[1], messages.FROM_TEMPLATE)
     with named("socketpair", "for a template"):
-        ours, theirs = channel.pair()
+        ours, theirs = pair()
     try:
         argv = interpreter.command("wsgid.template", str(theirs), title_prefix, optimize=optimize)
         with named("posix_spawn", sys.executable):
