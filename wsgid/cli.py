@@ -3,7 +3,7 @@
 Rules
 * Every failure before the first worker is one sentence and an exit code (errors.ExitCode), never a traceback.
 * `wsgid --version` imports nothing of the server: scripts ask for the version often.
-* The first template begins before this process imports anything else (supervisor/ahead.py).
+* The first template begins before this process imports anything else (linux/ahead.py).
 """
 
 import sys
@@ -16,7 +16,7 @@ def main() -> int:
     if sys.argv[1:] == ["--version"]:  # beside other arguments, it is an option like all others
         print(f"wsgid {__version__} ({compiled.described()})")
         return 0
-    from wsgid.supervisor import ahead
+    from wsgid.linux import ahead
 
     ahead.begin()
     try:

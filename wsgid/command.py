@@ -13,11 +13,11 @@ from wsgid import log
 from wsgid.config import dev, merge
 from wsgid.config.merge import Configuration
 from wsgid.errors import BootError, ExitCode
-from wsgid.linux import process
+from wsgid.linux import ahead, process
 from wsgid.linux.syscall_errors import REFUSALS, words
 from wsgid.log import stdio
 from wsgid.sockets import listen_spec, listener
-from wsgid.supervisor import ahead, daemon, upgrade
+from wsgid.supervisor import daemon, upgrade
 from wsgid.supervisor.upgrade import Start
 
 
@@ -59,12 +59,12 @@ def _run() -> ExitCode:
         from wsgid.sockets import certificates
 
         certificates.read(settings)
-    if settings.check or settings.daemonize:
-        ahead.end()  # it is not for these
     if settings.check:
         from wsgid.config import check
 
         return _print(lambda: check.run(configuration))
+    if settings.daemonize:
+        ahead.end()  # it would be a child of the foreground
     dev.begin(settings, os.environ)
     _say_remarks(configuration)
     from wsgid import master  # not for --check

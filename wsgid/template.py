@@ -60,6 +60,8 @@ def main() -> ExitCode:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # until now they were blocked (process.spawn)
     process.begin_titles_with(sys.argv[2])
     process.set_title("spare, for the next template")
+    gc.collect()
+    gc.enable()  # it has rested since the patch
     gaps.close()  # once: the spares that this process and its children fork have no gaps either
     while (received := _receive(channel)) is not None:
         message, fds = received

@@ -2,7 +2,6 @@
 
 messages.py     all messages, and their encoding
 channel.py      one SOCK_SEQPACKET socketpair
-pair.py         makes the two ends of a channel
 scoreboard.py   shared memory with a line of numbers for each worker
 locks.py        locks between workers, which the kernel releases when a worker dies
 peer_counts.py  connections by peer, in a form of bounded size

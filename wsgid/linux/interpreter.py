@@ -11,6 +11,7 @@ Rules
 """
 
 import os
+import re
 import sys
 from contextlib import suppress
 
@@ -89,6 +90,17 @@ def own_path() -> list[str]:
     if added in path:
         path.remove(added)
     return path
+
+
+def say_safe_path() -> None:
+    """Let sys.flags say -P, as in an executed process: programs that the application starts with our options
+    (multiprocessing) get -P then."""
+    import ctypes  # here, because the command does not need it
+
+    names = re.findall(r"(\w+)=", repr(sys.flags))  # in the order of the fields (Objects/structseq.c)
+    set_item = ctypes.pythonapi.PyStructSequence_SetItem
+    set_item.argtypes, set_item.restype = [ctypes.py_object, ctypes.c_ssize_t, ctypes.py_object], None
+    set_item(sys.flags, names.index("safe_path"), True)
 
 
 def installed() -> list[tuple[str, int, int]]:

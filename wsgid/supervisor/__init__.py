@@ -10,7 +10,6 @@ executor.py        carries the orders out
 children.py        the processes: their channels, pids and memfds
 spare.py           the process that becomes the next template
 launch.py          starts the process of a template
-ahead.py           the first template, forked before the options are read
 inbox.py           the master's end of a channel, and what a child may send
 child_messages.py  handles the messages of children
 deaths.py          handles the end of a process

@@ -19,9 +19,9 @@ from wsgid import log
 from wsgid.config.options import Settings
 from wsgid.ipc import messages
 from wsgid.ipc.channel import Channel
-from wsgid.ipc.pair import pair
 from wsgid.linux import process
 from wsgid.linux.selector import forget
+from wsgid.linux.socket_pair import pair
 from wsgid.linux.syscall_errors import close, named
 from wsgid.supervisor import launch
 from wsgid.supervisor.inbox import Inbox

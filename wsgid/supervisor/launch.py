@@ -6,21 +6,17 @@ Rules
 """
 
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from wsgid.ipc import messages
-from wsgid.ipc.pair import pair
-from wsgid.linux import interpreter, process
-from wsgid.linux.syscall_errors import close, named
-from wsgid.supervisor import ahead
+from wsgid.linux import ahead, programs
+from wsgid.linux.syscall_errors import named
 from wsgid.supervisor.inbox import Inbox
 
 
 def start_template(title_prefix: str, environ: Mapping[str, str], optimize: int = 0) -> tuple[int, Inbox]:
-    """Start a process that waits for Boot, or take the one that the command has forked (ahead.py). Returns its pid and
-    the master's end of its channel.
+    """Start a process that waits for Boot. Returns its pid and the master's end of its channel.
 
     Args:
         title_prefix: of its process title.
@@ -30,21 +26,8 @@ def start_template(title_prefix: str, environ: Mapping[str, str], optimize: int 
     Raises:
         Refused: with the call.
     """
-    taken = ahead.take(environ, title_prefix, optimize)
-    if taken:
-        return taken[0], Inbox(taken[1], messages.FROM_TEMPLATE)
-    with named("socketpair", "for a template"):
-        ours, theirs = pair()
-    try:
-        argv = interpreter.command("wsgid.template", str(theirs), title_prefix, optimize=optimize)
-        with named("posix_spawn", sys.executable):
-            pid = process.spawn(argv, environ, theirs)
-        return pid, Inbox(ours, messages.FROM_TEMPLATE)
-    except BaseException:
-        close(ours)
-        raise
-    finally:
-        close(theirs)
+    pid, fd = programs.start(ahead.TEMPLATE, title_prefix, environ, optimize, "a template")
+    return pid, Inbox(fd, messages.FROM_TEMPLATE)
 
 
 def stand_in(directory: Path) -> bool:

@@ -20,8 +20,8 @@ from collections.abc import Callable
 
 from wsgid.errors import ControlError
 from wsgid.ipc import messages
-from wsgid.ipc.pair import pair
 from wsgid.linux import interpreter, process
+from wsgid.linux.socket_pair import pair
 from wsgid.linux.syscall_errors import close, named, words
 from wsgid.supervisor.fleet import Fleet
 from wsgid.supervisor.inbox import Inbox

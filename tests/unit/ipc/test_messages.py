@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from wsgid.errors import ControlError
 from wsgid.ipc import messages
 from wsgid.ipc.channel import Channel
-from wsgid.ipc.pair import pair
+from wsgid.linux.socket_pair import pair
 from wsgid.supervisor.inbox import MESSAGES_BURST, MESSAGES_PER_TURN, Inbox
 
 MESSAGES: list[messages.Message] = [

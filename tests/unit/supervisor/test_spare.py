@@ -11,8 +11,8 @@ import pytest
 from tests.support.server import eventually
 from wsgid.ipc import messages
 from wsgid.ipc.channel import Channel
-from wsgid.ipc.pair import pair
 from wsgid.linux import process
+from wsgid.linux.socket_pair import pair
 from wsgid.supervisor.fleet import Deadlines, Fleet
 from wsgid.supervisor.inbox import Inbox
 from wsgid.supervisor.retry import Net
