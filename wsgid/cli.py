@@ -6,6 +6,7 @@ Rules
 * The first template begins before this process imports anything else (linux/ahead.py).
 """
 
+import gc
 import sys
 
 from wsgid import __version__, compiled
@@ -18,6 +19,7 @@ def main() -> int:
         return 0
     from wsgid.linux import ahead
 
+    gc.disable()  # until the server begins (command.py): nearly all that the imports make stays
     ahead.begin()
     try:
         from wsgid import command

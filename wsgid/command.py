@@ -5,6 +5,7 @@ Rules
 * What only one option needs is imported where that option is known.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -77,6 +78,7 @@ def _run() -> ExitCode:
         daemon.detach(settings.log_path)
     if settings.chdir:
         os.chdir(settings.chdir)
+    gc.enable()  # it has rested during the imports
     return master.run(configuration, start)
 
 
