@@ -28,7 +28,7 @@ from gevent import monkey
 
 from wsgid import log, worker
 from wsgid.application import forks, late_import
-from wsgid.application.prepare import prepare
+from wsgid.application.prepare import prepare, share_memory
 from wsgid.config import options
 from wsgid.config.options import Settings
 from wsgid.errors import ApplicationImportError, BootError, ExitCode
@@ -115,6 +115,8 @@ def _boot(boot: messages.Boot, fds: list[int], channel: Channel) -> ExitCode:
         listeners = _listeners(settings, boot, fds)  # now: perhaps only root can read the keys
         _watch_forks(channel, listeners, *fds[len(listeners) : len(listeners) + 2])
         load = prepare(settings)
+        if not settings.lazy_apps:
+            share_memory()
     except BootError as error:
         _report(channel, error)
         stdio.end(_LAST_WORDS_S)
