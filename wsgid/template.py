@@ -36,7 +36,7 @@ from wsgid.ipc import messages
 from wsgid.ipc.channel import Channel
 from wsgid.ipc.locks import Locks
 from wsgid.ipc.scoreboard import Lines
-from wsgid.linux import forked_child, gaps, process, signals, syscall_errors
+from wsgid.linux import ahead, forked_child, gaps, process, signals, syscall_errors
 from wsgid.log import files as log_files
 from wsgid.log import stdio
 from wsgid.log.files import LogFiles
@@ -46,6 +46,7 @@ from wsgid.sockets import certificates
 from wsgid.sockets.listen_spec import ListenSocket
 from wsgid.wsgi.types import Application
 
+_SPARE_TITLE = "spare, for the next template"
 _LAST_WORDS_S = 1.0  # how long printed text waits for its reader before this process forks, waits or ends
 
 _poll = monkey.get_original("select", "poll")
@@ -53,13 +54,17 @@ _poll = monkey.get_original("select", "poll")
 
 def main() -> ExitCode:
     """Be a spare, then a template: the program that the master executes. Returns the exit code."""
+    process.set_title(_SPARE_TITLE)  # the first time before the environment changes, beside which the title lies
+    title_prefix = ahead.arrive(int(sys.argv[1]))
+    if title_prefix is None:
+        return ExitCode.OK  # this process was never needed
     channel = Channel(int(sys.argv[1]))
     stdio.install()
     # Signals of the terminal reach the whole process group. The master decides what they mean.
     signals.ignore(*signals.STOP_SIGNALS)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # until now they were blocked (process.spawn)
-    process.begin_titles_with(sys.argv[2])
-    process.set_title("spare, for the next template")
+    process.begin_titles_with(title_prefix)
+    process.set_title(_SPARE_TITLE)
     gc.collect()
     gc.enable()  # it has rested since the patch
     gaps.close()  # once: the spares that this process and its children fork have no gaps either

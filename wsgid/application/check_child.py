@@ -21,6 +21,7 @@ from wsgid.application import late_import
 from wsgid.application.prepare import prepare
 from wsgid.config import options
 from wsgid.errors import ApplicationImportError, ExitCode
+from wsgid.linux import ahead
 from wsgid.log import stdio
 
 _SETTINGS_MAX_BYTES = 1 << 20
@@ -28,6 +29,8 @@ _SETTINGS_MAX_BYTES = 1 << 20
 
 def main() -> ExitCode:
     """Import the application. Returns the exit code."""
+    if ahead.arrive(int(sys.argv[1])) is None:
+        return ExitCode.FAILURE  # the command has ended
     stdio.close_input()
     os.dup2(2, 1)  # the report is in standard output, without what the import prints
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # until now they were blocked (process.spawn)

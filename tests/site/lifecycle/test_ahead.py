@@ -17,8 +17,9 @@ from tests.support.server import Server, eventually
 
 # Everything that a process inherits, or gets from its interpreter, and that an application can see.
 APP = """
-    import json, os, resource, signal, sys
+    import json, os, resource, signal, sys, setproctitle
     SEEN = {
+        "title": setproctitle.getproctitle(),
         "path": sys.path, "argv": sys.argv, "flags": repr(sys.flags), "main": sys.modules["__main__"].__spec__.name,
         "environ": dict(os.environ), "directory": os.getcwd(), "umask": os.umask(0o22),
         "standard": [[os.fstat(fd).st_dev, os.fstat(fd).st_ino] for fd in (0, 1, 2)],
@@ -33,7 +34,8 @@ APP = """
         start_response("200 OK", [])
         return [json.dumps([FORKED, SEEN]).encode()]
 """
-EXECUTED = ("--procname-prefix", "other ")  # changes only titles of processes
+EXECUTED = ("--env", "PYTHONNOTHING=1")  # no variable of Python, but one that has to be there from the start
+OWN = ("TEST_MARK_OF_WSGID", "PYTHONNOTHING")  # differ in each server
 
 
 def serve(start: Start, *options: str, **more: Any) -> Server:
@@ -44,6 +46,7 @@ def seen(server: Server) -> tuple[bool, dict[str, Any]]:
     """Return whether the template was forked by the command, and what its application has seen."""
     forked, found = json.loads(client.get(server.directory / "app.sock").body)
     server.stop()
+    found["environ"] = {name: value for name, value in found["environ"].items() if name not in OWN}
     return forked, found
 
 
@@ -56,41 +59,55 @@ def untidy() -> None:
     os.umask(0o027)
 
 
-def test_a_forked_template_is_what_an_executed_one_would_be(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--env", "A=c", "--env", "B=d"],
+        ["--umask", "027"],
+        ["--max-fd", "1000"],
+        ["--limit-as", "4000"],
+        ["--chdir", "site"],
+        ["--logto", "log"],
+        ["--procname-prefix", "other "],
+    ],
+    ids=["none", "environment", "umask", "files", "memory", "directory", "output", "title"],
+)
+def test_a_forked_template_is_what_an_executed_one_would_be(start: Start, tmp_path: Path, options: list[str]) -> None:
+    (tmp_path / "site").mkdir()
     manager = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "20000000", "A": "b"}
     found = {}
-    for options in ((), EXECUTED):
-        server = serve(start, *options, environ=manager, preexec_fn=untidy)
+    for more in ((), EXECUTED):
+        arguments = ("--socket", str(tmp_path / "app.sock"), *options, *more, "app:application")
+        server = start(*arguments, app=APP, environ=manager, preexec_fn=untidy)
+        eventually(lambda: client.is_up(tmp_path / "app.sock"), "the socket is bound")
         forked, found[forked] = seen(server)
-        found[forked]["environ"] = {
-            name: value for name, value in found[forked]["environ"].items() if name != "TEST_MARK_OF_WSGID"
-        }
-        found[forked]["standard"][2] = None  # each server has a pipe of its own
+        if "--logto" not in options:
+            found[forked]["standard"][2] = None  # each server has a pipe of its own
     assert found[True] == found[False]
-    assert "NOTIFY_SOCKET" not in found[True]["environ"] and found[True]["environ"]["A"] == "b"
+    assert "NOTIFY_SOCKET" not in found[True]["environ"]
     assert "safe_path=True" in found[True]["flags"]
 
 
-@pytest.mark.parametrize(
-    ("options", "more"),
-    [
-        (["--optimize", "1"], {}),
-        (["--env", "A=b"], {}),
-        (["--umask", "027"], {}),
-        (["--max-fd", "1000"], {}),
-        (["--logto", "log"], {}),
-        (EXECUTED, {}),
-    ],
-    ids=["interpreter", "environment", "umask", "limit", "output", "title"],
-)
-def test_a_process_that_began_otherwise_is_not_used(
-    start: Start, options: list[str], more: dict[str, Any], tmp_path: Path
-) -> None:
-    server = start("--socket", "app.sock", *options, "app:application", app=APP, **more)
-    eventually(lambda: client.is_up(tmp_path / "app.sock"), "the server is up")
-    forked, found = seen(server)
+@pytest.mark.parametrize("options", [["--optimize", "1"], EXECUTED], ids=["interpreter", "environment"])
+def test_a_process_whose_start_was_another_one_is_not_used(start: Start, options: list[str]) -> None:
+    forked, _ = seen(serve(start, *options))
     assert not forked
-    assert found["environ"].get("A") == ("b" if "A=b" in options else None)
+
+
+def test_packages_that_are_installed_meanwhile_are_seen(start: Start, tmp_path: Path) -> None:
+    """The command waits at its configuration file until the test has installed something."""
+    packages = tmp_path / "site-packages"
+    packages.mkdir()
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.path.append({str(packages)!r})\n")
+    os.mkfifo(tmp_path / "wsgid.ini")
+    server = start("--ini", "wsgid.ini", app=APP)
+    with open(tmp_path / "wsgid.ini", "w") as file:  # returns when the command has opened the other end
+        (packages / "new.pth").write_text("")
+        file.write("[uwsgi]\nsocket = app.sock\nmodule = app:application\n")
+    server.wait_ready(1)
+    forked, _ = seen(server)
+    assert not forked
 
 
 @pytest.mark.parametrize(
@@ -129,7 +146,7 @@ def test_a_command_that_is_killed_leaves_no_process(start: Start) -> None:
     (server.directory / "app.sock").unlink()
 
 
-@pytest.mark.parametrize(("options", "forked"), [([], True), (["--env", "A=b"], False)])
+@pytest.mark.parametrize(("options", "forked"), [([], True), (["--env", "A=b"], True), (EXECUTED, False)])
 def test_the_check_imports_the_application_in_a_forked_process(
     tmp_path: Path, options: list[str], forked: bool
 ) -> None:
