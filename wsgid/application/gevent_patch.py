@@ -46,7 +46,7 @@ def patch() -> None:
 
 
 def _imports_under_way() -> bool:
-    """Whether the lock of a module is held (Lib/importlib/_bootstrap.py). In doubt, yes."""
+    """Whether the lock of a module is held (CPython, importlib._bootstrap). In doubt, yes."""
     locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", None)
     return locks is None or bool(locks)
 
