@@ -35,6 +35,7 @@ APP = """
         return [json.dumps([FORKED, SEEN]).encode()]
 """
 EXECUTED = ("--env", "PYTHONNOTHING=1")  # no variable of Python, but one that has to be there from the start
+PROCESSES = 4  # master, template, spare, worker
 OWN = ("TEST_MARK_OF_WSGID", "PYTHONNOTHING")  # differ in each server
 
 
@@ -55,7 +56,8 @@ def untidy() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1])
-    os.set_inheritable(os.open("/dev/zero", os.O_RDONLY), True)
+    for fd in (3, 100):
+        os.dup2(os.open("/dev/zero", os.O_RDONLY), fd)
     os.umask(0o027)
 
 
@@ -64,7 +66,7 @@ def untidy() -> None:
     [
         [],
         ["--env", "A=c", "--env", "B=d"],
-        ["--umask", "027"],
+        ["--umask", "077"],
         ["--max-fd", "1000"],
         ["--limit-as", "4000"],
         ["--chdir", "site"],
@@ -81,7 +83,10 @@ def test_a_forked_template_is_what_an_executed_one_would_be(start: Start, tmp_pa
         arguments = ("--socket", str(tmp_path / "app.sock"), *options, *more, "app:application")
         server = start(*arguments, app=APP, environ=manager, preexec_fn=untidy)
         eventually(lambda: client.is_up(tmp_path / "app.sock"), "the socket is bound")
+        eventually(lambda: len(server.survivors()) == PROCESSES, "all processes are there")
+        directories = {process.cwd() for process in server.survivors()}  # also that of the spare
         forked, found[forked] = seen(server)
+        found[forked]["directories"] = directories
         if "--logto" not in options:
             found[forked]["standard"][2] = None  # each server has a pipe of its own
     assert found[True] == found[False]
