@@ -51,6 +51,13 @@ def seen(server: Server) -> tuple[bool, dict[str, Any]]:
     return forked, found
 
 
+def directories_of(server: Server) -> set[str]:
+    """Return the working directories of all processes, also of the spare."""
+    client.get(server.directory / "app.sock")  # so the worker is there
+    eventually(lambda: len(server.survivors()) == PROCESSES, "all processes are there")
+    return {process.cwd() for process in server.survivors()}
+
+
 def untidy() -> None:
     """Leave behind what a shell, nohup or a service manager may leave to a program."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -83,8 +90,7 @@ def test_a_forked_template_is_what_an_executed_one_would_be(start: Start, tmp_pa
         arguments = ("--socket", str(tmp_path / "app.sock"), *options, *more, "app:application")
         server = start(*arguments, app=APP, environ=manager, preexec_fn=untidy)
         eventually(lambda: client.is_up(tmp_path / "app.sock"), "the socket is bound")
-        eventually(lambda: len(server.survivors()) == PROCESSES, "all processes are there")
-        directories = {process.cwd() for process in server.survivors()}  # also that of the spare
+        directories = directories_of(server)
         forked, found[forked] = seen(server)
         found[forked]["directories"] = directories
         if "--logto" not in options:
