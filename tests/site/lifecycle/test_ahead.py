@@ -1,5 +1,6 @@
 """The first template is forked before the options are read, and is what an executed one would be."""
 
+import fcntl
 import json
 import os
 import signal
@@ -17,9 +18,9 @@ from tests.support.server import Server, eventually
 
 # Everything that a process inherits, or gets from its interpreter, and that an application can see.
 APP = """
-    import json, os, resource, signal, sys, setproctitle
+    import gc, json, os, resource, signal, sys, setproctitle
     SEEN = {
-        "title": setproctitle.getproctitle(),
+        "title": setproctitle.getproctitle(), "collector": gc.isenabled(),
         "path": sys.path, "argv": sys.argv, "flags": repr(sys.flags), "main": sys.modules["__main__"].__spec__.name,
         "environ": dict(os.environ), "directory": os.getcwd(), "umask": os.umask(0o22),
         "standard": [[os.fstat(fd).st_dev, os.fstat(fd).st_ino] for fd in (0, 1, 2)],
@@ -63,8 +64,6 @@ def untidy() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1])
-    for fd in (3, 100):
-        os.dup2(os.open("/dev/zero", os.O_RDONLY), fd)
     os.umask(0o027)
 
 
@@ -85,17 +84,20 @@ def untidy() -> None:
 def test_a_forked_template_is_what_an_executed_one_would_be(start: Start, tmp_path: Path, options: list[str]) -> None:
     (tmp_path / "site").mkdir()
     manager = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "20000000", "A": "b"}
+    foreign = fcntl.fcntl(0, fcntl.F_DUPFD, 100)  # a descriptor that wsgid inherits by mistake
     found = {}
     for more in ((), EXECUTED):
         arguments = ("--socket", str(tmp_path / "app.sock"), *options, *more, "app:application")
-        server = start(*arguments, app=APP, environ=manager, preexec_fn=untidy)
+        server = start(*arguments, app=APP, environ=manager, preexec_fn=untidy, pass_fds=[foreign])
         eventually(lambda: client.is_up(tmp_path / "app.sock"), "the socket is bound")
         directories = directories_of(server)
         forked, found[forked] = seen(server)
         found[forked]["directories"] = directories
         if "--logto" not in options:
             found[forked]["standard"][2] = None  # each server has a pipe of its own
+    os.close(foreign)
     assert found[True] == found[False]
+    assert found[True]["collector"]
     assert "NOTIFY_SOCKET" not in found[True]["environ"]
     assert "safe_path=True" in found[True]["flags"]
 
