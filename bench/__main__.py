@@ -7,6 +7,7 @@ is missed.
 """
 
 import argparse
+import compileall
 import os
 import resource
 import shlex
@@ -23,7 +24,7 @@ from bench.front import front
 from bench.load import calibrate
 from bench.peers import HOST, PEERS, Launch
 from bench.sample import Failed, Metric, Sample, Table
-from bench.server import Route, ServerError, running
+from bench.server import ROOT, Route, ServerError, running
 from bench.shapes import SHAPES, Shape, named
 from tools import apt
 from tools.databases import DatabaseError
@@ -105,8 +106,16 @@ def interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def compile_sources(root: Path) -> None:
+    """Write the bytecode of wsgid and of the applications, as pip does for the peers when it installs them. Otherwise
+    each start of wsgid would compile its modules, where PYTHONDONTWRITEBYTECODE is set."""
+    for package in ("wsgid", "bench"):
+        compileall.compile_dir(root / package, quiet=1)
+
+
 def bench(options: Options) -> dict[str, Table]:
     apt.ensure("wrk", "wrk")
+    compile_sources(ROOT)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the servers inherit the limit
     os.environ[apps.TURNS_NAME] = str(calibrate())

@@ -3,8 +3,10 @@
 Rules
 * Every failure before the first worker is one sentence and an exit code (errors.ExitCode), never a traceback.
 * `wsgid --version` imports nothing of the server: scripts ask for the version often.
+* The first template begins before this process imports anything else (linux/ahead.py).
 """
 
+import gc
 import sys
 
 from wsgid import __version__, compiled
@@ -15,6 +17,13 @@ def main() -> int:
     if sys.argv[1:] == ["--version"]:  # beside other arguments, it is an option like all others
         print(f"wsgid {__version__} ({compiled.described()})")
         return 0
-    from wsgid import command
+    from wsgid.linux import ahead
 
-    return command.run()
+    gc.disable()  # until the server begins (command.py): nearly all that the imports make stays
+    ahead.begin()
+    try:
+        from wsgid import command
+
+        return command.run()
+    finally:
+        ahead.end()

@@ -5,6 +5,7 @@ Rules
 * What only one option needs is imported where that option is known.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from wsgid import log
 from wsgid.config import dev, merge
 from wsgid.config.merge import Configuration
 from wsgid.errors import BootError, ExitCode
-from wsgid.linux import process
+from wsgid.linux import ahead, process
 from wsgid.linux.syscall_errors import REFUSALS, words
 from wsgid.log import stdio
 from wsgid.sockets import listen_spec, listener
@@ -63,6 +64,8 @@ def _run() -> ExitCode:
         from wsgid.config import check
 
         return _print(lambda: check.run(configuration))
+    if settings.daemonize:
+        ahead.end()  # it would be a child of the foreground
     dev.begin(settings, os.environ)
     _say_remarks(configuration)
     from wsgid import master  # not for --check
@@ -75,6 +78,7 @@ def _run() -> ExitCode:
         daemon.detach(settings.log_path)
     if settings.chdir:
         os.chdir(settings.chdir)
+    gc.enable()  # it has rested during the imports
     return master.run(configuration, start)
 
 
@@ -83,6 +87,7 @@ def _print(run: Callable[[], ExitCode]) -> ExitCode:
     try:
         code = run()
         sys.stdout.flush()
+        gc.freeze()  # at its end, the interpreter would look at all objects several times (4 ms)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise the interpreter would complain at its end
         return ExitCode.FAILURE

@@ -5,8 +5,9 @@
 Rules
 * What is here behaves as in `dataclasses`; type checkers see that module.  Only what wsgid uses is here.  A subclass of
   such a class has no fields of its own.
-* The functions of a class are shared by all classes. Only __init__ belongs to one class, and is compiled when the first
-  object is made: most classes are for cases that are rare.
+* The functions of a class are shared by all classes. Only __init__ belongs to one class, and is compiled when the
+  second object is made: many classes have one object in a process, and to compile the __init__ of a class with a
+  hundred fields takes milliseconds.
 * The hot path's classes are no dataclasses.
 """
 
@@ -73,7 +74,7 @@ else:
         found = [_field(cls, name) for name in cls.__annotations__]
         added = {
             _FIELDS: found,
-            "__init__": _compile_init,
+            "__init__": _first_init,
             "__repr__": _repr,
             "__eq__": _eq,
             "__match_args__": tuple(each.name for each in found if each.init),
@@ -98,9 +99,38 @@ else:
         made.name = name
         return made
 
+    def _first_init(self, *values, **named):
+        """Be the __init__ for the first object of a class."""
+        cls = _owner(type(self), _first_init)
+        cls.__init__ = _compile_init
+        names = [each.name for each in fields(cls) if each.init]
+        given = {**dict(zip(names, values)), **named}
+        if len(given) != len(values) + len(named) or not given.keys() <= set(names) or _lacks(cls, given):
+            return cls.__init__(self, *values, **named)  # which says what is wrong
+        for each in fields(cls):
+            if each.name in given:
+                object.__setattr__(self, each.name, given[each.name])
+            elif each.default_factory is not _MISSING:
+                object.__setattr__(self, each.name, each.default_factory())
+            elif each.default is not _MISSING:
+                object.__setattr__(self, each.name, each.default)
+        if hasattr(cls, "__post_init__"):
+            self.__post_init__()
+
+    def _owner(cls, init):
+        """Return the class that has this __init__: `cls` itself, or a base."""
+        return next(each for each in cls.__mro__ if each.__dict__.get("__init__") is init)
+
+    def _lacks(cls, given):
+        """Whether a field without a default has no value."""
+        return any(
+            each.init and each.default is _MISSING and each.default_factory is _MISSING and each.name not in given
+            for each in fields(cls)
+        )
+
     def _compile_init(self, *values, **named):
-        """Be the __init__ of a class until its first object is made: compile the real one, and call it."""
-        cls = next(each for each in type(self).__mro__ if each.__dict__.get("__init__") is _compile_init)
+        """Be the __init__ for the second object of a class: compile the real one, and call it."""
+        cls = _owner(type(self), _compile_init)
         known = {"_MISSING": _MISSING, "_set": object.__setattr__}
         parameters, lines = ["self"], []
         for each in fields(cls):

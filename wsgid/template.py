@@ -28,7 +28,7 @@ from gevent import monkey
 
 from wsgid import log, warm_up, worker
 from wsgid.application import forks, late_import
-from wsgid.application.prepare import prepare
+from wsgid.application.prepare import prepare, share_memory
 from wsgid.config import options
 from wsgid.config.options import Settings
 from wsgid.errors import ApplicationImportError, BootError, ExitCode
@@ -36,7 +36,7 @@ from wsgid.ipc import messages
 from wsgid.ipc.channel import Channel
 from wsgid.ipc.locks import Locks
 from wsgid.ipc.scoreboard import Lines
-from wsgid.linux import file_pages, forked_child, gaps, process, signals, syscall_errors
+from wsgid.linux import ahead, file_pages, forked_child, gaps, process, signals, syscall_errors
 from wsgid.log import files as log_files
 from wsgid.log import stdio
 from wsgid.log.files import LogFiles
@@ -46,6 +46,7 @@ from wsgid.sockets import certificates
 from wsgid.sockets.listen_spec import ListenSocket
 from wsgid.wsgi.types import Application
 
+_SPARE_TITLE = "spare, for the next template"
 _LAST_WORDS_S = 1.0  # how long printed text waits for its reader before this process forks, waits or ends
 
 _poll = monkey.get_original("select", "poll")
@@ -53,14 +54,20 @@ _poll = monkey.get_original("select", "poll")
 
 def main() -> ExitCode:
     """Be a spare, then a template: the program that the master executes. Returns the exit code."""
+    process.set_title(_SPARE_TITLE)  # the first time before the environment changes, beside which the title lies
+    title_prefix = ahead.arrive(int(sys.argv[1]))
+    if title_prefix is None:
+        return ExitCode.OK  # this process was never needed
     channel = Channel(int(sys.argv[1]))
     stdio.install()
     # Signals of the terminal reach the whole process group. The master decides what they mean.
     signals.ignore(*signals.STOP_SIGNALS)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # until now they were blocked (process.spawn)
-    process.begin_titles_with(sys.argv[2])
-    process.set_title("spare, for the next template")
+    process.begin_titles_with(title_prefix)
+    process.set_title(_SPARE_TITLE)
     warm_up.run()
+    gc.collect()
+    gc.enable()  # it has rested since the patch
     gaps.close()  # once: the spares that this process and its children fork have no gaps either
     while (received := _receive(channel)) is not None:
         message, fds = received
@@ -114,6 +121,8 @@ def _boot(boot: messages.Boot, fds: list[int], channel: Channel) -> ExitCode:
         listeners = _listeners(settings, boot, fds)  # now: perhaps only root can read the keys
         _watch_forks(channel, listeners, *fds[len(listeners) : len(listeners) + 2])
         load = prepare(settings)
+        if not settings.lazy_apps:
+            share_memory()
     except BootError as error:
         _report(channel, error)
         stdio.end(_LAST_WORDS_S)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import bars, report
+from bench.__main__ import compile_sources
 from bench.databases import CountedPostgres
 from bench.sample import Failed, Metric, Runs, Sample, Table, ratios, spread
 from bench.shapes import SHAPES, named
@@ -94,3 +95,11 @@ def test_connections_are_counted_from_the_log_of_postgresql(tmp_path: Path) -> N
     log.write_text(log.read_text() + received + begun + begun + ended + begun + begun + ended + ended)
     assert database.counts() == (3, 4)
     assert database.connected() == 1
+
+
+def test_wsgid_is_measured_with_its_bytecode_as_its_peers_are(tmp_path: Path) -> None:
+    for name in ("wsgid", "bench"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "module.py").write_text("x = 1\n")
+    compile_sources(tmp_path)
+    assert len(list(tmp_path.rglob("*.pyc"))) == 2

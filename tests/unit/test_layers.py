@@ -171,7 +171,7 @@ def test_a_program_that_imports_the_application_patches_first(name: str) -> None
     code = [node for node in statements if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]
     assert ast.unparse(code[0]) == "from wsgid.application import gevent_patch"
     assert ast.unparse(code[1]) == "gevent_patch.patch()"
-    in_every_python = {"os", "sys", "importlib.machinery", "importlib.machinery.PathFinder"}
+    in_every_python = {"gc", "os", "sys", "importlib.machinery", "importlib.machinery.PathFinder"}
     later = {"pprint", "pprint.saferepr"}  # when a greenlet has failed
     assert {
         name for name in imported(PACKAGE / "application" / "gevent_patch.py") if "gevent" not in name

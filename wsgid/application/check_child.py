@@ -1,15 +1,18 @@
 """The child process of --check: import the application as a template would, and exit.
 
-The settings arrive as JSON on standard input. The exit code is 0 if the import succeeds. Otherwise the code is 3, and
-standard error has a sentence.
+The settings arrive as JSON on a channel. The exit code is 0 if the import succeeds. Otherwise the code is 3, and
+standard error has a sentence, and all that the import has printed.
 """
 
 from wsgid.application import gevent_patch
 
 gevent_patch.patch()
 
+import _socket
+import gc
 import json
 import os
+import signal
 import sys
 import traceback
 
@@ -18,11 +21,26 @@ from wsgid.application import late_import
 from wsgid.application.prepare import prepare
 from wsgid.config import options
 from wsgid.errors import ApplicationImportError, ExitCode
+from wsgid.linux import ahead
+from wsgid.log import stdio
+
+_SETTINGS_MAX_BYTES = 1 << 20
 
 
 def main() -> ExitCode:
     """Import the application. Returns the exit code."""
-    settings = options.from_dict(json.load(sys.stdin))
+    if ahead.arrive(int(sys.argv[1])) is None:
+        return ExitCode.FAILURE  # the command has ended
+    stdio.close_input()
+    os.dup2(2, 1)  # the report is in standard output, without what the import prints
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # until now they were blocked (process.spawn)
+    gc.enable()
+    channel = _socket.socket(fileno=int(sys.argv[1]))
+    carried = channel.recv(_SETTINGS_MAX_BYTES)
+    channel.close()
+    if not carried:
+        return ExitCode.FAILURE  # the command has ended
+    settings = options.from_dict(json.loads(carried))
     log.speak_as("check")
     late_import.watch(lambda error: log.error("%s", error), settings.boot_timeout)
     try:

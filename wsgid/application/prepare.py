@@ -1,5 +1,7 @@
 """Everything between the settings and the first fork of a worker: user, environment, sys.path, the import.
 
+    prepare() -> share_memory() -> fork             --check ends after prepare()
+
 Rules
 * No hub is created here.  If the import has run a hub, the hub is made quiet before the first fork.
 * A hub, thread or connection that is copied by fork(2) does harm. What the import has left running is logged by name.
@@ -66,11 +68,14 @@ def prepare(settings: Settings) -> Callable[[], Application]:
     with suppress(OSError):  # unknown without /proc; this is only for a warning
         import_watch.warn(sockets, started)
     DRIVER_WATCH.tell()
-    del started
+    return lambda: loaded
+
+
+def share_memory() -> None:
+    """Make the memory of this process ready for being shared with the workers. Called before the first fork."""
     gc.collect()
     gaps.close()
     gc.freeze()  # otherwise the collector would write to pages that the workers share, and so copy them
-    return lambda: loaded
 
 
 def _open_caches(settings: Settings) -> None:

@@ -7,17 +7,18 @@ Rules
 * The report goes to standard output, errors go to standard error.
 """
 
+import _socket
 import json
 import os
 import signal
-import subprocess
-import sys
+import time
+from contextlib import suppress
 
 from wsgid import log
 from wsgid.config.merge import Configuration
 from wsgid.config.options import Option, Settings, declared
 from wsgid.errors import ExitCode
-from wsgid.linux import interpreter
+from wsgid.linux import ahead, programs
 from wsgid.log import files as log_files
 
 _LAST_WORDS_S = 3.0  # for the stack of an import that takes too long
@@ -71,26 +72,38 @@ def _rows(option: Option, configuration: Configuration) -> list[tuple[str, str, 
 
 def _try_application(settings: Settings) -> ExitCode:
     environ = {**os.environ, **dict(settings.env)}
-    with subprocess.Popen(
-        interpreter.command("wsgid.application.check_child", optimize=settings.optimize),
-        stdin=subprocess.PIPE,
-        env=environ,
-        stdout=sys.stderr.fileno(),
-    ) as child:
-        try:
-            child.communicate(json.dumps(settings.as_dict()).encode(), settings.boot_timeout)
-        except subprocess.TimeoutExpired:
-            log.error("the application was not imported in %g s (--boot-timeout)", settings.boot_timeout)
-            _end(child)
-    return ExitCode.OK if child.returncode == 0 else ExitCode.APPLICATION
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])  # for sigtimedwait(2)
+    pid, fd = programs.start(ahead.CHECK, "", environ, settings.optimize, "the check")
+    channel = _socket.socket(fileno=fd)
+    with suppress(BrokenPipeError):  # it has ended: its status tells
+        channel.send(json.dumps(settings.as_dict()).encode(), _socket.MSG_NOSIGNAL)
+    status = _wait(pid, settings.boot_timeout)
+    if status is None:
+        log.error("the application was not imported in %g s (--boot-timeout)", settings.boot_timeout)
+        status = _end(pid)
+    return ExitCode.OK if status == 0 else ExitCode.APPLICATION
 
 
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    """End the process as the master ends a template: it logs the stack of the import (application/late_import.py)."""
-    for signo in (signal.SIGXCPU, signal.SIGABRT, signal.SIGKILL):
-        child.send_signal(signo)
-        try:
-            child.wait(_LAST_WORDS_S)
-            return
-        except subprocess.TimeoutExpired:
-            continue
+def _wait(pid: int, limit_s: float) -> int | None:
+    """Wait for a child. Returns its wait status; None if it has not ended in this time."""
+    deadline_s = time.monotonic() + limit_s
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return status
+        left_s = deadline_s - time.monotonic()
+        if left_s <= 0:
+            return None
+        signal.sigtimedwait([signal.SIGCHLD], left_s)
+
+
+def _end(pid: int) -> int:
+    """End a child as the master ends a template: it logs the stack of the import (application/late_import.py). Returns
+    its wait status."""
+    for signo in (signal.SIGXCPU, signal.SIGABRT):
+        os.kill(pid, signo)
+        status = _wait(pid, _LAST_WORDS_S)
+        if status is not None:
+            return status
+    os.kill(pid, signal.SIGKILL)
+    return os.waitpid(pid, 0)[1]

@@ -26,7 +26,6 @@ from wsgid.ipc import messages
 
 _FDS_MAX = 250  # SCM_MAX_FD is 253
 _SCM_CREDENTIALS = 2  # linux/socket.h
-_SO_PASSCRED = 16  # asm-generic/socket.h
 _CREDENTIALS = struct.Struct("iII")  # unix(7), struct ucred: pid, uid, gid
 
 
@@ -143,10 +142,3 @@ def close_all(fds: Iterable[int]) -> None:
     for fd in fds:
         with suppress(OSError):
             posix.close(fd)
-
-
-def pair() -> tuple[int, int]:
-    """Return two connected descriptors, close-on-exec (PEP 446): the master's end and the other end."""
-    left, right = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    left.setsockopt(_socket.SOL_SOCKET, _SO_PASSCRED, 1)  # now, before the other end can have sent anything
-    return left.detach(), right.detach()

@@ -11,6 +11,7 @@ Rules
 """
 
 import os
+import re
 import sys
 from contextlib import suppress
 
@@ -49,7 +50,7 @@ def command(module: str, *arguments: str, optimize: int = 0) -> list[str]:
         module: for example `wsgid.template`.
         arguments: what the module finds in sys.argv after its name.
     """
-    path = _own_path()
+    path = own_path()
     more = ["-" + "O" * optimize] if optimize > sys.flags.optimize else []
     origin = wsgid.__spec__.origin if wsgid.__spec__ else None
     return [
@@ -78,7 +79,7 @@ def _options() -> list[str]:
     return options
 
 
-def _own_path() -> list[str]:
+def own_path() -> list[str]:
     """Return sys.path without the entry that the interpreter itself has put at the front (sys.flags.safe_path). With -m
     that entry is the working directory, otherwise the directory of the script."""
     path = [entry for entry in sys.path if entry]
@@ -89,6 +90,17 @@ def _own_path() -> list[str]:
     if added in path:
         path.remove(added)
     return path
+
+
+def say_safe_path() -> None:
+    """Let sys.flags say -P, as in an executed process: programs that the application starts with our options
+    (multiprocessing) get -P then."""
+    import ctypes  # here, because the command does not need it
+
+    names = re.findall(r"(\w+)=", repr(sys.flags))  # in the order of the fields (Objects/structseq.c)
+    set_item = ctypes.pythonapi.PyStructSequence_SetItem
+    set_item.argtypes, set_item.restype = [ctypes.py_object, ctypes.c_ssize_t, ctypes.py_object], None
+    set_item(sys.flags, names.index("safe_path"), True)
 
 
 def installed() -> list[tuple[str, int, int]]:

@@ -17,10 +17,11 @@ from typing import Any
 
 from wsgid import log
 from wsgid.config.options import Settings
-from wsgid.ipc import channel, messages
+from wsgid.ipc import messages
 from wsgid.ipc.channel import Channel
 from wsgid.linux import process
 from wsgid.linux.selector import forget
+from wsgid.linux.socket_pair import pair
 from wsgid.linux.syscall_errors import close, named
 from wsgid.supervisor import launch
 from wsgid.supervisor.inbox import Inbox
@@ -87,7 +88,7 @@ class Children:
             OSError: the kernel refused. The master's end of the channel may be open; close_worker closes it.
         """
         with named("socketpair", f"for worker {order.slot}"):
-            ours, theirs = channel.pair()
+            ours, theirs = pair()
         try:
             self._add_worker(order.slot, ours)
             _send(self.templates[order.generation], order, [theirs])

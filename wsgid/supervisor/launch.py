@@ -6,13 +6,12 @@ Rules
 """
 
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from wsgid.ipc import channel, messages
-from wsgid.linux import interpreter, process
-from wsgid.linux.syscall_errors import close, named
+from wsgid.ipc import messages
+from wsgid.linux import ahead, programs
+from wsgid.linux.syscall_errors import named
 from wsgid.supervisor.inbox import Inbox
 
 
@@ -27,18 +26,8 @@ def start_template(title_prefix: str, environ: Mapping[str, str], optimize: int 
     Raises:
         Refused: with the call.
     """
-    with named("socketpair", "for a template"):
-        ours, theirs = channel.pair()
-    try:
-        argv = interpreter.command("wsgid.template", str(theirs), title_prefix, optimize=optimize)
-        with named("posix_spawn", sys.executable):
-            pid = process.spawn(argv, environ, theirs)
-        return pid, Inbox(ours, messages.FROM_TEMPLATE)
-    except BaseException:
-        close(ours)
-        raise
-    finally:
-        close(theirs)
+    pid, fd = programs.start(ahead.TEMPLATE, title_prefix, environ, optimize, "a template")
+    return pid, Inbox(fd, messages.FROM_TEMPLATE)
 
 
 def stand_in(directory: Path) -> bool:

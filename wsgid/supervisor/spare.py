@@ -19,8 +19,9 @@ Rules
 from collections.abc import Callable
 
 from wsgid.errors import ControlError
-from wsgid.ipc import channel, messages
+from wsgid.ipc import messages
 from wsgid.linux import interpreter, process
+from wsgid.linux.socket_pair import pair
 from wsgid.linux.syscall_errors import close, named, words
 from wsgid.supervisor.fleet import Fleet
 from wsgid.supervisor.inbox import Inbox
@@ -96,7 +97,7 @@ class Spare:
         """
         try:
             with named("socketpair", "for a spare"):
-                ours, theirs = channel.pair()
+                ours, theirs = pair()
         except OSError as error:
             self._net.say(f"the next template cannot be forked: {words(error)}; it is executed later")
             return

@@ -27,7 +27,8 @@ from tests.support.ctl import wsgidctl
 from tests.support.processes import command_lines
 from tests.support.server import PATIENCE_S, Server, eventually, open_to_all
 from wsgid.ipc import messages
-from wsgid.ipc.channel import Channel, pair
+from wsgid.ipc.channel import Channel
+from wsgid.linux.socket_pair import pair
 from wsgid.linux.syscall_errors import named, words
 from wsgid.supervisor import upgrade
 from wsgid.supervisor.retry import Again, Net

@@ -85,6 +85,19 @@ def test_another_finder_may_know_more_packages(monkeypatch: pytest.MonkeyPatch) 
     assert gevent_patch._may_have_plugins()
 
 
+def test_a_module_that_patches_while_it_is_imported_can_be_imported(tmp_path: Path) -> None:
+    """gevent then has to find the lock of this import, which knows the number of the thread."""
+    (tmp_path / "early.py").write_text("from wsgid.application import gevent_patch\ngevent_patch.patch()\n")
+    command = [sys.executable, "-c", f"import sys; sys.path.append({str(tmp_path)!r}); import early; print('fine')"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "fine\n"
+
+
+def test_the_collector_rests_until_the_program_enables_it() -> None:
+    code = "import gc; from wsgid.application import gevent_patch; gevent_patch.patch(); print(gc.isenabled())"
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
+
+
 FAILING = """
 import sys
 from wsgid.application import gevent_patch

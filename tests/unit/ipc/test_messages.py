@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsgid.errors import ControlError
-from wsgid.ipc import channel, messages
+from wsgid.ipc import messages
 from wsgid.ipc.channel import Channel
+from wsgid.linux.socket_pair import pair
 from wsgid.supervisor.inbox import MESSAGES_BURST, MESSAGES_PER_TURN, Inbox
 
 MESSAGES: list[messages.Message] = [
@@ -39,7 +40,7 @@ MESSAGES: list[messages.Message] = [
 
 @pytest.fixture
 def ends() -> Iterator[tuple[Channel, Channel]]:
-    left, right = map(Channel, channel.pair())
+    left, right = map(Channel, pair())
     yield left, right
     left.close()
     right.close()
@@ -120,7 +121,7 @@ def test_the_kernel_names_the_sender_of_a_message_to_the_master(ends: tuple[Chan
 
 
 def test_descriptors_of_a_refused_message_are_closed() -> None:
-    ours, theirs = channel.pair()
+    ours, theirs = pair()
     inbox = Inbox(ours, messages.FROM_WORKER)
     sender = Channel(theirs)
     before = len(os.listdir("/proc/self/fd"))
@@ -134,7 +135,7 @@ def test_descriptors_of_a_refused_message_are_closed() -> None:
 
 
 def test_a_flood_is_read_a_little_at_a_time_and_then_refused() -> None:
-    ours, theirs = channel.pair()
+    ours, theirs = pair()
     inbox, sender = Inbox(ours, messages.FROM_WORKER), Channel(theirs)
     heard = 0
     with pytest.raises(ControlError, match="messages a second"):

@@ -9,9 +9,10 @@ import psutil
 import pytest
 
 from tests.support.server import eventually
-from wsgid.ipc import channel, messages
+from wsgid.ipc import messages
 from wsgid.ipc.channel import Channel
 from wsgid.linux import process
+from wsgid.linux.socket_pair import pair
 from wsgid.supervisor.fleet import Deadlines, Fleet
 from wsgid.supervisor.inbox import Inbox
 from wsgid.supervisor.retry import Net
@@ -29,7 +30,7 @@ class Launcher:
     def __call__(self) -> tuple[int, Inbox]:
         if self.refusal:
             raise self.refusal
-        ours, theirs = channel.pair()
+        ours, theirs = pair()
         self.ends.append(Channel(theirs))
         self.processes.append(subprocess.Popen(["sleep", "100"]))
         return self.processes[-1].pid, Inbox(ours, messages.FROM_TEMPLATE)
