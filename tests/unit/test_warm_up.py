@@ -6,7 +6,6 @@ import sys
 PROGRAM = """
 import wsgid.template
 from wsgid import records, warm_up
-from wsgid.config.options import Settings
 from wsgid.ipc import messages
 from wsgid.linux.thread_times import ThreadTimes
 from wsgid.protocol.http import Limits
@@ -18,8 +17,8 @@ used = (messages.FROM_TEMPLATE | messages.FROM_WORKER) - {
     messages.Connections,  # those of options, and of failures
 } | {messages.ForkSpare, messages.Boot, messages.Spawn, messages.Lead, messages.Drain}
 warm_up.run()
-for each in {*used, Settings, ListenSpec, Limits, BodyRate, Leaving, ThreadTimes}:
-    if each.__init__ is records._compile_init:
+for each in {*used, ListenSpec, Limits, BodyRate, Leaving, ThreadTimes}:
+    if each.__init__ in (records._first_init, records._compile_init):
         print(each.__name__)
 """
 
