@@ -7,6 +7,7 @@ Rules
 """
 
 import gc
+import signal
 import sys
 
 from wsgid import __version__, compiled
@@ -19,6 +20,8 @@ def main() -> int:
         return 0
     from wsgid.linux import ahead
 
+    # A parent may have ignored SIGCHLD, and execve(2) keeps that. Then waitpid(2) would find no child (wait(2), NOTES).
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     gc.disable()  # until the server begins (command.py): nearly all that the imports make stays
     ahead.begin()
     try:

@@ -168,3 +168,18 @@ def test_the_check_imports_the_application_in_a_forked_process(
     command = [sys.executable, "-m", "wsgid", "--check", *options, "app:application"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, f"{forked} True\n")
+
+
+def ignore_children() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize(("options", "code"), [(["--check"], 0), (["--nonsense"], 2)])
+def test_a_parent_that_has_ignored_the_end_of_children_changes_nothing(
+    tmp_path: Path, options: list[str], code: int
+) -> None:
+    """The command waits for the forked process itself (wait(2), NOTES)."""
+    (tmp_path / "app.py").write_text("application = print\n")
+    command = [sys.executable, "-m", "wsgid", *options, "app:application"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, preexec_fn=ignore_children)
+    assert done.returncode == code and "Traceback" not in done.stderr
