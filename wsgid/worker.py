@@ -236,12 +236,11 @@ class Worker:
     def _look(self) -> float:
         """Look around, and return until when there is nothing to look after; -inf if this worker must not rest."""
         CLOCK.look()
+        self._stutter.look()
         if self._rounds.is_resting:
             self._give_back()
-        else:
-            self._stutter.look()
         self._look_around(time.monotonic())
-        may_rest = self._state is not State.EMPTYING and self._modules is None and not self._stutter.is_looking()
+        may_rest = self._state is not State.EMPTYING and self._modules is None
         return min(self._dispatcher.due_s(), self._connections.due_s()) if may_rest else -math.inf
 
     def _give_back(self) -> None:

@@ -25,6 +25,11 @@ PLACES_MAX = 50  # in a bucket; what does not fit has no place
 SAID_MAX = 20
 
 
+def bucket_s() -> float:
+    """Return the length of a bucket."""
+    return WINDOW_S / BUCKETS
+
+
 class Said(NamedTuple):
     """A sentence for the log."""
 
@@ -52,7 +57,7 @@ class Standstill:
         self.stood_s = 0.0  # in total
         self.permille = 0  # of the last WINDOW_S
         self._buckets = deque([_Bucket()], maxlen=BUCKETS)
-        self._ends_s = now_s + WINDOW_S / BUCKETS  # of the present bucket
+        self._ends_s = now_s + bucket_s()  # of the present bucket
         self._share = 0.0  # of what is untold, when the last bucket ended
         self._said: set[tuple[str, str]] = set()
         self._says_again_s = now_s
@@ -81,7 +86,7 @@ class Standstill:
         self.permille = round(1000 * min(sum(bucket.stood_s for bucket in self._buckets) / WINDOW_S, 1.0))
         before, self._share = self._share, min(sum(bucket.untold_s for bucket in self._buckets) / WINDOW_S, 1.0)
         said = self._said_now(now_s) if SAY_SHARE < self._share <= before else None
-        length_s = WINDOW_S / BUCKETS
+        length_s = bucket_s()
         ended = 1 + int((now_s - self._ends_s) / length_s)
         self._buckets.extend(_Bucket() for _ in range(min(ended, BUCKETS)))
         self._ends_s += ended * length_s

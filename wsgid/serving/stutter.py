@@ -8,6 +8,8 @@ gevent's own monitor thread (gevent._monitor, GEVENT_MONITOR_THREAD_ENABLE) look
 Rules
 * While no timer is late, there is no thread, no tracer and no further timer. The witness ends when the window has no
   stop.
+* While the loop rests (rounds.py), the witness waits for the end of the rest, and only goes on to the next bucket of
+  the window. A crowd that has come too fast for the machine must not cost anything while it waits.
 * The loop stands still if one greenlet runs for LONG_S without a switch. Many short runs are a busy loop, not a stop.
 * The witness is a thread and no signal. A signal would interrupt the calls of C libraries, and not all of them go on
   after EINTR (signal(7)). A signal could not tell a call that blocks from a process that was stopped, either.
@@ -25,6 +27,7 @@ import time
 import traceback
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 from gevent import monkey
 from gevent.hub import Hub
@@ -36,13 +39,14 @@ from wsgid.ipc.scoreboard import Word
 from wsgid.linux.thread_times import ThreadClock
 from wsgid.serving.clock import CLOCK, LONG_S, ROUND_S, Clock
 from wsgid.serving.lost_time import TICK_S, LostTime
-from wsgid.serving.standstill import Said, Standstill
+from wsgid.serving.standstill import Said, Standstill, bucket_s
 
 LATE_S = 0.02  # a timer that is so late, without having waited for a processor, makes the witness look
 QUIET_S = 3.0  # how long the witness looks after a late timer
 _KEY_MAX_CHARS = 1000
 
 _monotonic = time.monotonic
+_lock = monkey.get_original("_thread", "allocate_lock")
 _sleep = monkey.get_original("time", "sleep")
 _start_thread = monkey.get_original("_thread", "start_new_thread")
 _thread_ident = monkey.get_original("_thread", "get_ident")
@@ -93,10 +97,6 @@ class Stutter:
             self._witness = Witness(CLOCK, self._main, self._standstill, self._line, self._package, self._shown_s)
             self._witness.start()
 
-    def is_looking(self) -> bool:
-        """Whether the witness looks now, and has to be heard."""
-        return self._witness is not None
-
     def rest(self, until_s: float) -> None:
         """`look` is not called before this time: the loop rests.
 
@@ -104,9 +104,15 @@ class Stutter:
             until_s: of time.monotonic(); the present if the rest has ended.
         """
         self._looked_s = until_s
+        if self._witness is None:
+            return
+        if until_s > _monotonic():
+            self._witness.rest()
+        else:
+            self._witness.wake()
 
     def look(self) -> None:
-        """Say what the witness has found. Called every ROUND_S."""
+        """Say what the witness has found. Called every ROUND_S, and at the end of each `rest`."""
         now_s = _monotonic()
         late_s = now_s - self._looked_s - ROUND_S
         self._looked_s = now_s
@@ -165,6 +171,8 @@ class Witness:
         self.failure = ""
         self.said: Said | None = None  # for the hub to log
         self._stops = False
+        self._resting: Any = None  # a lock that the main thread holds while the loop rests
+        self._woken_s = 0.0  # when the last rest has ended
         self._clock = clock
         self._main = main
         self._standstill = standstill
@@ -186,6 +194,21 @@ class Witness:
     def stop(self) -> None:
         """End after the present tick."""
         self._stops = True
+        self.wake()
+
+    def rest(self) -> None:
+        """Nothing happens in the loop until `wake` is called. Called in the main thread."""
+        if self._resting is None:
+            resting = _lock()
+            resting.acquire()
+            self._resting = resting
+
+    def wake(self) -> None:
+        """Something happens in the loop. Called in the main thread, before it happens."""
+        resting, self._resting = self._resting, None
+        if resting is not None:
+            self._woken_s = _monotonic()
+            resting.release()
 
     def _look_on(self) -> None:
         own = ThreadClock(_native_id())
@@ -194,7 +217,7 @@ class Witness:
             lost = LostTime(self._main, own)
             self._looked_s = _monotonic()
             while not self._stops and (self._looked_s < self.look_until_s or not self._standstill.is_over()):
-                _sleep(TICK_S)
+                self._wait()
                 self._look(lost)
         except Exception:  # for example no memory; the hub logs it
             self.failure = traceback.format_exc()
@@ -202,6 +225,14 @@ class Witness:
             own.close()
             self._line[Word.HUB_LATE_PERMILLE] = 0
             self.has_ended = True
+
+    def _wait(self) -> None:
+        """Wait for the next tick. At rest: for the end of the rest, or of a bucket of the window."""
+        resting = self._resting
+        if resting is None:
+            _sleep(TICK_S)
+        elif resting.acquire(timeout=bucket_s()):
+            self._looked_s = self._idle_s = self._woken_s  # until then the hub has waited
 
     def _look(self, lost: LostTime) -> None:
         """Look at the main thread. Nothing here gives the interpreter's lock away, so all belongs to one moment."""

@@ -74,6 +74,34 @@ def test_a_worker_in_which_requests_and_connections_wait_rests_as_well(start: St
         connection.close()
 
 
+def test_a_worker_whose_loop_has_stuttered_rests_with_its_witness(start: Start) -> None:
+    """The window of the witness is so long that the witness never ends in this test (serving/standstill.py)."""
+    app = """
+        from gevent import monkey
+        from wsgid.serving import standstill
+        standstill.WINDOW_S = 6000.0
+        blocking_sleep = monkey.get_original("time", "sleep")
+        def application(environ, start_response):
+            blocking_sleep(0.3)
+            start_response("200 OK", [])
+            return [b"x"]
+    """
+    server = start("--socket", "app.sock", "--hub-warn", "30", "app:application", app=app).wait_ready(1)
+    (worker,) = server.worker_pids()
+
+    def threads() -> set[int]:
+        client.get(server.directory / "app.sock")  # a stop
+        return {int(task.name) for task in Path(f"/proc/{worker}/task").iterdir()} - {worker}
+
+    eventually(threads, "the witness looks")
+    for _ in range(3):  # which the witness sees
+        (witness,) = threads()
+    wait_for_rest(worker)
+    before = wake_ups(witness)
+    wait_for_rest(worker)
+    assert wake_ups(witness) <= before + WAKE_UPS
+
+
 def test_a_worker_that_leaves_rests_while_its_last_requests_wait(start: Start) -> None:
     server = start("--socket", "app.sock", "app:application", app=APP).wait_ready(1)
     (leaving,) = server.worker_pids()

@@ -6,13 +6,16 @@ import time
 from types import FrameType
 
 import pytest
+from gevent import monkey
 from gevent.hub import Hub
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.server import PATIENCE_S
 from wsgid.ipc.scoreboard import LINE_BYTES
 from wsgid.linux import thread_times
 from wsgid.linux.thread_times import ThreadClock, ThreadTimes
+from wsgid.serving import standstill
 from wsgid.serving.clock import Clock
 from wsgid.serving.lost_time import TICK_S, lost_s
 from wsgid.serving.standstill import Standstill
@@ -110,6 +113,27 @@ def test_a_callback_that_holds_the_hub_is_counted() -> None:
         watched.witness.tick(now_s, -5.0, sys._getframe(), 0.0)
     watched.tick(1.21)
     assert watched.standstill.stood_s == pytest.approx(0.2) and watched.told_s == pytest.approx(0.2)
+
+
+def test_a_witness_rests_with_the_loop_and_looks_as_soon_as_something_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standstill, "WINDOW_S", 6000.0)  # a witness that is not woken looks once in 600 s
+    watched, asleep = Watched(), monkey.get_original("time", "sleep")
+    begun_s = watched.clock.switched_s = time.monotonic()
+    watched.witness.rest()
+    watched.witness.start()
+    asleep(10 * TICK_S)
+    assert watched.standstill.stood_s == 0
+    watched.witness.wake()
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not watched.standstill.stood_s and time.monotonic() < deadline_s:
+        asleep(TICK_S)
+    stood_s, before_s = watched.standstill.stood_s, watched.witness._woken_s - begun_s
+    assert 0 < stood_s <= time.monotonic() - begun_s - before_s  # the rest does not count
+    watched.witness.rest()
+    watched.witness.stop()
+    while not watched.witness.has_ended and time.monotonic() < deadline_s:
+        asleep(TICK_S)
+    assert watched.witness.has_ended and not watched.witness.failure
 
 
 # --- lost time ---
