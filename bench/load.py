@@ -22,7 +22,7 @@ SCRIPT = Path(__file__).resolve().with_name("wrk.lua")
 WARM_UP_S = 1
 QUIET_S = 0.2
 QUIET_SHARE = 0.02  # share of a processor, for a heartbeat and the like
-QUIET_DEADLINE_S = 5.0
+QUIET_WITHIN_S = 5.0
 WORK_S = 0.005
 Measure = Callable[[Server, Request, int], Sample]  # arguments: a server, the request, and the seconds
 
@@ -55,13 +55,18 @@ def one_at_a_time(count: int) -> Measure:
     return measure
 
 
-def wait_until_quiet(server: Server) -> None:
+def wait_until_quiet(server: Server, quiet_s: float = QUIET_S, within_s: float = QUIET_WITHIN_S) -> None:
     """Some servers still work when they serve already: wsgid, for example, prepares for a reload. No request causes
-    this work."""
-    deadline_s = time.monotonic() + QUIET_DEADLINE_S
+    this work.
+
+    Args:
+        quiet_s: for how long the server has to be quiet.
+        within_s: how long to wait at most.
+    """
+    deadline_s = time.monotonic() + within_s
     before_s, now_s = 0.0, cost.cpu_s(server.pid)
-    while now_s - before_s > QUIET_SHARE * QUIET_S and time.monotonic() < deadline_s:
-        time.sleep(QUIET_S)
+    while now_s - before_s > QUIET_SHARE * quiet_s and time.monotonic() < deadline_s:
+        time.sleep(quiet_s)
         before_s, now_s = now_s, cost.cpu_s(server.pid)
 
 

@@ -31,6 +31,7 @@ PER_PROCESS = 14_000
 MORE = 200  # further requests, one after the other
 WATCHED_S = 10.0
 PATIENCE_S = 30.0  # without any progress
+SETTLED_S = 2.0  # the requests are in the application if the server has done nothing for so long
 POLL_S = 0.05
 NEEDED_BYTES = 19_000  # of memory for each request, clients and sockets included
 
@@ -46,7 +47,7 @@ def waiting(count: int) -> Measure:
         let_go = _make_gate(server)
         with _clients(server, count) as clients:
             _wait_for(server, wanted)
-            wait_until_quiet(server)
+            wait_until_quiet(server, SETTLED_S, PATIENCE_S)  # connections are accepted, their requests may not be read
             each_bytes = (cost.tree_pss_bytes(server.pid) - before_bytes) / count
             spent_s = cost.cpu_s(server.pid)
             time.sleep(WATCHED_S)

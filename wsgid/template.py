@@ -36,7 +36,7 @@ from wsgid.ipc import messages
 from wsgid.ipc.channel import Channel
 from wsgid.ipc.locks import Locks
 from wsgid.ipc.scoreboard import Lines
-from wsgid.linux import ahead, file_pages, forked_child, gaps, process, signals, syscall_errors
+from wsgid.linux import ahead, file_pages, forked_child, gaps, memfd, process, signals, syscall_errors
 from wsgid.log import files as log_files
 from wsgid.log import stdio
 from wsgid.log.files import LogFiles
@@ -107,7 +107,7 @@ def _fork_spare(channel: Channel, spare_fd: int) -> Channel:
 def _boot(boot: messages.Boot, fds: list[int], channel: Channel) -> ExitCode:
     """Be the template of a generation until the dismissal. Returns the exit code."""
     channel.send(messages.Booting())
-    settings = options.from_dict(boot.settings)
+    settings, fds = options.from_dict(memfd.read(fds[0])), fds[1:]
     files = LogFiles(
         fds=dict(zip(log_files.paths(settings.logger, settings.access_log), fds[len(boot.listeners) + 2 :]))
     )

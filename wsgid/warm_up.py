@@ -18,7 +18,7 @@ from wsgid.sockets import listen_spec
 
 _MESSAGES: tuple[messages.Message, ...] = (
     messages.ForkSpare(),
-    messages.Boot(0, {}, []),
+    messages.Boot(0, []),
     messages.Booting(),
     messages.TemplateReady(),
     messages.Spawn(0, 0, False, 0),

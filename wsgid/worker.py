@@ -1,10 +1,7 @@
 """A worker: the life of a gevent hub, from its first heartbeat to its last answer.
 
 The dispatcher handles connections. This module handles everything around it: the heartbeat, the master's orders, the
-regular round that checks requests and the worker itself, and the ways to leave.
-
-Rules
-* The state is an Enum. A worker ends only through LEAVING: it accepts nothing, and nothing is in flight.
+regular round that checks requests and the worker itself, and the ways to its end.
 """
 
 import atexit
@@ -16,7 +13,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from enum import Enum, auto
 from types import FrameType
 from typing import Any
 
@@ -48,6 +44,7 @@ from wsgid.serving.clock import CLOCK
 from wsgid.serving.collector import CollectorCount
 from wsgid.serving.connection import READ
 from wsgid.serving.dispatcher import Dispatcher
+from wsgid.serving.draining import HARD_STOP_MARGIN_S, Draining, State
 from wsgid.serving.leftovers import Leftovers
 from wsgid.serving.pulse import Pulse
 from wsgid.serving.recycling import Recycling
@@ -58,19 +55,7 @@ from wsgid.sockets import certificates
 from wsgid.sockets.listen_spec import ListenSocket
 from wsgid.wsgi.types import Application
 
-CLEAN_UP_S = 0.5  # how long requests that are ended after the mercy time may clean up
-SETTLE_S = 0.1  # a connect(2) that has found the socket file before its unlink may arrive within this time
-ORPHAN_ACCEPTS_S = 1.0  # without a master: how long to empty the backlog before the address is released
 TELL_DROPPED_S = 60.0  # how often dropped output is reported
-_HARD_STOP_MARGIN_S = 3
-
-
-class State(Enum):
-    """The states of a worker."""
-
-    SERVING = auto()
-    EMPTYING = auto()  # first takes everything that waits in the backlog, then leaves
-    LEAVING = auto()  # accepts nothing any more; finishes what is in flight
 
 
 class Worker:
@@ -106,7 +91,6 @@ class Worker:
         self._files = files
         self._access_log = access_log.open_for(settings, order.slot, files.fds)
         self._hub = get_hub()
-        self._state = State.SERVING
         self._left = Event()
         permits = limited.begin(settings, order.slot, limits_fd)
         self._dispatcher = Dispatcher(
@@ -121,16 +105,13 @@ class Worker:
             permits,
         )
         self._hooks = HookRunner(locks)
-        self._empty_until_s = 0.0
-        self._mercy_until_s = 0.0
-        self._mercy_held_s = 0.0  # CLOCK.held_s when the mercy time began
         self._leftovers = Leftovers(self._hub, settings.worker_reload_mercy)
-        self._is_orphan = False
         self._said: set[str] = set()
         self._orders = self._hub.loop.io(channel.fileno(), READ)
         self._postponed: list[tuple[messages.Message, list[int]]] = []  # orders that arrived while the hub was held up
         self._term = self._hub.loop.signal(signal.SIGTERM)
         self._timeouts = Timeouts(settings, self._hub, line, self._answer_held_up)
+        self._draining = Draining(self._hub, self._dispatcher, self._timeouts, self._left)
         self._offload_home = offload_home.begin(line)
         self._retirement = Recycling(settings)
         self._connections = ConnectionTable(self._report_connections if settings.metrics else None)
@@ -175,14 +156,14 @@ class Worker:
             forked_child.end_if_one()
             self._stutter.stop()
             self._pulse.stop()  # what follows has its own limit, and must not count for --hub-timeout
-            self._line[Word.HEARTBEAT_NS] = time.monotonic_ns() + _HARD_STOP_MARGIN_S * 10**9
+            self._line[Word.HEARTBEAT_NS] = time.monotonic_ns() + HARD_STOP_MARGIN_S * 10**9
             if self._access_log:
                 self._access_log.close()
 
     def _wait_until_left(self) -> None:
         self._survive(self._left.wait)
-        self._survive(lambda: self._leftovers.wait(self._mercy_until_s))
-        self._survive(lambda: self._hooks.stop(self._mercy_until_s))
+        self._survive(lambda: self._leftovers.wait(self._draining.mercy_until_s))
+        self._survive(lambda: self._hooks.stop(self._draining.mercy_until_s))
         self._questions.close()
 
     def _watch_hook(self, described: str) -> None:
@@ -240,7 +221,7 @@ class Worker:
         if self._rounds.is_resting:
             self._give_back()
         self._look_around(time.monotonic())
-        may_rest = self._state is not State.EMPTYING and self._modules is None
+        may_rest = self._draining.state is not State.EMPTYING and self._modules is None
         return min(self._dispatcher.due_s(), self._connections.due_s()) if may_rest else -math.inf
 
     def _give_back(self) -> None:
@@ -369,70 +350,18 @@ class Worker:
         """The master is gone: answer what is in flight, and release the address for the next master."""
         mercy_s = self._settings.worker_reload_mercy
         log.error("the master is gone: finishing the requests in flight, at most %g s", mercy_s)
-        self._is_orphan = True
-        signal.alarm(int(mercy_s) + _HARD_STOP_MARGIN_S)  # nobody else would end this process if the hub stalls
         self._orders.stop()
-        self.drain(OnDrain.EMPTY, mercy_s, ORPHAN_ACCEPTS_S)
-
-    def drain(self, backlog: OnDrain, mercy_s: float, empty_s: float | None = None) -> None:
-        """Leave as soon as everything is answered.
-
-        Args:
-            backlog: what to do with connections that wait in the backlog.
-            mercy_s: what is still in flight after this time is cut.
-            empty_s: how long to accept at most; None: as long as mercy_s.
-        """
-        if self._state is not State.SERVING:
-            return
-        log.debug("finishing the requests in flight, at most %g s", mercy_s)
         self._hooks.rest()
-        self._start_mercy(mercy_s)
-        if backlog is OnDrain.LEAVE:
-            self._leave()
-            return
-        self._state = State.EMPTYING
-        self._empty_until_s = CLOCK.now_s() + (mercy_s if empty_s is None else empty_s)
-        timer = self._hub.loop.timer(SETTLE_S, SETTLE_S)
-        timer.start(self._leave_when_empty, timer)
+        self._draining.begin_as_orphan(mercy_s)
 
-    def _leave_when_empty(self, timer: Any) -> None:
-        if not self._dispatcher.has_waiting() or CLOCK.now_s() >= self._empty_until_s:
-            timer.close()
-            self._leave()
-
-    def _leave(self) -> None:
-        self._state = State.LEAVING
-        self._dispatcher.close()
+    def drain(self, backlog: OnDrain, mercy_s: float) -> None:
+        """Leave as soon as everything is answered (serving/draining.py)."""
+        self._hooks.rest()
+        self._draining.begin(backlog, mercy_s)
 
     def mercy_left_s(self) -> float:
         """Return how much of the mercy time was not needed. Valid after the worker has left."""
-        return self._mercy_until_s - time.monotonic()
-
-    def _start_mercy(self, mercy_s: float) -> None:
-        self._mercy_until_s = time.monotonic() + mercy_s
-        self._mercy_held_s = CLOCK.held_s
-        self._mercy = self._hub.loop.timer(mercy_s)
-        self._mercy.start(self._on_mercy_over)
-        if self._is_orphan:
-            signal.alarm(int(mercy_s) + _HARD_STOP_MARGIN_S)
-
-    def _on_mercy_over(self) -> None:
-        """Cut what is in flight. If the loop was held up meanwhile, that time is given back first, as in the master
-        (supervisor/fleet.py)."""
-        CLOCK.look()
-        held_s = CLOCK.held_s - self._mercy_held_s
-        if held_s > 0:
-            self._start_mercy(held_s)
-        else:
-            self._cut()
-
-    def _cut(self) -> None:
-        """End what is still in flight. The requests can clean up; then the worker leaves."""
-        if self._state is not State.LEAVING:
-            self._leave()
-        self._last = self._hub.loop.timer(CLEAN_UP_S)
-        self._last.start(self._left.set)
-        self._timeouts.end_all(self._dispatcher.greenlets)
+        return self._draining.mercy_until_s - time.monotonic()
 
 
 def _module_files() -> list[str]:
@@ -470,7 +399,7 @@ def run(
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     made = Worker(order, settings, application, listeners, channel, line, limits_fd, files, locks)
     made.run()
-    _run_atexit(max(math.ceil(made.mercy_left_s()), _HARD_STOP_MARGIN_S))
+    _run_atexit(max(math.ceil(made.mercy_left_s()), HARD_STOP_MARGIN_S))
     return ExitCode.OK
 
 
@@ -498,5 +427,5 @@ def _run_atexit(limit_s: int) -> None:
 
     signal.signal(signal.SIGALRM, end)
     signal.alarm(limit_s)
-    faulthandler.dump_traceback_later(limit_s + _HARD_STOP_MARGIN_S, exit=True)  # for code that runs no Python handler
+    faulthandler.dump_traceback_later(limit_s + HARD_STOP_MARGIN_S, exit=True)  # for code that runs no Python handler
     atexit._run_exitfuncs()

@@ -1,7 +1,7 @@
 """The child process of --check: import the application as a template would, and exit.
 
-The settings arrive as JSON on a channel. The exit code is 0 if the import succeeds. Otherwise the code is 3, and
-standard error has a sentence, and all that the import has printed.
+The descriptor of the settings arrives on a channel (linux/memfd.py). The exit code is 0 if the import succeeds.
+Otherwise the code is 3, and standard error has a sentence, and all that the import has printed.
 """
 
 from wsgid.application import gevent_patch
@@ -10,7 +10,6 @@ gevent_patch.patch()
 
 import _socket
 import gc
-import json
 import os
 import signal
 import sys
@@ -21,10 +20,10 @@ from wsgid.application import late_import
 from wsgid.application.prepare import prepare
 from wsgid.config import options
 from wsgid.errors import ApplicationImportError, ExitCode
-from wsgid.linux import ahead
+from wsgid.linux import ahead, memfd
 from wsgid.log import stdio
 
-_SETTINGS_MAX_BYTES = 1 << 20
+_INT_BYTES = 4
 
 
 def main() -> ExitCode:
@@ -36,11 +35,11 @@ def main() -> ExitCode:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # until now they were blocked (process.spawn)
     gc.enable()
     channel = _socket.socket(fileno=int(sys.argv[1]))
-    carried = channel.recv(_SETTINGS_MAX_BYTES)
+    _, ancillary, _, _ = channel.recvmsg(1, _socket.CMSG_SPACE(_INT_BYTES), _socket.MSG_CMSG_CLOEXEC)
     channel.close()
-    if not carried:
+    if not ancillary:
         return ExitCode.FAILURE  # the command has ended
-    settings = options.from_dict(json.loads(carried))
+    settings = options.from_dict(memfd.read(int.from_bytes(ancillary[0][2], sys.byteorder)))
     log.speak_as("check")
     late_import.watch(lambda error: log.error("%s", error), settings.boot_timeout)
     try:

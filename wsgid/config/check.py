@@ -8,9 +8,9 @@ Rules
 """
 
 import _socket
-import json
 import os
 import signal
+import sys
 import time
 from contextlib import suppress
 
@@ -18,7 +18,7 @@ from wsgid import log
 from wsgid.config.merge import Configuration
 from wsgid.config.options import Option, Settings, declared
 from wsgid.errors import ExitCode
-from wsgid.linux import ahead, programs
+from wsgid.linux import ahead, memfd, programs
 from wsgid.log import files as log_files
 
 _LAST_WORDS_S = 3.0  # for the stack of an import that takes too long
@@ -75,8 +75,13 @@ def _try_application(settings: Settings) -> ExitCode:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])  # for sigtimedwait(2)
     pid, fd = programs.start(ahead.CHECK, "", environ, settings.optimize, "the check")
     channel = _socket.socket(fileno=fd)
-    with suppress(BrokenPipeError):  # it has ended: its status tells
-        channel.send(json.dumps(settings.as_dict()).encode(), _socket.MSG_NOSIGNAL)
+    settings_fd = memfd.write(settings.as_dict())
+    ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, settings_fd.to_bytes(4, sys.byteorder))]
+    try:
+        with suppress(BrokenPipeError):  # it has ended: its status tells
+            channel.sendmsg([b"x"], ancillary, _socket.MSG_NOSIGNAL)
+    finally:
+        os.close(settings_fd)
     status = _wait(pid, settings.boot_timeout)
     if status is None:
         log.error("the application was not imported in %g s (--boot-timeout)", settings.boot_timeout)

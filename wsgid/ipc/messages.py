@@ -1,7 +1,7 @@
 """The messages between master, template and workers. One message is one datagram.
 
     master -> template   ForkSpare       before Boot: fork the next spare; its channel is sent along
-                         Boot            the settings, with listeners, scoreboard and log files as descriptors
+                         Boot            settings, listeners, scoreboard and log files, all as descriptors
                          Spawn           fork a worker for this slot; its channel is sent along
     template -> master   Booting         wsgid is loaded, and Boot was read
                          TemplateReady   the application is imported
@@ -63,8 +63,8 @@ class Boot:
     """Become the template of this generation."""
 
     generation: int
-    settings: dict[str, Any]
-    # For the first descriptors: a ListenSpec as a dict for each. Then: scoreboard, limits, log files.
+    # The first descriptor is the settings (linux/memfd.py). For the following ones: a ListenSpec as a dict for each.
+    # Then: scoreboard, limits, log files.
     listeners: list[dict[str, Any]]
 
 

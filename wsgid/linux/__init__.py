@@ -17,6 +17,7 @@ listen_queue.py    how many connections wait in a backlog
 interpreter.py     the command line that starts one of wsgid's own programs
 programs.py        start one of them
 ahead.py           the first of them, forked before the options are read
+memfd.py           a value on its way to another process
 socket_pair.py     the two ends of a channel
 forked_child.py    whether the application has forked this process, and how such a process ends
 """

@@ -17,7 +17,6 @@ Rules
 """
 
 import _socket
-import json
 import os
 import posix
 import resource
@@ -26,7 +25,7 @@ import struct
 import sys
 from collections.abc import Mapping
 
-from wsgid.linux import interpreter
+from wsgid.linux import interpreter, memfd
 from wsgid.linux.socket_pair import pair
 
 TEMPLATE, CHECK = "wsgid.template", "wsgid.application.check_child"
@@ -48,7 +47,6 @@ _READ_EARLY = (
 )
 _LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_AS)  # --max-fd, --limit-as
 _DESCRIPTORS_MAX = 1 << 30
-_CIRCUMSTANCES_MAX_BYTES = 1 << 20
 _INT = struct.Struct("i")
 
 _pid = 0  # of the process, while nobody has taken it
@@ -130,19 +128,19 @@ def arrive(fd: int) -> str | None:
         return sys.argv[2]
     channel = _socket.socket(fileno=fd)
     try:
-        room = _socket.CMSG_SPACE((len(_STANDARD) + 1) * _INT.size)
-        carried, ancillary, _, _ = channel.recvmsg(_CIRCUMSTANCES_MAX_BYTES, room, _socket.MSG_CMSG_CLOEXEC)
+        room = _socket.CMSG_SPACE((len(_STANDARD) + 2) * _INT.size)
+        _, ancillary, _, _ = channel.recvmsg(1, room, _socket.MSG_CMSG_CLOEXEC)
     finally:
         channel.detach()
-    if not carried:
+    if not ancillary:
         return None
-    fds = [number for _, _, data in ancillary for (number,) in _INT.iter_unpack(data)]
+    *fds, circumstances = [number for _, _, data in ancillary for (number,) in _INT.iter_unpack(data)]
     for standard, sent in zip(_STANDARD, fds):
         os.dup2(sent, standard)
     os.fchdir(fds[-1])
     for sent in fds:
         posix.close(sent)
-    title_prefix, umask, environ = json.loads(carried)
+    title_prefix, umask, environ = memfd.read(circumstances)
     os.umask(umask)
     for name in os.environ.keys() - environ.keys():
         del os.environ[name]
@@ -154,23 +152,22 @@ def _send(title_prefix: str, environ: Mapping[str, str]) -> bool:
     """Send the process what it would have got from execve(2) now. Returns whether the kernel has allowed it."""
     umask = os.umask(0o077)
     os.umask(umask)
-    directory = -1
+    directory = circumstances = -1
     channel = _socket.socket(fileno=_fd)
     try:
         directory = os.open(".", os.O_PATH | os.O_CLOEXEC)
         for limit in _LIMITS:
             resource.prlimit(_pid, limit, resource.getrlimit(limit))
-        fds = b"".join(map(_INT.pack, (*_STANDARD, directory)))
-        carried = json.dumps([title_prefix, umask, dict(environ)]).encode()
-        channel.sendmsg(
-            [carried], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)], _socket.MSG_NOSIGNAL | _socket.MSG_DONTWAIT
-        )
+        circumstances = memfd.write([title_prefix, umask, dict(environ)])
+        fds = b"".join(map(_INT.pack, (*_STANDARD, directory, circumstances)))
+        channel.sendmsg([b"x"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)], _socket.MSG_NOSIGNAL)
     except (OSError, ValueError):  # ValueError: a limit that only root may raise
         return False
     finally:
         channel.detach()
-        if directory >= 0:
-            posix.close(directory)
+        for fd in (directory, circumstances):
+            if fd >= 0:
+                posix.close(fd)
     return True
 
 

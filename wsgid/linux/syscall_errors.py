@@ -38,12 +38,14 @@ _REMEDIES = {
     errno.EROFS: "choose a directory that can be written",
     errno.EADDRINUSE: "stop the program that uses it",
     errno.EAGAIN: _PROCESSES,
+    errno.E2BIG: "shorten --env or the environment: a variable has room for 128 KiB (execve(2))",
     errno.EPIPE: _ENDED,
     errno.ECONNRESET: _ENDED,
 }
 _REMEDIES_OF = {  # where the call makes a difference
     ("posix_spawn", errno.ENOENT): "let the virtual environment's installation finish, or put it back",
     ("execve", errno.ENOENT): "let the virtual environment's installation finish, or put it back",
+    ("sendmsg", errno.EAGAIN): "the process at the other end does not read, so look whether it is stopped",
     ("epoll_ctl", errno.ENOSPC): "raise fs.epoll.max_user_watches (sysctl)",
 }
 

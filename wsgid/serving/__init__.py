@@ -32,6 +32,7 @@ stutter.py           where the event loop stands still, if many short stops take
 standstill.py        adds these stops up, and decides what the log says
 turns.py             slices of time for loops over a socket
 cleanup.py           destroys what a request leaves behind
+draining.py          how a worker leaves
 leftovers.py         work of requests that a leaving worker waits for
 recycling.py         when a worker has to be replaced
 access_log.py        the lines of requests

@@ -8,15 +8,15 @@ Rules
 * A request pays nothing for this: its greenlet has its deadline, and nobody is told about it.  A new request is
   due after the usual time, so a window that is no longer than the usual time misses none.
 * Only an earlier deadline has to be told (`set_harakiri`). A later one is noticed when the request would have been due.
-* A window is an eighth of the usual time, within bounds.  So each request is looked at some eight times in its longest
-  life, however many requests wait. A slice is short: a crowd that is due within one window must not be looked at in
-  each round of the window.
+* A window is an eighth of the usual time, within bounds, and longer as long as nobody else is due.  So each request is
+  looked at eight times at most in its longest life, and a crowd that has come at once is looked at once.
+* A slice is short: a crowd that is due within one window must not be looked at in each round of the window.
 * Without --harakiri, there is no look at all requests before the first one has asked for a time limit.
 """
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import greenlet
 
@@ -37,6 +37,7 @@ class Deadlines:
 
     def __init__(self, usual_s: float, greenlets: Callable[[], Collection[RequestGreenlet]]) -> None:
         self.greenlets = greenlets
+        self._usual_s = usual_s
         self._window_s = min(usual_s, max(WINDOW_MIN_S, min(usual_s / WINDOWS, WINDOW_MAX_S)))
         self._is_limited = usual_s < math.inf  # whether any request may have a deadline
         self._until_s = self._slice_until_s = -math.inf  # the ends of the window and of the slice
@@ -92,16 +93,26 @@ class Deadlines:
 
     def _begin_slice(self, now_s: float) -> None:
         if now_s >= self._until_s:
-            self._until_s = now_s + self._window_s
-            self._later = _due(((serving, serving.started_s) for serving in self.greenlets()), self._until_s)
+            self._begin_window(now_s)
         self._slice_until_s = min(now_s + SLICE_S, self._until_s)
-        self._later = _due(self._later.items(), self._until_s)
-        self._soon = _due(self._later.items(), self._slice_until_s)
+        self._later = _due(self._later, self._until_s)
+        self._soon = _due(self._later, self._slice_until_s)
+
+    def _begin_window(self, now_s: float) -> None:
+        due_s, self._until_s = now_s + self._window_s, now_s + self._usual_s
+        self._later = {}
+        for serving in self.greenlets():
+            if serving.environ is None:
+                continue
+            if serving.deadline_s < due_s:
+                self._later[serving] = serving.started_s
+            elif serving.deadline_s < self._until_s:
+                self._until_s = serving.deadline_s
 
 
-def _due(seen: Iterable[tuple[RequestGreenlet, float]], until_s: float) -> dict[RequestGreenlet, float]:
+def _due(seen: dict[RequestGreenlet, float], until_s: float) -> dict[RequestGreenlet, float]:
     """Return those of the requests that are due before `until_s`."""
-    return {serving: started_s for serving, started_s in seen if _is_due(serving, started_s, until_s)}
+    return {serving: started_s for serving, started_s in seen.items() if _is_due(serving, started_s, until_s)}
 
 
 def _is_due(serving: RequestGreenlet, started_s: float, until_s: float) -> bool:

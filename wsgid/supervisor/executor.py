@@ -16,7 +16,8 @@ from wsgid.config.options import Settings
 from wsgid.ipc import messages
 from wsgid.ipc.scoreboard import DeathCause, Scoreboard
 from wsgid.limits.ledger import Ledger
-from wsgid.linux.syscall_errors import words
+from wsgid.linux import memfd
+from wsgid.linux.syscall_errors import close, named, words
 from wsgid.log.files import LogFiles
 from wsgid.records import asdict
 from wsgid.supervisor import actions, launch
@@ -87,9 +88,16 @@ class Executor:
             self._children.spare.end()  # its working directory was removed
         inherited = self._listeners.inherited()
         spoken = [asdict(listener.spoken) for listener in inherited]
-        boot = messages.Boot(generation, self._settings.as_dict(), spoken)
         sockets = [listener.socket.fileno() for listener in inherited]
-        self._children.start_template(boot, [*sockets, self._scoreboard.fd, self._ledger.fd, *self._files.fds.values()])
+        with named("memfd_create", "for the settings"):
+            settings_fd = memfd.write(self._settings.as_dict())
+        try:
+            self._children.start_template(
+                messages.Boot(generation, spoken),
+                [settings_fd, *sockets, self._scoreboard.fd, self._ledger.fd, *self._files.fds.values()],
+            )
+        finally:
+            close(settings_fd)
 
     def _dismiss_template(self, action: actions.DismissTemplate) -> None:
         self._children.close_template(action.generation)

@@ -15,7 +15,7 @@ from wsgid.linux.socket_pair import pair
 from wsgid.supervisor.inbox import MESSAGES_BURST, MESSAGES_PER_TURN, Inbox
 
 MESSAGES: list[messages.Message] = [
-    messages.Boot(3, {"workers": 4, "socket": ["a.sock"]}, [{"protocol": "http", "tls": None, "proxied": "required"}]),
+    messages.Boot(3, [{"protocol": "http", "tls": None, "proxied": "required"}]),
     messages.Spawn(1, 3, True, 2),
     messages.LendSockets(0, [{"protocol": "http", "tls": None, "proxied": "none"}]),
     messages.ReturnSockets(0),

@@ -128,6 +128,19 @@ def test_all_requests_are_looked_at_some_times_in_the_usual_time_and_not_in_each
     assert 1 <= waiting.looks <= WINDOWS + 1
 
 
+def test_a_crowd_is_not_looked_at_again_before_its_first_request_is_due() -> None:
+    waiting = _Counted()
+    for _ in range(3):
+        serving = RequestGreenlet()
+        serving.environ, serving.started_s, serving.deadline_s = {}, 0.0, 60.0
+        waiting.append(serving)
+    known = Deadlines(60.0, lambda: waiting)
+    for number in range(int(60 / ROUND_S)):
+        assert list(known.due(number * ROUND_S)) == [] and known.due_s() == 60.0
+    assert waiting.looks == 1
+    assert list(known.due(60.0)) == waiting
+
+
 def test_without_a_time_limit_nothing_is_looked_at() -> None:
     waiting = _Counted()
     known = Deadlines(math.inf, lambda: waiting)
