@@ -13,7 +13,10 @@ from wsgid.linux.syscall_errors import named, words
     [
         (errno.EPIPE, "sendmsg Boot: Broken pipe (EPIPE); the process at the other end has ended, "),
         (errno.EMFILE, "sendmsg Boot: Too many open files (EMFILE); raise the limit of open files "),
-        (errno.EAGAIN, "sendmsg Boot: Resource temporarily unavailable (EAGAIN); the process at the other end does not"),
+        (
+            errno.EAGAIN,
+            "sendmsg Boot: Resource temporarily unavailable (EAGAIN); the process at the other end does not",
+        ),
         (errno.E2BIG, "sendmsg Boot: Argument list too long (E2BIG); shorten --env or the environment: "),
         (errno.EIO, "sendmsg Boot: Input/output error (EIO); look into the kernel's log (dmesg)"),
     ],
