@@ -6,6 +6,7 @@ Rules
 * No result depends on how busy the machine is: a time-out is either far away, or comes in both forms.
 """
 
+import math
 import os
 import re
 import select
@@ -193,11 +194,20 @@ def idle_connections(steps: list[Step], count: int, places: int) -> list[Any]:
             gevent.sleep(0.001)  # now the event loop looks at all sockets,
             gevent.sleep(0.001)  # and now it has called all callbacks that waited
             results.append((len(idle), sorted(ready), [served.connection.fd >= 0 for served in exchanges]))
-        return results
+        return [*results, _ends_when_due(idle)]
     finally:
         for (ours, _), served in zip(held, exchanges):
             ours.close()
             served.connection.close()
+
+
+def _ends_when_due(idle: IdleConnections) -> bool:
+    """Whether the first connection's time is over at `due_s`, and not before."""
+    kept, due_s = len(idle), idle.due_s()
+    idle.expire(math.nextafter(due_s, -math.inf))
+    is_early = len(idle) < kept
+    idle.expire(due_s)
+    return not is_early and len(idle) < kept if kept else due_s == math.inf
 
 
 def _idle_step(

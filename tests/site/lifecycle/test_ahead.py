@@ -124,7 +124,14 @@ def test_packages_that_are_installed_meanwhile_are_seen(start: Start, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "early", ["import threading", "import _thread, time; _thread.start_new_thread(time.sleep, (100,))", "import socket"]
+    "early",
+    [
+        "import threading",
+        "import _thread, time; _thread.start_new_thread(time.sleep, (100,))",
+        "import socket",
+        "import sys; sys.settrace(lambda *_: None)",
+        "import sys; sys.setprofile(lambda *_: None)",
+    ],
 )
 def test_a_process_that_is_not_as_python_starts_it_forks_no_template(start: Start, tmp_path: Path, early: str) -> None:
     (tmp_path / "sitecustomize.py").write_text(f"{early}\n")
@@ -138,6 +145,30 @@ def test_the_next_template_is_the_spare_of_the_forked_one(start: Start) -> None:
     server.wait_for(r"worker \d \(generation 0, pid \d+\) exited with code 0")
     forked, _ = seen(server)
     assert forked
+
+
+def test_an_upgraded_master_executes_its_template(start: Start) -> None:
+    """Its options are those of its first start, and its template begins while the old workers serve."""
+    server = serve(start)
+    server.send_signal(Signals.SIGUSR2)
+    server.wait_for("wsgid starts anew")
+    server.wait_for(r"worker \d \(generation 0, pid \d+\) exited with code 0")
+    forked, found = seen(server)
+    assert not forked and found["main"] == "wsgid.template"
+
+
+def test_a_daemon_executes_its_template(start: Start, tmp_path: Path) -> None:
+    """Its template must not be a child of the foreground, which ends."""
+    options = ("--daemonize", "log", "--pidfile", "pid", "app:application")
+    server = start("--socket", "app.sock", *options, app=APP)
+    assert server.wait() == 0
+    daemon = int((tmp_path / "pid").read_text())
+    try:
+        forked, found = json.loads(client.get(tmp_path / "app.sock").body)
+        assert not forked and found["main"] == "wsgid.template"
+    finally:
+        os.kill(daemon, Signals.SIGTERM)
+    eventually(lambda: not server.survivors(), "the daemon has stopped")
 
 
 @pytest.mark.parametrize(
