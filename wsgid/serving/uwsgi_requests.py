@@ -180,7 +180,7 @@ class UwsgiRequests:
         return body if body.unread_bytes else None
 
     def _asks_for_upgrade(self, environ: dict[str, Any]) -> bool:
-        # Not in the caller: what the call needs there would be part of the stack that a waiting request keeps (decision 43).
+        # Not in the caller: its temporary values would lie on the stack that a waiting request keeps (decision 43).
         return is_asked(environ)
 
     def _upgrade(self, head: UwsgiHead, connection: Connection, me: RequestGreenlet) -> Served:
