@@ -32,6 +32,7 @@ LOCK_S = 600.0  # no process waits for it: the lock of a dead process is free
 PATIENCE_S = 20.0
 WRONG = {50: "a torn value", 51: "two holders of a lock", 52: "a wait for a dead holder", 53: "another error"}
 _TORN, _TWO_HOLDERS, _LONG_WAIT, _OTHER = WRONG
+_PREFIX = f"wsgid-faults-{os.getpid()}-"  # another run may use this machine at the same time
 
 
 class Words:
@@ -44,7 +45,7 @@ class Words:
 
 def cache_kills(kills: int = 500) -> list[Result]:
     """Kill processes in the middle of what they do with a cache."""
-    with tempfile.TemporaryDirectory(prefix="wsgid-faults-", dir="/dev/shm") as directory:
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir="/dev/shm") as directory:
         path = f"{directory}/values"
         counted = Words(PROCESSES)
         met: Counter[str] = Counter()
@@ -151,7 +152,7 @@ def _killed(pid: int) -> str:
 
 def cache_stale(checks: int = 1_000_000) -> list[Result]:
     """Compare values in the process with what other processes have written before."""
-    with tempfile.TemporaryDirectory(prefix="wsgid-faults-", dir="/dev/shm") as directory:
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir="/dev/shm") as directory:
         path = f"{directory}/values"
         written, stale, hits = Words(PROCESSES), Words(PROCESSES), Words(PROCESSES)
         each = checks // PROCESSES
@@ -190,5 +191,5 @@ SCENARIOS: tuple[Scenario, ...] = (cache_kills, cache_stale)
 
 
 def leftovers() -> list[Path]:
-    """Directories of these scenarios that are left in shared memory."""
-    return list(Path("/dev/shm").glob("wsgid-faults-*"))
+    """Directories that the scenarios of this process have left in shared memory."""
+    return list(Path("/dev/shm").glob(f"{_PREFIX}*"))

@@ -312,7 +312,7 @@ def test_reloads_upgrades_and_rotations_without_a_descriptor(start: Start, tmp_p
     with limited(server.pid, "nofile", 3):
         end_spare(server)
         server.send_signal(Signals.SIGHUP)
-        server.wait_for("template 1 cannot be started: socketpair for a template: " + NO_DESCRIPTORS + AGAIN)
+        server.wait_for("template 1 cannot be started: memfd_create for the settings: " + NO_DESCRIPTORS + AGAIN)
         server.send_signal(Signals.SIGUSR1)
         server.wait_for("SIGUSR1: the log file .*/log cannot be written: Too many .*; the old file stays in use")
         server.send_signal(Signals.SIGUSR2)
