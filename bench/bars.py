@@ -98,6 +98,7 @@ BARS: tuple[Bar, ...] = (
     Bar("start", Metric.VERSION_MS, 0.5, "gunicorn-http"),
     Bar("start", Metric.CHECK_MS, 0.5, "gunicorn-http"),
     Bar("start", Metric.START_MS, 0.5, "gunicorn-http"),
+    Bar("start", Metric.FRESH_TREE_MIB, 42.0),
     Bar("in-flight", Metric.IN_FLIGHT_BYTES, 10 * 1024),
     Bar("idle", Metric.FRESH_WORKER_MIB, 8.0),
 )

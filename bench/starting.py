@@ -1,4 +1,5 @@
-"""How long a server needs to start; and to do what starts nothing: `--version`, and the check of its settings.
+"""How long a server needs to start, and how much memory it has then; and how long it needs for what starts nothing:
+`--version`, and the check of its settings.
 
 Rules
 * A start lasts from exec to the first right answer. The question is asked every 5 ms.
@@ -11,7 +12,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.load import Measure
+from bench import cost
+from bench.load import Measure, wait_until_quiet
 from bench.sample import Metric, Sample
 from bench.server import ROOT, Request, Server, ServerError
 
@@ -26,6 +28,7 @@ def started() -> Measure:
         found: Sample = {
             Metric.START_MS: server.up_s * 1e3,
             Metric.START_CPU_MS: server.up_cpu_s * 1e3,
+            Metric.FRESH_TREE_MIB: _fresh_tree_mib(server),
             Metric.VERSION_MS: _cpu_ms(server, server.command[0], "--version"),
             Metric.ERRORS: 0,
         }
@@ -35,6 +38,11 @@ def started() -> Measure:
         return found
 
     return measure
+
+
+def _fresh_tree_mib(server: Server) -> float:
+    wait_until_quiet(server)
+    return cost.tree_pss_bytes(server.pid) / cost.MIB
 
 
 def _cpu_ms(server: Server, *command: str) -> float:
