@@ -113,9 +113,9 @@ def running(peer: Peer, launch: Launch, nginx: Nginx | None, request: Request, r
             server = Server(process.pid, launch.socket, port, location + request.page, tuple(peer.command(launch)))
             try:
                 _wait_until_up(process, server, request)
+                yield replace(server, up_s=time.monotonic() - started_s, up_cpu_s=cost.cpu_s(server.pid))
             except ServerError as error:
                 raise ServerError(f"{error}; its log ends with: {_last_words(log.fileno())}") from None
-            yield replace(server, up_s=time.monotonic() - started_s, up_cpu_s=cost.cpu_s(server.pid))
         finally:
             child.end(process, signal.SIGTERM)
 
@@ -158,4 +158,4 @@ def _last_words(log_fd: int) -> str:
     end = os.fstat(log_fd).st_size
     lines = os.pread(log_fd, 8192, max(0, end - 8192)).decode(errors="replace").splitlines()
     said = [line.strip() for line in lines if line.strip()]
-    return next((line for line in reversed(said) if "Error" in line), said[-1] if said else "none")
+    return next((line for line in reversed(said) if "error" in line.lower()), said[-1] if said else "none")
