@@ -33,7 +33,7 @@ from wsgid.counted import counted
 from wsgid.errors import ConfigError, ExitCode
 from wsgid.ipc import messages, peer_counts, scoreboard
 from wsgid.limits.ledger import KeyView, Ledger
-from wsgid.linux import process
+from wsgid.linux import file_pages, memory, process
 from wsgid.linux.filewatch import Watch
 from wsgid.linux.signals import SignalPipe
 from wsgid.log import files as log_files
@@ -101,6 +101,12 @@ def run(configuration: Configuration, start: Start) -> ExitCode:
         if settings.pidfile and is_up:
             pidfile.remove(settings.pidfile)
         stdio.end(_LAST_WORDS_S)
+
+
+def _give_back() -> None:
+    """The first worker serves: give back the memory that only the start has needed (docs/decisions/047)."""
+    file_pages.release()
+    memory.give_back_freed(0)
 
 
 def _with_cache_files(configuration: Configuration) -> Configuration:
@@ -237,10 +243,14 @@ class Master:
 
     def run(self) -> ExitCode:
         """Take turns until the end. Returns the exit code."""
-        code = None
+        code, is_settled = None, False
         while code is None:
             with self._net.under("a turn of the master"):
                 code = self._turn()
+            if self._fleet.proven and not is_settled:
+                is_settled = True
+                with self._net.under("the memory that the start has left"):
+                    _give_back()
             self._net.rest()
         log.info("wsgid stops with code %d", code)
         return code

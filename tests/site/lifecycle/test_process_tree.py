@@ -1,8 +1,11 @@
 """The master, the template and the workers: start, death, reload and stop."""
 
 import os
+import re
 import resource
 import socket
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -625,3 +628,20 @@ def test_objects_of_a_worker_lie_in_pages_of_their_own(start: Start) -> None:
     server.stop()
     server = serve(start, "--lazy-apps", workers=1, app=GAPS)
     assert int(client.get(server.directory / "app.sock", "/").body) > 400  # nothing is shared there
+
+
+def test_the_master_gives_back_the_program_files_that_only_its_start_has_read(start: Start) -> None:
+    """After the start, it has fewer of their pages than a process that has only imported its modules."""
+    program = "import sys, wsgid.command, wsgid.master; print(end='x', flush=True); sys.stdin.read()"
+    server = serve(start, workers=1)
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as imported:
+        assert imported.stdout and imported.stdout.read(1) == b"x"
+        imported_bytes = file_bytes(imported.pid)
+        eventually(lambda: file_bytes(server.pid) < imported_bytes, "the master has given pages back")
+
+
+def file_bytes(pid: int) -> int:
+    """How much of files a process has in memory (proc(5), RssFile)."""
+    found = re.search(r"^RssFile:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1]) << 10
