@@ -52,7 +52,7 @@ def fill(takes_s: str) -> int:
     while written < 8_000_000 or time.monotonic() < until_s:
         value = bytes([written % 251]) * 40_000
         values.set(f"fill{written}", value, 60)
-        assert values.get(f"fill{written}") == value
+        assert values.get(f"fill{written}") in (value, None)  # None: another worker has filled the store meanwhile
         written += len(value)
         time.sleep(0.001)
     return min(written, 8_000_000)
