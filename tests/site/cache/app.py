@@ -48,13 +48,16 @@ def make_in_thread(key: str) -> int:
 
 def fill(takes_s: str) -> int:
     """Write and read 8 MB in parts, in this time at least. Returns how much was written."""
-    written, until_s = 0, time.monotonic() + float(takes_s)
+    written, evicted, until_s = 0, 0, time.monotonic() + float(takes_s)
     while written < 8_000_000 or time.monotonic() < until_s:
         value = bytes([written % 251]) * 40_000
         values.set(f"fill{written}", value, 60)
-        assert values.get(f"fill{written}") in (value, None)  # None: another worker has filled the store meanwhile
+        found = values.get(f"fill{written}")
+        assert found in (value, None)
+        evicted += found is None  # another worker has filled the store meanwhile
         written += len(value)
         time.sleep(0.001)
+    assert evicted * 40_000 < written / 2
     return min(written, 8_000_000)
 
 
